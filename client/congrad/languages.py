@@ -1,0 +1,14 @@
+"""Language tags: BCP 47, in the form that the registry recommends."""
+
+import langcodes
+
+
+def normalise_language(tag: str) -> str:
+    """Returns the canonical form of a BCP 47 tag: ``zh_cn`` becomes ``zh-CN``, ``iw`` becomes ``he``.
+
+    :raises ValueError: ``tag`` is not a well-formed BCP 47 tag.
+    """
+    try:
+        return langcodes.standardize_tag(tag)
+    except langcodes.LanguageTagError:
+        raise ValueError(f"{tag!r} is not a BCP 47 language tag such as 'de', 'pt-BR' or 'zh-Hant'") from None

@@ -1,0 +1,59 @@
+"""`python -m congrad_service`: the front end under uvicorn."""
+
+import asyncio
+import sys
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+from pydantic import ValidationError
+
+from congrad_service.app import create_app
+from congrad_service.settings import ServiceSettings
+
+DRAIN_S = 10
+
+
+class DrainingServer(uvicorn.Server):
+    """A server that answers whoever waits before it stops; uvicorn alone would wait for them as long as they do."""
+
+    def __init__(self, app: FastAPI, settings: ServiceSettings):
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                log_level="info",
+                timeout_graceful_shutdown=DRAIN_S,
+                server_header=False,
+            )
+        )
+        self._app = app
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, *args: object, **kwargs: object) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().startup(*args, **kwargs)  # type: ignore[arg-type] # whatever uvicorn passes
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        state = getattr(self._app.state, "congrad", None)
+        if state is not None and self._loop is not None:
+            self._loop.call_soon_threadsafe(state.drain)
+        super().handle_exit(sig, frame)
+
+
+def main() -> int:
+    """Runs the front end until a signal; 2 for settings that are wrong."""
+    try:
+        settings = ServiceSettings()
+    except ValidationError as error:
+        for fault in error.errors():
+            name = "CONGRAD_" + "_".join(map(str, fault["loc"])).upper()
+            print(f"congrad service: {name}: {fault['msg']}", file=sys.stderr)
+        return 2
+    DrainingServer(create_app(settings), settings).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

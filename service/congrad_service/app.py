@@ -1,0 +1,37 @@
+"""The application: an explicit list of routes over one state."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from congrad_service import problems
+from congrad_service.auth import BearerAuth
+from congrad_service.routes import directions, filter, health, jobs
+from congrad_service.settings import ServiceSettings
+from congrad_service.state import open_state
+
+
+def create_app(settings: ServiceSettings) -> FastAPI:
+    """The service under ``settings``."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_state(settings) as state:
+            app.state.congrad = state
+            yield
+
+    app = FastAPI(
+        title="CONGRAD",
+        summary="Filters multilingual preference pairs by gradient consensus.",
+        version=version("congrad"),
+        lifespan=lifespan,
+        max_body_size=settings.max_body_bytes,
+        middleware=[Middleware(BearerAuth, api_key=settings.api_key)],
+    )
+    for module in (filter, jobs, directions, health):
+        app.include_router(module.router)
+    problems.install(app)
+    return app

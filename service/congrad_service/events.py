@@ -1,0 +1,73 @@
+"""Waiting for jobs: one subscription a process, however many requests wait."""
+
+import asyncio
+import json
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from congrad_service import keys
+
+POLL_S = 2.0
+"""Pub/sub may lose a message (a reconnect, a full buffer); whoever waits looks for himself this often."""
+
+log = logging.getLogger(__name__)
+
+
+class Events:
+    """Wakes the requests that wait for a job when the job changes.
+
+    Subscribe, then read, then wait: a change between the reading and the waiting is not missed.
+    """
+
+    def __init__(self, redis: Redis):
+        self._redis = redis
+        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Keeps the subscription while the service runs."""
+        task = asyncio.create_task(self._listen_for_ever())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    @asynccontextmanager
+    async def of(self, job_id: str) -> AsyncIterator[asyncio.Event]:
+        """An event that is set at each change of the job; the caller clears it."""
+        event = asyncio.Event()
+        self._waiting[job_id].add(event)
+        try:
+            yield event
+        finally:
+            self._waiting[job_id].discard(event)
+            if not self._waiting[job_id]:
+                del self._waiting[job_id]
+
+    def wake_all(self) -> None:
+        """Wakes everyone, for instance because the service is about to stop."""
+        for events in self._waiting.values():
+            for event in events:
+                event.set()
+
+    async def _listen_for_ever(self) -> None:
+        while True:
+            try:
+                await self._listen()
+            except RedisError as error:
+                log.warning("lost the subscription to job events (%s); polling until it is back", error)
+                await asyncio.sleep(POLL_S)
+
+    async def _listen(self) -> None:
+        async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
+            await pubsub.subscribe(keys.EVENTS)
+            async for message in pubsub.listen():
+                for event in self._waiting.get(json.loads(message["data"])["job"], ()):
+                    event.set()

@@ -1,0 +1,65 @@
+"""Every key in Redis, every queue and every task name. Nothing else in the project composes one.
+
+congrad:job:ID                 hash    state of a job: see `jobs.py`
+congrad:job:ID:pending         set     numbers of the chunks whose gradients are missing
+congrad:job:ID:chunk:N         string  the samples of a chunk, JSON; gone when the job ends
+congrad:job:ID:gradients:N     string  the compressed gradients of a chunk, safetensors; gone when the job ends
+congrad:jobs:active            zset    unfinished jobs by time of creation
+congrad:idempotency:DIGEST     hash    job and body digest of an Idempotency-Key
+congrad:directions             set     names
+congrad:direction:NAME         hash    a running direction: see `directions.py`
+congrad:workers:ROLE           zset    live workers of a role by time of the last heartbeat
+congrad:worker:ID              string  what a worker announces, JSON
+congrad:events                 channel state changes of jobs
+"""
+
+JOBS_ACTIVE = "congrad:jobs:active"
+DIRECTIONS = "congrad:directions"
+EVENTS = "congrad:events"
+
+GRADIENTS_TASK = "congrad.gradients"
+DECIDE_TASK = "congrad.decide"
+DECIDE_QUEUE = "congrad.decide"
+
+
+def job(job_id: str) -> str:
+    return f"congrad:job:{job_id}"
+
+
+def pending(job_id: str) -> str:
+    return f"congrad:job:{job_id}:pending"
+
+
+def chunk(job_id: str, number: int) -> str:
+    return f"congrad:job:{job_id}:chunk:{number}"
+
+
+def gradients(job_id: str, number: int) -> str:
+    return f"congrad:job:{job_id}:gradients:{number}"
+
+
+def payloads(job_id: str, chunks: int) -> list[str]:
+    """The keys that are worth nothing once the job has ended."""
+    numbers = range(chunks)
+    return [pending(job_id), *(chunk(job_id, n) for n in numbers), *(gradients(job_id, n) for n in numbers)]
+
+
+def idempotency(digest: str) -> str:
+    return f"congrad:idempotency:{digest}"
+
+
+def direction(name: str) -> str:
+    return f"congrad:direction:{name}"
+
+
+def workers(role: str) -> str:
+    return f"congrad:workers:{role}"
+
+
+def worker(worker_id: str) -> str:
+    return f"congrad:worker:{worker_id}"
+
+
+def gradients_queue(fingerprint: str) -> str:
+    """The queue of the workers that serve one checkpoint under one set of gradient settings."""
+    return f"congrad.gradients.{fingerprint}"

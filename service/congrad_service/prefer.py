@@ -1,0 +1,33 @@
+"""The `Prefer` header (RFC 7240): how long a client wants to wait for its answer."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Seconds to wait, and the header that tells the client which of its preferences were met."""
+
+    wait: float
+    applied: dict[str, str]
+
+
+def parse_prefer(header: str | None, max_wait: float) -> Preference:
+    """Reads `respond-async` and `wait=SECONDS`; preferences that are unknown or malformed are ignored, as the RFC
+    asks. Both together mean: wait that long, then answer 202. Without either, the wait is ``max_wait``."""
+    tokens = [token.strip() for token in (header or "").split(",")]
+    asynchronous = any(token.lower() == "respond-async" for token in tokens)
+    waits = [seconds for token in tokens if (seconds := _wait_seconds(token)) is not None]
+    if waits:
+        wait = min(waits[0], max_wait)
+        return Preference(wait, {"Preference-Applied": f"wait={waits[0]}"} if wait == waits[0] else {})
+    if asynchronous:
+        return Preference(0.0, {"Preference-Applied": "respond-async"})
+    return Preference(max_wait, {})
+
+
+def _wait_seconds(token: str) -> int | None:
+    name, _, value = token.partition("=")
+    value = value.strip().strip('"')
+    if name.strip().lower() != "wait" or not (value.isascii() and value.isdigit()):
+        return None
+    return int(value[:9])

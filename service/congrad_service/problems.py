@@ -1,0 +1,118 @@
+"""Every error of the application as an RFC 9457 problem document, the framework's own included."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from congrad import wire
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+
+from congrad_service.errors import (
+    MAX_ERRORS,
+    RETRY_AFTER_S,
+    ServiceError,
+    Unavailable,
+    Unprocessable,
+    pointer,
+    problem_of,
+    sample_name,
+)
+
+
+def response(problem: wire.Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    """The problem document as a response."""
+    return JSONResponse(problem.model_dump(), problem.status, headers, media_type="application/problem+json")
+
+
+def _on_problem(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ServiceError)
+    return response(problem_of(error), error.headers)
+
+
+def _on_http(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    problem = wire.Problem(title=status.phrase, status=status, detail=str(error.detail))
+    return response(problem, dict(error.headers or {}))
+
+
+def _on_validation(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    faults = error.errors()
+    errors = [_fault(fault, error.body) for fault in faults[:MAX_ERRORS]]
+    detail = errors[0].detail if len(faults) == 1 else f"{errors[0].detail} (and {len(faults) - 1} more)"
+    return response(problem_of(Unprocessable(detail, errors)))
+
+
+def _on_redis(_: Request, error: Exception) -> JSONResponse:
+    # Redis's own message can hold its address and its commands: neither is the client's business.
+    detail = f"the store of jobs and directions did not answer ({type(error).__name__})"
+    unavailable = Unavailable(detail, retry_after=RETRY_AFTER_S)
+    return response(problem_of(unavailable), unavailable.headers)
+
+
+def _on_unexpected(_: Request, __: Exception) -> JSONResponse:
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    return response(wire.Problem(title=status.phrase, status=status, detail="unexpected error; see the log"))
+
+
+def _fault(fault: dict[str, Any], body: Any) -> wire.ProblemError:
+    """One of pydantic's errors, with a pointer into the body and the sample named by index and id."""
+    where, *loc = fault["loc"]
+    if where != "body":
+        return wire.ProblemError(pointer="", detail=f"{where} {'.'.join(map(str, loc))}: {fault['msg']}")
+    if fault["type"] == "json_invalid":
+        reason = fault.get("ctx", {}).get("error", "")
+        return wire.ProblemError(pointer="", detail=f"the body is not JSON: {reason} at character {loc[0]}")
+    path = _path_in(body, loc)
+    message = _message(fault)
+    if len(path) >= 2 and path[0] == "samples":
+        index, rest = int(path[1]), ".".join(map(str, path[2:]))
+        name = sample_name(index, _id_of(body, index))
+        return wire.ProblemError(
+            pointer=pointer(path), detail=f"{name}: {rest}: {message}" if rest else f"{name}: {message}"
+        )
+    return wire.ProblemError(pointer=pointer(path), detail=f"{'.'.join(map(str, path)) or 'body'}: {message}")
+
+
+def _message(fault: dict[str, Any]) -> str:
+    if fault["type"] == "string_unicode":
+        return "has a lone surrogate, so it is not valid Unicode text"
+    message: str = fault["msg"]
+    return message.removeprefix("Value error, ")
+
+
+def _path_in(body: Any, loc: Sequence[str | int]) -> list[str | int]:
+    """``loc`` without the names of union members that pydantic puts between the names of the body."""
+    path: list[str | int] = []
+    value = body
+    for position, part in enumerate(loc):
+        if isinstance(value, dict):
+            known = part in value
+        else:
+            known = isinstance(value, list) and isinstance(part, int) and part < len(value)
+        if known:
+            value = value[part]
+        elif not (isinstance(value, dict) and position == len(loc) - 1):  # a missing field is named all the same
+            continue
+        path.append(part)
+    return path
+
+
+def _id_of(body: Any, index: int) -> str | None:
+    sample = body["samples"][index]
+    sample_id = sample.get("id") if isinstance(sample, dict) else None
+    return sample_id[:256] if isinstance(sample_id, str) else None
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of ``app`` a problem document."""
+    app.add_exception_handler(ServiceError, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(RedisError, _on_redis)
+    app.add_exception_handler(Exception, _on_unexpected)

@@ -1,0 +1,50 @@
+"""The service's side of Celery: tasks by name, arguments that are references."""
+
+from celery import Celery
+
+from congrad_service import keys
+from congrad_service.settings import RedisSettings
+
+
+def celery_app(name: str, settings: RedisSettings) -> Celery:
+    """A Celery application on the project's broker; producer and workers must agree on what stands here."""
+    app = Celery(name, broker=settings.celery_broker)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        broker_connection_retry_on_startup=True,
+        # Redis redelivers what was not acknowledged in time. The shortest timeout of all applications on a broker
+        # wins, so they share it; and without a socket timeout a publish can hang for ever.
+        broker_transport_options={
+            "visibility_timeout": settings.visibility_timeout,
+            "unacked_restore_interval": 1,
+            "unacked_restore_throttle": 1,
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+            "health_check_interval": 25,
+        },
+    )
+    return app
+
+
+class Queue:
+    """Sends tasks to the workers."""
+
+    def __init__(self, settings: RedisSettings):
+        self._app = celery_app("congrad_service", settings)
+
+    def enqueue_gradients(self, job_id: str, chunks: int, fingerprint: str) -> None:
+        """One task for each chunk, on the queue of the checkpoint. Sending them twice changes nothing."""
+        with self._app.producer_pool.acquire(block=True, timeout=30) as producer:
+            for number in range(chunks):
+                self._app.send_task(
+                    keys.GRADIENTS_TASK,
+                    args=(job_id, number),
+                    queue=keys.gradients_queue(fingerprint),
+                    producer=producer,
+                )
+
+    def close(self) -> None:
+        """Closes the connections to the broker."""
+        self._app.close()

@@ -1,0 +1,24 @@
+"""`/livez` and `/readyz`."""
+
+from fastapi import APIRouter
+
+from congrad_service.errors import RETRY_AFTER_S, Unavailable
+from congrad_service.registry import Role
+from congrad_service.state import Congrad
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/livez")
+async def livez() -> dict[str, str]:
+    """The process answers; nothing else is asked, so that a fault elsewhere does not restart it."""
+    return {"status": "live"}
+
+
+@router.get("/readyz")
+async def readyz(state: Congrad) -> dict[str, str]:
+    """Redis answers, and a gradients worker and a decide worker are there."""
+    missing = [role for role in Role if not await state.registry.live(role)]
+    if missing:
+        raise Unavailable(f"no live worker for: {', '.join(missing)}", retry_after=RETRY_AFTER_S)
+    return {"status": "ready"}

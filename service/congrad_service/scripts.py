@@ -1,0 +1,128 @@
+"""The state changes of a job, each one atomic: Lua that Redis runs as a whole.
+
+They move references and small strings; arithmetic on vectors stays in NumPy, because a script blocks the server.
+All times are the Redis server's, so that hosts with different clocks agree on durations.
+"""
+
+_PRELUDE = """
+local function now()
+  local t = redis.call('TIME')
+  return t[1] + t[2] / 1e6
+end
+local function ended(status)
+  return status == 'succeeded' or status == 'failed' or status == 'cancelled'
+end
+local function publish(id, status)
+  redis.call('PUBLISH', 'congrad:events', cjson.encode({job = id, status = status}))
+end
+"""
+
+CREATE = (
+    _PRELUDE
+    + """
+-- KEYS: job, pending, active, idempotency, chunks...
+-- ARGV: id, has key, digest, max_queue, job_ttl, direction, update, selection, fingerprint, checkpoint, samples,
+--       chunks...
+local id, keyed, digest = ARGV[1], ARGV[2] == '1', ARGV[3]
+if keyed then
+  local known = redis.call('HMGET', KEYS[4], 'job', 'digest', 'key')
+  if known[1] then
+    if known[2] ~= digest then return {'mismatch', known[1]} end
+    local status = redis.call('HMGET', known[3], 'status', 'error_status')
+    -- A job that failed for no fault of the request's may be tried again under its key.
+    local retry = not status[1] or (status[1] == 'failed' and tonumber(status[2] or 0) >= 500)
+    if not retry then return {'existing', known[1]} end
+  end
+end
+local t = now()
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', t - ARGV[5])
+if redis.call('ZCARD', KEYS[3]) >= tonumber(ARGV[4]) then return {'full', ''} end
+redis.call('HSET', KEYS[1], 'status', 'queued', 'created', t, 'direction', ARGV[6], 'update', ARGV[7],
+  'selection', ARGV[8], 'fingerprint', ARGV[9], 'checkpoint', ARGV[10], 'samples', ARGV[11], 'chunks', #KEYS - 4)
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+for i = 5, #KEYS do
+  redis.call('SET', KEYS[i], ARGV[i + 7], 'EX', ARGV[5])
+  redis.call('SADD', KEYS[2], i - 5)
+end
+redis.call('EXPIRE', KEYS[2], ARGV[5])
+redis.call('ZADD', KEYS[3], t, id)
+if keyed then
+  redis.call('HSET', KEYS[4], 'job', id, 'digest', digest, 'key', KEYS[1])
+  redis.call('EXPIRE', KEYS[4], ARGV[5])
+end
+return {'created', id}
+"""
+)
+
+START = (
+    _PRELUDE
+    + """
+-- KEYS: job   ARGV: id, name of the attempt counter
+-- The job's status, and how often this piece of work has been started.
+local status = redis.call('HGET', KEYS[1], 'status')
+if not status then return {'', 0} end
+if ended(status) then return {status, 0} end
+if status == 'queued' then
+  redis.call('HSET', KEYS[1], 'status', 'running', 'started', now())
+  publish(ARGV[1], 'running')
+end
+return {'running', redis.call('HINCRBY', KEYS[1], ARGV[2], 1)}
+"""
+)
+
+COMPLETE = (
+    _PRELUDE
+    + """
+-- KEYS: job, pending   ARGV: id, chunk
+-- How many chunks are missing; -1 when the job has ended and nobody wants the gradients.
+local status = redis.call('HGET', KEYS[1], 'status')
+if not status or ended(status) then return -1 end
+local removed = redis.call('SREM', KEYS[2], ARGV[2])
+local missing = redis.call('SCARD', KEYS[2])
+if removed == 1 then
+  if missing == 0 then redis.call('HSET', KEYS[1], 'gradients_done', now()) end
+  publish(ARGV[1], 'running')
+end
+return missing
+"""
+)
+
+COMMIT = (
+    _PRELUDE
+    + """
+-- KEYS: job, active, direction, directions, payloads...
+-- ARGV: id, result, result_ttl, direction name, update, expected epoch, expected version, then field, value, ...
+-- 'committed'; 'ended' when the job has its answer already; 'lost' when another job committed in between.
+local status = redis.call('HGET', KEYS[1], 'status')
+if not status or ended(status) then return 'ended' end
+if ARGV[5] == '1' then
+  local current = redis.call('HMGET', KEYS[3], 'epoch', 'version')
+  if (current[1] or '') ~= ARGV[6] or (current[2] or '0') ~= ARGV[7] then return 'lost' end
+  for i = 8, #ARGV, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
+  redis.call('SADD', KEYS[4], ARGV[4])
+end
+redis.call('HSET', KEYS[1], 'status', 'succeeded', 'result', ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+redis.call('ZREM', KEYS[2], ARGV[1])
+for i = 5, #KEYS do redis.call('UNLINK', KEYS[i]) end
+publish(ARGV[1], 'succeeded')
+return 'committed'
+"""
+)
+
+END = (
+    _PRELUDE
+    + """
+-- KEYS: job, active, payloads...   ARGV: id, status, error, error's HTTP status, result_ttl
+-- Ends a job without an answer, unless it has ended; the status it has now.
+local status = redis.call('HGET', KEYS[1], 'status')
+if not status then return '' end
+if ended(status) then return status end
+redis.call('HSET', KEYS[1], 'status', ARGV[2], 'error', ARGV[3], 'error_status', ARGV[4])
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+redis.call('ZREM', KEYS[2], ARGV[1])
+for i = 3, #KEYS do redis.call('UNLINK', KEYS[i]) end
+publish(ARGV[1], ARGV[2])
+return ARGV[2]
+"""
+)

@@ -1,0 +1,1 @@
+"""The workers of CONGRAD: gradients against a checkpoint, surgery, scores and selection, as Celery tasks."""

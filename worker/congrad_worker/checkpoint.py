@@ -1,0 +1,116 @@
+"""Loading a checkpoint with transformers and PEFT: safetensors only, no remote code."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from peft import PeftModel
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from congrad_worker.errors import CheckpointError
+from congrad_worker.files import CheckpointFiles
+from congrad_worker.settings import GradientSettings
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A frozen policy with its tokenizer, and its reference where one is asked for."""
+
+    name: str
+    model: PreTrainedModel | PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    reference: str
+    reference_model: PreTrainedModel | None
+    max_length: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embeddings lie, and so where token ids go."""
+        return self.input_embeddings.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of activations."""
+        return self.input_embeddings.weight.dtype
+
+    @property
+    def input_embeddings(self) -> torch.nn.Embedding:
+        """The layer that every forward pass begins with."""
+        return cast("torch.nn.Embedding", self.model.get_input_embeddings())
+
+    def as_reference(self) -> AbstractContextManager[PreTrainedModel | PeftModel | None]:
+        """The reference model for the time of the block; None where the policy is its own reference."""
+        return self._reference()
+
+    @contextmanager
+    def _reference(self) -> Iterator[PreTrainedModel | PeftModel | None]:
+        if self.reference == "base":
+            with cast("PeftModel", self.model).disable_adapter():
+                yield self.model
+        else:
+            yield self.reference_model
+
+
+def load(files: CheckpointFiles, settings: GradientSettings) -> Checkpoint:
+    """Loads what ``files`` holds.
+
+    :raises CheckpointError: transformers or PEFT cannot make a causal language model of it.
+    """
+    device = resolve_device(settings.device)
+    dtype = resolve_dtype(settings.dtype, device)
+    try:
+        model: Any = _load_model(files.model, dtype, device)
+        if files.adapter is not None:
+            model = PeftModel.from_pretrained(model, str(files.adapter))
+        tokenizer = AutoTokenizer.from_pretrained(files.model, trust_remote_code=False)
+        reference = _load_model(files.reference, dtype, device) if files.reference is not None else None
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise CheckpointError(f"{files.name} cannot be loaded: {_one_line(error)}") from error
+    return Checkpoint(
+        name=files.name,
+        model=model.eval().requires_grad_(False),
+        tokenizer=tokenizer,
+        reference=settings.reference,
+        reference_model=reference,
+        max_length=min(settings.max_length, _positions(model)),
+    )
+
+
+def resolve_device(device: str) -> torch.device:
+    """``auto`` is the first GPU, or the CPU.
+
+    :raises CheckpointError: torch knows no such device, or this machine has none.
+    """
+    if device == "auto":
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError) as error:
+        raise CheckpointError(f"CONGRAD_DEVICE={device}: {_one_line(error)}") from error
+    return resolved
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
+    """``auto`` is float32 on a CPU, where half precision is slow, and the checkpoint's own elsewhere."""
+    if dtype == "auto":
+        return torch.float32 if device.type == "cpu" else "auto"
+    return cast("torch.dtype", getattr(torch, dtype))
+
+
+def _load_model(folder: object, dtype: torch.dtype | str, device: torch.device) -> PreTrainedModel:
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+    return cast("PreTrainedModel", model.eval().requires_grad_(False).to(device))
+
+
+def _positions(model: PreTrainedModel | PeftModel) -> int:
+    """How many positions the model was made for."""
+    return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31)
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,85 @@
+"""The work of a gradients task: one chunk of samples in, its compressed gradients out. Runs without a broker."""
+
+import logging
+from http import HTTPStatus
+
+import numpy as np
+from congrad import wire
+from redis.exceptions import RedisError
+
+from congrad_worker.direction import Samples
+from congrad_worker.encoding import EncodedPair, Encoder
+from congrad_worker.errors import SampleErrors
+from congrad_worker.gradients import GradientEngine
+from congrad_worker.store import ChunkResult, Store
+
+MAX_ATTEMPTS = 5
+"""Starts of one chunk after which its job is given up: a chunk that kills its worker every time must not loop."""
+
+log = logging.getLogger(__name__)
+
+
+class ChunkProcessor:
+    """Computes chunks against one loaded checkpoint."""
+
+    def __init__(self, store: Store, encoder: Encoder, engine: GradientEngine):
+        self._store = store
+        self._encoder = encoder
+        self._engine = engine
+
+    def process(self, job_id: str, number: int) -> bool:
+        """Leaves the chunk's gradients in Redis; whether the job has all of them now. Doing it twice changes nothing.
+
+        A failure fails the job, except Redis's own, which is for the queue to try again.
+        """
+        status, attempts = self._store.start(job_id, f"gradients:{number}")
+        if status != wire.JobStatus.RUNNING:
+            return False
+        if attempts > MAX_ATTEMPTS:
+            self._fail(job_id, f"chunk {number} was given up: it was started {attempts - 1} times without an end")
+            return False
+        try:
+            return self._run(job_id, number)
+        except RedisError:
+            raise
+        except Exception as error:
+            log.exception("job %s: chunk %d failed", job_id, number)
+            self._fail(job_id, f"the gradients of chunk {number} failed: {type(error).__name__}: {error}")
+            return False
+
+    def _run(self, job_id: str, number: int) -> bool:
+        if not self._store.has_gradients(job_id, number):
+            samples = self._store.chunk(job_id, number)
+            if samples is None:
+                return False
+            self._store.put_gradients(job_id, number, self.compute(samples))
+        return self._store.complete(job_id, number) == 0
+
+    def compute(self, samples: list[wire.Sample]) -> ChunkResult:
+        """The gradients of some samples; only the errors where any of them cannot be encoded."""
+        ids = [str(sample.id) for sample in samples]
+        languages = [sample.language for sample in samples]
+        try:
+            pairs = self._encode(samples)
+        except SampleErrors as error:
+            none = Samples.of(np.zeros((0, self._engine.projection.dim), np.float32), languages)
+            return ChunkResult(ids, none, truncated=[], errors=error.errors)
+        gradients = Samples.of(self._engine.compute(pairs), languages)
+        return ChunkResult(ids, gradients, [pair.truncated for pair in pairs], errors=[])
+
+    def _encode(self, samples: list[wire.Sample]) -> list[EncodedPair]:
+        """:raises SampleErrors: with all samples of the chunk that cannot be encoded."""
+        pairs: list[EncodedPair] = []
+        errors: list[tuple[int, str]] = []
+        for index, sample in enumerate(samples):
+            try:
+                pairs.append(self._encoder.encode(sample))
+            except ValueError as error:
+                errors.append((index, str(error)))
+        if errors:
+            raise SampleErrors(errors)
+        return pairs
+
+    def _fail(self, job_id: str, detail: str) -> None:
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        self._store.fail(job_id, wire.Problem(title=status.phrase, status=status, detail=detail))

@@ -1,0 +1,119 @@
+r"""The running direction: a decayed mean of gradients for each language.
+
+For a request that brings n samples of a language with mean :math:`\bar g`, and half-life h in samples,
+
+.. math::
+    \rho = 2^{-n/h}, \quad a = (1-\rho)\,h/\ln 2, \quad S \leftarrow \rho S + a\bar g, \quad W \leftarrow \rho W + a,
+    \quad \hat g = S/W
+
+W is the effective number of samples: there is no bias toward a zero start, and h = ∞ is the plain mean (a = n).
+The paper's :math:`\hat g \leftarrow \gamma\hat g + (1-\gamma)g` with mini-batches of b samples is
+:math:`h = b\ln 2/(-\ln\gamma)`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+RECENT = 4096
+"""Conflict scores kept for each language, for selection within the stream."""
+
+
+@dataclass(frozen=True)
+class LanguageState:
+    """The running gradient of one language.
+
+    ``total`` is S, float32 ``[D]``; ``weight`` is W; ``samples`` counts what was folded in; ``recent`` holds the latest
+    conflict scores, float32, oldest first.
+    """
+
+    total: np.ndarray
+    weight: float
+    samples: int
+    recent: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+
+    @property
+    def gradient(self) -> np.ndarray:
+        """ĝ = S/W, float64 ``[D]``."""
+        return self.total.astype(np.float64) / self.weight
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The gradients of one request: directions and lengths apart, so that half precision loses no range.
+
+    ``units`` is float16 ``[n, D]`` with rows of norm 1, or zero where a gradient is zero or not finite; ``norms`` is
+    float32 ``[n]`` and says which; ``languages`` is of length n.
+    """
+
+    units: np.ndarray
+    norms: np.ndarray
+    languages: Sequence[str]
+
+    @classmethod
+    def of(cls, gradients: np.ndarray, languages: Sequence[str]) -> "Samples":
+        """From gradients as they are, float32 ``[n, D]``."""
+        # In float64 no finite float32 gradient has an infinite norm.
+        norms = np.array([np.linalg.norm(row.astype(np.float64)) for row in gradients])
+        scale = np.where(np.isfinite(norms) & (norms > 0), norms, 1.0)
+        units = np.where(np.isfinite(norms)[:, None], gradients / scale[:, None], 0.0)
+        return cls(units.astype(np.float16), norms.astype(np.float32), languages)
+
+    @property
+    def usable(self) -> np.ndarray:
+        """Which samples have a finite gradient other than zero: bool ``[n]``. Only these are folded in."""
+        return np.isfinite(self.norms) & (self.norms > 0)
+
+    def gradients(self, rows: np.ndarray) -> np.ndarray:
+        """Gradients of some samples, float64 ``[rows, D]``."""
+        gradients: np.ndarray = self.units[rows].astype(np.float64)
+        gradients *= self.norms[rows, None].astype(np.float64)
+        return gradients
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Language states after a request, and the share c that each of its samples has in its language: ``[n]``."""
+
+    languages: dict[str, LanguageState]
+    shares: np.ndarray
+
+
+def unfolded(languages: Mapping[str, LanguageState], samples: Samples) -> Folded:
+    """The states as they stand; no sample has a share in them."""
+    return Folded(dict(languages), np.zeros(len(samples.norms)))
+
+
+def fold(languages: Mapping[str, LanguageState], samples: Samples, half_life: float) -> Folded:
+    """Folds the usable samples into their languages' states."""
+    states = dict(languages)
+    shares = np.zeros(len(samples.norms))
+    tags = np.array(samples.languages)
+    for tag in sorted(set(samples.languages)):
+        rows = np.flatnonzero((tags == tag) & samples.usable)
+        if len(rows) == 0:
+            continue
+        decay, amount = _decay(len(rows), half_life)
+        total = amount * _mean_gradient(samples, rows)
+        weight, count, recent = amount, len(rows), np.zeros(0, np.float32)
+        if (old := states.get(tag)) is not None:
+            total += decay * old.total.astype(np.float64)
+            weight, count, recent = weight + decay * old.weight, count + old.samples, old.recent
+        states[tag] = LanguageState(total.astype(np.float32), weight, count, recent)
+        shares[rows] = amount / (len(rows) * weight)
+    return Folded(states, shares)
+
+
+def _decay(count: int, half_life: float) -> tuple[float, float]:
+    """ρ and a for ``count`` samples."""
+    if math.isinf(half_life):
+        return 1.0, float(count)
+    # expm1 keeps the digits of 1 − ρ where the half-life is long.
+    return 2.0 ** (-count / half_life), -math.expm1(-count * math.log(2) / half_life) * half_life / math.log(2)
+
+
+def _mean_gradient(samples: Samples, rows: np.ndarray) -> np.ndarray:
+    """float64 ``[D]``."""
+    return samples.norms[rows].astype(np.float64) @ samples.units[rows].astype(np.float64) / len(rows)

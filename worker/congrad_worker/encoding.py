@@ -1,0 +1,131 @@
+"""From texts to token ids, as TRL's `DPOTrainer` does it (TRL 1.16)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import jinja2
+from congrad import wire
+from transformers import PreTrainedTokenizerBase
+
+Content = str | list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """Token ids of one preference pair, cut to the maximum length."""
+
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+    truncated: bool
+    ref_margin: float | None = None
+    """log π_ref(chosen) − log π_ref(rejected) in nats, where the sample brought it along."""
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longer of the two sequences."""
+        return len(self.prompt_ids) + max(len(self.chosen_ids), len(self.rejected_ids))
+
+    @property
+    def is_tie(self) -> bool:
+        """Whether the model cannot tell the two completions apart, so that the gradient is zero."""
+        return self.chosen_ids == self.rejected_ids
+
+
+class Encoder:
+    """Encodes samples with one tokenizer.
+
+    :param max_length: tokens of prompt and completion; the end of a longer completion is cut off.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int):
+        self._tokenizer = tokenizer
+        self._max_length = max_length
+
+    def encode(self, sample: wire.Sample) -> EncodedPair:
+        """Encodes one sample.
+
+        :raises ValueError: the sample cannot be encoded; the message says why.
+        """
+        prompt, chosen, rejected = explicit_prompt(sample)
+        if isinstance(prompt, str):
+            prompt_ids, chosen_ids, rejected_ids = self._encode_text(prompt, str(chosen), str(rejected))
+        else:
+            prompt_ids, chosen_ids, rejected_ids = self._encode_messages(prompt, list(chosen), list(rejected))
+        start = min(_common_prefix(prompt_ids, chosen_ids), _common_prefix(prompt_ids, rejected_ids))
+        if start >= self._max_length:
+            raise ValueError(
+                f"the prompt alone has {start} tokens and leaves no room for a completion within the maximum "
+                f"length of {self._max_length}"
+            )
+        return self._cut(sample, prompt_ids[:start], chosen_ids[start:], rejected_ids[start:])
+
+    def _cut(
+        self, sample: wire.Sample, prompt_ids: list[int], chosen_ids: list[int], rejected_ids: list[int]
+    ) -> EncodedPair:
+        room = self._max_length - len(prompt_ids)
+        margin = None
+        if sample.ref_chosen_logps is not None and sample.ref_rejected_logps is not None:
+            margin = sample.ref_chosen_logps - sample.ref_rejected_logps
+        return EncodedPair(
+            prompt_ids,
+            chosen_ids[:room],
+            rejected_ids[:room],
+            truncated=max(len(chosen_ids), len(rejected_ids)) > room,
+            ref_margin=margin,
+        )
+
+    def _encode_text(self, prompt: str, chosen: str, rejected: str) -> tuple[list[int], list[int], list[int]]:
+        end = self._tokenizer.eos_token or ""
+        texts = [prompt, *(prompt + c if c.endswith(end) else prompt + c + end for c in (chosen, rejected))]
+        first, second, third = self._tokenizer(texts)["input_ids"]
+        return first, second, third
+
+    def _encode_messages(
+        self, prompt: list[dict[str, str]], chosen: list[dict[str, str]], rejected: list[dict[str, str]]
+    ) -> tuple[list[int], list[int], list[int]]:
+        if not self._tokenizer.chat_template:
+            raise ValueError("it holds messages, but the checkpoint's tokenizer has no chat template")
+        return (
+            self._render(prompt, add_generation_prompt=True),
+            self._render(prompt + chosen),
+            self._render(prompt + rejected),
+        )
+
+    def _render(self, messages: list[dict[str, str]], **options: Any) -> list[int]:
+        try:
+            ids: list[int] = self._tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)[
+                "input_ids"
+            ]
+        except jinja2.TemplateError as error:
+            raise ValueError(f"the checkpoint's chat template refuses it: {error}") from error
+        return ids
+
+
+def explicit_prompt(sample: wire.Sample) -> tuple[Content, Content, Content]:
+    """Prompt, chosen and rejected of a sample; a missing prompt is the longest common prefix of the two.
+
+    A prompt that is a string beside completions that are messages is a copy of their first turn in many public
+    data sets, and TRL takes the common prefix there too.
+    """
+    chosen, rejected = _plain(sample.chosen), _plain(sample.rejected)
+    if sample.prompt is not None and isinstance(sample.prompt, str) == isinstance(chosen, str):
+        return _plain(sample.prompt), chosen, rejected
+    shared = _common_prefix(chosen, rejected)
+    if shared == min(len(chosen), len(rejected)):
+        # One is the beginning of the other: TRL leaves the last element to the completions.
+        shared -= 1
+    elif shared and chosen[shared - 1] == " ":
+        shared -= 1  # tokenizers glue a space to the word behind it
+    shared = max(shared, 0)
+    return chosen[:shared], chosen[shared:], rejected[shared:]
+
+
+def _plain(content: str | list[wire.Message]) -> Content:
+    return content if isinstance(content, str) else [message.model_dump() for message in content]
+
+
+def _common_prefix(first: Sequence[Any], second: Sequence[Any]) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))

@@ -1,0 +1,66 @@
+"""The Celery application of a gradients worker. The parent never imports torch: only the child that computes does."""
+
+from typing import TYPE_CHECKING
+
+from celery.signals import worker_process_init, worker_process_shutdown
+from congrad_service import keys
+from congrad_service.registry import Announcement, Role
+from redis.exceptions import RedisError
+
+from congrad_worker.celery_app import give_up, worker_app
+from congrad_worker.errors import CheckpointError
+from congrad_worker.files import CheckpointFiles, locate
+from congrad_worker.heartbeat import Heartbeat
+from congrad_worker.settings import GradientSettings
+from congrad_worker.store import Store
+
+if TYPE_CHECKING:
+    from congrad_worker.chunks import ChunkProcessor
+
+settings = GradientSettings()
+app = worker_app("congrad_worker.gradients_worker", settings)
+
+_processor: "ChunkProcessor | None" = None
+_heartbeat: Heartbeat | None = None
+
+
+@app.task(name=keys.GRADIENTS_TASK, autoretry_for=(RedisError,), retry_backoff=1, max_retries=10)
+def gradients(job_id: str, number: int) -> None:
+    """Computes one chunk of a job; whoever finds the job complete asks for its decision."""
+    assert _processor is not None
+    if _processor.process(job_id, number):
+        app.send_task(keys.DECIDE_TASK, args=(job_id,), queue=keys.DECIDE_QUEUE)
+
+
+@worker_process_init.connect
+def _load(**_: object) -> None:
+    """Loads the checkpoint, then says that it is served."""
+    global _processor, _heartbeat
+    try:
+        store = Store(settings)
+        files = locate(settings)
+        _processor, announcement = _serve(store, files)
+    except CheckpointError as error:
+        give_up(str(error))
+        return
+    _heartbeat = Heartbeat(store, Role.GRADIENTS, announcement)
+    _heartbeat.start()
+
+
+def _serve(store: Store, files: CheckpointFiles) -> "tuple[ChunkProcessor, Announcement]":
+    from congrad_worker.checkpoint import load  # these import torch
+    from congrad_worker.chunks import ChunkProcessor
+    from congrad_worker.encoding import Encoder
+    from congrad_worker.gradients import GradientEngine
+    from congrad_worker.serving import announce
+
+    checkpoint = load(files, settings)
+    engine = GradientEngine(checkpoint, settings)
+    encoder = Encoder(checkpoint.tokenizer, checkpoint.max_length)
+    return ChunkProcessor(store, encoder, engine), announce(files, settings, checkpoint, engine)
+
+
+@worker_process_shutdown.connect
+def _leave(**_: object) -> None:
+    if _heartbeat is not None:
+        _heartbeat.stop()

@@ -1,0 +1,34 @@
+"""What a gradients worker says of itself."""
+
+from congrad import wire
+from congrad_service.registry import Announcement
+
+from congrad_worker.checkpoint import Checkpoint
+from congrad_worker.files import CheckpointFiles
+from congrad_worker.gradients import GradientEngine
+from congrad_worker.settings import GradientSettings
+
+
+def announce(
+    files: CheckpointFiles, settings: GradientSettings, checkpoint: Checkpoint, engine: GradientEngine
+) -> Announcement:
+    """The announcement of a loaded checkpoint; no path of this machine is in it."""
+    named = settings.reference in ("policy", "base")
+    return Announcement(
+        name=files.name,
+        fingerprint=files.fingerprint,
+        loss=settings.loss,
+        beta=settings.beta,
+        reference=settings.reference if named else "model",
+        projection=wire.Projection(
+            kind=settings.projection,
+            rank=None if settings.projection == "exact" else settings.projection_rank,
+            dim=engine.projection.dim,
+            seed=settings.seed,
+        ),
+        target_modules=settings.target_modules,
+        modules=engine.modules,
+        max_length=checkpoint.max_length,
+        dtype=str(checkpoint.dtype).removeprefix("torch."),
+        device=str(checkpoint.device),
+    )

@@ -1,0 +1,255 @@
+"""The workers' side of Redis: chunks in, gradients out, directions committed."""
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from congrad import wire
+from congrad_service import keys, scripts
+from congrad_service.settings import RedisSettings
+from pydantic import TypeAdapter
+from redis import Redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+from safetensors.numpy import load, save
+
+from congrad_worker.direction import LanguageState, Samples
+
+SAMPLES = TypeAdapter(list[wire.Sample])
+SELECTION: TypeAdapter[wire.Selection] = TypeAdapter(wire.Selection)
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """What a gradients task leaves for `decide`: gradients, or the samples that could not be encoded."""
+
+    ids: list[str]
+    samples: Samples
+    truncated: list[bool]
+    errors: list[tuple[int, str]]  # position in the chunk, and what is wrong
+
+    def dump(self) -> bytes:
+        """As safetensors, with the rest as JSON beside the arrays."""
+        rest = {
+            "ids": self.ids,
+            "languages": self.samples.languages,
+            "truncated": self.truncated,
+            "errors": self.errors,
+        }
+        text = np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
+        return save({"units": self.samples.units, "norms": self.samples.norms, "rest": text})
+
+    @classmethod
+    def parse(cls, data: bytes) -> "ChunkResult":
+        """The inverse of `dump`."""
+        arrays = load(data)
+        rest = json.loads(arrays["rest"].tobytes())
+        return cls(
+            ids=rest["ids"],
+            samples=Samples(arrays["units"], arrays["norms"], rest["languages"]),
+            truncated=rest["truncated"],
+            errors=[(int(index), str(detail)) for index, detail in rest["errors"]],
+        )
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """What a job asks, and its times (seconds, by Redis's clock)."""
+
+    id: str
+    status: wire.JobStatus
+    direction: str
+    update: bool
+    selection: wire.ThresholdSelection | wire.FractionSelection
+    fingerprint: str
+    checkpoint: str
+    chunks: int
+    created: float
+    started: float
+    gradients_done: float
+
+
+@dataclass(frozen=True)
+class DirectionRecord:
+    """A direction as it was read; ``epoch`` and ``version`` are what a commit is compared with."""
+
+    epoch: str
+    version: int
+    fingerprint: str | None
+    created: float | None
+    languages: dict[str, LanguageState]
+
+
+class Store:
+    """Jobs and directions in one Redis, for workers."""
+
+    def __init__(self, settings: RedisSettings):
+        self.redis = Redis.from_url(
+            settings.redis_url,
+            socket_timeout=30,
+            socket_connect_timeout=5,
+            health_check_interval=25,
+            retry=Retry(ExponentialBackoff(cap=2.0, base=0.1), retries=6),
+        )
+        self._settings = settings
+        self._start = self.redis.register_script(scripts.START)
+        self._complete = self.redis.register_script(scripts.COMPLETE)
+        self._commit = self.redis.register_script(scripts.COMMIT)
+        self._end = self.redis.register_script(scripts.END)
+
+    def start(self, job_id: str, work: str) -> tuple[str, int]:
+        """Marks the job as running; its status ('' if it is gone) and how often this piece of work was started."""
+        status, attempts = cast(
+            "tuple[bytes, int]", self._start(keys=[keys.job(job_id)], args=[job_id, f"attempts:{work}"])
+        )
+        return status.decode(), attempts
+
+    def chunk(self, job_id: str, number: int) -> list[wire.Sample] | None:
+        """The samples of a chunk; None once the job has ended."""
+        text = cast("bytes | None", self.redis.get(keys.chunk(job_id, number)))
+        return None if text is None else SAMPLES.validate_json(text)
+
+    def has_gradients(self, job_id: str, number: int) -> bool:
+        """Whether an earlier delivery of the task has left its gradients."""
+        return bool(self.redis.exists(keys.gradients(job_id, number)))
+
+    def put_gradients(self, job_id: str, number: int, result: ChunkResult) -> None:
+        """Leaves a chunk's gradients for `decide`."""
+        self.redis.set(keys.gradients(job_id, number), result.dump(), ex=self._settings.job_ttl)
+
+    def complete(self, job_id: str, number: int) -> int:
+        """Takes a chunk out of the pending set; how many are missing, -1 if the job has ended meanwhile."""
+        missing = cast("int", self._complete(keys=[keys.job(job_id), keys.pending(job_id)], args=[job_id, number]))
+        if missing < 0:
+            self.redis.unlink(keys.gradients(job_id, number))
+        return missing
+
+    def gradients(self, job: JobRecord) -> list[ChunkResult] | None:
+        """What the tasks left, in the order of the chunks; None once the job has ended."""
+        found = cast("list[bytes | None]", self.redis.mget([keys.gradients(job.id, n) for n in range(job.chunks)]))
+        return None if None in found else [ChunkResult.parse(cast("bytes", data)) for data in found]
+
+    def job(self, job_id: str) -> JobRecord | None:
+        """The job; None if it is gone."""
+        raw = cast("dict[bytes, bytes]", self.redis.hgetall(keys.job(job_id)))
+        if not raw:
+            return None
+        fields = {name.decode(): value.decode() for name, value in raw.items()}
+        return JobRecord(
+            id=job_id,
+            status=wire.JobStatus(fields["status"]),
+            direction=fields["direction"],
+            update=fields["update"] == "1",
+            selection=SELECTION.validate_json(fields["selection"]),
+            fingerprint=fields["fingerprint"],
+            checkpoint=fields["checkpoint"],
+            chunks=int(fields["chunks"]),
+            created=float(fields["created"]),
+            started=float(fields.get("started", fields["created"])),
+            gradients_done=float(fields.get("gradients_done", fields["created"])),
+        )
+
+    def direction(self, name: str) -> DirectionRecord:
+        """The direction with its vectors; version 0 without languages where there is none."""
+        raw = cast("dict[bytes, bytes]", self.redis.hgetall(keys.direction(name)))
+        if not raw:
+            return DirectionRecord("", 0, None, None, {})
+        described = json.loads(raw[b"languages"])
+        return DirectionRecord(
+            epoch=raw[b"epoch"].decode(),
+            version=int(raw[b"version"]),
+            fingerprint=raw[b"fingerprint"].decode(),
+            created=float(raw[b"created"]),
+            languages={tag: _language(raw, tag, about) for tag, about in described.items()},
+        )
+
+    def now(self) -> float:
+        """Seconds, by Redis's clock."""
+        seconds, micros = cast("tuple[int, int]", self.redis.time())
+        return seconds + micros / 1e6
+
+    def commit(self, job: JobRecord, result: wire.FilterResult, fields: dict[str, Any], read: DirectionRecord) -> str:
+        """Ends the job with its answer and, in the same step, writes the direction.
+
+        :param fields: the direction's new fields; empty where the job does not update.
+        :returns: ``committed``; ``ended`` if the job has its answer already; ``lost`` if the direction has changed
+            since ``read``, and nothing was written.
+        """
+        update = "1" if fields else "0"
+        outcome = self._commit(
+            keys=[
+                keys.job(job.id),
+                keys.JOBS_ACTIVE,
+                keys.direction(job.direction),
+                keys.DIRECTIONS,
+                *keys.payloads(job.id, job.chunks),
+            ],
+            args=[
+                job.id,
+                result.model_dump_json(),
+                self._settings.result_ttl,
+                job.direction,
+                update,
+                read.epoch,
+                read.version,
+                *(part for item in fields.items() for part in item),
+            ],
+        )
+        return cast("bytes", outcome).decode()
+
+    def fail(self, job_id: str, problem: wire.Problem) -> None:
+        """Ends the job without an answer, unless it has ended."""
+        chunks = int(cast("bytes | None", self.redis.hget(keys.job(job_id), "chunks")) or 0)
+        self._end(
+            keys=[keys.job(job_id), keys.JOBS_ACTIVE, *keys.payloads(job_id, chunks)],
+            args=[
+                job_id,
+                wire.JobStatus.FAILED,
+                problem.model_dump_json(),
+                problem.status,
+                self._settings.result_ttl,
+            ],
+        )
+
+
+def direction_fields(
+    job: JobRecord,
+    read: DirectionRecord,
+    states: dict[str, LanguageState],
+    touched: Sequence[str],
+    geometry: dict[str, Any],
+    now: float,
+) -> dict[str, Any]:
+    """The fields that a commit writes: only the vectors of the languages that the job touched."""
+    geometry = dict(geometry)
+    norms = geometry.pop("norms", {})
+    about = {
+        tag: {"samples": state.samples, "weight": state.weight, "norm": norms[tag]}
+        for tag, state in sorted(states.items())
+    }
+    fields: dict[str, Any] = {
+        "epoch": read.epoch or uuid.uuid4().hex,
+        "version": read.version + 1,
+        "fingerprint": job.fingerprint,
+        "checkpoint": job.checkpoint,
+        "created": read.created or now,
+        "updated": now,
+        "languages": json.dumps(about),
+        "geometry": json.dumps(geometry),
+    }
+    for tag in sorted(set(touched) & states.keys()):
+        fields[f"sum:{tag}"] = states[tag].total.tobytes()
+        fields[f"recent:{tag}"] = states[tag].recent.tobytes()
+    return fields
+
+
+def _language(raw: dict[bytes, bytes], tag: str, about: dict[str, Any]) -> LanguageState:
+    return LanguageState(
+        total=np.frombuffer(raw[f"sum:{tag}".encode()], dtype="<f4"),
+        weight=about["weight"],
+        samples=about["samples"],
+        recent=np.frombuffer(raw[f"recent:{tag}".encode()], dtype="<f4"),
+    )

@@ -1,0 +1,134 @@
+"""The work of a decide task: gather a job's gradients, decide, commit. Runs without a broker, and without torch."""
+
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+
+import numpy as np
+from congrad import wire
+from congrad_service.errors import MAX_ERRORS, pointer, sample_name
+from redis.exceptions import RedisError
+
+from congrad_worker.decide import Outcome, Question, Rules, decide
+from congrad_worker.direction import Samples
+from congrad_worker.store import ChunkResult, DirectionRecord, JobRecord, Store, direction_fields
+
+MAX_ATTEMPTS = 5
+"""Starts of one decision after which the job is given up."""
+
+MAX_RACES = 100
+"""Lost races for the direction after which a job is given up. Each one lost is another job's success."""
+
+log = logging.getLogger(__name__)
+
+
+class Judge:
+    """Decides jobs by one set of rules."""
+
+    def __init__(self, store: Store, rules: Rules):
+        self._store = store
+        self._rules = rules
+
+    def settle(self, job_id: str) -> None:
+        """Decides the job and commits its answer. Doing it twice changes nothing: the first answer stands.
+
+        A failure fails the job, except Redis's own, which is for the queue to try again.
+        """
+        status, attempts = self._store.start(job_id, "decide")
+        if status != wire.JobStatus.RUNNING:
+            return
+        if attempts > MAX_ATTEMPTS:
+            self._fail(job_id, f"the decision was given up: it was started {attempts - 1} times without an end")
+            return
+        try:
+            self._settle(job_id)
+        except RedisError:
+            raise
+        except Exception as error:
+            log.exception("job %s: decision failed", job_id)
+            self._fail(job_id, f"the decision failed: {type(error).__name__}: {error}")
+
+    def _settle(self, job_id: str) -> None:
+        job = self._store.job(job_id)
+        chunks = self._store.gradients(job) if job is not None else None
+        if job is None or chunks is None:
+            return
+        if any(chunk.errors for chunk in chunks):
+            self._store.fail(job_id, _unprocessable(chunks))
+            return
+        question = _question(job, chunks)
+        for _ in range(MAX_RACES):
+            read = self._store.direction(job.direction)
+            if read.fingerprint not in (None, job.fingerprint):
+                self._fail(job_id, _other_owner(job, read), HTTPStatus.CONFLICT)
+                return
+            if self._commit(job, read, question) != "lost":
+                return
+        self._fail(job_id, f"direction {job.direction!r} changed {MAX_RACES} times while the job was decided")
+
+    def _commit(self, job: JobRecord, read: DirectionRecord, question: Question) -> str:
+        outcome = decide(question, read.languages, self._rules)
+        now = self._store.now()
+        samples = question.samples
+        touched = sorted({samples.languages[i] for i in np.flatnonzero(samples.usable)}) if job.update else []
+        fields = direction_fields(job, read, outcome.languages, touched, outcome.geometry, now) if touched else {}
+        version = fields.get("version", read.version)
+        return self._store.commit(job, _result(job, outcome, version, now), fields, read)
+
+    def _fail(self, job_id: str, detail: str, status: HTTPStatus = HTTPStatus.INTERNAL_SERVER_ERROR) -> None:
+        self._store.fail(job_id, wire.Problem(title=status.phrase, status=status, detail=detail))
+
+
+def _question(job: JobRecord, chunks: Sequence[ChunkResult]) -> Question:
+    return Question(
+        ids=[sample_id for chunk in chunks for sample_id in chunk.ids],
+        samples=Samples(
+            units=np.concatenate([chunk.samples.units for chunk in chunks]),
+            norms=np.concatenate([chunk.samples.norms for chunk in chunks]),
+            languages=[language for chunk in chunks for language in chunk.samples.languages],
+        ),
+        truncated=[truncated for chunk in chunks for truncated in chunk.truncated],
+        selection=job.selection,
+        update=job.update,
+    )
+
+
+def _result(job: JobRecord, outcome: Outcome, version: int, now: float) -> wire.FilterResult:
+    return wire.FilterResult(
+        job_id=job.id,
+        direction=wire.DirectionRef(
+            name=job.direction,
+            version=version,
+            checkpoint=job.checkpoint,
+            languages={tag: state.samples for tag, state in sorted(outcome.languages.items())},
+        ),
+        decisions=outcome.decisions,
+        summary=outcome.summary,
+        timing=wire.Timing(
+            queued_s=round(job.started - job.created, 6),
+            gradients_s=round(job.gradients_done - job.started, 6),
+            decide_s=round(now - job.gradients_done, 6),
+            total_s=round(now - job.created, 6),
+        ),
+    )
+
+
+def _unprocessable(chunks: Sequence[ChunkResult]) -> wire.Problem:
+    """Names every sample that could not be encoded by its position in the request and its id."""
+    errors, first = [], 0
+    for chunk in chunks:
+        for index, detail in chunk.errors:
+            name = sample_name(first + index, chunk.ids[index])
+            path = pointer(["samples", first + index])
+            errors.append(wire.ProblemError(pointer=path, detail=f"{name}: {detail}"))
+        first += len(chunk.ids)
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    return wire.Problem(title=status.phrase, status=status, detail=errors[0].detail + more, errors=errors[:MAX_ERRORS])
+
+
+def _other_owner(job: JobRecord, read: DirectionRecord) -> str:
+    return (
+        f"direction {job.direction!r} belongs to checkpoint {read.fingerprint} by now, and this job's gradients were "
+        f"computed with {job.fingerprint}"
+    )
