@@ -1,6 +1,7 @@
 """Language tags: BCP 47, in the form that the registry recommends."""
 
 import langcodes
+from langcodes.tag_parser import LanguageTagError
 
 
 def normalise_language(tag: str) -> str:
@@ -10,5 +11,5 @@ def normalise_language(tag: str) -> str:
     """
     try:
         return langcodes.standardize_tag(tag)
-    except langcodes.LanguageTagError:
+    except LanguageTagError:
         raise ValueError(f"{tag!r} is not a BCP 47 language tag such as 'de', 'pt-BR' or 'zh-Hant'") from None

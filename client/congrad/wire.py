@@ -9,7 +9,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from congrad.languages import normalise_language
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -21,7 +20,20 @@ from pydantic import (
     model_validator,
 )
 
-SampleId = Annotated[str, Field(min_length=1, max_length=256)]
+from congrad.languages import normalise_language
+
+
+def _is_unicode(text: str) -> str:
+    """JSON can smuggle half of a surrogate pair into a string; nothing downstream can encode it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"has a lone surrogate at character {error.start}, so it is not Unicode text") from None
+    return text
+
+
+Text = Annotated[str, AfterValidator(_is_unicode)]
+SampleId = Annotated[Text, Field(min_length=1, max_length=256)]
 Language = Annotated[str, Field(max_length=64), AfterValidator(normalise_language)]
 DirectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
@@ -37,8 +49,8 @@ class _Answer(BaseModel):
 class Message(_Request):
     """One turn of a conversation."""
 
-    role: Annotated[str, Field(min_length=1, max_length=64)]
-    content: str
+    role: Annotated[Text, Field(min_length=1, max_length=64)]
+    content: Text
 
 
 def _text_or_messages(value: Any) -> str | None:
@@ -48,7 +60,7 @@ def _text_or_messages(value: Any) -> str | None:
 
 
 Content = Annotated[
-    Annotated[str, Tag("text")] | Annotated[list[Message], Field(min_length=1), Tag("messages")],
+    Annotated[Text, Tag("text")] | Annotated[list[Message], Field(min_length=1), Tag("messages")],
     Discriminator(
         _text_or_messages,
         custom_error_type="text_or_messages",
@@ -125,7 +137,7 @@ class FilterRequest(_Request):
     direction: DirectionName = "default"
     update: bool = True
     selection: Selection = ThresholdSelection()
-    checkpoint: str | None = None
+    checkpoint: Text | None = None
 
     @model_validator(mode="after")
     def _ids_default_to_positions(self) -> "FilterRequest":

@@ -17,7 +17,7 @@ class BearerAuth:
 
     def __init__(self, app: ASGIApp, api_key: SecretStr | None):
         self._app = app
-        self._expected = api_key and b"Bearer " + api_key.get_secret_value().encode()
+        self._expected = None if api_key is None else b"Bearer " + api_key.get_secret_value().encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or self._expected is None or scope["path"] in OPEN_PATHS:

@@ -27,7 +27,8 @@ class Directions:
 
     async def names(self) -> list[str]:
         """The names of all directions, sorted."""
-        return sorted(name.decode() for name in await self._redis.smembers(keys.DIRECTIONS))
+        names = cast("set[bytes]", await self._redis.smembers(keys.DIRECTIONS))
+        return sorted(name.decode() for name in names)
 
     async def get(self, name: str) -> wire.Direction:
         """The direction without its vectors.

@@ -73,15 +73,17 @@ def _fault(fault: dict[str, Any], body: Any) -> wire.ProblemError:
     if len(path) >= 2 and path[0] == "samples":
         index, rest = int(path[1]), ".".join(map(str, path[2:]))
         name = sample_name(index, _id_of(body, index))
-        return wire.ProblemError(
-            pointer=pointer(path), detail=f"{name}: {rest}: {message}" if rest else f"{name}: {message}"
-        )
-    return wire.ProblemError(pointer=pointer(path), detail=f"{'.'.join(map(str, path)) or 'body'}: {message}")
+        return _printable(pointer(path), f"{name}: {rest}: {message}" if rest else f"{name}: {message}")
+    return _printable(pointer(path), f"{'.'.join(map(str, path)) or 'body'}: {message}")
+
+
+def _printable(where: str, detail: str) -> wire.ProblemError:
+    """Names of unknown fields are the client's own and may hold what UTF-8 cannot encode."""
+    where, detail = (text.encode(errors="backslashreplace").decode() for text in (where, detail))
+    return wire.ProblemError(pointer=where, detail=detail)
 
 
 def _message(fault: dict[str, Any]) -> str:
-    if fault["type"] == "string_unicode":
-        return "has a lone surrogate, so it is not valid Unicode text"
     message: str = fault["msg"]
     return message.removeprefix("Value error, ")
 

@@ -7,6 +7,7 @@ its parent) does not.
 
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import cast
 
 from congrad import wire
 from pydantic import BaseModel
@@ -54,7 +55,8 @@ class Registry:
         """Ids of the live workers of a role."""
         seconds, micros = await self._redis.time()
         oldest = seconds + micros / 1e6 - LIFETIME_S
-        return [worker.decode() for worker in await self._redis.zrangebyscore(keys.workers(role), oldest, "+inf")]
+        ids = await self._redis.zrangebyscore(keys.workers(role), oldest, "+inf")
+        return [worker.decode() for worker in cast("list[bytes]", ids)]
 
     async def checkpoints(self) -> list[wire.Checkpoint]:
         """What the live gradients workers serve, one entry a fingerprint."""

@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 
 from congrad_worker.errors import CheckpointError
 from congrad_worker.files import CheckpointFiles
@@ -22,6 +24,7 @@ class Checkpoint:
     name: str
     model: PreTrainedModel | PeftModel
     tokenizer: PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
     reference: str
     reference_model: PreTrainedModel | None
     max_length: int
@@ -59,6 +62,7 @@ def load(files: CheckpointFiles, settings: GradientSettings) -> Checkpoint:
 
     :raises CheckpointError: transformers or PEFT cannot make a causal language model of it.
     """
+    disable_progress_bar()  # the log of a service is no terminal
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
     try:
@@ -101,7 +105,7 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
     return cast("torch.dtype", getattr(torch, dtype))
 
 
-def _load_model(folder: object, dtype: torch.dtype | str, device: torch.device) -> PreTrainedModel:
+def _load_model(folder: Path, dtype: torch.dtype | str, device: torch.device) -> PreTrainedModel:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
     return cast("PreTrainedModel", model.eval().requires_grad_(False).to(device))
 

@@ -64,7 +64,8 @@ class Samples:
     @property
     def usable(self) -> np.ndarray:
         """Which samples have a finite gradient other than zero: bool ``[n]``. Only these are folded in."""
-        return np.isfinite(self.norms) & (self.norms > 0)
+        usable: np.ndarray = np.isfinite(self.norms) & (self.norms > 0)
+        return usable
 
     def gradients(self, rows: np.ndarray) -> np.ndarray:
         """Gradients of some samples, float64 ``[rows, D]``."""
@@ -116,4 +117,5 @@ def _decay(count: int, half_life: float) -> tuple[float, float]:
 
 def _mean_gradient(samples: Samples, rows: np.ndarray) -> np.ndarray:
     """float64 ``[D]``."""
-    return samples.norms[rows].astype(np.float64) @ samples.units[rows].astype(np.float64) / len(rows)
+    mean: np.ndarray = samples.norms[rows].astype(np.float64) @ samples.units[rows].astype(np.float64) / len(rows)
+    return mean

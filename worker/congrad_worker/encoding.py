@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 from congrad import wire
@@ -50,10 +50,10 @@ class Encoder:
         :raises ValueError: the sample cannot be encoded; the message says why.
         """
         prompt, chosen, rejected = explicit_prompt(sample)
-        if isinstance(prompt, str):
-            prompt_ids, chosen_ids, rejected_ids = self._encode_text(prompt, str(chosen), str(rejected))
+        if isinstance(prompt, list) and isinstance(chosen, list) and isinstance(rejected, list):
+            prompt_ids, chosen_ids, rejected_ids = self._encode_messages(prompt, chosen, rejected)
         else:
-            prompt_ids, chosen_ids, rejected_ids = self._encode_messages(prompt, list(chosen), list(rejected))
+            prompt_ids, chosen_ids, rejected_ids = self._encode_text(str(prompt), str(chosen), str(rejected))
         start = min(_common_prefix(prompt_ids, chosen_ids), _common_prefix(prompt_ids, rejected_ids))
         if start >= self._max_length:
             raise ValueError(
@@ -80,8 +80,8 @@ class Encoder:
     def _encode_text(self, prompt: str, chosen: str, rejected: str) -> tuple[list[int], list[int], list[int]]:
         end = self._tokenizer.eos_token or ""
         texts = [prompt, *(prompt + c if c.endswith(end) else prompt + c + end for c in (chosen, rejected))]
-        first, second, third = self._tokenizer(texts)["input_ids"]
-        return first, second, third
+        prompt_ids, chosen_ids, rejected_ids = cast("dict[str, list[list[int]]]", self._tokenizer(texts))["input_ids"]
+        return prompt_ids, chosen_ids, rejected_ids
 
     def _encode_messages(
         self, prompt: list[dict[str, str]], chosen: list[dict[str, str]], rejected: list[dict[str, str]]
@@ -96,12 +96,10 @@ class Encoder:
 
     def _render(self, messages: list[dict[str, str]], **options: Any) -> list[int]:
         try:
-            ids: list[int] = self._tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)[
-                "input_ids"
-            ]
+            encoded = self._tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)
         except jinja2.TemplateError as error:
             raise ValueError(f"the checkpoint's chat template refuses it: {error}") from error
-        return ids
+        return cast("dict[str, list[int]]", encoded)["input_ids"]
 
 
 def explicit_prompt(sample: wire.Sample) -> tuple[Content, Content, Content]:

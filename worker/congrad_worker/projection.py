@@ -35,7 +35,8 @@ def orthonormal(seed: int, module: str, side: Side, dim: int, rank: int) -> np.n
     basis, triangle = np.linalg.qr(gaussian)
     # LAPACK is free to choose the signs of R's diagonal; fixing them makes the basis unique, and Haar.
     basis *= np.sign(np.diagonal(triangle))
-    return (basis * np.sqrt(dim / rank)).astype(np.float32)
+    scaled: np.ndarray = (basis * np.sqrt(dim / rank)).astype(np.float32)
+    return scaled
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Which pairs to keep, given their conflict scores. The rules see scores and languages only."""
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 
 import numpy as np
 from congrad.wire import FractionSelection, Reason, ThresholdSelection
@@ -21,8 +22,8 @@ def select(
     :param recent: earlier scores of each language in this direction, for ``within: stream``.
     """
     keep = np.array([reason in KEPT_WITHOUT_SCORE for reason in reasons], dtype=bool)
-    scored = np.flatnonzero(~np.isnan(conflict))
-    keep[scored] = _rule(selection, conflict[scored], [languages[i] for i in scored], recent)
+    scored = ~np.isnan(conflict)
+    keep[scored] = _rule(selection, conflict[scored], list(compress(languages, scored)), recent)
     return keep
 
 

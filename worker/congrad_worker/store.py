@@ -168,7 +168,7 @@ class Store:
 
     def now(self) -> float:
         """Seconds, by Redis's clock."""
-        seconds, micros = cast("tuple[int, int]", self.redis.time())
+        seconds, micros = self.redis.time()
         return seconds + micros / 1e6
 
     def commit(self, job: JobRecord, result: wire.FilterResult, fields: dict[str, Any], read: DirectionRecord) -> str:

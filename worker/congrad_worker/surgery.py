@@ -97,4 +97,5 @@ def _project_block(gram: np.ndarray, orders: np.ndarray) -> np.ndarray:
         scale = np.where(conflicts, products, 0) / np.where(norms[j] > 0, norms[j], 1)[:, None]
         coefficients[block, :, j] -= scale
         inner -= scale[:, :, None] * gram[j][:, None, :]
-    return coefficients.sum(0)
+    total: np.ndarray = coefficients.sum(0)
+    return total

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from http import HTTPStatus
+from itertools import compress
 
 import numpy as np
 from congrad import wire
@@ -70,7 +71,7 @@ class Judge:
         outcome = decide(question, read.languages, self._rules)
         now = self._store.now()
         samples = question.samples
-        touched = sorted({samples.languages[i] for i in np.flatnonzero(samples.usable)}) if job.update else []
+        touched = sorted(set(compress(samples.languages, samples.usable))) if job.update else []
         fields = direction_fields(job, read, outcome.languages, touched, outcome.geometry, now) if touched else {}
         version = fields.get("version", read.version)
         return self._store.commit(job, _result(job, outcome, version, now), fields, read)

@@ -1,0 +1,68 @@
+"""CONGRAD: which preference pairs pull a multilingual model where its other languages are hurt.
+
+with congrad.Client() as client:
+    result = client.filter([{"language": "de", "prompt": "…", "chosen": "…", "rejected": "…"}, …])
+kept = [decision.id for decision in result.decisions if decision.keep]
+"""
+
+from congrad.client import Client
+from congrad.errors import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    ConflictError,
+    CongradError,
+    ContentTooLargeError,
+    JobNotFinishedError,
+    NotFoundError,
+    RateLimitError,
+    ServerError,
+    UnprocessableError,
+)
+from congrad.wire import (
+    Checkpoint,
+    Decision,
+    Direction,
+    DirectionSummary,
+    FilterResult,
+    FractionSelection,
+    Job,
+    JobStatus,
+    Message,
+    Problem,
+    Reason,
+    Sample,
+    ThresholdSelection,
+)
+
+__all__ = [
+    "APIConnectionError",
+    "APIStatusError",
+    "APITimeoutError",
+    "AuthenticationError",
+    "BadRequestError",
+    "Checkpoint",
+    "Client",
+    "ConflictError",
+    "CongradError",
+    "ContentTooLargeError",
+    "Decision",
+    "Direction",
+    "DirectionSummary",
+    "FilterResult",
+    "FractionSelection",
+    "Job",
+    "JobNotFinishedError",
+    "JobStatus",
+    "Message",
+    "NotFoundError",
+    "Problem",
+    "RateLimitError",
+    "Reason",
+    "Sample",
+    "ServerError",
+    "ThresholdSelection",
+    "UnprocessableError",
+]

@@ -1,0 +1,161 @@
+"""Redis, workers and the service as processes of one machine: started together, stopped in order."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO
+
+from congrad.client import Client
+from congrad.redis_server import StartError, configure, free_port, locked
+
+STOP_S = 30
+"""How long a process may take to finish what it is doing; a worker's soft shutdown takes up to 20 of them."""
+
+TICK_S = 0.1
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """What to run. ``environment`` holds further ``CONGRAD_`` settings for all parts."""
+
+    data_dir: Path
+    port: int = 8000
+    host: str = "127.0.0.1"
+    workers: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)
+    log: Path | None = None
+    """Where the parts write; the terminal if None."""
+
+
+class StackFailedError(StartError):
+    """A part ended by itself. ``status`` is its exit status; what it had to say is on its stderr."""
+
+    def __init__(self, name: str, status: int):
+        super().__init__(f"the {name} ended by itself, with status {status}")
+        self.status = status
+
+
+class Stack:
+    """The running processes, in the order in which they were started."""
+
+    def __init__(self, url: str, log: IO[bytes] | None):
+        self.url = url
+        self._log = log
+        self._parts: list[tuple[str, subprocess.Popen[bytes]]] = []
+
+    def start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
+        """Starts one part. It gets a session of its own, so that Ctrl-C in the terminal reaches the stack only, which
+        then stops the parts in order."""
+        process = subprocess.Popen(
+            command, env=dict(environment), stdout=self._log, stderr=self._log, start_new_session=True
+        )
+        self._parts.append((name, process))
+
+    def check(self) -> None:
+        """:raises StackFailedError: a part has ended."""
+        for name, process in self._parts:
+            status = process.poll()
+            if status is not None:
+                raise StackFailedError(name, status)
+
+    def wait_until_ready(self, api_key: str | None) -> None:
+        """Blocks until the service and its workers are ready.
+
+        :raises StackFailedError: a part ended before that.
+        """
+        with Client(self.url, api_key, max_retries=0) as client:
+            while not client.is_ready():
+                self.check()
+                time.sleep(TICK_S)
+
+    def wait(self) -> None:
+        """Blocks for as long as all parts run.
+
+        :raises StackFailedError: one has ended.
+        """
+        while True:
+            self.check()
+            time.sleep(TICK_S * 5)
+
+    def stop(self) -> None:
+        """Stops the parts, last started first: the service answers, the workers give back, Redis writes its file."""
+        for _, process in reversed(self._parts):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(STOP_S)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+
+
+@contextmanager
+def running_stack(options: StackOptions) -> Iterator[Stack]:
+    """Redis, ``workers`` gradients workers, a decide worker and the service, ready for requests.
+
+    :raises StartError: something that is needed is missing, or a part ended while it started.
+    """
+    _check_installed()
+    redis_port = free_port()
+    port = options.port or free_port()
+    with locked(options.data_dir), _log_file(options.log) as log:
+        redis = configure(options.data_dir, redis_port)
+        stack = Stack(f"http://{options.host}:{port}", log)
+        environment = _environment(options, redis.url, port)
+        threads = environment | _thread_limits(options.workers)
+        try:
+            stack.start("Redis", redis.command, environment)
+            for _ in range(options.workers):
+                stack.start("gradients worker", [sys.executable, "-m", "congrad_worker", "gradients"], threads)
+            stack.start(
+                "decide worker",
+                [sys.executable, "-m", "congrad_worker", "decide"],
+                environment | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )
+            stack.start("service", [sys.executable, "-m", "congrad_service"], environment)
+            stack.wait_until_ready(environment.get("CONGRAD_API_KEY"))
+            yield stack
+        finally:
+            stack.stop()
+
+
+def _environment(options: StackOptions, redis_url: str, port: int) -> dict[str, str]:
+    return {
+        **os.environ,
+        **options.environment,
+        "CONGRAD_REDIS_URL": redis_url,
+        "CONGRAD_BROKER_URL": redis_url,
+        "CONGRAD_HOST": options.host,
+        "CONGRAD_PORT": str(port),
+    }
+
+
+def _thread_limits(workers: int) -> dict[str, str]:
+    """Threads of a gradients worker on a CPU. OpenMP's threads spin while they wait unless told not to, and spinning
+    beside other processes on the same cores was seen to make a batch eight times slower."""
+    limits = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
+    if "OMP_NUM_THREADS" not in os.environ:
+        limits["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // workers))
+    return limits
+
+
+def _check_installed() -> None:
+    missing = [name for name in ("fastapi", "celery", "redis", "torch", "transformers", "peft") if not find_spec(name)]
+    if missing:
+        raise StartError(f"{', '.join(missing)} not installed; install them with: pip install 'congrad[all]'")
+
+
+@contextmanager
+def _log_file(path: Path | None) -> Iterator[IO[bytes] | None]:
+    if path is None:
+        yield None
+    else:
+        with path.open("wb") as file:
+            yield file
