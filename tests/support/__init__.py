@@ -1,0 +1,1 @@
+"""What tests share: models, data, properties and processes."""
