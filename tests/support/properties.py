@@ -19,9 +19,7 @@ def assert_rows_match(values: np.ndarray, truths: np.ndarray, tolerance: float) 
     assert max(errors) <= tolerance, errors
 
 
-def conflicting_gradients(
-    count: int, dim: int, seed: int, strength: float = 0.6
-) -> np.ndarray:
+def conflicting_gradients(count: int, dim: int, seed: int, strength: float = 0.6) -> np.ndarray:
     """Language gradients of unequal norms, about half of them in conflict: float64 ``[count, dim]``."""
     draw = np.random.default_rng(seed)
     shared = draw.standard_normal(dim)

@@ -61,7 +61,8 @@ def test_gradients_of_an_adapter_are_those_of_its_own_layers(
 def test_a_reference_margin_of_the_sample_sets_its_weight(small_llama: Path, pairs: list[EncodedPair]) -> None:
     pairs = [replace(pair, ref_margin=margin) for pair, margin in zip(pairs, (-30.0, 0.0, 12.5), strict=False)]
     gradients = engine(small_llama, projection="exact").compute(pairs)
-    assert_rows_match(gradients, truths(small_llama, pairs), 1e-5)
+    # σ(−βΔ) turns the rounding of a margin, a sum of hundreds of nats in float32, into a relative error.
+    assert_rows_match(gradients, truths(small_llama, pairs), 5e-5)
 
 
 @pytest.mark.parametrize("reference", ["base", "path"])
@@ -76,7 +77,7 @@ def test_a_reference_model_sets_the_weights(
     gradients = GradientEngine(load(locate(wanted), wanted), wanted).compute(pairs)
     names = list(target_modules(policy.model, None))
     with_margins = [replace(pair, ref_margin=_margin(base.model, pair)) for pair in pairs]
-    assert_rows_match(gradients, np.stack([pair_gradient(policy, pair, names) for pair in with_margins]), 1e-5)
+    assert_rows_match(gradients, np.stack([pair_gradient(policy, pair, names) for pair in with_margins]), 5e-5)
 
 
 def _margin(model: torch.nn.Module, pair: EncodedPair) -> float:
@@ -117,13 +118,13 @@ def test_a_tie_has_a_zero_gradient(small_llama: Path, pairs: list[EncodedPair]) 
 def test_a_gradient_that_is_not_finite_leaves_its_batch_alone(small_llama: Path, pairs: list[EncodedPair]) -> None:
     loaded = checkpoint(small_llama)
     machine = GradientEngine(loaded, settings(small_llama))
+    # The head is tied to the embeddings; with a copy of its own, a NaN in one of them stays there.
+    head = loaded.model.get_output_embeddings()
+    head.weight = torch.nn.Parameter(head.weight.clone(), requires_grad=False)
     expected = machine.compute(pairs)
     poison = max(token for pair in pairs for token in pair.prompt_ids + pair.chosen_ids + pair.rejected_ids) + 1
     with torch.no_grad():
         loaded.input_embeddings.weight[poison] = float("nan")
-        # The head is tied to the embeddings: without this every logit row would hold a NaN.
-        head = loaded.model.get_output_embeddings()
-        head.weight = torch.nn.Parameter(head.weight.nan_to_num(), requires_grad=False)
     bad = EncodedPair([5, poison], [7, 2], [8, 2], truncated=False)
     gradients = machine.compute([*pairs, bad])
     assert_rows_match(gradients[:-1], expected, 1e-4)

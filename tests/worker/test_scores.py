@@ -42,9 +42,7 @@ def test_independent_gradients_are_not_aligned_by_chance(each: int, languages: i
 
 
 @pytest.mark.parametrize("languages", [("de", "fr", "ja"), ("ar", "en", "zh")])
-def test_scores_of_a_real_batch_equal_the_method_by_the_book(
-    languages: tuple[str, ...], small_llama: object
-) -> None:
+def test_scores_of_a_real_batch_equal_the_method_by_the_book(languages: tuple[str, ...], small_llama: object) -> None:
     rows = demo_samples(*languages, each=5)
     pairs, tags = encoded(rows), [row["language"] for row in rows]
     machine = engine(small_llama, projection="exact")  # type: ignore[arg-type]
@@ -89,7 +87,9 @@ def test_without_update_the_own_share_is_zero_and_nothing_changes() -> None:
     batch = random_samples(4, 2, 1)
     result = outcome(batch, first.languages, update=False)
     assert result.languages == first.languages
-    direction, gradients = consensus(fold(first.languages, Samples(batch.units[:0], batch.norms[:0], []), 1.0), pcgrad, 0)
+    direction, gradients = consensus(
+        fold(first.languages, Samples(batch.units[:0], batch.norms[:0], []), 1.0), pcgrad, 0
+    )
     whole = direction.surgery.weights @ gradients
     vectors = batch.gradients(np.arange(8))
     expected = -vectors @ whole / np.linalg.norm(vectors, axis=1) / np.linalg.norm(whole)
@@ -120,7 +120,9 @@ def test_reasons_say_why_there_is_no_score() -> None:
 def test_the_stream_keeps_its_share_over_many_small_requests() -> None:
     draw = np.random.default_rng(0)
     target = draw.standard_normal(64)
-    states = outcome(Samples.of((target + draw.standard_normal((64, 64))).astype(np.float32), ["de"] * 64)).languages
+    states = outcome(
+        Samples.of((0.3 * target + draw.standard_normal((64, 64))).astype(np.float32), ["de"] * 64)
+    ).languages
     kept = 0
     for _ in range(150):
         batch = Samples.of((0.3 * target + draw.standard_normal((2, 64))).astype(np.float32), ["de"] * 2)
