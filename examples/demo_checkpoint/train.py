@@ -161,12 +161,8 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 def train(model: LlamaForCausalLM, batches: Iterator[torch.Tensor], steps: int) -> None:
     """AdamW under a cosine schedule; prints the loss ten times on the way."""
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY
-    )
-    schedule = get_cosine_schedule_with_warmup(
-        optimizer, num_warmup_steps=steps // 20, num_training_steps=steps
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY)
+    schedule = get_cosine_schedule_with_warmup(optimizer, num_warmup_steps=steps // 20, num_training_steps=steps)
     for step in range(1, steps + 1):
         rows = next(batches)
         loss = model(input_ids=rows, labels=rows).loss

@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 
 from congrad_service import problems
 from congrad_service.auth import BearerAuth
+from congrad_service.body_limit import BodyLimit
 from congrad_service.routes import directions, filter, health, jobs
 from congrad_service.settings import ServiceSettings
 from congrad_service.state import open_state
@@ -28,8 +29,10 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         summary="Filters multilingual preference pairs by gradient consensus.",
         version=version("congrad"),
         lifespan=lifespan,
-        max_body_size=settings.max_body_bytes,
-        middleware=[Middleware(BearerAuth, api_key=settings.api_key)],
+        middleware=[
+            Middleware(BearerAuth, api_key=settings.api_key),
+            Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
+        ],
     )
     for module in (filter, jobs, directions, health):
         app.include_router(module.router)

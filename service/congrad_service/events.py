@@ -27,6 +27,7 @@ class Events:
     def __init__(self, redis: Redis):
         self._redis = redis
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._stopped = False
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -35,6 +36,8 @@ class Events:
         try:
             yield
         finally:
+            # While it connects, redis-py was seen to swallow a cancellation; the flag ends the task all the same.
+            self._stopped = True
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
@@ -58,7 +61,7 @@ class Events:
                 event.set()
 
     async def _listen_for_ever(self) -> None:
-        while True:
+        while not self._stopped:
             try:
                 await self._listen()
             except RedisError as error:
@@ -68,6 +71,8 @@ class Events:
     async def _listen(self) -> None:
         async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
             await pubsub.subscribe(keys.EVENTS)
-            async for message in pubsub.listen():
-                for event in self._waiting.get(json.loads(message["data"])["job"], ()):
-                    event.set()
+            while not self._stopped:
+                message = await pubsub.get_message(timeout=1.0)
+                if message is not None:
+                    for event in self._waiting.get(json.loads(message["data"])["job"], ()):
+                        event.set()

@@ -68,6 +68,8 @@ def _fault(fault: dict[str, Any], body: Any) -> wire.ProblemError:
     if fault["type"] == "json_invalid":
         reason = fault.get("ctx", {}).get("error", "")
         return wire.ProblemError(pointer="", detail=f"the body is not JSON: {reason} at character {loc[0]}")
+    if isinstance(body, bytes):  # left unparsed: without the content type it could come from any web page's form
+        return wire.ProblemError(pointer="", detail="the body should be JSON, with Content-Type: application/json")
     path = _path_in(body, loc)
     message = _message(fault)
     if len(path) >= 2 and path[0] == "samples":

@@ -24,7 +24,7 @@ class Heartbeat:
         self._store = store
         self._role = role
         self._announcement = announcement
-        self._id = f"{socket.gethostname()}:{os.getpid()}"
+        self._id = f"{role}:{socket.gethostname()}:{os.getpid()}"
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 

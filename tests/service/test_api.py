@@ -1,0 +1,271 @@
+"""The HTTP contract, over a real Redis. The workers are announced, but none is there: jobs stay queued."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+import redis
+from congrad import wire
+from congrad_service import keys
+from congrad_service.app import create_app
+from congrad_service.registry import Announcement, Role
+from congrad_service.settings import ServiceSettings
+from congrad_worker.heartbeat import Heartbeat
+from congrad_worker.store import Store
+
+ANNOUNCEMENT = Announcement(
+    name="policy",
+    fingerprint="f00d",
+    loss="sigmoid",
+    beta=0.1,
+    reference="policy",
+    projection=wire.Projection(kind="kronecker", rank=64, dim=16, seed=0),
+    target_modules=None,
+    modules=4,
+    max_length=128,
+    dtype="float32",
+    device="cpu",
+)
+
+JSON = {"Content-Type": "application/json"}
+PAIR = {"language": "de", "prompt": "p", "chosen": "c", "rejected": "r"}
+
+
+def settings(redis_url: str, **options: Any) -> ServiceSettings:
+    return ServiceSettings.model_validate({"redis_url": redis_url, **options})
+
+
+@asynccontextmanager
+async def service(redis_url: str, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(settings(redis_url, **options))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://t") as client:
+        yield client
+
+
+def call(
+    redis_url: str, method: str, path: str, options: dict[str, Any] | None = None, **request: Any
+) -> httpx.Response:
+    """One request to a fresh service process, so to speak."""
+
+    async def once() -> httpx.Response:
+        async with service(redis_url, **(options or {})) as client:
+            return await client.request(method, path, **request)
+
+    return asyncio.run(once())
+
+
+@pytest.fixture
+def workers(redis_url: str) -> Iterator[None]:
+    """A gradients worker and a decide worker, as far as the registry knows."""
+    store = Store(settings(redis_url))
+    beats = [Heartbeat(store, Role.GRADIENTS, ANNOUNCEMENT), Heartbeat(store, Role.DECIDE)]
+    for beat in beats:
+        beat.start()
+    yield
+    for beat in beats:
+        beat.stop()
+    store.redis.close()
+
+
+def assert_problem(response: httpx.Response, status: int) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
+    assert {"type", "title", "status", "detail"} <= problem.keys()
+    assert problem["status"] == status
+    return problem
+
+
+def assert_nothing_written(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as connection:
+        assert [key for key in connection.scan_iter() if b":job" in key or b":direction" in key] == []
+
+
+BAD = [
+    ({"samples": []}, "/samples", "at least 1 item"),
+    ({"samples": [PAIR], "colour": 1}, "/colour", "colour: Extra inputs are not permitted"),
+    ({"samples": [PAIR | {"id": "a", "colour": 1}]}, "/samples/0/colour", "sample 0 (id 'a'): colour: Extra inputs"),
+    ({"samples": [PAIR, PAIR | {"id": "b", "prompt": 7}]}, "/samples/1/prompt", "sample 1 (id 'b'): prompt: should be"),
+    ({"samples": [PAIR | {"id": "b", "prompt": None}]}, "/samples/0", "sample 0 (id 'b'): prompt should be a string"),
+    ({"samples": [{"id": "c", "language": "de", "chosen": "x"}]}, "/samples/0/rejected", "Field required"),
+    ({"samples": [PAIR | {"id": "d", "language": "english"}]}, "/samples/0/language", "'english' is not a BCP 47"),
+    ({"samples": [PAIR | {"id": "a"}, PAIR | {"id": "a"}]}, "/samples/1/id", "sample 1 (id 'a'): sample 0 has the same id"),
+    ({"samples": [PAIR | {"id": "1"}, PAIR]}, "/samples/1/id", "sample 0 has the same id"),
+    ({"samples": [PAIR | {"id": "e", "chosen": "a\ud800"}]}, "/samples/0/chosen", "lone surrogate at character 1"),
+    ({"samples": [PAIR | {"chosen": [{"role": "assistant", "content": "\udc00"}]}]}, "/samples/0/chosen/0/content", "lone"),
+    ({"samples": [PAIR | {"\ud800": 1}]}, "/samples/0", "unicode string"),
+    ({"samples": [PAIR | {"id": "f", "ref_chosen_logps": float("nan"), "ref_rejected_logps": 1.0}]},
+     "/samples/0/ref_chosen_logps", "sample 0 (id 'f'): ref_chosen_logps: Input should be a finite number"),
+    ({"samples": [PAIR | {"ref_chosen_logps": -1.0}]}, "/samples/0", "should be given together"),
+    ({"samples": [PAIR | {"chosen": [{"role": "assistant", "content": "x"}]}]}, "/samples/0", "both be strings or both"),
+    ({"samples": [PAIR], "selection": {"kind": "best"}}, "/selection", "'threshold', 'fraction'"),
+    ({"samples": [PAIR], "selection": {"kind": "fraction", "keep": 2}}, "/selection/keep", "less than or equal to 1"),
+    ({"samples": [PAIR], "direction": "a/b"}, "/direction", "pattern"),
+]  # fmt: skip
+
+
+@pytest.mark.usefixtures("workers")
+@pytest.mark.parametrize(("body", "pointer", "detail"), BAD)
+def test_bad_input_is_named_and_changes_nothing(
+    body: dict[str, Any], pointer: str, detail: str, redis_url: str
+) -> None:
+    response = call(redis_url, "POST", "/filter", content=json.dumps(body), headers=JSON)
+    problem = assert_problem(response, 422)
+    assert [error for error in problem["errors"] if error["pointer"] == pointer and detail in error["detail"]], problem
+    assert_nothing_written(redis_url)
+
+
+@pytest.mark.usefixtures("workers")
+def test_too_many_samples_and_too_many_bytes_are_413(redis_url: str) -> None:
+    many = {"samples": [PAIR] * 100_000}
+    problem = assert_problem(call(redis_url, "POST", "/filter", json=many), 413)
+    assert "100000 samples in one request; at most 4096 are taken" in problem["detail"]
+    response = call(redis_url, "POST", "/filter", options={"max_body_bytes": 100}, json={"samples": [PAIR] * 10})
+    assert "more than 100 bytes" in assert_problem(response, 413)["detail"]
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b" " * 10
+
+    response = call(redis_url, "POST", "/filter", options={"max_body_bytes": 100}, content=pieces(), headers=JSON)
+    assert "more than 100 bytes" in assert_problem(response, 413)["detail"]
+    assert_nothing_written(redis_url)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status"),
+    [
+        ("GET", "/nowhere", None, 404),
+        ("GET", "/filter", None, 405),
+        ("GET", "/jobs/unknown", None, 404),
+        ("DELETE", "/jobs/unknown", None, 404),
+        ("GET", "/directions/unknown", None, 404),
+        ("DELETE", "/directions/unknown", None, 404),
+        ("POST", "/filter", b"{", 422),
+        ("POST", "/filter", b"\xff", 400),
+        ("POST", "/filter", b"[1]", 422),
+        ("POST", "/filter", b"", 422),
+        ("POST", "/filter", b"[" * 100_000, 400),
+    ],
+)
+def test_every_error_is_a_problem_document(
+    method: str, path: str, content: bytes | None, status: int, redis_url: str
+) -> None:
+    assert_problem(call(redis_url, method, path, content=content, headers=JSON), status)
+
+
+def test_a_body_without_its_content_type_is_told_so(redis_url: str) -> None:
+    problem = assert_problem(call(redis_url, "POST", "/filter", content=b"{}"), 422)
+    assert problem["detail"] == "the body should be JSON, with Content-Type: application/json"
+
+
+@pytest.mark.usefixtures("workers")
+def test_everything_but_livez_asks_for_the_token(redis_url: str) -> None:
+    options = {"api_key": "secret"}
+    assert call(redis_url, "GET", "/livez", options).status_code == 200
+    for path in ("/readyz", "/checkpoints", "/directions", "/docs", "/openapi.json", "/nowhere", "/jobs/x"):
+        response = call(redis_url, "GET", path, options)
+        assert_problem(response, 401)
+        assert response.headers["www-authenticate"].startswith("Bearer")
+        assert_problem(call(redis_url, "GET", path, options, headers={"Authorization": "Bearer secre"}), 401)
+    good = {"Authorization": "Bearer secret"}
+    assert call(redis_url, "GET", "/readyz", options, headers=good).status_code == 200
+    assert_problem(call(redis_url, "GET", "/nowhere", options, headers=good), 404)
+
+
+def test_without_workers_the_service_is_live_but_not_ready(redis_url: str) -> None:
+    assert call(redis_url, "GET", "/livez").status_code == 200
+    response = call(redis_url, "GET", "/readyz")
+    assert "gradients, decide" in assert_problem(response, 503)["detail"]
+    assert int(response.headers["retry-after"]) > 0
+    response = call(redis_url, "POST", "/filter", json={"samples": [PAIR]})
+    assert_problem(response, 503)
+    assert int(response.headers["retry-after"]) > 0
+
+
+def test_without_redis_the_service_is_live_and_says_503(redis_url: str) -> None:
+    nowhere = "redis://127.0.0.1:1/0"
+    assert call(nowhere, "GET", "/livez").status_code == 200
+    for method, path in (("GET", "/readyz"), ("GET", "/directions"), ("POST", "/filter")):
+        response = call(nowhere, method, path, json={"samples": [PAIR]} if method == "POST" else None)
+        problem = assert_problem(response, 503)
+        assert int(response.headers["retry-after"]) > 0
+        assert "127.0.0.1" not in problem["detail"]
+    assert call(redis_url, "GET", "/directions").json() == []
+
+
+@pytest.mark.usefixtures("workers")
+def test_checkpoints_are_what_the_workers_announce(redis_url: str) -> None:
+    (served,) = call(redis_url, "GET", "/checkpoints").json()
+    assert served["name"] == "policy"
+    assert served["workers"] == 1
+    assert served["devices"] == ["cpu"]
+    assert served["projection"] == {"kind": "kronecker", "rank": 64, "dim": 16, "seed": 0}
+
+
+@pytest.mark.usefixtures("workers")
+@pytest.mark.parametrize("prefer", ["respond-async", "wait=0", "respond-async, wait=0", "x=y, Respond-Async"])
+def test_a_wait_that_ends_first_is_answered_202(prefer: str, redis_url: str) -> None:
+    response = call(redis_url, "POST", "/filter", json={"samples": [PAIR]}, headers={"Prefer": prefer})
+    assert response.status_code == 202
+    job = call(redis_url, "GET", response.headers["location"]).json()
+    assert (job["status"], job["progress"], job["samples"]) == ("queued", {"done": 0, "total": 1}, 1)
+    assert response.headers["preference-applied"]
+
+
+@pytest.mark.usefixtures("workers")
+def test_a_cancelled_job_stays_cancelled(redis_url: str) -> None:
+    location = call(
+        redis_url, "POST", "/filter", json={"samples": [PAIR]}, headers={"Prefer": "respond-async"}
+    ).headers["location"]
+    assert call(redis_url, "DELETE", location).json()["status"] == "cancelled"
+    assert call(redis_url, "DELETE", location).json()["status"] == "cancelled"
+    with redis.Redis.from_url(redis_url) as connection:
+        job_id = location.removeprefix("/jobs/")
+        assert not connection.exists(keys.chunk(job_id, 0), keys.pending(job_id))
+        assert connection.zcard(keys.JOBS_ACTIVE) == 0
+
+
+@pytest.mark.usefixtures("workers")
+def test_an_idempotency_key_finds_its_job_and_refuses_another_body(redis_url: str) -> None:
+    headers = {"Prefer": "respond-async", "Idempotency-Key": "k1"}
+    first = call(redis_url, "POST", "/filter", json={"samples": [PAIR]}, headers=headers)
+    again = call(redis_url, "POST", "/filter", json={"samples": [PAIR]}, headers=headers)
+    assert first.headers["location"] == again.headers["location"]
+    other = call(redis_url, "POST", "/filter", json={"samples": [PAIR | {"prompt": "q"}]}, headers=headers)
+    assert "used before with another body" in assert_problem(other, 422)["detail"]
+    with redis.Redis.from_url(redis_url) as connection:
+        assert connection.zcard(keys.JOBS_ACTIVE) == 1
+        assert connection.llen(keys.gradients_queue("f00d")) == 1
+
+
+@pytest.mark.usefixtures("workers")
+def test_a_full_queue_is_429(redis_url: str) -> None:
+    headers = {"Prefer": "respond-async"}
+    for _ in range(2):
+        call(redis_url, "POST", "/filter", {"max_queue": 2}, json={"samples": [PAIR]}, headers=headers)
+    response = call(redis_url, "POST", "/filter", {"max_queue": 2}, json={"samples": [PAIR]}, headers=headers)
+    assert_problem(response, 429)
+    assert int(response.headers["retry-after"]) > 0
+
+
+@pytest.mark.usefixtures("workers")
+def test_a_direction_of_another_checkpoint_is_409(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as connection:
+        connection.hset(keys.direction("default"), "fingerprint", "another")
+    response = call(redis_url, "POST", "/filter", json={"samples": [PAIR]})
+    assert "belongs to checkpoint another" in assert_problem(response, 409)["detail"]
+
+
+@pytest.mark.usefixtures("workers")
+def test_a_checkpoint_can_be_asked_for(redis_url: str) -> None:
+    headers = {"Prefer": "respond-async"}
+    body = {"samples": [PAIR], "checkpoint": "policy"}
+    assert call(redis_url, "POST", "/filter", json=body, headers=headers).status_code == 202
+    response = call(redis_url, "POST", "/filter", json=body | {"checkpoint": "other"}, headers=headers)
+    assert "no worker serves checkpoint 'other'; served: policy (f00d)" in assert_problem(response, 503)["detail"]
