@@ -3,6 +3,9 @@
 import langcodes
 from langcodes.tag_parser import LanguageTagError
 
+MAX_LENGTH = 64
+"""Longer than any tag in use, and short enough for a key and a column."""
+
 
 def normalise_language(tag: str) -> str:
     """Returns the canonical form of a BCP 47 tag: ``zh_cn`` becomes ``zh-CN``, ``iw`` becomes ``he``.
@@ -10,6 +13,8 @@ def normalise_language(tag: str) -> str:
     :raises ValueError: ``tag`` is not a well-formed BCP 47 tag.
     """
     try:
+        if len(tag) > MAX_LENGTH:
+            raise LanguageTagError
         return langcodes.standardize_tag(tag)
     except LanguageTagError:
         raise ValueError(f"{tag!r} is not a BCP 47 language tag such as 'de', 'pt-BR' or 'zh-Hant'") from None

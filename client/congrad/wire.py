@@ -34,7 +34,7 @@ def _is_unicode(text: str) -> str:
 
 Text = Annotated[str, AfterValidator(_is_unicode)]
 SampleId = Annotated[Text, Field(min_length=1, max_length=256)]
-Language = Annotated[str, Field(max_length=64), AfterValidator(normalise_language)]
+Language = Annotated[Text, AfterValidator(normalise_language)]
 DirectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 

@@ -48,11 +48,16 @@ def redis_url(redis_server: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the parts of the stack write."""
+    return tmp_path_factory.mktemp("stack") / "log"
+
+
+@pytest.fixture(scope="session")
+def stack(stack_log: Path) -> Iterator[Stack]:
     """Redis, a gradients worker on the demo checkpoint, a decide worker and the service, all real."""
-    folder = tmp_path_factory.mktemp("stack")
     environment = {"CONGRAD_MODEL": str(DEMO_CHECKPOINT), "CONGRAD_HALF_LIFE": "inf", "CONGRAD_CHUNK_TOKENS": "4000"}
-    options = StackOptions(folder / "data", port=0, environment=environment, log=folder / "log")
+    options = StackOptions(stack_log.parent / "data", port=0, environment=environment, log=stack_log)
     with running_stack(options) as running:
         yield running
 

@@ -1,0 +1,5 @@
+"""`python -m congrad` is the `congrad` command."""
+
+from congrad.cli import main
+
+main()
