@@ -16,7 +16,7 @@ from congrad.client import Client
 from congrad.redis_server import StartError, configure, free_port, locked
 
 STOP_S = 30
-"""How long a process may take to finish what it is doing; a worker's soft shutdown takes up to 20 of them."""
+"""How long a process may take to finish what it is doing; a worker's soft shutdown takes up to 10 of them."""
 
 TICK_S = 0.1
 

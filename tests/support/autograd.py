@@ -14,7 +14,7 @@ def pair_gradient(checkpoint: Checkpoint, pair: EncodedPair, names: list[str], b
     The reference is the policy itself unless the pair brings its reference margin along.
     """
     model = checkpoint.model
-    weights = [model.get_submodule(name).weight for name in names]
+    weights = [model.get_parameter(f"{name}.weight") for name in names]
     for weight in weights:
         weight.requires_grad_(True)
     try:

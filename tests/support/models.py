@@ -61,5 +61,5 @@ def save_lora(model: Path, folder: Path) -> Path:
     torch.manual_seed(1)
     base = LlamaForCausalLM.from_pretrained(model)
     adapted = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj", "down_proj"], init_lora_weights=False))
-    adapted.save_pretrained(folder)
+    adapted.save_pretrained(str(folder))
     return folder

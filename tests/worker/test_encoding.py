@@ -28,15 +28,15 @@ def conversational(row: dict[str, Any]) -> dict[str, Any]:
 def implicit(row: dict[str, Any]) -> dict[str, Any]:
     """The row with its prompt at the beginning of both completions."""
     separator = "" if isinstance(row["prompt"], list) else "\n"
-    joined = {side: row["prompt"] + (separator or []) + row[side] for side in ("chosen", "rejected")}  # type: ignore[operator]
+    joined = {side: row["prompt"] + (separator or []) + row[side] for side in ("chosen", "rejected")}
     return {"id": row["id"], "language": row["language"], **joined}
 
 
 def trl_ids(tokenizer: Any, row: dict[str, Any]) -> tuple[list[int], list[int], list[int]]:
     """What `DPOTrainer._prepare_dataset` makes of a row, with TRL's own functions, in its order."""
-    example = {name: row[name] for name in ("prompt", "chosen", "rejected") if name in row}
+    example: dict[str, Any] = {name: row[name] for name in ("prompt", "chosen", "rejected") if name in row}
     if "prompt" not in example:
-        example = extract_prompt(example)
+        example = dict(extract_prompt(example))
     options: list[dict[str, Any]] = [{}, {}, {}]
     if isinstance(example["prompt"], str):
         for side in ("chosen", "rejected"):
@@ -89,7 +89,7 @@ def test_a_string_prompt_beside_messages_is_their_first_turn() -> None:
     )
     prompt, chosen, rejected = explicit_prompt(sample)
     assert prompt == turns
-    assert (chosen[0]["content"], rejected[0]["content"]) == ("Hi.", "No.")  # type: ignore[index,call-overload]
+    assert (chosen[0]["content"], rejected[0]["content"]) == ("Hi.", "No.")  # type: ignore[index]
 
 
 def test_messages_need_a_chat_template(loaded: Checkpoint) -> None:

@@ -56,7 +56,8 @@ def _run(app: object, role: str, queue: str) -> int:
         node = f"--hostname={role}-{os.getpid()}@%h"
         status = _worker_main(app, ["worker", f"--queues={queue}", node, *options])
         if failure.exists():
-            print(f"congrad worker: {failure.read_text(encoding='utf-8')}", file=sys.stderr)
+            # Celery has put its logger in the place of stderr.
+            print(f"congrad worker: {failure.read_text(encoding='utf-8')}", file=sys.__stderr__)
             return 2
         return status
 

@@ -3,6 +3,7 @@
 import os
 import signal
 from pathlib import Path
+from typing import NoReturn
 
 # Read by Celery when it is imported: SIGTERM then starts the soft shutdown, which waits for the running task and
 # gives it back to the queue if it takes too long.
@@ -12,7 +13,7 @@ from celery import Celery
 from congrad_service.queue import celery_app
 from congrad_service.settings import RedisSettings
 
-SOFT_SHUTDOWN_S = 20
+SOFT_SHUTDOWN_S = 10
 LOAD_TIMEOUT_S = 3600
 """How long a checkpoint may take to load before the parent thinks that the child is stuck."""
 
@@ -42,10 +43,10 @@ def worker_app(name: str, settings: RedisSettings) -> Celery:
     return app
 
 
-def give_up(message: str) -> None:
+def give_up(message: str) -> NoReturn:
     """Ends the worker that this process is the child of; it exits with status 2 and this message."""
     if (path := os.environ.get(FAILURE_FILE)) is not None:
         Path(path).write_text(message, encoding="utf-8")
     os.kill(os.getppid(), signal.SIGTERM)
-    # Returning would make Celery think that the process is ready.
-    signal.pause()
+    # Returning would make Celery think that the process is ready; its parent waits for an orderly end for ever.
+    os._exit(2)

@@ -42,7 +42,6 @@ def _load(**_: object) -> None:
         _processor, announcement = _serve(store, files)
     except CheckpointError as error:
         give_up(str(error))
-        return
     _heartbeat = Heartbeat(store, Role.GRADIENTS, announcement)
     _heartbeat.start()
 
