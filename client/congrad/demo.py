@@ -39,10 +39,21 @@ def run_demo(console: Console, log: Path) -> None:
             stack = running.__enter__()
         try:
             with Client(stack.url) as client:
-                result = client.filter([{k: v for k, v in pair.items() if k != "planted"} for pair in pairs])
+                result = client.filter([_conversation(pair) for pair in pairs])
         finally:
             running.__exit__(None, None, None)
     _print(console, pairs, result)
+
+
+def _conversation(pair: dict[str, Any]) -> dict[str, Any]:
+    """The pair as messages: the demo's checkpoint has learnt its answers through the chat template."""
+    return {
+        "id": pair["id"],
+        "language": pair["language"],
+        "prompt": [{"role": "user", "content": pair["prompt"]}],
+        "chosen": [{"role": "assistant", "content": pair["chosen"]}],
+        "rejected": [{"role": "assistant", "content": pair["rejected"]}],
+    }
 
 
 def _print(console: Console, pairs: Sequence[dict[str, Any]], result: wire.FilterResult) -> None:

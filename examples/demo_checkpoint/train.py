@@ -50,14 +50,16 @@ CHAT_TEMPLATE = """\
 {%- endif %}
 """
 
-# Nearly nine epochs: held-out perplexity hardly falls beyond that, while the training loss still does.
-STEPS = 1000
+# Eleven epochs: about as many as one core works through in a minute and a half.
+STEPS = 1300
 BATCH = 2
 LEARNING_RATE = 3e-3
 # Most tokens are rare in so little text: at 0.95 the second moment forgets them between two of their steps.
-BETAS = (0.9, 0.99)
-WEIGHT_DECAY = 0.1
-# Tensors this small gain little from a second thread, and on a busy core it stalls every operation at a barrier.
+BETAS = (0.9, 0.98)
+# Strong, and the warm-up long: with seed 0 each lowered the held-out perplexity of so small a text.
+WEIGHT_DECAY = 0.5
+WARM_UP = 0.2
+# Tensors this small gain a quarter from a second thread, and where its core is busy every operation waits for it.
 # One thread also adds in one order, whatever the machine's number of cores.
 THREADS = 1
 HELD_OUT_EVERY = 20
@@ -141,13 +143,13 @@ def packed_batches(documents: list[list[int]], generator: torch.Generator) -> It
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A Llama of about 1.3 million parameters, freshly initialised in float32."""
+    """A Llama of about 1.1 million parameters, freshly initialised in float32."""
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=128,
             intermediate_size=352,
-            num_hidden_layers=4,
+            num_hidden_layers=3,
             num_attention_heads=4,
             num_key_value_heads=2,
             max_position_embeddings=CONTEXT,
@@ -162,7 +164,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 def train(model: LlamaForCausalLM, batches: Iterator[torch.Tensor], steps: int) -> None:
     """AdamW under a cosine schedule; prints the loss ten times on the way."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=BETAS, weight_decay=WEIGHT_DECAY)
-    schedule = get_cosine_schedule_with_warmup(optimizer, num_warmup_steps=steps // 20, num_training_steps=steps)
+    schedule = get_cosine_schedule_with_warmup(optimizer, int(WARM_UP * steps), steps)
     for step in range(1, steps + 1):
         rows = next(batches)
         loss = model(input_ids=rows, labels=rows).loss

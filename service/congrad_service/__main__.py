@@ -1,6 +1,7 @@
 """`python -m congrad_service`: the front end under uvicorn."""
 
 import asyncio
+import logging
 import sys
 from types import FrameType
 
@@ -51,8 +52,14 @@ def main() -> int:
             name = "CONGRAD_" + "_".join(map(str, fault["loc"])).upper()
             print(f"congrad service: {name}: {fault['msg']}", file=sys.stderr)
         return 2
+    logging.getLogger("uvicorn.access").addFilter(_is_no_probe)
     DrainingServer(create_app(settings), settings).run()
     return 0
+
+
+def _is_no_probe(record: logging.LogRecord) -> bool:
+    """Whether a line of the access log is worth keeping: probes come every few seconds, for ever."""
+    return not any(path in record.getMessage() for path in ("/livez", "/readyz"))
 
 
 if __name__ == "__main__":

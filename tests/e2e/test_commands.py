@@ -106,7 +106,8 @@ def test_one_interrupt_stops_everything_and_loses_nothing(tmp_path: Path) -> Non
     rows = demo_samples("de", "fr", each=6)
 
     def start() -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=(tmp_path / "up.log").open("ab"))
+        with (tmp_path / "up.log").open("ab") as log:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=log)
         with Client(f"http://127.0.0.1:{port}", max_retries=0) as client:
             while not client.is_ready():
                 assert process.poll() is None, (tmp_path / "up.log").read_text()

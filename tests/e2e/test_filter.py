@@ -92,7 +92,7 @@ def test_an_idempotency_key_folds_in_once(client: Client, direction: str) -> Non
 
 def test_samples_that_cannot_be_encoded_are_named_and_nothing_is_folded_in(client: Client, direction: str) -> None:
     rows = demo_samples("en", each=12)
-    rows[3] = rows[3] | {"prompt": "word " * 400}
+    rows[3] = rows[3] | {"prompt": "word " * 2000}
     rows[11] = rows[11] | {"prompt": [{"role": "wizard", "content": "x"}], **_messages(rows[11])}
     with pytest.raises(congrad.UnprocessableError) as caught:
         client.filter(rows, direction=direction)
@@ -111,7 +111,7 @@ def _messages(row: dict[str, Any]) -> dict[str, Any]:
 def test_ties_and_long_pairs_are_decided_and_marked(client: Client, direction: str) -> None:
     rows = demo_samples("en", "de", each=4)
     rows[1] = rows[1] | {"rejected": rows[1]["chosen"]}
-    rows[2] = rows[2] | {"chosen": rows[2]["chosen"] * 40}
+    rows[2] = rows[2] | {"chosen": rows[2]["chosen"] * 200}
     result = client.filter(rows, direction=direction)
     assert result.decisions[1].reason is congrad.Reason.ZERO_GRADIENT
     assert not result.decisions[1].keep

@@ -1,5 +1,6 @@
 """Loading a checkpoint with transformers and PEFT: safetensors only, no remote code."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from transformers.utils.logging import disable_progress_bar
 from congrad_worker.errors import CheckpointError
 from congrad_worker.files import CheckpointFiles
 from congrad_worker.settings import GradientSettings
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def load(files: CheckpointFiles, settings: GradientSettings) -> Checkpoint:
         tokenizer=tokenizer,
         reference=settings.reference,
         reference_model=reference,
-        max_length=min(settings.max_length, _positions(model)),
+        max_length=_max_length(model, settings.max_length),
     )
 
 
@@ -109,9 +112,18 @@ def _load_model(folder: Path, dtype: torch.dtype | str, device: torch.device) ->
     return cast("PreTrainedModel", model.eval().requires_grad_(False).to(device))
 
 
-def _positions(model: PreTrainedModel | PeftModel) -> int:
-    """How many positions the model was made for."""
-    return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**31)
+def _max_length(model: PreTrainedModel | PeftModel, wanted: int) -> int:
+    """``wanted`` tokens, or as many as there are positions where these are learned: a table has no row beyond its end.
+    Rotary positions go on beyond the length that a model was trained at, where it reads less well."""
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if positions is None or wanted <= positions:
+        return wanted
+    tables = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+    # OPT and its kin keep two more rows than there are positions.
+    if any(table.num_embeddings - positions in (0, 2) for table in tables if table is not model.get_input_embeddings()):
+        return int(positions)
+    log.warning("the checkpoint was made for %d positions, and CONGRAD_MAX_LENGTH is %d", positions, wanted)
+    return wanted
 
 
 def _one_line(error: BaseException) -> str:
