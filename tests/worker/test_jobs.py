@@ -1,0 +1,185 @@
+"""Jobs over a real Redis, step by step without Celery: what redelivery, races and cancellation do."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from congrad import wire
+from congrad_service import keys
+from congrad_service.directions import Directions
+from congrad_service.jobs import Jobs
+from congrad_service.settings import ServiceSettings
+from congrad_worker.chunks import MAX_ATTEMPTS, ChunkProcessor
+from congrad_worker.encoding import Encoder
+from congrad_worker.store import Store
+from congrad_worker.verdicts import Judge
+from redis.asyncio import Redis
+from support.models import DEMO_CHECKPOINT, checkpoint, engine
+from support.pairs import demo_samples
+from support.scoring import RULES
+
+SERVED = wire.Checkpoint(
+    name="demo", fingerprint="f00d", loss="sigmoid", beta=0.1, reference="policy",
+    projection=wire.Projection(kind="kronecker", rank=64, dim=16_384, seed=0), target_modules=None, modules=21,
+    max_length=1024, dtype="float32", devices=["cpu"], workers=1,
+)  # fmt: skip
+
+
+class Bench:
+    """A job store, a gradients worker's hands and a decide worker's, without the queue between them."""
+
+    def __init__(self, redis_url: str):
+        self.settings = ServiceSettings.model_validate({"redis_url": redis_url, "chunk_tokens": 200})
+        self.store = Store(self.settings)
+        loaded = checkpoint(DEMO_CHECKPOINT)
+        self.processor = ChunkProcessor(self.store, Encoder(loaded.tokenizer, 1024), engine(DEMO_CHECKPOINT))
+        self.judge = Judge(self.store, RULES)
+
+    def create(self, fingerprint: str = "f00d", **body: Any) -> tuple[str, int]:
+        request = wire.FilterRequest.model_validate({"samples": demo_samples("de", "fr", each=3), **body})
+        served = SERVED.model_copy(update={"fingerprint": fingerprint})
+        accepted = self._with(lambda redis: Jobs(redis, self.settings).create(request, served, None))
+        return accepted.job_id, accepted.chunks
+
+    def job(self, job_id: str) -> wire.Job:
+        job: wire.Job = self._with(lambda redis: Jobs(redis, self.settings).get(job_id))
+        return job
+
+    def cancel(self, job_id: str) -> None:
+        self._with(lambda redis: Jobs(redis, self.settings).cancel(job_id))
+
+    def reset(self, name: str = "default") -> None:
+        self._with(lambda redis: Directions(redis).reset(name))
+
+    def run(self, job_id: str, chunks: int) -> wire.Job:
+        for number in range(chunks):
+            self.processor.process(job_id, number)
+        self.judge.settle(job_id)
+        return self.job(job_id)
+
+    def _with(self, call: Callable[[Redis], Any]) -> Any:
+        async def connected() -> Any:
+            redis = Redis.from_url(self.settings.redis_url)
+            try:
+                return await call(redis)
+            finally:
+                await redis.aclose()
+
+        return asyncio.run(connected())
+
+
+@pytest.fixture
+def bench(redis_url: str) -> Iterator[Bench]:
+    bench = Bench(redis_url)
+    yield bench
+    bench.store.redis.close()
+
+
+def test_only_the_last_chunk_asks_for_the_decision_and_any_redelivery_may(bench: Bench) -> None:
+    job_id, chunks = bench.create()
+    assert chunks > 2
+    order = [chunks - 1, *range(chunks - 1)]
+    assert [bench.processor.process(job_id, number) for number in order] == [False] * (chunks - 1) + [True]
+    # A worker that died between the last chunk and the asking: its task comes again, and asks.
+    assert bench.processor.process(job_id, 0)
+
+
+def test_a_redelivered_chunk_and_a_redelivered_decision_change_nothing(bench: Bench) -> None:
+    job_id, chunks = bench.create()
+    bench.processor.process(job_id, 0)
+    bench.processor.process(job_id, 0)
+    first = bench.run(job_id, chunks)
+    assert first.status is wire.JobStatus.SUCCEEDED
+    direction = bench.store.redis.hgetall(keys.direction("default"))
+    assert bench.run(job_id, chunks) == first
+    assert bench.store.redis.hgetall(keys.direction("default")) == direction
+    assert list(bench.store.redis.scan_iter("congrad:job:*:*")) == []
+    assert bench.store.redis.zcard(keys.JOBS_ACTIVE) == 0
+
+
+def test_a_lost_race_is_decided_again_on_the_new_version(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    early, late = bench.create(), bench.create(samples=demo_samples("de", "it", each=2))
+    for job_id, chunks in (early, late):
+        for number in range(chunks):
+            bench.processor.process(job_id, number)
+    read = bench.store.direction
+    races = []
+
+    def read_and_be_overtaken(name: str) -> Any:
+        record = read(name)
+        if not races:
+            races.append(record.version)
+            bench.judge.settle(late[0])  # commits between our reading and our commit
+        return record
+
+    monkeypatch.setattr(bench.store, "direction", read_and_be_overtaken)
+    bench.judge.settle(early[0])
+    first, second = bench.job(late[0]).result, bench.job(early[0]).result
+    assert first is not None
+    assert second is not None
+    assert (first.direction.version, second.direction.version) == (1, 2)
+    assert second.direction.languages == {"de": 5, "fr": 3, "it": 2}
+
+
+def test_a_reset_during_a_decision_is_not_undone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.run(*bench.create())
+    job_id, chunks = bench.create()
+    for number in range(chunks):
+        bench.processor.process(job_id, number)
+    read, resets = bench.store.direction, []
+
+    def read_and_be_reset(name: str) -> Any:
+        record = read(name)
+        if not resets:
+            resets.append(name)
+            bench.reset(name)
+            bench.run(*bench.create(samples=demo_samples("it", each=2)))  # version 1 again, in another life
+        return record
+
+    monkeypatch.setattr(bench.store, "direction", read_and_be_reset)
+    bench.judge.settle(job_id)
+    result = bench.job(job_id).result
+    assert result is not None
+    assert result.direction.languages == {"de": 3, "fr": 3, "it": 2}
+
+
+def test_a_cancelled_job_is_never_folded_in(bench: Bench) -> None:
+    job_id, chunks = bench.create()
+    bench.processor.process(job_id, 0)
+    bench.cancel(job_id)
+    job = bench.run(job_id, chunks)
+    assert job.status is wire.JobStatus.CANCELLED
+    assert not bench.store.redis.exists(keys.direction("default"))
+    assert list(bench.store.redis.scan_iter("congrad:job:*:*")) == []
+
+
+def test_a_chunk_that_never_ends_is_given_up(bench: Bench) -> None:
+    job_id, _ = bench.create()
+    for _ in range(MAX_ATTEMPTS):
+        bench.store.start(job_id, "gradients:0")  # and the worker dies
+    assert not bench.processor.process(job_id, 0)
+    job = bench.job(job_id)
+    assert job.status is wire.JobStatus.FAILED
+    assert job.error is not None
+    assert job.error.detail == f"chunk 0 was given up: it was started {MAX_ATTEMPTS} times without an end"
+
+
+def test_an_error_in_the_engine_fails_the_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(_: object) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(bench.processor, "compute", explode)
+    job_id, chunks = bench.create()
+    job = bench.run(job_id, chunks)
+    assert job.error is not None
+    assert (job.error.status, job.error.detail) == (500, "the gradients of chunk 0 failed: RuntimeError: out of luck")
+
+
+def test_gradients_of_another_checkpoint_are_never_mixed_in(bench: Bench) -> None:
+    bench.run(*bench.create())
+    before = bench.store.redis.hgetall(keys.direction("default"))
+    job = bench.run(*bench.create(fingerprint="beef"))
+    assert job.error is not None
+    assert job.error.status == 409
+    assert bench.store.redis.hgetall(keys.direction("default")) == before
