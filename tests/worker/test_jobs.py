@@ -104,7 +104,7 @@ def test_a_lost_race_is_decided_again_on_the_new_version(bench: Bench, monkeypat
         for number in range(chunks):
             bench.processor.process(job_id, number)
     read = bench.store.direction
-    races = []
+    races: list[int] = []
 
     def read_and_be_overtaken(name: str) -> Any:
         record = read(name)
@@ -127,7 +127,8 @@ def test_a_reset_during_a_decision_is_not_undone(bench: Bench, monkeypatch: pyte
     job_id, chunks = bench.create()
     for number in range(chunks):
         bench.processor.process(job_id, number)
-    read, resets = bench.store.direction, []
+    read = bench.store.direction
+    resets: list[str] = []
 
     def read_and_be_reset(name: str) -> Any:
         record = read(name)
