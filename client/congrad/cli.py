@@ -51,7 +51,7 @@ def up(
     """Runs Redis, workers and the service on this machine until Ctrl-C. Further settings: CONGRAD_* variables."""
     environment = {"CONGRAD_MODEL": model} | ({"CONGRAD_ADAPTER": adapter} if adapter is not None else {})
     options = StackOptions(data_dir or _default_data_dir(), port, workers=workers, environment=environment)
-    _interrupt_on_sigterm()
+    _interrupt_on_signals()
     try:
         with running_stack(options) as stack:
             err.print(f"congrad is ready at {stack.url} (documentation: {stack.url}/docs). Ctrl-C stops it.")
@@ -113,7 +113,7 @@ def filter_file(
 @app.command()
 def demo() -> None:
     """Brings up everything on a tiny checkpoint, filters a small real batch, prints the table, stops."""
-    _interrupt_on_sigterm()
+    _interrupt_on_signals()
     descriptor, name = tempfile.mkstemp(prefix="congrad-demo-", suffix=".log")
     os.close(descriptor)
     log = Path(name)
@@ -150,10 +150,12 @@ def _progress() -> Progress:
     )
 
 
-def _interrupt_on_sigterm() -> None:
-    """A service manager's SIGTERM stops the parts as Ctrl-C does."""
+def _interrupt_on_signals() -> None:
+    """A service manager's SIGTERM stops the parts as Ctrl-C does. SIGINT is set too: a shell's background jobs start
+    with it ignored, and Python then leaves it so."""
 
     def interrupt(_: int, __: FrameType | None) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, interrupt)

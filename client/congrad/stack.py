@@ -1,5 +1,6 @@
 """Redis, workers and the service as processes of one machine: started together, stopped in order."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -19,6 +20,9 @@ STOP_S = 30
 """How long a process may take to finish what it is doing; a worker's soft shutdown takes up to 10 of them."""
 
 TICK_S = 0.1
+
+PR_SET_PDEATHSIG = 1
+"""From <linux/prctl.h>."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,13 @@ class Stack:
         """Starts one part. It gets a session of its own, so that Ctrl-C in the terminal reaches the stack only, which
         then stops the parts in order."""
         process = subprocess.Popen(
-            command, env=dict(environment), stdout=self._log, stderr=self._log, start_new_session=True
+            command,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # one thread
         )
         self._parts.append((name, process))
 
@@ -94,6 +104,11 @@ class Stack:
                 except subprocess.TimeoutExpired:
                     os.killpg(process.pid, signal.SIGKILL)
                     process.wait()
+
+
+def _end_with_parent() -> None:
+    """Asks Linux to stop this process in order if the stack's own is killed and cannot."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager

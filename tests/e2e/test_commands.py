@@ -116,7 +116,11 @@ def test_one_interrupt_stops_everything_and_loses_nothing(tmp_path: Path) -> Non
 
     def stop(process: subprocess.Popen[bytes]) -> None:
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+            process.wait()
         assert _children_of(tmp_path) == []
 
     process = start()
@@ -137,6 +141,29 @@ def test_one_interrupt_stops_everything_and_loses_nothing(tmp_path: Path) -> Non
         assert job.status == "succeeded", (job, (tmp_path / "up.log").read_text()[-3000:])
         assert client.direction("late").version == 1
     stop(process)
+
+
+def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
+    command = [*CONGRAD, "up", "--model", str(DEMO_CHECKPOINT), "--port", "0", "--data-dir", str(tmp_path)]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    while "congrad is ready" not in process.stderr.readline():
+        assert process.poll() is None
+    children = _descendants(process.pid)
+    assert len(children) >= 4
+    process.kill()
+    process.wait()
+    process.stderr.close()
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert [child for child in children if Path(f"/proc/{child}").exists()] == []
+
+
+def _descendants(pid: int) -> list[int]:
+    """The processes that a process has started, and those that these have."""
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children + [descendant for child in children for descendant in _descendants(child)]
 
 
 def test_demo_prints_its_table() -> None:
