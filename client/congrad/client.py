@@ -1,5 +1,7 @@
 """The client of the HTTP contract."""
 
+import json
+import math
 import os
 import random
 import time
@@ -13,11 +15,14 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from congrad import wire
-from congrad.errors import APIConnectionError, APITimeoutError, JobNotFinishedError, status_error
+from congrad.errors import APIConnectionError, APITimeoutError, CongradError, JobNotFinishedError, status_error
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8000"
 DEFAULT_TIMEOUT = httpx.Timeout(600.0, connect=5.0)
 DEFAULT_RETRIES = 2
+WAIT_S = 30
+"""Seconds that the service holds a request; a longer job is asked for, so that no proxy on the way loses patience."""
+POLL_S = 1.0
 RETRIED = frozenset({408, 429}) | frozenset(range(500, 600))
 MAX_RETRY_AFTER_S = 120.0
 """A service that asks for more patience than this is not asked again."""
@@ -90,11 +95,30 @@ class Client:
             body["selection"] = _as_json(selection)
         if checkpoint is not None:
             body["checkpoint"] = checkpoint
-        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-        response = self._request("POST", "/filter", json=body, headers=headers)
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": idempotency_key or uuid.uuid4().hex,
+            "Prefer": f"wait={WAIT_S}",
+        }
+        response = self._request("POST", "/filter", content=_encode(body), headers=headers)
         if response.status_code == HTTPStatus.ACCEPTED:
-            raise JobNotFinishedError(wire.Job.model_validate_json(response.content))
+            return self._wait(wire.Job.model_validate_json(response.content))
         return wire.FilterResult.model_validate_json(response.content)
+
+    def _wait(self, job: wire.Job) -> wire.FilterResult:
+        """Asks for a job until it has ended: the service answers before it stops, and its successor knows the job.
+
+        :raises JobNotFinishedError: it has not ended within the read timeout, or was cancelled.
+        """
+        deadline = time.monotonic() + (self._http.timeout.read or math.inf)
+        while not job.status.ended and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+            job = self.job(job.id)
+        if job.error is not None:
+            raise status_error(job.error)
+        if job.result is None:
+            raise JobNotFinishedError(job)
+        return job.result
 
     def job(self, job_id: str) -> wire.Job:
         """The state of a job."""
@@ -148,6 +172,14 @@ class Client:
 
 def _as_json(value: Any) -> Any:
     return value.model_dump(exclude_none=True) if hasattr(value, "model_dump") else dict(value)
+
+
+def _encode(body: Any) -> bytes:
+    """:raises CongradError: the samples hold something that JSON has no form for."""
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:  # UnicodeEncodeError is one of the latter
+        raise CongradError(f"the samples cannot be sent: {error}") from error
 
 
 def _backoff(attempt: int) -> float:

@@ -12,7 +12,7 @@ CongradError
 │   ├── UnprocessableError          422
 │   ├── RateLimitError              429
 │   └── ServerError                 500 and above
-└── JobNotFinishedError         the wait ended before the job did; it carries the job
+└── JobNotFinishedError         the job has not ended in time, or was cancelled; it carries the job
 """
 
 from congrad import wire
@@ -72,10 +72,10 @@ class ServerError(APIStatusError):
 
 
 class JobNotFinishedError(CongradError):
-    """The wait ended before the job did; ``job`` is its state."""
+    """The job has not ended in time, or was cancelled; ``job`` is its state."""
 
     def __init__(self, job: wire.Job):
-        super().__init__(f"job {job.id} is still {job.status}")
+        super().__init__(f"job {job.id} has no result: it is {job.status}")
         self.job = job
 
 

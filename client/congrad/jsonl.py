@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from congrad import wire
 from congrad.errors import CongradError
 
@@ -39,7 +41,7 @@ class Row:
 def read_rows(path: Path) -> list[Row]:
     """All rows of a file; blank lines are passed over.
 
-    :raises FileError: the file cannot be read, or a line is no JSON object; the message names the line.
+    :raises FileError: the file cannot be read, or a line is no preference pair; the message names line and field.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -56,7 +58,14 @@ def _row(path: Path, number: int, line: str) -> Row:
         raise FileError(f"{path}, line {number}: is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise FileError(f"{path}, line {number}: is not a JSON object")
-    return Row(number, line.rstrip("\r"), content)
+    row = Row(number, line.rstrip("\r"), content)
+    try:
+        wire.Sample.model_validate(row.sample)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = f"{fault['loc'][0]}: " if fault["loc"] else ""
+        raise FileError(f"{path}, line {number}: {field}{fault['msg'].removeprefix('Value error, ')}") from error
+    return row
 
 
 def write_kept(path: Path, rows: Sequence[Row], decisions: Sequence[wire.Decision]) -> None:

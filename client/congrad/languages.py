@@ -15,6 +15,10 @@ def normalise_language(tag: str) -> str:
     try:
         if len(tag) > MAX_LENGTH:
             raise LanguageTagError
-        return langcodes.standardize_tag(tag)
+        canonical = langcodes.standardize_tag(tag)
+        # A few odd variants come out as what is no tag itself.
+        if langcodes.standardize_tag(canonical) != canonical:
+            raise LanguageTagError
+        return canonical
     except LanguageTagError:
         raise ValueError(f"{tag!r} is not a BCP 47 language tag such as 'de', 'pt-BR' or 'zh-Hant'") from None

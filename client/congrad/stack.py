@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
@@ -54,9 +55,15 @@ class Stack:
         self._log = log
         self._parts: list[tuple[str, subprocess.Popen[bytes]]] = []
 
-    def start(self, name: str, command: list[str], environment: Mapping[str, str]) -> None:
+    def start(
+        self, name: str, command: list[str], environment: Mapping[str, str], orphaned: int = signal.SIGKILL
+    ) -> None:
         """Starts one part. It gets a session of its own, so that Ctrl-C in the terminal reaches the stack only, which
-        then stops the parts in order."""
+        then stops the parts in order.
+
+        :param orphaned: the signal that the part gets if the stack is killed and cannot. Without Redis nothing else
+            ends in order; tasks that were under way come back, so nothing is lost.
+        """
         process = subprocess.Popen(
             command,
             env=dict(environment),
@@ -64,7 +71,7 @@ class Stack:
             stdout=self._log,
             stderr=self._log,
             start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # one thread
+            preexec_fn=partial(_end_with_parent, orphaned) if sys.platform == "linux" else None,  # one thread
         )
         self._parts.append((name, process))
 
@@ -106,9 +113,18 @@ class Stack:
                     process.wait()
 
 
-def _end_with_parent() -> None:
-    """Asks Linux to stop this process in order if the stack's own is killed and cannot."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def _end_with_parent(number: int) -> None:
+    """Asks Linux to send this process a signal when its parent ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+
+
+def _visible_gpu(worker: int, workers: int) -> dict[str, str]:
+    """One GPU for each of several workers; a worker takes the first one that it sees."""
+    if workers == 1:
+        return {}
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    gpus = given.split(",") if given else [str(number) for number in range(workers)]
+    return {"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]}
 
 
 @contextmanager
@@ -126,9 +142,13 @@ def running_stack(options: StackOptions) -> Iterator[Stack]:
         environment = _environment(options, redis.url, port)
         threads = environment | _thread_limits(options.workers)
         try:
-            stack.start("Redis", redis.command, environment)
-            for _ in range(options.workers):
-                stack.start("gradients worker", [sys.executable, "-m", "congrad_worker", "gradients"], threads)
+            stack.start("Redis", redis.command, environment, orphaned=signal.SIGTERM)
+            for number in range(options.workers):
+                stack.start(
+                    "gradients worker",
+                    [sys.executable, "-m", "congrad_worker", "gradients"],
+                    threads | _visible_gpu(number, options.workers),
+                )
             stack.start(
                 "decide worker",
                 [sys.executable, "-m", "congrad_worker", "decide"],

@@ -2,7 +2,7 @@
 
 The fields of a job's hash: status, created, started, gradients_done (times of the Redis server); direction, update,
 selection, fingerprint, checkpoint, samples, chunks (what was asked); enqueued (set once its tasks are in the queue);
-result or error; attempts:* (how often each piece of work was started).
+result, or error and missing (chunks that were not done); attempts:* (how often each piece of work was started).
 """
 
 import hashlib
@@ -19,6 +19,8 @@ from congrad_service import chunks, keys, scripts
 from congrad_service.errors import Conflict, NotFound, QueueFull, Unprocessable
 from congrad_service.settings import ServiceSettings
 
+KEY_REUSED = "this Idempotency-Key was used before with another body"
+
 M = TypeVar("M", wire.FilterResult, wire.Problem)
 
 
@@ -28,6 +30,7 @@ class Accepted:
 
     job_id: str
     chunks: int
+    fingerprint: str
     enqueued: bool
 
 
@@ -39,6 +42,7 @@ class Jobs:
         self._settings = settings
         self._create = redis.register_script(scripts.CREATE)
         self._end = redis.register_script(scripts.END)
+        self._mark = redis.register_script(scripts.MARK_ENQUEUED)
 
     async def create(
         self, request: wire.FilterRequest, checkpoint: wire.Checkpoint, idempotency_key: str | None
@@ -75,22 +79,57 @@ class Jobs:
         )
         match outcome.decode():
             case "mismatch":
-                raise Unprocessable("this Idempotency-Key was used before with another body")
+                raise Unprocessable(KEY_REUSED)
             case "full":
                 raise QueueFull(
                     f"{self._settings.max_queue} jobs are waiting or running; try again later", retry_after=5
                 )
             case "existing":
                 return await self._existing(found.decode())
-        return Accepted(job_id, len(runs), enqueued=False)
+        return Accepted(job_id, len(runs), checkpoint.fingerprint, enqueued=False)
+
+    async def known(self, request: wire.FilterRequest, idempotency_key: str | None) -> Accepted | None:
+        """The job that this key made before, whatever has become of workers and directions since; None if there is
+        none, or it failed for no fault of the request's and may be tried again.
+
+        :raises Unprocessable: the key was used with another body.
+        """
+        if idempotency_key is None:
+            return None
+        job_id, digest = await self._fields(keys.idempotency(_digest(idempotency_key)), "job", "digest")
+        if job_id is None:
+            return None
+        if digest != _digest(request.model_dump_json()):
+            raise Unprocessable(KEY_REUSED)
+        status, error = await self._fields(keys.job(job_id), "status", "error_status")
+        if status is None or (status == wire.JobStatus.FAILED and int(error or 0) >= 500):
+            return None
+        return await self._existing(job_id)
 
     async def _existing(self, job_id: str) -> Accepted:
-        count, enqueued = await self._redis.hmget(keys.job(job_id), ["chunks", "enqueued"])
-        return Accepted(job_id, int(count or 0), enqueued is not None)
+        count, fingerprint, enqueued = await self._fields(keys.job(job_id), "chunks", "fingerprint", "enqueued")
+        return Accepted(job_id, int(count or 0), fingerprint or "", enqueued is not None)
+
+    async def _fields(self, key: str, *names: str) -> list[str | None]:
+        values = cast("list[bytes | None]", await self._redis.hmget(key, list(names)))
+        return [None if value is None else value.decode() for value in values]
 
     async def mark_enqueued(self, job_id: str) -> None:
         """Notes that the job's tasks are in the queue, so that a repeated request does not send them again."""
-        await self._redis.hset(keys.job(job_id), "enqueued", "1")
+        await self._mark(keys=[keys.job(job_id)])
+
+    async def fail(self, accepted: Accepted, problem: wire.Problem) -> None:
+        """Ends a job that cannot be worked on."""
+        await self._end(
+            keys=[keys.job(accepted.job_id), keys.JOBS_ACTIVE, *keys.payloads(accepted.job_id, accepted.chunks)],
+            args=[
+                accepted.job_id,
+                wire.JobStatus.FAILED,
+                problem.model_dump_json(),
+                problem.status,
+                self._settings.result_ttl,
+            ],
+        )
 
     async def get(self, job_id: str) -> wire.Job:
         """The job's state.
@@ -99,6 +138,7 @@ class Jobs:
         """
         fields, missing = await self._read(job_id)
         total = int(fields["chunks"])
+        missing = int(fields.get("missing", missing))  # the set itself is gone once a job has ended
         return wire.Job(
             id=job_id,
             status=wire.JobStatus(fields["status"]),

@@ -54,6 +54,11 @@ return {'created', id}
 """
 )
 
+MARK_ENQUEUED = """
+-- KEYS: job. A job that has expired must not come back as a hash of one field.
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'enqueued', '1') end
+"""
+
 START = (
     _PRELUDE
     + """
@@ -113,12 +118,13 @@ return 'committed'
 END = (
     _PRELUDE
     + """
--- KEYS: job, active, payloads...   ARGV: id, status, error, error's HTTP status, result_ttl
+-- KEYS: job, active, payloads (the pending set first)...   ARGV: id, status, error, error's HTTP status, result_ttl
 -- Ends a job without an answer, unless it has ended; the status it has now.
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return '' end
 if ended(status) then return status end
-redis.call('HSET', KEYS[1], 'status', ARGV[2], 'error', ARGV[3], 'error_status', ARGV[4])
+redis.call('HSET', KEYS[1], 'status', ARGV[2], 'error', ARGV[3], 'error_status', ARGV[4],
+  'missing', redis.call('SCARD', KEYS[3]))
 redis.call('EXPIRE', KEYS[1], ARGV[5])
 redis.call('ZREM', KEYS[2], ARGV[1])
 for i = 3, #KEYS do redis.call('UNLINK', KEYS[i]) end

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class RedisSettings(BaseSettings):
     """Where jobs, directions and the queue live. Both parts need the same values."""
 
-    model_config = SettingsConfigDict(env_prefix="CONGRAD_", env_file=None, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="CONGRAD_", env_ignore_empty=True, extra="ignore")
 
     redis_url: str = "redis://127.0.0.1:6379/0"
     broker_url: str | None = None
@@ -20,7 +20,7 @@ class RedisSettings(BaseSettings):
     job_ttl: Annotated[int, Field(ge=60)] = 86_400
     """Seconds that an unfinished job, with its texts and vectors, is kept."""
     result_ttl: Annotated[int, Field(ge=1)] = 3_600
-    """Seconds that a finished job's answer and its idempotency key are kept."""
+    """Seconds that a finished job's answer is kept, and so how long its idempotency key protects it."""
 
     @property
     def celery_broker(self) -> str:

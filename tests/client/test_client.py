@@ -136,7 +136,7 @@ def test_what_is_sent_is_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> None
     assert body.selection == congrad.FractionSelection(kind="fraction", keep=0.5)
 
 
-def test_an_unfinished_job_is_an_error_that_carries_it() -> None:
+def test_a_job_that_outlasts_the_request_is_waited_for() -> None:
     job = wire.Job.model_validate(
         {
             "id": "j",
@@ -147,9 +147,31 @@ def test_an_unfinished_job_is_an_error_that_carries_it() -> None:
             "progress": {"done": 0, "total": 1},
         }
     )
+    done = job.model_copy(update={"status": wire.JobStatus.SUCCEEDED, "result": RESULT})
+    failed = job.model_copy(
+        update={"status": wire.JobStatus.FAILED, "error": wire.Problem(title="t", status=422, detail="bad")}
+    )
+    for last in (done, failed, job.model_copy(update={"status": wire.JobStatus.CANCELLED})):
+        answers = [job, last]
+
+        def handler(request: httpx.Request, answers: list[wire.Job] = answers) -> httpx.Response:
+            if request.method == "POST":
+                return httpx.Response(202, text=job.model_dump_json())
+            return httpx.Response(200, text=answers.pop(0).model_dump_json())
+
+        with client(handler) as connected:
+            if last is done:
+                assert connected.filter([SAMPLE]) == RESULT
+            else:
+                error = congrad.UnprocessableError if last is failed else congrad.JobNotFinishedError
+                with pytest.raises(error):
+                    connected.filter([SAMPLE])
+
+
+@pytest.mark.parametrize("text", ["a\ud800", {1, 2}])
+def test_what_json_cannot_hold_is_the_projects_own_error(text: object) -> None:
     with (
-        client(lambda _: httpx.Response(202, text=job.model_dump_json())) as connected,
-        pytest.raises(congrad.JobNotFinishedError) as caught,
+        client(lambda _: httpx.Response(200)) as connected,
+        pytest.raises(congrad.CongradError, match="the samples cannot be sent"),
     ):
-        connected.filter([SAMPLE])
-    assert caught.value.job == job
+        connected.filter([SAMPLE | {"chosen": text}])

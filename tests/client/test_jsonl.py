@@ -16,7 +16,10 @@ def decision(row_id: str, keep: bool) -> wire.Decision:
 
 def test_kept_rows_come_out_as_they_went_in(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
-    lines = ['{"language": "de",  "chosen": "a\u2028b", "rejected": "ü", "extra": [1]}', '{"language":"fr"}']
+    lines = [
+        '{"language": "de",  "chosen": "a\u2028b", "rejected": "ü", "extra": [1]}',
+        '{"language":"fr","chosen":"a","rejected":"b"}',
+    ]
     source.write_text("\n\n".join(lines) + "\n", encoding="utf-8")
     rows = read_rows(source)
     assert [row.number for row in rows] == [1, 3]
@@ -30,7 +33,14 @@ def test_kept_rows_come_out_as_they_went_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{}\n{", "line 2: is not JSON"), ("[]", "line 1: is not a JSON object")]
+    ("text", "message"),
+    [
+        ('{"language": "de", "chosen": "a", "rejected": "b"}\n{', "line 2: is not JSON"),
+        ("[]", "line 1: is not a JSON object"),
+        ("{}", "line 1: language: Field required"),
+        ('{"language": "english", "chosen": "a", "rejected": "b"}', "line 1: language: 'english' is not a BCP 47"),
+        ('{"language": "de", "chosen": "a", "rejected": "b", "ref_chosen_logps": NaN}', "ref_chosen_logps: Input"),
+    ],
 )
 def test_a_line_that_is_no_row_is_named(text: str, message: str, tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
@@ -47,7 +57,7 @@ def test_language_tags_are_normalised(tag: str, canonical: str) -> None:
     assert normalise_language(tag) == canonical
 
 
-@pytest.mark.parametrize("tag", ["", "english", "de DE", "x", "de-", "日本語", "a" * 65])
+@pytest.mark.parametrize("tag", ["", "english", "8t-ufb_86h", "de DE", "x", "de-", "日本語", "a" * 65])
 def test_what_is_no_language_tag_is_refused(tag: str) -> None:
     with pytest.raises(ValueError, match="is not a BCP 47 language tag"):
         normalise_language(tag)

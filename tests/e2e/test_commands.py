@@ -43,11 +43,17 @@ def test_filter_splits_a_file_into_kept_and_dropped(stack: Stack, tmp_path: Path
 
 def test_filter_says_what_is_wrong_and_writes_nothing(stack: Stack, tmp_path: Path) -> None:
     source, kept = tmp_path / "in.jsonl", tmp_path / "kept.jsonl"
-    source.write_text('{"language": "de", "prompt": "p", "chosen": "c", "rejected": "r"}\n{"language": "english"}\n')
+    good = {"language": "de", "prompt": "p", "chosen": "c", "rejected": "r"}
+    source.write_text(json.dumps(good) + "\n" + json.dumps(good | {"language": "english"}) + "\n")
     done = run("filter", str(source), "-o", str(kept), "--url", stack.url)
-    assert done.returncode == 1
-    assert "(id 'line 2'): language: 'english' is not a BCP 47" in done.stderr
+    assert done.returncode == 2
+    assert "line 2: language: 'english' is not a BCP 47" in done.stderr
     assert "Traceback" not in done.stderr
+    assert not kept.exists()
+    source.write_text(json.dumps(demo_samples("de")[0] | {"prompt": "word " * 2000}) + "\n")
+    long = run("filter", str(source), "-o", str(kept), "--url", stack.url)
+    assert long.returncode == 1
+    assert "(id 'line 1'): the prompt alone has" in long.stderr
     assert not kept.exists()
     assert run("filter", str(tmp_path / "none.jsonl"), "-o", str(kept), "--url", stack.url).returncode == 2
     dead = run("filter", str(source), "-o", str(kept), "--url", f"http://127.0.0.1:{free_port()}")
@@ -70,7 +76,15 @@ def test_up_refuses_what_is_no_checkpoint_in_one_line(make: object, message: str
     assert done.returncode == 2
     assert [line for line in done.stderr.splitlines() if message in line], done.stderr
     assert "Traceback" not in done.stderr
-    assert _children_of(tmp_path) == []
+    assert _running_with(f"CONGRAD_MODEL={model}") == []
+
+
+def test_up_refuses_a_setting_that_is_wrong_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONGRAD_TARGET_MODULES", "(")
+    done = run("up", "--model", str(DEMO_CHECKPOINT), "--port", "0", "--data-dir", str(tmp_path))
+    assert done.returncode == 2
+    assert "CONGRAD_TARGET_MODULES: Value error, '(' is not a regular expression" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def _pickled(folder: Path) -> Path:
@@ -86,18 +100,17 @@ def _broken(folder: Path) -> Path:
     return folder
 
 
-def _children_of(folder: Path) -> list[str]:
-    """Commands of running processes that mention a folder."""
-    commands = []
+def _running_with(text: str) -> list[int]:
+    """Processes with a text in their environment, which every part of a stack inherits."""
+    found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except (FileNotFoundError, ProcessLookupError):
+                if text.encode() in (entry / "environ").read_bytes():
+                    found.append(int(entry.name))
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue
-            if str(folder) in command:
-                commands.append(command)
-    return commands
+    return found
 
 
 def test_one_interrupt_stops_everything_and_loses_nothing(tmp_path: Path) -> None:
@@ -115,13 +128,14 @@ def test_one_interrupt_stops_everything_and_loses_nothing(tmp_path: Path) -> Non
         return process
 
     def stop(process: subprocess.Popen[bytes]) -> None:
+        children = _descendants(process.pid)
         process.send_signal(signal.SIGINT)
         try:
             assert process.wait(60) == 0
         finally:
             process.kill()
             process.wait()
-        assert _children_of(tmp_path) == []
+        assert _left(children) == []
 
     process = start()
     url = f"http://127.0.0.1:{port}"
@@ -154,10 +168,15 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     process.kill()
     process.wait()
     process.stderr.close()
-    deadline = time.monotonic() + 30
-    while any(Path(f"/proc/{child}").exists() for child in children) and time.monotonic() < deadline:
+    assert _left(children) == []
+
+
+def _left(processes: list[int], patience: float = 15.0) -> list[int]:
+    """Which processes are there still; some, like multiprocessing's tracker, see the end of others before they go."""
+    deadline = time.monotonic() + patience
+    while (left := [pid for pid in processes if Path(f"/proc/{pid}").exists()]) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert [child for child in children if Path(f"/proc/{child}").exists()] == []
+    return left
 
 
 def _descendants(pid: int) -> list[int]:

@@ -223,8 +223,9 @@ def test_a_cancelled_job_stays_cancelled(redis_url: str) -> None:
     location = call(
         redis_url, "POST", "/filter", json={"samples": [PAIR]}, headers={"Prefer": "respond-async"}
     ).headers["location"]
-    assert call(redis_url, "DELETE", location).json()["status"] == "cancelled"
-    assert call(redis_url, "DELETE", location).json()["status"] == "cancelled"
+    for _ in range(2):
+        job = call(redis_url, "DELETE", location).json()
+        assert (job["status"], job["progress"]) == ("cancelled", {"done": 0, "total": 1})
     with redis.Redis.from_url(redis_url) as connection:
         job_id = location.removeprefix("/jobs/")
         assert not connection.exists(keys.chunk(job_id, 0), keys.pending(job_id))
@@ -269,3 +270,33 @@ def test_a_checkpoint_can_be_asked_for(redis_url: str) -> None:
     assert call(redis_url, "POST", "/filter", json=body, headers=headers).status_code == 202
     response = call(redis_url, "POST", "/filter", json=body | {"checkpoint": "other"}, headers=headers)
     assert "no worker serves checkpoint 'other'; served: policy (f00d)" in assert_problem(response, 503)["detail"]
+
+
+@pytest.mark.usefixtures("workers")
+def test_a_known_key_is_answered_whatever_has_become_of_workers_and_directions(redis_url: str) -> None:
+    headers = {"Prefer": "respond-async", "Idempotency-Key": "k2"}
+    first = call(redis_url, "POST", "/filter", json={"samples": [PAIR]}, headers=headers)
+    with redis.Redis.from_url(redis_url) as connection:
+        connection.hset(keys.direction("default"), "fingerprint", "another")
+        connection.delete(keys.workers(Role.GRADIENTS))
+    again = call(redis_url, "POST", "/filter", json={"samples": [PAIR]}, headers=headers)
+    assert again.status_code == 202
+    assert again.headers["location"] == first.headers["location"]
+
+
+@pytest.mark.usefixtures("workers")
+def test_a_queue_that_cannot_be_reached_is_503_and_holds_no_place(redis_url: str) -> None:
+    options = {"broker_url": "redis://127.0.0.1:1/0"}
+    headers = {"Idempotency-Key": "k3", "Prefer": "respond-async"}
+    response = call(redis_url, "POST", "/filter", options, json={"samples": [PAIR]}, headers=headers)
+    assert "the queue cannot be reached" in assert_problem(response, 503)["detail"]
+    assert int(response.headers["retry-after"]) > 0
+    with redis.Redis.from_url(redis_url) as connection:
+        assert connection.zcard(keys.JOBS_ACTIVE) == 0
+    # Under the same key it may be tried again.
+    assert call(redis_url, "POST", "/filter", json={"samples": [PAIR]}, headers=headers).status_code == 202
+
+
+def test_an_empty_api_key_is_none(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONGRAD_API_KEY", "")
+    assert ServiceSettings(redis_url=redis_url).api_key is None

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -10,12 +13,17 @@ from typing import NoReturn
 os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
 
 from celery import Celery
+from celery.exceptions import Reject
 from congrad_service.queue import celery_app
 from congrad_service.settings import RedisSettings
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 SOFT_SHUTDOWN_S = 10
 LOAD_TIMEOUT_S = 3600
 """How long a checkpoint may take to load before the parent thinks that the child is stuck."""
+
+OUTAGE_PAUSE_S = 1.0
 
 FAILURE_FILE = "CONGRAD_WORKER_FAILURE_FILE"
 """Names the file in which the child of a worker leaves the reason why it cannot start."""
@@ -41,6 +49,17 @@ def worker_app(name: str, settings: RedisSettings) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=True,
     )
     return app
+
+
+@contextmanager
+def requeued_on_outage() -> Iterator[None]:
+    """Gives the task back to the queue where Redis or the broker fails. Celery's own retry publishes a new message to
+    the same broker, and discards the task if that fails too."""
+    try:
+        yield
+    except (RedisError, OperationalError) as error:
+        time.sleep(OUTAGE_PAUSE_S)
+        raise Reject(str(error), requeue=True) from error
 
 
 def give_up(message: str) -> NoReturn:

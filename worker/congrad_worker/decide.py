@@ -10,7 +10,7 @@ from congrad import wire
 from congrad_worker.direction import RECENT, Folded, LanguageState, Samples, fold, unfolded
 from congrad_worker.scores import Consensus, Scores, consensus, no_scores, score
 from congrad_worker.selection import select
-from congrad_worker.surgery import ORDERS, Aggregator
+from congrad_worker.surgery import Aggregator
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _geometry(direction: Consensus, rules: Rules) -> dict[str, Any]:
         "cosines_after": _cosines(products, lengths, norms),
         "norms": dict(zip(direction.tags, norms.tolist(), strict=True)),
         "half_life": None if np.isinf(rules.half_life) else rules.half_life,
-        "aggregator": {"name": rules.aggregator_name, "orders": ORDERS, "seed": rules.seed},
+        "aggregator": {"name": rules.aggregator_name, "orders": direction.surgery.orders, "seed": rules.seed},
     }
 
 

@@ -3,10 +3,9 @@
 from celery.signals import worker_process_init, worker_process_shutdown
 from congrad_service import keys
 from congrad_service.registry import Role
-from redis.exceptions import RedisError
 
 from congrad_worker.aggregators import aggregator
-from congrad_worker.celery_app import worker_app
+from congrad_worker.celery_app import requeued_on_outage, worker_app
 from congrad_worker.decide import Rules
 from congrad_worker.heartbeat import Heartbeat
 from congrad_worker.settings import DecideSettings
@@ -21,11 +20,12 @@ _judge: Judge | None = None
 _heartbeat: Heartbeat | None = None
 
 
-@app.task(name=keys.DECIDE_TASK, autoretry_for=(RedisError,), retry_backoff=1, max_retries=10)
+@app.task(name=keys.DECIDE_TASK)
 def decide(job_id: str) -> None:
     """Decides a job whose gradients are all there."""
     assert _judge is not None
-    _judge.settle(job_id)
+    with requeued_on_outage():
+        _judge.settle(job_id)
 
 
 @worker_process_init.connect

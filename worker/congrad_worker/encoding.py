@@ -60,6 +60,8 @@ class Encoder:
                 f"the prompt alone has {start} tokens and leaves no room for a completion within the maximum "
                 f"length of {self._max_length}"
             )
+        if start == 0 and not (chosen_ids and rejected_ids):
+            raise ValueError("prompt and completion have no tokens at all")
         return self._cut(sample, prompt_ids[:start], chosen_ids[start:], rejected_ids[start:])
 
     def _cut(
@@ -97,7 +99,7 @@ class Encoder:
     def _render(self, messages: list[dict[str, str]], **options: Any) -> list[int]:
         try:
             encoded = self._tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, TypeError, KeyError, ValueError) as error:
             raise ValueError(f"the checkpoint's chat template refuses it: {error}") from error
         return cast("dict[str, list[int]]", encoded)["input_ids"]
 

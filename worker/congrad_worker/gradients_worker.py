@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 from celery.signals import worker_process_init, worker_process_shutdown
 from congrad_service import keys
 from congrad_service.registry import Announcement, Role
-from redis.exceptions import RedisError
 
-from congrad_worker.celery_app import give_up, worker_app
+from congrad_worker.celery_app import give_up, requeued_on_outage, worker_app
 from congrad_worker.errors import CheckpointError
 from congrad_worker.files import CheckpointFiles, locate
 from congrad_worker.heartbeat import Heartbeat
@@ -24,12 +23,13 @@ _processor: "ChunkProcessor | None" = None
 _heartbeat: Heartbeat | None = None
 
 
-@app.task(name=keys.GRADIENTS_TASK, autoretry_for=(RedisError,), retry_backoff=1, max_retries=10)
+@app.task(name=keys.GRADIENTS_TASK)
 def gradients(job_id: str, number: int) -> None:
     """Computes one chunk of a job; whoever finds the job complete asks for its decision."""
     assert _processor is not None
-    if _processor.process(job_id, number):
-        app.send_task(keys.DECIDE_TASK, args=(job_id,), queue=keys.DECIDE_QUEUE)
+    with requeued_on_outage():
+        if _processor.process(job_id, number):
+            app.send_task(keys.DECIDE_TASK, args=(job_id,), queue=keys.DECIDE_QUEUE)
 
 
 @worker_process_init.connect
@@ -42,6 +42,9 @@ def _load(**_: object) -> None:
         _processor, announcement = _serve(store, files)
     except CheckpointError as error:
         give_up(str(error))
+    except Exception as error:
+        # Celery would swallow it, and a worker without a checkpoint would take tasks and lose them.
+        give_up(f"{settings.model} cannot be served: {type(error).__name__}: {error}")
     _heartbeat = Heartbeat(store, Role.GRADIENTS, announcement)
     _heartbeat.start()
 

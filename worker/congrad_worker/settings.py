@@ -1,7 +1,7 @@
 """The settings of the workers; read from the environment once a process."""
 
 import math
-from pathlib import Path
+import re
 from typing import Annotated, Literal
 
 from congrad_service.settings import RedisSettings
@@ -54,7 +54,11 @@ class GradientSettings(RedisSettings):
     device: str = "auto"
     """`auto` is the first GPU, or the CPU where there is none."""
 
-    @property
-    def model_path(self) -> Path:
-        """The model as a path."""
-        return Path(self.model).expanduser()
+    @field_validator("target_modules")
+    @classmethod
+    def _is_expression(cls, value: str | None) -> str | None:
+        try:
+            re.compile(value or "")
+        except re.error as error:
+            raise ValueError(f"{value!r} is not a regular expression: {error}") from error
+        return value

@@ -26,10 +26,12 @@ class Surgery:
 
     ``deconflicted`` is float64 ``[L, L]``: row i holds the coefficients of language i's de-conflicted gradient
     :math:`v_i = \sum_j c_{ij} \hat g_j`. ``weights`` is float64 ``[L]``, the mean of its rows: the direction.
+    ``orders`` counts the orders that were averaged over; 1 where none matters.
     """
 
     weights: np.ndarray
     deconflicted: np.ndarray
+    orders: int = 1
 
 
 Aggregator = Callable[[np.ndarray, int], Surgery]
@@ -51,10 +53,11 @@ def pcgrad(gram: np.ndarray, seed: int) -> Surgery:
     """
     canonical = np.lexsort((gram.sum(1), np.diagonal(gram)))
     sorted_gram = gram[np.ix_(canonical, canonical)]
-    coefficients = project_conflicts(sorted_gram, _orders(len(gram), seed))
+    orders = _orders(len(gram), seed)
+    coefficients = project_conflicts(sorted_gram, orders)
     deconflicted = np.empty_like(coefficients)
     deconflicted[np.ix_(canonical, canonical)] = coefficients
-    return Surgery(deconflicted.mean(0), deconflicted)
+    return Surgery(deconflicted.mean(0), deconflicted, len(orders))
 
 
 def _orders(count: int, seed: int) -> np.ndarray:

@@ -52,7 +52,11 @@ class Judge:
     def _settle(self, job_id: str) -> None:
         job = self._store.job(job_id)
         chunks = self._store.gradients(job) if job is not None else None
-        if job is None or chunks is None:
+        if job is None:
+            return
+        if chunks is None:
+            # Where another delivery has ended the job meanwhile, this changes nothing.
+            self._fail(job_id, "gradients of the job are missing")
             return
         if any(chunk.errors for chunk in chunks):
             self._store.fail(job_id, _unprocessable(chunks))

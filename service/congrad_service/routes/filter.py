@@ -6,9 +6,11 @@ from typing import Annotated
 from congrad import wire
 from fastapi import APIRouter, Header, Response
 from fastapi.responses import JSONResponse
+from kombu.exceptions import OperationalError
 
 from congrad_service import errors, problems
 from congrad_service.events import POLL_S
+from congrad_service.jobs import Accepted
 from congrad_service.prefer import Preference, parse_prefer
 from congrad_service.registry import Role
 from congrad_service.state import Congrad, State
@@ -54,16 +56,28 @@ def _check(request: wire.FilterRequest, max_samples: int) -> None:
 
 
 async def _submit(state: State, request: wire.FilterRequest, idempotency_key: str | None) -> str:
-    owner = await state.directions.fingerprint(request.direction)
-    checkpoint = await state.registry.choose(request.checkpoint, owner)
-    if not await state.registry.live(Role.DECIDE):
-        raise errors.Unavailable("no decide worker is ready", retry_after=errors.RETRY_AFTER_S)
-    accepted = await state.jobs.create(request, checkpoint, idempotency_key)
+    accepted = await state.jobs.known(request, idempotency_key)
+    if accepted is None:
+        owner = await state.directions.fingerprint(request.direction)
+        checkpoint = await state.registry.choose(request.checkpoint, owner)
+        if not await state.registry.live(Role.DECIDE):
+            raise errors.Unavailable("no decide worker is ready", retry_after=errors.RETRY_AFTER_S)
+        accepted = await state.jobs.create(request, checkpoint, idempotency_key)
     if not accepted.enqueued:
-        # Celery's producer blocks; a thread keeps the event loop free.
-        await asyncio.to_thread(state.queue.enqueue_gradients, accepted.job_id, accepted.chunks, checkpoint.fingerprint)
-        await state.jobs.mark_enqueued(accepted.job_id)
+        await _enqueue(state, accepted)
     return accepted.job_id
+
+
+async def _enqueue(state: State, accepted: Accepted) -> None:
+    """Sends the job's tasks; a job whose tasks cannot be sent ends at once, so that it does not fill the queue."""
+    try:
+        # Celery's producer blocks; a thread keeps the event loop free.
+        await asyncio.to_thread(state.queue.enqueue_gradients, accepted.job_id, accepted.chunks, accepted.fingerprint)
+    except OperationalError as error:
+        unavailable = errors.Unavailable("the queue cannot be reached", retry_after=errors.RETRY_AFTER_S)
+        await state.jobs.fail(accepted, errors.problem_of(unavailable))
+        raise unavailable from error
+    await state.jobs.mark_enqueued(accepted.job_id)
 
 
 async def _wait(state: State, job_id: str, seconds: float) -> wire.Job:
