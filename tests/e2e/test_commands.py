@@ -76,7 +76,7 @@ def test_up_refuses_what_is_no_checkpoint_in_one_line(make: object, message: str
     assert done.returncode == 2
     assert [line for line in done.stderr.splitlines() if message in line], done.stderr
     assert "Traceback" not in done.stderr
-    assert _running_with(f"CONGRAD_MODEL={model}") == []
+    assert _left(_running_with(f"CONGRAD_MODEL={model}")) == []
 
 
 def test_up_refuses_a_setting_that_is_wrong_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
