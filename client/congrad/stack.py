@@ -22,6 +22,8 @@ STOP_S = 30
 
 TICK_S = 0.1
 
+REDIS = "Redis"
+
 PR_SET_PDEATHSIG = 1
 """From <linux/prctl.h>."""
 
@@ -101,11 +103,14 @@ class Stack:
             self.check()
             time.sleep(TICK_S * 5)
 
-    def stop(self) -> None:
-        """Stops the parts, last started first: the service answers, the workers give back, Redis writes its file."""
-        for _, process in reversed(self._parts):
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Stops the parts, last started first: the service answers, the workers give back, Redis writes its file.
+
+        :param number: the signal for all but Redis, which always ends in order.
+        """
+        for name, process in reversed(self._parts):
             if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+                process.send_signal(signal.SIGTERM if name == REDIS else number)
                 try:
                     process.wait(STOP_S)
                 except subprocess.TimeoutExpired:
@@ -141,8 +146,9 @@ def running_stack(options: StackOptions) -> Iterator[Stack]:
         stack = Stack(f"http://{options.host}:{port}", log)
         environment = _environment(options, redis.url, port)
         threads = environment | _thread_limits(options.workers)
+        ready = False
         try:
-            stack.start("Redis", redis.command, environment, orphaned=signal.SIGTERM)
+            stack.start(REDIS, redis.command, environment, orphaned=signal.SIGTERM)
             for number in range(options.workers):
                 stack.start(
                     "gradients worker",
@@ -156,9 +162,11 @@ def running_stack(options: StackOptions) -> Iterator[Stack]:
             )
             stack.start("service", [sys.executable, "-m", "congrad_service"], environment)
             stack.wait_until_ready(environment.get("CONGRAD_API_KEY"))
+            ready = True
             yield stack
         finally:
-            stack.stop()
+            # Celery answers SIGTERM with a traceback while it starts. What it may have taken by then comes back.
+            stack.stop(signal.SIGTERM if ready else signal.SIGKILL)
 
 
 def _environment(options: StackOptions, redis_url: str, port: int) -> dict[str, str]:
