@@ -103,14 +103,18 @@ class Stack:
             self.check()
             time.sleep(TICK_S * 5)
 
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """Stops the parts, last started first: the service answers, the workers give back, Redis writes its file.
+    def kill_all_but_redis(self) -> None:
+        """Ends the other parts at once, with the processes that they have started."""
+        for name, process in self._parts:
+            if name != REDIS and process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
-        :param number: the signal for all but Redis, which always ends in order.
-        """
-        for name, process in reversed(self._parts):
+    def stop(self) -> None:
+        """Stops the parts, last started first: the service answers, the workers give back, Redis writes its file."""
+        for _, process in reversed(self._parts):
             if process.poll() is None:
-                process.send_signal(signal.SIGTERM if name == REDIS else number)
+                process.send_signal(signal.SIGTERM)
                 try:
                     process.wait(STOP_S)
                 except subprocess.TimeoutExpired:
@@ -165,8 +169,10 @@ def running_stack(options: StackOptions) -> Iterator[Stack]:
             ready = True
             yield stack
         finally:
-            # Celery answers SIGTERM with a traceback while it starts. What it may have taken by then comes back.
-            stack.stop(signal.SIGTERM if ready else signal.SIGKILL)
+            if not ready:
+                # Celery answers SIGTERM with a traceback while it starts. What it may have taken by then comes back.
+                stack.kill_all_but_redis()
+            stack.stop()
 
 
 def _environment(options: StackOptions, redis_url: str, port: int) -> dict[str, str]:
