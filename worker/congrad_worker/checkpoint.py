@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -46,12 +46,9 @@ class Checkpoint:
         """The layer that every forward pass begins with."""
         return cast("torch.nn.Embedding", self.model.get_input_embeddings())
 
-    def as_reference(self) -> AbstractContextManager[PreTrainedModel | PeftModel | None]:
-        """The reference model for the time of the block; None where the policy is its own reference."""
-        return self._reference()
-
     @contextmanager
-    def _reference(self) -> Iterator[PreTrainedModel | PeftModel | None]:
+    def as_reference(self) -> Iterator[PreTrainedModel | PeftModel | None]:
+        """The reference model for the time of the block; None where the policy is its own reference."""
         if self.reference == "base":
             with cast("PeftModel", self.model).disable_adapter():
                 yield self.model
