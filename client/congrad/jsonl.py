@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from congrad import wire
 from congrad.errors import CongradError
 
-FIELDS = ("language", "prompt", "chosen", "rejected", "ref_chosen_logps", "ref_rejected_logps")
-"""What is sent of a row; whatever else stands in it stays here."""
+FIELDS = (*(name for name in wire.Sample.model_fields if name != "id"), *wire.IMAGE_COLUMNS)
+"""What is taken of a row, images so that they are refused; whatever else stands in it stays here."""
 
 
 class FileError(CongradError):

@@ -4,6 +4,8 @@ Requests refuse unknown fields, so that a misspelt option is an error and not a 
 Answers accept them, so that an older client can read a newer service.
 """
 
+import json
+import math
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -12,15 +14,46 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
     FiniteFloat,
+    JsonValue,
     Tag,
     model_validator,
 )
 
 from congrad.languages import normalise_language
+
+IMAGE_COLUMNS = ("image", "images")
+"""Where TRL looks for images; their pairs are refused, as scores of the text alone would pass for theirs."""
+
+MAX_DEPTH = 64
+"""Levels of objects and lists in tools, tool calls and template variables: whatever reads them recurses."""
+
+RESERVED_TEMPLATE_KWARGS = frozenset(
+    {
+        "add_generation_prompt",
+        "chat_template",
+        "continue_final_message",
+        "conversation",
+        "conversations",
+        "max_length",
+        "messages",
+        "padding",
+        "return_assistant_tokens_mask",
+        "return_dict",
+        "return_tensors",
+        "self",
+        "tokenize",
+        "tokenizer_kwargs",
+        "tools",
+        "truncation",
+    }
+)
+"""Arguments of the tokenizer's `apply_chat_template` that are no variables of a template: some would run a template of
+the client's (`chat_template`), others would make token ids differ from those that are trained on."""
 
 
 def _is_unicode(text: str) -> str:
@@ -32,7 +65,22 @@ def _is_unicode(text: str) -> str:
     return text
 
 
+def _is_plain(value: Any, levels: int = MAX_DEPTH) -> Any:
+    """Refuses what a JSON object may hold in Python and what breaks further on: NaN, half a surrogate pair, no end."""
+    if isinstance(value, str):
+        _is_unicode(value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"holds {value}, which is not a finite number")
+    elif isinstance(value, dict | list):
+        if levels == 0:
+            raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
+        for item in [*value, *value.values()] if isinstance(value, dict) else value:
+            _is_plain(item, levels - 1)
+    return value
+
+
 Text = Annotated[str, AfterValidator(_is_unicode)]
+JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_is_plain)]
 SampleId = Annotated[Text, Field(min_length=1, max_length=256)]
 Language = Annotated[Text, AfterValidator(normalise_language)]
 DirectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -46,11 +94,58 @@ class _Answer(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
+class TextBlock(_Request):
+    """A piece of a message's content."""
+
+    type: Literal["text"]
+    text: Text
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_text(cls, data: Any) -> Any:
+        kind = data.get("type", "text") if isinstance(data, dict) else "text"
+        if kind != "text":
+            raise ValueError(f"is of type {str(kind)[:40]!r}: images and other media are not supported, only text")
+        return data
+
+
+def _text_or_blocks(value: Any) -> str | None:
+    if isinstance(value, str):
+        return "text"
+    return "blocks" if isinstance(value, Sequence) else None
+
+
+MessageContent = Annotated[
+    Annotated[Text, Tag("text")] | Annotated[list[TextBlock], Tag("blocks")],
+    Discriminator(
+        _text_or_blocks,
+        custom_error_type="text_or_blocks",
+        custom_error_message="should be a string or a list of {type: text, text} blocks",
+    ),
+]
+
+
 class Message(_Request):
-    """One turn of a conversation."""
+    """One turn of a conversation, with the keys that chat templates read. A null is the same as no key.
+
+    ``tool_calls`` are what an assistant calls, with or without ``content``; ``name`` and ``tool_call_id`` say what a
+    tool's answer belongs to. Reasoning goes by any of three names: transformers gives a template the one it reads.
+    """
 
     role: Annotated[Text, Field(min_length=1, max_length=64)]
-    content: Text
+    content: MessageContent | None = None
+    name: Text | None = None
+    tool_calls: list[JsonObject] | None = None
+    tool_call_id: Text | None = None
+    reasoning_content: Text | None = None
+    thinking: Text | None = None
+    reasoning: Text | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "Message":
+        if self.content is None and not self.tool_calls:
+            raise ValueError("content should be given where there are no tool_calls")
+        return self
 
 
 def _text_or_messages(value: Any) -> str | None:
@@ -69,12 +164,36 @@ Content = Annotated[
 ]
 
 
+def _parsed(tools: Any) -> Any:
+    """Tools as `datasets` stores them where their schemas differ from row to row: a string of JSON."""
+    if not isinstance(tools, str):
+        return tools
+    try:
+        return json.loads(tools)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"is a string, but not of JSON: {error}") from None
+
+
+def _are_template_variables(kwargs: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    if reserved := sorted(RESERVED_TEMPLATE_KWARGS & kwargs.keys()):
+        raise ValueError(f"may hold variables of the chat template only, not {', '.join(reserved)}")
+    return kwargs
+
+
+Tools = Annotated[
+    list[JsonObject] | None, BeforeValidator(_parsed, json_schema_input_type=list[JsonObject] | str | None)
+]
+TemplateKwargs = Annotated[JsonObject, AfterValidator(_are_template_variables)]
+
+
 class Sample(_Request):
     """A preference pair with its language.
 
     ``prompt`` may be missing: it is then the longest common prefix of ``chosen`` and ``rejected``, as in TRL.
-    ``id`` defaults to the position in the request. The two log-probabilities, in nats and summed over the
-    completion, are TRL's columns; they replace the reference model for this sample.
+    ``id`` defaults to the position in the request. The other columns are TRL's too. The two log-probabilities, in
+    nats and summed over the completion, replace the reference model for this sample. ``tools`` (JSON schemas, or
+    a string of them) and ``chat_template_kwargs`` are handed to the chat template; where the pair is plain text no
+    template is applied, and they are ignored.
     """
 
     id: SampleId | None = None
@@ -84,6 +203,15 @@ class Sample(_Request):
     rejected: Content
     ref_chosen_logps: FiniteFloat | None = None
     ref_rejected_logps: FiniteFloat | None = None
+    tools: Tools = None
+    chat_template_kwargs: TemplateKwargs | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_text(cls, data: Any) -> Any:
+        if isinstance(data, dict) and not data.keys().isdisjoint(IMAGE_COLUMNS):
+            raise ValueError("images are not supported: a pair should be text, without a column image or images")
+        return data
 
     @model_validator(mode="before")
     @classmethod
@@ -155,6 +283,8 @@ class Reason(StrEnum):
     """No other sample is in the direction yet, so there is nothing to compare with; kept."""
     NON_FINITE_GRADIENT = "non_finite_gradient"
     """The gradient has NaN or infinite entries; dropped, and never part of the direction."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """Too long for the worker's device, alone as well; dropped, and never part of the direction."""
 
 
 class Decision(_Answer):
@@ -318,7 +448,11 @@ class Projection(_Answer):
 
 
 class Checkpoint(_Answer):
-    """A checkpoint that at least one live worker serves."""
+    """A checkpoint that at least one live worker serves.
+
+    ``coverage`` is the share of the parameters that training changes which gradients are taken of. ``shared_prompts``
+    says whether a prompt is computed once for both of its completions.
+    """
 
     name: str
     fingerprint: str
@@ -328,6 +462,8 @@ class Checkpoint(_Answer):
     projection: Projection
     target_modules: str | None
     modules: int
+    coverage: float
+    shared_prompts: bool
     max_length: int
     dtype: str
     devices: list[str]

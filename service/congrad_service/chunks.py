@@ -1,6 +1,8 @@
 """Splitting a request into tasks."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from congrad import wire
 
@@ -28,9 +30,9 @@ def _runs(samples: Iterable[wire.Sample], tokens: int) -> Iterator[list[wire.Sam
 
 
 def estimated_tokens(sample: wire.Sample) -> int:
-    """Tokens of the pair's two sequences, prompt and completion each."""
-    size = 2 * _size(sample.prompt) + _size(sample.chosen) + _size(sample.rejected)
-    return size // BYTES_PER_TOKEN + 1
+    """Tokens of the pair's two sequences: tools, prompt and completion each."""
+    shared = _json_size(sample.tools) + _json_size(sample.chat_template_kwargs) + _size(sample.prompt)
+    return (2 * shared + _size(sample.chosen) + _size(sample.rejected)) // BYTES_PER_TOKEN + 1
 
 
 def _size(content: str | list[wire.Message] | None) -> int:
@@ -38,4 +40,15 @@ def _size(content: str | list[wire.Message] | None) -> int:
         return 0
     if isinstance(content, str):
         return len(content.encode())
-    return sum(len(message.content.encode()) for message in content)
+    return sum(_message_size(message) for message in content)
+
+
+def _message_size(message: wire.Message) -> int:
+    rest = message.model_dump(exclude={"role", "content"}, exclude_none=True)
+    if isinstance(message.content, list):
+        return sum(len(block.text.encode()) for block in message.content) + _json_size(rest)
+    return _size(message.content) + _json_size(rest)
+
+
+def _json_size(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False).encode()) if value else 0

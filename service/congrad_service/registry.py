@@ -40,6 +40,8 @@ class Announcement(BaseModel):
     projection: wire.Projection
     target_modules: str | None
     modules: int
+    coverage: float
+    shared_prompts: bool
     max_length: int
     dtype: str
     device: str

@@ -1,5 +1,6 @@
 """Files of pairs, and languages."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,23 @@ def test_kept_rows_come_out_as_they_went_in(tmp_path: Path) -> None:
     assert dropped.content["congrad"]["conflict_score"] == 0.5
 
 
+def test_every_column_of_trl_is_sent(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    columns = {
+        "language": "de",
+        "prompt": [{"role": "user", "content": "a"}],
+        "chosen": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"x": None}}}]}],
+        "rejected": [{"role": "assistant", "content": "b"}],
+        "ref_chosen_logps": -1.0,
+        "ref_rejected_logps": -2.0,
+        "tools": '[{"type": "function"}]',
+        "chat_template_kwargs": {"enable_thinking": None},
+    }
+    source.write_text(json.dumps(columns | {"score": 1}))
+    (row,) = read_rows(source)
+    assert row.sample == columns | {"id": "line 1"}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -40,6 +58,8 @@ def test_kept_rows_come_out_as_they_went_in(tmp_path: Path) -> None:
         ("{}", "line 1: language: Field required"),
         ('{"language": "english", "chosen": "a", "rejected": "b"}', "line 1: language: 'english' is not a BCP 47"),
         ('{"language": "de", "chosen": "a", "rejected": "b", "ref_chosen_logps": NaN}', "ref_chosen_logps: Input"),
+        ('{"language": "de", "chosen": "a", "rejected": "b", "tools": "?"}', "tools: is a string, but not of JSON"),
+        ('{"language": "de", "chosen": "a", "rejected": "b", "images": []}', "line 1: images are not supported"),
     ],
 )
 def test_a_line_that_is_no_row_is_named(text: str, message: str, tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ ANNOUNCEMENT = Announcement(
     projection=wire.Projection(kind="kronecker", rank=64, dim=16, seed=0),
     target_modules=None,
     modules=4,
+    coverage=0.99,
+    shared_prompts=True,
     max_length=128,
     dtype="float32",
     device="cpu",
@@ -33,6 +35,7 @@ ANNOUNCEMENT = Announcement(
 
 JSON = {"Content-Type": "application/json"}
 PAIR = {"language": "de", "prompt": "p", "chosen": "c", "rejected": "r"}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"x": {"default": None}}}}
 
 
 def settings(redis_url: str, **options: Any) -> ServiceSettings:
@@ -103,6 +106,14 @@ BAD = [
      "/samples/0/ref_chosen_logps", "sample 0 (id 'f'): ref_chosen_logps: Input should be a finite number"),
     ({"samples": [PAIR | {"ref_chosen_logps": -1.0}]}, "/samples/0", "should be given together"),
     ({"samples": [PAIR | {"chosen": [{"role": "a", "content": "x"}]}]}, "/samples/0", "both be strings or both"),
+    ({"samples": [PAIR | {"chosen": [{"role": "a", "content": [{"type": "image"}]}]}]},
+     "/samples/0/chosen/0/content/0", "images and other media are not supported"),
+    ({"samples": [PAIR | {"images": []}]}, "/samples/0", "sample 0: images are not supported"),
+    ({"samples": [PAIR | {"tools": [TOOL, 1]}]}, "/samples/0/tools/1", "tools.1: Input should be a valid dictionary"),
+    ({"samples": [PAIR | {"tools": [{"a": "\udc00"}]}]}, "/samples/0/tools/0", "lone surrogate"),
+    ({"samples": [PAIR | {"chat_template_kwargs": {"a": float("inf")}}]}, "/samples/0/chat_template_kwargs", "finite"),
+    ({"samples": [PAIR | {"chat_template_kwargs": {"chat_template": "x"}}]}, "/samples/0/chat_template_kwargs",
+     "chat_template_kwargs: may hold variables of the chat template only, not chat_template"),
     ({"samples": [PAIR], "selection": {"kind": "best"}}, "/selection", "'threshold', 'fraction'"),
     ({"samples": [PAIR], "selection": {"kind": "fraction", "keep": 2}}, "/selection/keep", "less than or equal to 1"),
     ({"samples": [PAIR], "direction": "a/b"}, "/direction", "pattern"),
@@ -216,6 +227,17 @@ def test_a_wait_that_ends_first_is_answered_202(prefer: str, redis_url: str) -> 
     job = call(redis_url, "GET", response.headers["location"]).json()
     assert (job["status"], job["progress"], job["samples"]) == ("queued", {"done": 0, "total": 1}, 1)
     assert response.headers["preference-applied"]
+
+
+@pytest.mark.usefixtures("workers")
+def test_tools_and_template_variables_reach_the_worker(redis_url: str) -> None:
+    columns = {"tools": [TOOL], "chat_template_kwargs": {"enable_thinking": None}}
+    headers = {"Prefer": "respond-async"}
+    response = call(redis_url, "POST", "/filter", json={"samples": [PAIR | columns]}, headers=headers)
+    store = Store(settings(redis_url))
+    (sample,) = store.chunk(response.headers["location"].removeprefix("/jobs/"), 0) or []
+    store.redis.close()
+    assert sample.model_dump(exclude_none=True) == PAIR | columns | {"id": "0"}
 
 
 @pytest.mark.usefixtures("workers")

@@ -26,3 +26,14 @@ def test_messages_and_bytes_count() -> None:
         rejected=[Message(role="assistant", content="ä" * 15)],
     )
     assert estimated_tokens(text) == estimated_tokens(messages) == 41
+
+
+def test_tools_and_tool_calls_count() -> None:
+    bare = Sample(language="de", prompt="p", chosen="c", rejected="r")
+    with_tools = bare.model_copy(update={"tools": [{"name": "x" * 300}]})
+    assert estimated_tokens(with_tools) - estimated_tokens(bare) >= 200  # once in each of the two sequences
+    call = Message(role="assistant", tool_calls=[{"arguments": "y" * 300}])
+    assert estimated_tokens(bare.model_copy(update={"chosen": [call]})) >= 100
+    assert estimated_tokens(bare.model_copy(update={"chosen": [Message(role="a", content=[])]})) >= 1
+    blocks = Message.model_validate({"role": "user", "content": [{"type": "text", "text": "ä" * 15}] * 2})
+    assert estimated_tokens(bare.model_copy(update={"prompt": [blocks]})) >= 40

@@ -9,7 +9,19 @@ import jinja2
 from congrad import wire
 from transformers import PreTrainedTokenizerBase
 
-Content = str | list[dict[str, str]]
+Messages = list[dict[str, Any]]
+Content = str | Messages
+
+TEMPLATE_ERRORS = (
+    jinja2.TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What a checkpoint's template may raise on a client's messages, tools and variables."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +32,8 @@ class EncodedPair:
     chosen_ids: list[int]
     rejected_ids: list[int]
     truncated: bool
-    ref_margin: float | None = None
-    """log π_ref(chosen) − log π_ref(rejected) in nats, where the sample brought it along."""
+    ref_logps: tuple[float, float] | None = None
+    """log π_ref of chosen and of rejected in nats, where the sample brought them along."""
 
     @property
     def length(self) -> int:
@@ -51,10 +63,10 @@ class Encoder:
         """
         prompt, chosen, rejected = explicit_prompt(sample)
         if isinstance(prompt, list) and isinstance(chosen, list) and isinstance(rejected, list):
-            prompt_ids, chosen_ids, rejected_ids = self._encode_messages(prompt, chosen, rejected)
+            prompt_ids, chosen_ids, rejected_ids = self._encode_messages(sample, prompt, chosen, rejected)
         else:
             prompt_ids, chosen_ids, rejected_ids = self._encode_text(str(prompt), str(chosen), str(rejected))
-        start = min(_common_prefix(prompt_ids, chosen_ids), _common_prefix(prompt_ids, rejected_ids))
+        start = min(common_prefix(prompt_ids, chosen_ids), common_prefix(prompt_ids, rejected_ids))
         if start >= self._max_length:
             raise ValueError(
                 f"the prompt alone has {start} tokens and leaves no room for a completion within the maximum "
@@ -68,15 +80,15 @@ class Encoder:
         self, sample: wire.Sample, prompt_ids: list[int], chosen_ids: list[int], rejected_ids: list[int]
     ) -> EncodedPair:
         room = self._max_length - len(prompt_ids)
-        margin = None
+        ref_logps = None
         if sample.ref_chosen_logps is not None and sample.ref_rejected_logps is not None:
-            margin = sample.ref_chosen_logps - sample.ref_rejected_logps
+            ref_logps = sample.ref_chosen_logps, sample.ref_rejected_logps
         return EncodedPair(
             prompt_ids,
             chosen_ids[:room],
             rejected_ids[:room],
             truncated=max(len(chosen_ids), len(rejected_ids)) > room,
-            ref_margin=margin,
+            ref_logps=ref_logps,
         )
 
     def _encode_text(self, prompt: str, chosen: str, rejected: str) -> tuple[list[int], list[int], list[int]]:
@@ -86,20 +98,30 @@ class Encoder:
         return prompt_ids, chosen_ids, rejected_ids
 
     def _encode_messages(
-        self, prompt: list[dict[str, str]], chosen: list[dict[str, str]], rejected: list[dict[str, str]]
+        self, sample: wire.Sample, prompt: Messages, chosen: Messages, rejected: Messages
     ) -> tuple[list[int], list[int], list[int]]:
         if not self._tokenizer.chat_template:
             raise ValueError("it holds messages, but the checkpoint's tokenizer has no chat template")
+        if not prompt:
+            raise ValueError("chosen and rejected begin with different messages, so there is no prompt")
         return (
-            self._render(prompt, add_generation_prompt=True),
-            self._render(prompt + chosen),
-            self._render(prompt + rejected),
+            self._render(sample, prompt, add_generation_prompt=True),
+            self._render(sample, prompt + chosen),
+            self._render(sample, prompt + rejected),
         )
 
-    def _render(self, messages: list[dict[str, str]], **options: Any) -> list[int]:
+    def _render(self, sample: wire.Sample, messages: Messages, add_generation_prompt: bool = False) -> list[int]:
+        variables = cast("dict[str, Any]", sample.chat_template_kwargs or {})
         try:
-            encoded = self._tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True, **options)
-        except (jinja2.TemplateError, TypeError, KeyError, ValueError) as error:
+            encoded = self._tokenizer.apply_chat_template(
+                messages,
+                tools=cast("list[Any] | None", sample.tools),  # an empty list is not the same to templates as none
+                add_generation_prompt=add_generation_prompt,
+                tokenize=True,
+                return_dict=True,
+                **variables,
+            )
+        except TEMPLATE_ERRORS as error:
             raise ValueError(f"the checkpoint's chat template refuses it: {error}") from error
         return cast("dict[str, list[int]]", encoded)["input_ids"]
 
@@ -108,24 +130,33 @@ def explicit_prompt(sample: wire.Sample) -> tuple[Content, Content, Content]:
     """Prompt, chosen and rejected of a sample; a missing prompt is the longest common prefix of the two.
 
     A prompt that is a string beside completions that are messages is a copy of their first turn in many public
-    data sets, and TRL takes the common prefix there too.
+    data sets, and the common prefix is taken there too.
     """
     chosen, rejected = _plain(sample.chosen), _plain(sample.rejected)
     if sample.prompt is not None and isinstance(sample.prompt, str) == isinstance(chosen, str):
         return _plain(sample.prompt), chosen, rejected
-    shared = _common_prefix(chosen, rejected)
-    if shared == min(len(chosen), len(rejected)):
-        # One is the beginning of the other: TRL leaves the last element to the completions.
-        shared -= 1
-    elif shared and chosen[shared - 1] == " ":
-        shared -= 1  # tokenizers glue a space to the word behind it
-    shared = max(shared, 0)
+    shared = _implicit_prompt(chosen, rejected)
     return chosen[:shared], chosen[shared:], rejected[shared:]
 
 
+def _implicit_prompt(chosen: Content, rejected: Content) -> int:
+    """Where the prompt ends in both, as an index for slices: TRL's `extract_prompt`.
+
+    Where one is the beginning of the other its last character or turn is left to the completions. A space before the
+    end goes to the completions, as tokenizers glue it to the word behind it; where nothing at all is shared, that
+    space is looked for at the end of ``chosen``, and the index is -1.
+    """
+    shared = common_prefix(chosen, rejected)
+    if shared == min(len(chosen), len(rejected)):
+        return max(shared - 1, 0)
+    return shared - 1 if chosen[shared - 1] == " " else shared
+
+
 def _plain(content: str | list[wire.Message]) -> Content:
-    return content if isinstance(content, str) else [message.model_dump() for message in content]
+    # transformers drops a message's nulls before a template sees them; nulls within tool calls stay.
+    return content if isinstance(content, str) else [message.model_dump(exclude_none=True) for message in content]
 
 
-def _common_prefix(first: Sequence[Any], second: Sequence[Any]) -> int:
+def common_prefix(first: Sequence[Any], second: Sequence[Any]) -> int:
+    """How many elements both begin with."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
