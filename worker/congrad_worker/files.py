@@ -15,9 +15,13 @@ READ = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 """What transformers reads of a checkpoint when pickles and remote code are out of the question."""
 
 GRADIENT_FIELDS = (
-    "reference", "loss", "beta", "target_modules", "projection", "projection_rank", "projection_dim", "seed",
-    "max_length", "dtype",
+    "loss", "reference", "beta", "label_smoothing", "simpo_gamma", "length_penalty", "ld_alpha", "target_modules",
+    "projection", "projection_rank", "projection_dim", "seed", "max_length", "dtype", "load_in_4bit",
 )  # fmt: skip
+
+
+GRADIENTS_VERSION = 2
+"""Raised when the same files and settings come to give other numbers, so that a direction never mixes the two."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def _check_safetensors(setting: str, folder: Path) -> None:
 
 def _fingerprint(settings: GradientSettings, folders: list[Path]) -> str:
     """A hash of all that gradients depend on: the files' contents and the settings, never a path."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"version={GRADIENTS_VERSION}\n".encode())
     for field in GRADIENT_FIELDS:
         value = getattr(settings, field)
         if field == "reference" and value not in ("policy", "base"):

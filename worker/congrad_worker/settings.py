@@ -2,12 +2,26 @@
 
 import math
 import re
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 from congrad_service.settings import RedisSettings
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 ProjectionKind = Literal["kronecker", "flora", "exact"]
+Loss = Literal["sigmoid", "hinge", "ipo", "robust", "sigmoid_norm", "sft", "simpo", "lp"]
+REFERENCE_FREE: tuple[Loss, ...] = ("sft", "simpo")
+"""The losses that compare the policy with no reference."""
+
+_UNUSED: dict[str, Callable[[Loss], bool]] = {
+    "reference": lambda loss: loss in REFERENCE_FREE,
+    "beta": lambda loss: loss == "sft",
+    "label_smoothing": lambda loss: loss != "robust",
+    "simpo_gamma": lambda loss: loss != "simpo",
+    "length_penalty": lambda loss: loss != "lp",
+    "ld_alpha": lambda loss: loss in REFERENCE_FREE,
+}
+"""Which losses have no use for a setting."""
 
 
 class DecideSettings(RedisSettings):
@@ -29,16 +43,27 @@ class DecideSettings(RedisSettings):
 
 
 class GradientSettings(RedisSettings):
-    """Which gradients a worker computes. All of them but device and batch size are part of the fingerprint."""
+    """Which gradients a worker computes. All but the last four of them, which gradients do not depend on, are part
+    of the fingerprint."""
 
     model: str
     """A local folder, or a model on the Hugging Face hub."""
     adapter: str | None = None
     """A PEFT adapter, likewise; its own linear layers are then what gradients are taken of."""
+    loss: Loss = "sigmoid"
+    """TRL's names, but for `lp`; see `losses.py`."""
     reference: str = "policy"
     """`policy` (no reference forward), `base` (the adapter switched off), or a path."""
-    loss: Literal["sigmoid"] = "sigmoid"
-    beta: Annotated[float, Field(gt=0)] = 0.1
+    beta: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    """In `ipo` the regularisation that the paper calls τ."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """The share of labels that `robust` takes to be wrong; at 0 it is `sigmoid`."""
+    simpo_gamma: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
+    """The margin that `simpo` aims at, in units of β times the mean log-probability."""
+    length_penalty: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
+    """What `lp` adds to its logit for each token that chosen is longer; at 0 it is `sigmoid`."""
+    ld_alpha: Annotated[float, Field(ge=0, le=1)] | None = None
+    """LD-DPO: what tokens beyond the shorter completion of a pair count; none, as 1, leaves the loss as it is."""
     target_modules: str | None = None
     """A regular expression that a module's name must match somewhere."""
     projection: ProjectionKind = "kronecker"
@@ -47,12 +72,31 @@ class GradientSettings(RedisSettings):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     max_length: Annotated[int, Field(ge=2)] = 1024
     """Tokens of prompt and completion; a longer completion is cut at its end."""
-    max_batch_tokens: Annotated[int, Field(ge=1)] = 8192
-    """Tokens of one micro-batch, padding included; a pair that is longer makes a batch of its own."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto` is float32 on a CPU and the checkpoint's own on a GPU."""
+    load_in_4bit: bool = False
+    """Quantises the weights below an adapter with bitsandbytes (NF4), as QLoRA trains it."""
+    max_batch_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Tokens of one micro-batch, padding included: 8192 on a GPU, 4096 on a CPU, whose caches are small. A pair that is
+    longer makes a batch of its own."""
     device: str = "auto"
     """`auto` is the first GPU, or the CPU where there is none."""
+    attn_implementation: Literal["auto", "sdpa", "eager", "flex_attention"] = "auto"
+    """transformers' names; `auto` is its own choice for the architecture."""
+    gradient_checkpointing: bool = False
+    """Keeps the inputs of decoder layers only and computes the layers again: less memory, a third more work."""
+
+    @field_validator(*_UNUSED)
+    @classmethod
+    def _is_used(cls, value: object, info: ValidationInfo) -> object:
+        """A setting without effect would be one that its user believes in."""
+        name = str(info.field_name)
+        default = cls.model_fields[name].default
+        loss = info.data.get("loss")  # missing where it is invalid itself
+        if loss is not None and value != default and _UNUSED[name](loss):
+            usual = "unset" if default is None else f"at {default}"
+            raise ValueError(f"has no effect with CONGRAD_LOSS={loss}; leave it {usual}")
+        return value
 
     @field_validator("target_modules")
     @classmethod
