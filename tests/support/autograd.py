@@ -6,12 +6,13 @@ import torch.nn.functional as F
 from congrad_worker.checkpoint import Checkpoint
 from congrad_worker.encoding import EncodedPair
 from torch import Tensor
+from transformers.pytorch_utils import Conv1D
 
 
 def pair_gradient(checkpoint: Checkpoint, pair: EncodedPair, names: list[str], beta: float = 0.1) -> np.ndarray:
     """The gradient of one pair's DPO loss in the weights of the named modules, concatenated: float32.
 
-    The reference is the policy itself unless the pair brings its reference margin along.
+    The reference is the policy itself unless the pair brings the reference's log-probabilities along.
     """
     model = checkpoint.model
     weights = [model.get_parameter(f"{name}.weight") for name in names]
@@ -21,16 +22,20 @@ def pair_gradient(checkpoint: Checkpoint, pair: EncodedPair, names: list[str], b
         margin = _log_prob(model, pair.prompt_ids, pair.chosen_ids) - _log_prob(
             model, pair.prompt_ids, pair.rejected_ids
         )
-        ref_margin = margin.detach() if pair.ref_margin is None else torch.tensor(pair.ref_margin)
+        given = pair.ref_logps
+        ref_margin = margin.detach() if given is None else torch.tensor(given[0] - given[1])
         loss = -F.logsigmoid(beta * (margin - ref_margin))
         gradients = torch.autograd.grad(loss, weights)
     finally:
         for weight in weights:
             weight.requires_grad_(False)
-    return torch.cat([gradient.flatten() for gradient in gradients]).numpy()
+    # GPT-2 keeps its weights transposed.
+    is_transposed = [isinstance(model.get_submodule(name), Conv1D) for name in names]
+    parts = [(g.T if t else g).flatten() for g, t in zip(gradients, is_transposed, strict=True)]
+    return torch.cat(parts).float().numpy()
 
 
 def _log_prob(model: torch.nn.Module, prompt: list[int], completion: list[int]) -> Tensor:
     ids = torch.tensor([prompt + completion])
-    log_probs = model(input_ids=ids).logits[0].log_softmax(-1)
+    log_probs = model(input_ids=ids).logits[0].float().log_softmax(-1)
     return torch.stack([log_probs[t - 1, ids[0, t]] for t in range(len(prompt), ids.shape[1])]).sum()

@@ -43,7 +43,8 @@ def conflict_scores(engine: GradientEngine, pairs: list[EncodedPair], languages:
     """Scores of one batch of pairs that begins a direction; gradients pass through half precision as they do in
     Redis, in pieces, so that exact ones fit in memory."""
     parts = [
-        Samples.of(engine.compute(pairs[i : i + BATCH]), languages[i : i + BATCH]) for i in range(0, len(pairs), BATCH)
+        Samples.of(engine.compute(pairs[i : i + BATCH]).values, languages[i : i + BATCH])
+        for i in range(0, len(pairs), BATCH)
     ]
     samples = Samples(
         np.concatenate([part.units for part in parts]), np.concatenate([part.norms for part in parts]), languages

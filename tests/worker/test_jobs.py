@@ -22,6 +22,8 @@ from support.scoring import RULES
 SERVED = wire.Checkpoint(
     name="demo", fingerprint="f00d", loss="sigmoid", beta=0.1, reference="policy",
     projection=wire.Projection(kind="kronecker", rank=64, dim=16_384, seed=0), target_modules=None, modules=21,
+    coverage=0.99,
+    shared_prompts=True,
     max_length=1024, dtype="float32", devices=["cpu"], workers=1,
 )  # fmt: skip
 

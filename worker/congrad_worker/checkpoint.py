@@ -10,11 +10,18 @@ from typing import Any, cast
 import torch
 from peft import PeftModel
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils.logging import disable_progress_bar
 
 from congrad_worker.errors import CheckpointError
 from congrad_worker.files import CheckpointFiles
+from congrad_worker.recomputation import recompute_layers
 from congrad_worker.settings import GradientSettings
 
 log = logging.getLogger(__name__)
@@ -65,13 +72,15 @@ def load(files: CheckpointFiles, settings: GradientSettings) -> Checkpoint:
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
     try:
-        model: Any = _load_model(files.model, dtype, device)
+        model: Any = _load_model(files.model, settings, dtype, device)
         if files.adapter is not None:
             model = PeftModel.from_pretrained(model, str(files.adapter))
         tokenizer = AutoTokenizer.from_pretrained(files.model, trust_remote_code=False)
-        reference = _load_model(files.reference, dtype, device) if files.reference is not None else None
+        reference = _load_model(files.reference, settings, dtype, device) if files.reference is not None else None
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise CheckpointError(f"{files.name} cannot be loaded: {_one_line(error)}") from error
+    if settings.gradient_checkpointing:
+        recompute_layers(model)
     return Checkpoint(
         name=files.name,
         model=model.eval().requires_grad_(False),
@@ -104,9 +113,24 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
     return cast("torch.dtype", getattr(torch, dtype))
 
 
-def _load_model(folder: Path, dtype: torch.dtype | str, device: torch.device) -> PreTrainedModel:
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
-    return cast("PreTrainedModel", model.eval().requires_grad_(False).to(device))
+def _load_model(
+    folder: Path, settings: GradientSettings, dtype: torch.dtype | str, device: torch.device
+) -> PreTrainedModel:
+    options: dict[str, Any] = {}
+    if settings.attn_implementation != "auto":
+        options["attn_implementation"] = settings.attn_implementation
+    if settings.load_in_4bit:
+        options |= {"quantization_config": _quantisation(dtype), "device_map": {"": device}}
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
+    )
+    model = model.eval().requires_grad_(False)
+    return cast("PreTrainedModel", model if settings.load_in_4bit else model.to(device))
+
+
+def _quantisation(dtype: torch.dtype | str) -> BitsAndBytesConfig:
+    compute = dtype if isinstance(dtype, torch.dtype) else torch.bfloat16
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
 
 
 def _max_length(model: PreTrainedModel | PeftModel, wanted: int) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from congrad_worker.batching import Batch
 from congrad_worker.projection import Projection
 
 
@@ -22,23 +23,23 @@ class UnsupportedModuleError(RuntimeError):
 class Collector:
     """Collects the compressed gradients of the pairs of one batch at a time."""
 
-    def __init__(self, modules: Mapping[str, nn.Module], projection: Projection, embeddings: nn.Module):
+    def __init__(self, modules: Mapping[str, nn.Module], projection: Projection):
         self._modules = modules
         self._projection = projection
-        self._embeddings = embeddings
+        self._rows = (0, 0)  # of the batch: rows and their tokens
         self._target: Tensor | None = None  # float32 [pairs, D]
 
     @contextmanager
-    def collecting(self, pairs: int, device: torch.device) -> Iterator[Tensor]:
+    def collecting(self, batch: Batch) -> Iterator[Tensor]:
         """Hooks the model for the time of the block.
 
-        :returns: float32 ``[pairs, D]``, filled by the backward pass inside the block. Rows ``2 i`` and ``2 i + 1``
-            of the batch belong to pair ``i``, and their gradients are added.
+        :returns: float32 ``[pairs, D]``, filled by the backward pass inside the block. The rows of a pair are
+            neighbours, and their gradients are added.
         """
-        self._target = torch.zeros(pairs, self._projection.dim, device=device)
+        rows, tokens = batch.input_ids.shape
+        self._rows = (rows, tokens)
+        self._target = torch.zeros(batch.pairs, self._projection.dim, device=batch.input_ids.device)
         with ExitStack() as hooks:
-            # Frozen weights give autograd nothing to start from; the embeddings' output is where it begins.
-            hooks.callback(self._embeddings.register_forward_hook(_require_grad).remove)
             for name, module in self._modules.items():
                 hooks.callback(module.register_forward_hook(self._forward_hook(name)).remove)
             yield self._target
@@ -48,32 +49,41 @@ class Collector:
         projection = self._projection[name]
 
         def on_forward(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            if not output.requires_grad:  # a reference forward
+            if not torch.is_grad_enabled():  # a reference forward
                 return
-            activations = inputs[0].detach()  # [2 * pairs, tokens, d_in]
-            if activations.dim() != 3 or activations.shape[0] != 2 * self._pairs:
-                raise UnsupportedModuleError(
-                    f"{name} gets an input of shape {tuple(activations.shape)}, not [rows, tokens, features]"
-                )
-            projected = projection.project_in(activations)
+            rows = self._split(inputs[0].detach())
+            if rows is None:
+                # DoRA puts an identity matrix through its layers, for a norm that is no function of the weights to
+                # autograd. Nothing comes back from there; where something does, it cannot be told apart by pairs.
+                if output.requires_grad:
+                    output.register_hook(lambda _: _refuse(name, inputs[0]))
+                return
+            if not output.requires_grad:
+                # Frozen weights give autograd nothing to start from; the lowest target modules are where it begins,
+                # and below them nothing is differentiated.
+                output.requires_grad_()
+            projected = projection.project_in(self._by_pair(rows))
             output.register_hook(lambda gradient: self._add(name, projected, gradient))
 
         return on_forward
 
+    def _split(self, activations: Tensor) -> Tensor | None:
+        """``[rows, tokens, features]``, also of what a model has flattened; None where it is neither."""
+        rows, tokens = self._rows
+        if activations.shape[:-1] in ((rows, tokens), (rows * tokens,)):
+            return activations.reshape(rows, tokens, -1)
+        return None
+
     def _add(self, name: str, activations: Tensor, gradient: Tensor) -> None:
         assert self._target is not None
         projection = self._projection[name]
-        deltas = projection.project_out(gradient)
-        # Chosen and rejected of a pair are neighbours: as one row of twice the tokens their gradients add up.
-        deltas = deltas.reshape(self._pairs, -1, deltas.shape[-1]).float()  # [pairs, 2 * tokens, k_out]
-        activations = activations.reshape(self._pairs, -1, activations.shape[-1]).float()
-        projection.accumulate(self._target, torch.bmm(deltas.transpose(1, 2), activations))
+        projection.accumulate(self._target, projection.project_out(self._by_pair(gradient)), activations)
 
-    @property
-    def _pairs(self) -> int:
+    def _by_pair(self, vectors: Tensor) -> Tensor:
+        """``[pairs, tokens of a pair, features]``: as one row of twice the tokens, the gradients of two rows add up."""
         assert self._target is not None
-        return self._target.shape[0]
+        return vectors.reshape(self._target.shape[0], -1, vectors.shape[-1])
 
 
-def _require_grad(_: nn.Module, __: object, output: Tensor) -> Tensor:
-    return output.requires_grad_() if torch.is_grad_enabled() else output
+def _refuse(name: str, inputs: Tensor) -> None:
+    raise UnsupportedModuleError(f"{name} gets an input of shape {tuple(inputs.shape)}, not [rows, tokens, features]")

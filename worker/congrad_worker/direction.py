@@ -21,6 +21,10 @@ RECENT = 4096
 """Conflict scores kept for each language, for selection within the stream."""
 
 
+OUT_OF_MEMORY = -1.0
+"""The norm of a sample whose gradient there was no memory for; no gradient has it."""
+
+
 @dataclass(frozen=True)
 class LanguageState:
     """The running gradient of one language.
@@ -53,12 +57,14 @@ class Samples:
     languages: Sequence[str]
 
     @classmethod
-    def of(cls, gradients: np.ndarray, languages: Sequence[str]) -> "Samples":
-        """From gradients as they are, float32 ``[n, D]``."""
+    def of(cls, gradients: np.ndarray, languages: Sequence[str], out_of_memory: np.ndarray | None = None) -> "Samples":
+        """From gradients as they are, float32 ``[n, D]``; ``out_of_memory``, bool ``[n]``, says which there are not."""
         # In float64 no finite float32 gradient has an infinite norm.
         norms = np.array([np.linalg.norm(row.astype(np.float64)) for row in gradients])
         scale = np.where(np.isfinite(norms) & (norms > 0), norms, 1.0)
         units = np.where(np.isfinite(norms)[:, None], gradients / scale[:, None], 0.0)
+        if out_of_memory is not None:
+            norms[out_of_memory] = OUT_OF_MEMORY
         return cls(units.astype(np.float16), norms.astype(np.float32), languages)
 
     @property

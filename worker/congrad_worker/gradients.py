@@ -1,91 +1,156 @@
 """Compressed per-sample gradients of preference pairs: one forward and one activation backward a micro-batch."""
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from peft import PeftModel
 from torch import Tensor
+from transformers import PreTrainedModel
 
-from congrad_worker import losses
-from congrad_worker.batching import IGNORED, Batch, collate, micro_batches
+from congrad_worker.batching import Batch, collate, is_worth_sharing, micro_batches, padded_tokens
+from congrad_worker.branches import branches_apart
 from congrad_worker.checkpoint import Checkpoint
-from congrad_worker.collector import Collector, UnsupportedModuleError
+from congrad_worker.collector import Collector
 from congrad_worker.encoding import EncodedPair
-from congrad_worker.errors import CheckpointError
+from congrad_worker.logps import token_logps
+from congrad_worker.losses import PairLogps, PreferenceLoss, TokenLogps
 from congrad_worker.modules import linear_shape, target_modules
 from congrad_worker.projection import Projection
 from congrad_worker.settings import GradientSettings
+from congrad_worker.verification import verify
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Compressed gradients of some pairs.
+
+    A pair that the loss cannot tell apart has a zero row. One whose gradient overflows has entries that are not finite,
+    and so has one that is too long for the device even alone: ``out_of_memory`` says which.
+    """
+
+    values: np.ndarray  # float32 [pairs, D]
+    out_of_memory: np.ndarray  # bool [pairs]
 
 
 class GradientEngine:
     """Computes gradients against one checkpoint.
 
-    :raises CheckpointError: the checkpoint has modules that per-sample gradients cannot be taken of.
+    :param shares_prompts: whether a pair is one row where that is cheaper and the model can do it, or always two.
+    :raises CheckpointError: the model does with its modules what hooks cannot follow.
     """
 
-    def __init__(self, checkpoint: Checkpoint, settings: GradientSettings):
-        self._checkpoint = checkpoint
-        self._beta = settings.beta
-        self._max_batch_tokens = settings.max_batch_tokens
-        modules = target_modules(checkpoint.model, settings.target_modules)
+    def __init__(self, checkpoint: Checkpoint, settings: GradientSettings, shares_prompts: bool = True):
+        self.checkpoint = checkpoint
+        self.loss = PreferenceLoss(settings)
+        self.shares_prompts = shares_prompts
+        self.modules = target_modules(checkpoint.model, settings.target_modules)
         self.projection = Projection(
             settings.projection,
-            {name: linear_shape(module) for name, module in modules.items()},
+            {name: linear_shape(module) for name, module in self.modules.items()},
             settings.projection_rank,
             settings.projection_dim,
             settings.seed,
             checkpoint.device,
             checkpoint.dtype,
         )
-        self.modules = len(modules)
-        self._collector = Collector(modules, self.projection, checkpoint.input_embeddings)
-        self._warm_up()
+        self._max_batch_tokens = settings.max_batch_tokens or (8192 if checkpoint.device.type == "cuda" else 4096)
+        self._collector = Collector(self.modules, self.projection)
+        verify(self)
 
-    def _warm_up(self) -> None:
-        """A first small batch: kernels are ready for the first request, and a model that cannot do it says so now."""
+    def compute(self, pairs: Sequence[EncodedPair]) -> Gradients:
+        """Gradients of ``pairs``, in their order."""
+        values = np.zeros((len(pairs), self.projection.dim), dtype=np.float32)
+        too_long: list[int] = []
+        parts: list[tuple[list[int], Tensor]] = []
+        for shared, positions in self._by_layout(pairs):
+            for group in micro_batches(pairs, positions, shared, self._max_batch_tokens):
+                computed, failed = self._group_gradients(pairs, group, shared)
+                parts += computed
+                too_long += failed
+        if self.checkpoint.device.type == "cuda":
+            torch.cuda.current_stream(self.checkpoint.device).synchronize()  # the only wait for the device
+        for group, part in parts:
+            values[group] = part.numpy()
+        values[too_long] = np.nan
+        out_of_memory = np.zeros(len(pairs), dtype=np.bool_)
+        out_of_memory[too_long] = True
+        return Gradients(values, out_of_memory)
+
+    def _by_layout(self, pairs: Sequence[EncodedPair]) -> list[tuple[bool, list[int]]]:
+        """Which pairs are one row each, and which two. Those without a gradient are neither."""
+        layouts: dict[bool, list[int]] = {True: [], False: []}
+        for position, pair in enumerate(pairs):
+            if not (pair.is_tie and self.loss.compares):
+                layouts[self.shares_prompts and is_worth_sharing(pair)].append(position)
+        return list(layouts.items())
+
+    def _group_gradients(
+        self, pairs: Sequence[EncodedPair], group: list[int], shared: bool
+    ) -> tuple[list[tuple[list[int], Tensor]], list[int]]:
+        """The gradients of a group, on their way to the host, in halves where the device's memory asks for it; and the
+        positions of pairs that do not fit alone."""
         try:
-            self.compute([EncodedPair([0, 1], [2, 3], [3, 4], truncated=False)])
-        except UnsupportedModuleError as error:
-            raise CheckpointError(
-                f"{self._checkpoint.name} is not supported: {error}; CONGRAD_TARGET_MODULES can narrow the choice"
-            ) from error
+            return [(group, _to_host(self.batch_gradients([pairs[i] for i in group], shared)))], []
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+        # Not in the block above: there, the error keeps all tensors of the failed batch alive.
+        if self.checkpoint.device.type == "cuda":
+            torch.cuda.empty_cache()
+        tokens = len(group) * padded_tokens(pairs[group[0]], shared)
+        if len(group) == 1:
+            log.error("a pair of %d tokens does not fit into the memory of %s", tokens, self.checkpoint.device)
+            return [], group
+        self._max_batch_tokens = max(tokens // 2, 1)
+        log.warning("out of memory with %d tokens; from now on batches have %d", tokens, self._max_batch_tokens)
+        halves = (group[: len(group) // 2], group[len(group) // 2 :])
+        (first, failed), (second, failed_too) = (self._group_gradients(pairs, half, shared) for half in halves)
+        return first + second, failed + failed_too
 
-    def compute(self, pairs: Sequence[EncodedPair]) -> np.ndarray:
-        """Compressed gradients of ``pairs``, in their order: float32 ``[pairs, D]``.
-
-        A pair that the model cannot tell apart has a zero row. One whose gradient overflows has entries that are not
-        finite, and leaves the others as they are.
-        """
-        gradients = np.zeros((len(pairs), self.projection.dim), dtype=np.float32)
-        positions = [i for i, pair in enumerate(pairs) if not pair.is_tie]
-        for group in micro_batches([pairs[i] for i in positions], self._max_batch_tokens):
-            rows = [positions[i] for i in group]
-            gradients[rows] = self._batch_gradients([pairs[i] for i in rows]).cpu().numpy()
-        return gradients
-
-    def _batch_gradients(self, pairs: Sequence[EncodedPair]) -> Tensor:
-        """float32 ``[pairs, D]``, on the device."""
-        device = self._checkpoint.device
-        batch = collate(pairs, self._checkpoint.tokenizer.pad_token_id or 0).to(device)
-        given = torch.tensor([np.nan if p.ref_margin is None else p.ref_margin for p in pairs], device=device)
-        with torch.enable_grad(), self._collector.collecting(len(pairs), device) as target:
-            margins = _margins(self._checkpoint.model, batch)
-            ref_margins = torch.where(given.isnan(), self._reference_margins(batch, margins), given)
-            losses.sigmoid(margins, ref_margins, self._beta).sum().backward()
+    def batch_gradients(self, pairs: Sequence[EncodedPair], shared: bool) -> Tensor:
+        """The gradients of one micro-batch, on the device: float32 ``[pairs, D]``."""
+        batch = collate(pairs, shared, self.checkpoint.tokenizer.pad_token_id or 0).to(self.checkpoint.device)
+        with torch.enable_grad(), branches_apart(batch), self._collector.collecting(batch) as target:
+            policy = self._sequence_logps(self.checkpoint.model, batch)
+            reference = self._reference_logps(batch, policy, [pair.ref_logps for pair in pairs])
+            self.loss(policy, reference, batch.lengths).sum().backward()
         return target
 
+    def _sequence_logps(self, model: PreTrainedModel | PeftModel, batch: Batch) -> PairLogps:
+        tokens = TokenLogps(token_logps(model, batch), batch.completions, batch.offsets)
+        return self.loss.sequence_logps(tokens, batch.lengths)
+
     @torch.no_grad()
-    def _reference_margins(self, batch: Batch, margins: Tensor) -> Tensor:
-        with self._checkpoint.as_reference() as reference:
-            return margins.detach() if reference is None else _margins(reference, batch)
+    def _reference_logps(
+        self, batch: Batch, policy: PairLogps, given: Sequence[tuple[float, float] | None]
+    ) -> PairLogps:
+        """What the samples brought along; for the others the reference model's, which may be the policy itself."""
+        own = PairLogps(policy.chosen.detach(), policy.rejected.detach())
+        if not self.loss.needs_reference:
+            return own
+        if None in given:
+            with self.checkpoint.as_reference() as reference:
+                own = own if reference is None else self._sequence_logps(reference, batch)
+        nan = float("nan")
+        chosen, rejected = torch.tensor([pair or (nan, nan) for pair in given], device=own.chosen.device).unbind(1)
+        return PairLogps(
+            torch.where(chosen.isnan(), own.chosen, chosen), torch.where(rejected.isnan(), own.rejected, rejected)
+        )
 
 
-def _margins(model: torch.nn.Module, batch: Batch) -> Tensor:
-    """log π(chosen) − log π(rejected) in nats, summed over the completion's tokens: float32 ``[pairs]``."""
-    logits = model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=batch.kept).logits
-    logps = -F.cross_entropy(  # [2 * pairs * kept]
-        logits.flatten(0, 1).float(), batch.targets.flatten(), reduction="none", ignore_index=IGNORED
-    )
-    chosen, rejected = logps.view_as(batch.targets).sum(1).view(-1, 2).unbind(1)
-    return chosen - rejected
+def _to_host(values: Tensor) -> Tensor:
+    """Begins the copy to the host, and does not wait for it."""
+    if values.device.type != "cuda":
+        return values.cpu()
+    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    return host.copy_(values, non_blocking=True)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # The allocator of the CPU has no error class of its own.
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from congrad.wire import Reason
 
-from congrad_worker.direction import Folded, Samples
+from congrad_worker.direction import OUT_OF_MEMORY, Folded, Samples
 from congrad_worker.surgery import Aggregator, Surgery
 
 BLOCK = 2**23
@@ -105,6 +105,8 @@ def _reasons(samples: Samples, exists: np.ndarray) -> list[Reason | None]:
     def reason(norm: float, scored: bool) -> Reason | None:
         if scored:
             return None
+        if norm == OUT_OF_MEMORY:
+            return Reason.OUT_OF_MEMORY
         if not np.isfinite(norm):
             return Reason.NON_FINITE_GRADIENT
         return Reason.NO_DIRECTION if norm > 0 else Reason.ZERO_GRADIENT

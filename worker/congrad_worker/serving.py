@@ -6,6 +6,7 @@ from congrad_service.registry import Announcement
 from congrad_worker.checkpoint import Checkpoint
 from congrad_worker.files import CheckpointFiles
 from congrad_worker.gradients import GradientEngine
+from congrad_worker.modules import coverage
 from congrad_worker.settings import GradientSettings
 
 
@@ -27,7 +28,9 @@ def announce(
             seed=settings.seed,
         ),
         target_modules=settings.target_modules,
-        modules=engine.modules,
+        modules=len(engine.modules),
+        coverage=round(coverage(checkpoint.model, engine.modules), 4),
+        shared_prompts=engine.shares_prompts,
         max_length=checkpoint.max_length,
         dtype=str(checkpoint.dtype).removeprefix("torch."),
         device=str(checkpoint.device),
