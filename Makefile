@@ -33,6 +33,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 bench: $(INSTALLED)
+	$(BIN)/python benchmarks/engine.py --with-bergson
 	$(BIN)/python benchmarks/overhead.py
 
 # pip, because the other installers resolve torch without looking at its build for this machine.

@@ -1,0 +1,1 @@
+"""Measurements; each module that can be run says in its docstring how."""
