@@ -33,7 +33,9 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 bench: $(INSTALLED)
+	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'
 	$(BIN)/python benchmarks/engine.py --with-bergson
+	$(BIN)/python benchmarks/fidelity.py
 	$(BIN)/python benchmarks/overhead.py
 
 # pip, because the other installers resolve torch without looking at its build for this machine.

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import IA3Config, LoraConfig, PeftConfig, get_peft_model
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PreTrainedModel,
 )
 
 from support.models import DEMO_CHECKPOINT
@@ -48,11 +50,37 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 
 
-def save_random_model(folder: Path, name: str) -> Path:
-    """A random model of an architecture, in float32, with the demo checkpoint's tokenizer."""
+def random_model(name: str, vocabulary: int, **sizes: int) -> PreTrainedModel:
+    """A random model of an architecture, in float32, for evaluation."""
     torch.manual_seed(0)
+    config = AutoConfig.for_model(name.split("-")[0], vocab_size=vocabulary, **ARCHITECTURES[name] | sizes)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    return model.eval().requires_grad_(False)
+
+
+def save_random_model(folder: Path, name: str, **sizes: int) -> Path:
+    """A random model of an architecture with the demo checkpoint's tokenizer, on disk."""
     tokenizer = AutoTokenizer.from_pretrained(DEMO_CHECKPOINT)
-    config = AutoConfig.for_model(name.split("-")[0], vocab_size=len(tokenizer), **ARCHITECTURES[name])
-    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    random_model(name, len(tokenizer), **sizes).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_adapter(model: Path, folder: Path, kind: str) -> Path:
+    """A random adapter of all linear layers of a model, none of whose factors is zero."""
+    torch.manual_seed(1)
+    config: PeftConfig
+    if kind == "ia3":
+        config = IA3Config(
+            task_type="CAUSAL_LM", target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"]
+        )
+    else:
+        config = LoraConfig(
+            r=4,
+            target_modules="all-linear",
+            init_lora_weights=False,
+            use_dora=kind == "dora",
+            use_rslora=kind == "rslora",
+        )
+    get_peft_model(AutoModelForCausalLM.from_pretrained(model), config).save_pretrained(str(folder))
     return folder

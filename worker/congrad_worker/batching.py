@@ -4,6 +4,7 @@ A pair is one row ``trunk | chosen | rejected`` where its model can keep the two
 sequences begin with is computed once; otherwise it is two rows, ``prompt | chosen`` and ``prompt | rejected``.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -57,6 +58,8 @@ class Batch:
     completions: Tensor  # int64 [targets]: the completion of each, 2 * pair + side; side 0 is chosen
     offsets: Tensor  # int64 [targets]: the position of each in its completion
     lengths: Tensor  # int64 [pairs, 2]: tokens of the completions
+    ref_logps: Tensor  # float32 [pairs, 2]: what the samples brought along, or NaN
+    needs_reference: bool  # whether any sample brought nothing along
 
     @property
     def pairs(self) -> int:
@@ -79,6 +82,8 @@ class Batch:
             move(self.completions),
             move(self.offsets),
             move(self.lengths),
+            move(self.ref_logps),
+            self.needs_reference,
         )
 
 
@@ -125,7 +130,11 @@ def collate(pairs: Sequence[EncodedPair], shared: bool, pad_id: int) -> Batch:
     lengths = torch.tensor([(len(pair.chosen_ids), len(pair.rejected_ids)) for pair in pairs])
     positions, branches = _layout(spans, tokens) if shared else (None, None)
     sources, ids, completions, offsets = torch.cat(targets, dim=1)
-    return Batch(input_ids, positions, branches, spans, sources, ids, completions, offsets, lengths)
+    given = [pair.ref_logps for pair in pairs]
+    ref_logps = torch.tensor([(math.nan, math.nan) if logps is None else logps for logps in given])
+    return Batch(
+        input_ids, positions, branches, spans, sources, ids, completions, offsets, lengths, ref_logps, None in given
+    )
 
 
 def _two_rows(pairs: Sequence[EncodedPair]) -> list[list[int]]:

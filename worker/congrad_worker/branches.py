@@ -86,35 +86,87 @@ class BranchAttention:
         if attention_mask is not None:
             masked: tuple[Tensor, None] = self._base(module, query, key, value, attention_mask, **options)
             return masked
-        # Unbinding and splitting give autograd one concatenation; a slice each would give it a full tensor each.
-        rows = zip(query.unbind(), key.unbind(), value.unbind(), self._spans, strict=True)
-        return torch.stack([self._row(module, *row, **options) for row in rows]), None
+        queries = _Split.apply(query, self._spans, False)
+        keys, values = (_Split.apply(vectors, self._spans, True) for vectors in (key, value))
+        parts = [
+            self._base(module, *sequence, mask, **options)[0]
+            for *sequence, mask in zip(queries, keys, values, self._sequence_masks(query), strict=True)
+        ]
+        joined: Tensor = _Join.apply(self._spans, query.shape[2], *parts)
+        return joined, None
 
-    def _row(
-        self, module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, spans: Spans, **options: Any
-    ) -> Tensor:
-        padding = query.shape[1] - spans.total
-        trunk_and_chosen, rejected, _ = query[None].split((spans.trunk + spans.chosen, spans.rejected, padding), dim=2)
-        keys, values = _branch_keys(key, spans), _branch_keys(value, spans)
-        first, _ = self._base(module, trunk_and_chosen, keys[0], values[0], None, **options)
-        parts = [first[0]]
-        if spans.rejected:
-            mask = self._rejected_mask(spans, query)
-            parts.append(self._base(module, rejected, keys[1], values[1], mask, **options)[0][0])
-        if padding:
-            parts.append(first.new_zeros(padding, *first.shape[2:]))
-        return torch.cat(parts)  # [tokens, heads, d]
-
-    def _rejected_mask(self, spans: Spans, like: Tensor) -> Tensor:
-        """Additive, [1, 1, rejected, trunk + rejected]: causal, with the last query at the last key."""
-        if spans not in self._masks:
-            shape = (1, 1, spans.rejected, spans.trunk + spans.rejected)
-            self._masks[spans] = like.new_full(shape, float("-inf")).triu(spans.trunk + 1)
-        return self._masks[spans]
+    def _sequence_masks(self, like: Tensor) -> Iterator[Tensor | None]:
+        """None for a causal sequence; for a rejected branch, additive, ``[1, 1, rejected, trunk + rejected]``: causal,
+        with the last query at the last key."""
+        for spans in self._spans:
+            yield None
+            if spans.rejected:
+                if spans not in self._masks:
+                    shape = (1, 1, spans.rejected, spans.trunk + spans.rejected)
+                    self._masks[spans] = like.new_full(shape, float("-inf")).triu(spans.trunk + 1)
+                yield self._masks[spans]
 
 
-def _branch_keys(keys: Tensor, spans: Spans) -> tuple[Tensor, Tensor]:
-    """The keys that each branch sees, [1, heads, trunk + branch, d] each."""
-    sizes = (spans.trunk, spans.chosen, spans.rejected, keys.shape[1] - spans.total)
-    trunk, chosen, rejected, _ = keys[None].split(sizes, dim=2)
-    return torch.cat((trunk, chosen), dim=2), torch.cat((trunk, rejected), dim=2)
+class _Split(torch.autograd.Function):
+    """Rows into sequences: of each row ``trunk | chosen`` and, where there is one, ``rejected`` or ``trunk | rejected``.
+
+    Autograd's own slices would each give the backward pass a tensor of the whole batch.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, spans: tuple[Spans, ...], with_trunk: bool) -> tuple[Tensor, ...]:
+        """``[rows, heads, tokens, d]`` to ``[1, heads, part, d]`` each."""
+        ctx.spans, ctx.with_trunk, ctx.tokens = spans, with_trunk, rows.shape[2]
+        sequences = []
+        for row, s in zip(rows.split(1), spans, strict=True):
+            first = s.trunk + s.chosen
+            sequences.append(row[:, :, :first])
+            if s.rejected:
+                rejected = row[:, :, first : s.total]
+                sequences.append(torch.cat((row[:, :, : s.trunk], rejected), dim=2) if with_trunk else rejected)
+        return tuple(sequences)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        of_sequences = iter(gradients)
+        like = gradients[0]
+        rows = like.new_empty((len(ctx.spans), like.shape[1], ctx.tokens, like.shape[3]))
+        for row, s in zip(rows.split(1), ctx.spans, strict=True):
+            first = s.trunk + s.chosen
+            row[:, :, :first] = next(of_sequences)
+            if s.rejected:
+                rejected = next(of_sequences)
+                if ctx.with_trunk:
+                    row[:, :, : s.trunk] += rejected[:, :, : s.trunk]
+                row[:, :, first : s.total] = rejected[:, :, rejected.shape[2] - s.rejected :]
+            row[:, :, s.total :] = 0
+        return rows, None, None
+
+
+class _Join(torch.autograd.Function):
+    """The inverse of `_Split` for what attention puts out; padding is zero."""
+
+    @staticmethod
+    def forward(ctx: Any, spans: tuple[Spans, ...], tokens: int, *sequences: Tensor) -> Tensor:
+        """``[1, part, heads, d]`` each to ``[rows, tokens, heads, d]``."""
+        ctx.spans = spans
+        like = sequences[0]
+        rows = like.new_empty((len(spans), tokens, *like.shape[2:]))
+        for part, sequence in zip(_parts(rows, spans), sequences, strict=True):
+            part.copy_(sequence)
+        for row, s in zip(rows, spans, strict=True):
+            row[s.total :] = 0
+        return rows
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, *_parts(gradient, ctx.spans)
+
+
+def _parts(rows: Tensor, spans: tuple[Spans, ...]) -> Iterator[Tensor]:
+    """Of rows ``[rows, tokens, ...]`` the parts that attention computes together."""
+    for row, s in zip(rows.split(1), spans, strict=True):
+        first = s.trunk + s.chosen
+        yield row[:, :first]
+        if s.rejected:
+            yield row[:, first : s.total]

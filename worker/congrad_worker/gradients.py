@@ -117,7 +117,7 @@ class GradientEngine:
         batch = collate(pairs, shared, self.checkpoint.tokenizer.pad_token_id or 0).to(self.checkpoint.device)
         with torch.enable_grad(), branches_apart(batch), self._collector.collecting(batch) as target:
             policy = self._sequence_logps(self.checkpoint.model, batch)
-            reference = self._reference_logps(batch, policy, [pair.ref_logps for pair in pairs])
+            reference = self._reference_logps(batch, policy)
             self.loss(policy, reference, batch.lengths).sum().backward()
         return target
 
@@ -126,18 +126,15 @@ class GradientEngine:
         return self.loss.sequence_logps(tokens, batch.lengths)
 
     @torch.no_grad()
-    def _reference_logps(
-        self, batch: Batch, policy: PairLogps, given: Sequence[tuple[float, float] | None]
-    ) -> PairLogps:
+    def _reference_logps(self, batch: Batch, policy: PairLogps) -> PairLogps:
         """What the samples brought along; for the others the reference model's, which may be the policy itself."""
         own = PairLogps(policy.chosen.detach(), policy.rejected.detach())
         if not self.loss.needs_reference:
             return own
-        if None in given:
+        if batch.needs_reference:
             with self.checkpoint.as_reference() as reference:
                 own = own if reference is None else self._sequence_logps(reference, batch)
-        nan = float("nan")
-        chosen, rejected = torch.tensor([pair or (nan, nan) for pair in given], device=own.chosen.device).unbind(1)
+        chosen, rejected = batch.ref_logps.unbind(1)
         return PairLogps(
             torch.where(chosen.isnan(), own.chosen, chosen), torch.where(rejected.isnan(), own.rejected, rejected)
         )

@@ -67,7 +67,7 @@ class GradientSettings(RedisSettings):
     target_modules: str | None = None
     """A regular expression that a module's name must match somewhere."""
     projection: ProjectionKind = "kronecker"
-    projection_rank: Annotated[int, Field(ge=1)] = 64
+    projection_rank: Annotated[int, Field(ge=1)] = 128
     projection_dim: Annotated[int, Field(ge=1)] = 16_384
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     max_length: Annotated[int, Field(ge=2)] = 1024
