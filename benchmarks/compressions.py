@@ -5,18 +5,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
-from unittest.mock import patch
 
 import torch
-from congrad_worker import projection
 from congrad_worker.projection import LinearShape, Projection
 from torch.utils.flop_counter import FlopCounterMode
 
-Kind = Literal["kronecker", "one copy", "flora", "count sketch"]
+Kind = Literal["kronecker", "flora", "count sketch"]
 
 RANKS = (8, 16, 32, 64, 128)
 DIMS = (1024, 4096, 16_384, 65_536)
-RANK, DIM = 64, 16_384
+RANK, DIM = 128, 16_384
 """The defaults, through which the kinds other than `kronecker` are followed."""
 
 CPU, META = torch.device("cpu"), torch.device("meta")

@@ -80,13 +80,11 @@ READING = (
     f"ms a batch: seconds for {BATCH_PAIRS} pairs of {BATCH_TOKENS} tokens in all layers on this machine, with the "
     "sketch: the best of some runs, in float32. The layers' own products (forward and activation backward) are timed "
     "on the same batch.",
-    "one copy: `kronecker` with a single product a module, where the default has room for more.",
     "count sketch: the exact gradient, sketched. It forms the whole gradient of every pair, and is a yardstick only.",
 )
 BLUES = ("#c6dbef", "#9ecae1", "#6baed6", "#3182bd", "#08306b")
 """For the ranks, from small to large."""
-STYLES: dict[str, dict[str, str]] = {
-    "one copy": {"color": "#e6550d", "linestyle": "-.", "marker": "s"},
+STYLES: dict[str, dict[str, Any]] = {
     "flora": {"color": "#31a354", "linestyle": "--", "marker": "^"},
     "count sketch": {"color": "black", "linestyle": ":", "marker": "x"},
 }

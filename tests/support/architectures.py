@@ -54,8 +54,9 @@ def random_model(name: str, vocabulary: int, **sizes: int) -> PreTrainedModel:
     """A random model of an architecture, in float32, for evaluation."""
     torch.manual_seed(0)
     config = AutoConfig.for_model(name.split("-")[0], vocab_size=vocabulary, **ARCHITECTURES[name] | sizes)
-    model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
-    return model.eval().requires_grad_(False)
+    model: PreTrainedModel = AutoModelForCausalLM.from_config(config).eval()
+    model.requires_grad_(False)
+    return model
 
 
 def save_random_model(folder: Path, name: str, **sizes: int) -> Path:

@@ -22,7 +22,8 @@ EAGER_ONLY = {"gemma2", "bloom"}
 
 
 def ids(count: int, seed: int) -> list[int]:
-    return np.random.default_rng(seed).integers(5, 4000, count).tolist()
+    drawn: list[int] = np.random.default_rng(seed).integers(5, 4000, count).tolist()
+    return drawn
 
 
 PAIRS = [

@@ -43,7 +43,7 @@ def test_chunks_change_neither_log_probabilities_nor_their_gradients(
     gradients = []
     for chunk in (2**22, 3 * 4096):  # all at once; three tokens at a time
         monkeypatch.setitem(logps.CHUNK_LOGITS, "cpu", chunk)
-        values = token_logps(model, batch)  # type: ignore[arg-type]
+        values = token_logps(model, batch)
         torch.testing.assert_close(values, expected, rtol=1e-5, atol=1e-5)
         gradients.append(torch.autograd.grad((values * torch.arange(28.0)).sum(), embeddings[-1])[0])
     assert relative_error(gradients[0].numpy(), gradients[1].numpy()) < 1e-5

@@ -108,7 +108,7 @@ class BranchAttention:
 
 
 class _Split(torch.autograd.Function):
-    """Rows into sequences: of each row ``trunk | chosen`` and, where there is one, ``rejected`` or ``trunk | rejected``.
+    """Rows into sequences: of each ``trunk | chosen`` and, where there is one, ``rejected`` or ``trunk | rejected``.
 
     Autograd's own slices would each give the backward pass a tensor of the whole batch.
     """

@@ -38,7 +38,7 @@ class LinearShape:
 
 
 def block_signs(seed: int, module: str, side: SideName, dim: int, rank: int) -> np.ndarray:
-    r"""One block W of a basis :math:`P = \mathrm{blockdiag}(W, \dots, W) / \sqrt c` with c = rank / blocks columns each.
+    r"""One block W of a basis :math:`P = \mathrm{blockdiag}(W, \dots, W) / \sqrt c`, c = rank / blocks columns each.
 
     The columns of W are those of a Hadamard matrix whose rows are chosen, shuffled and given signs at random: they are
     orthogonal where W has a power of two of rows, and nearly so elsewhere. :math:`E[PP^\top] = I`, and all rows have
