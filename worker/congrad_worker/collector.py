@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from congrad_worker.batching import Batch
-from congrad_worker.projection import Projection
+from congrad_worker.projection import Projection, Side
 
 
 class UnsupportedModuleError(RuntimeError):
@@ -28,6 +28,7 @@ class Collector:
         self._projection = projection
         self._rows = (0, 0)  # of the batch: rows and their tokens
         self._target: Tensor | None = None  # float32 [pairs, D]
+        self._latest: tuple[Tensor, Side, Tensor] | None = None  # an input, its side, and what came of them
 
     @contextmanager
     def collecting(self, batch: Batch) -> Iterator[Tensor]:
@@ -42,8 +43,10 @@ class Collector:
         with ExitStack() as hooks:
             for name, module in self._modules.items():
                 hooks.callback(module.register_forward_hook(self._forward_hook(name)).remove)
-            yield self._target
-        self._target = None
+            try:
+                yield self._target
+            finally:
+                self._target = self._latest = None
 
     def _forward_hook(self, name: str) -> Any:
         projection = self._projection[name]
@@ -62,7 +65,7 @@ class Collector:
                 # Frozen weights give autograd nothing to start from; the lowest target modules are where it begins,
                 # and below them nothing is differentiated.
                 output.requires_grad_()
-            projected = projection.project_in(self._by_pair(rows))
+            projected = self._project_in(projection.side_in, inputs[0], rows)
             output.register_hook(lambda gradient: self._add(name, projected, gradient))
 
         return on_forward
@@ -73,6 +76,12 @@ class Collector:
         if activations.shape[:-1] in ((rows, tokens), (rows * tokens,)):
             return activations.reshape(rows, tokens, -1)
         return None
+
+    def _project_in(self, side: Side, inputs: Tensor, rows: Tensor) -> Tensor:
+        """Queries, keys and values are made of the same tensor, and have one side."""
+        if self._latest is None or self._latest[0] is not inputs or self._latest[1] is not side:
+            self._latest = inputs, side, side.project(self._by_pair(rows))
+        return self._latest[2]
 
     def _add(self, name: str, activations: Tensor, gradient: Tensor) -> None:
         assert self._target is not None

@@ -109,6 +109,7 @@ class ModuleProjection:
         signs: Tensor | None = None,
         offset: int = 0,
     ):
+        self.side_in = side_in
         self.project_in = side_in.project
         self.project_out = side_out.project
         self._slots = slots
@@ -165,6 +166,7 @@ class Projection:
         self._dtype = dtype
         self.dim = dim if kind != "exact" else sum(s.d_in * s.d_out for s in shapes.values())
         self._modules: dict[str, ModuleProjection] = {}
+        self._sides: dict[tuple[str, int], Side] = {}
         offset = 0
         for name, shape in shapes.items():
             if kind == "exact":
@@ -173,11 +175,19 @@ class Projection:
             elif kind == "flora":
                 self._modules[name] = self._sketched(name, self._dense(name, shape.d_in), Side(shape.d_out))
             else:
-                sides = self._blocks(name, "in", shape.d_in), self._blocks(name, "out", shape.d_out)
-                self._modules[name] = self._sketched(name, *sides)
+                side_in = self._shared_side(name, shape.d_in)
+                self._modules[name] = self._sketched(name, side_in, self._blocks(name, "out", shape.d_out))
 
     def __getitem__(self, module: str) -> ModuleProjection:
         return self._modules[module]
+
+    def _shared_side(self, name: str, dim: int) -> Side:
+        """One basis for the inputs of all modules of a parent: where these are the same, as those of queries, keys and
+        values are, one projection does for all."""
+        parent = name.rpartition(".")[0]
+        if (parent, dim) not in self._sides:
+            self._sides[parent, dim] = self._blocks(parent, "in", dim)
+        return self._sides[parent, dim]
 
     def _blocks(self, name: str, side: SideName, dim: int) -> Side:
         if dim <= self._rank:
