@@ -46,6 +46,24 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "mixtral": SIZES | {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": WINDOW},
     "qwen3_moe": SIZES
     | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "decoder_sparse_step": 1},
+    "opt": {
+        "hidden_size": 32,
+        "word_embed_proj_dim": 32,
+        "ffn_dim": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": 256,
+        "init_std": 0.2,
+    },
+    "gpt_neo": {
+        "hidden_size": 32,
+        "num_layers": 2,
+        "attention_types": [[["global", "local"], 1]],
+        "num_heads": 4,
+        "window_size": WINDOW,
+        "max_position_embeddings": 256,
+        "initializer_range": 0.2,
+    },
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.2},
 }
 

@@ -17,8 +17,11 @@ from support.autograd import pair_gradient
 from support.models import checkpoint, settings
 from support.properties import assert_rows_match, cosine
 
-EAGER_ONLY = {"gemma2", "bloom"}
-"""transformers has no sdpa for them: gemma2 caps its attention scores, bloom adds to them."""
+EAGER_ONLY = {"gemma2", "bloom", "gpt_neo"}
+"""transformers has no sdpa for them: gemma2 caps its attention scores, bloom and gpt_neo add to them."""
+
+TWO_ROWS = {"bloom", "gpt_neo"}
+"""ALiBi counts distances by index, not by position; gpt_neo has a mask of its own."""
 
 
 def ids(count: int, seed: int) -> list[int]:
@@ -51,10 +54,17 @@ def test_gradients_equal_autograd(name: str, attention: str, tmp_path: Path, cap
     truth = truths(loaded, engine)
     assert_rows_match(engine.compute(PAIRS).values, truth, 1e-5)
     assert_rows_match(two_rows.compute(PAIRS).values, truth, 1e-5)
-    # ALiBi counts distances by index, not by position: two rows, and it says so, once.
-    assert engine.shares_prompts == (name != "bloom")
+    assert engine.shares_prompts == (name not in TWO_ROWS)
     said = [record for record in caplog.records if "computes prompts twice" in record.message]
-    assert len(said) == (name == "bloom")
+    assert len(said) == (name in TWO_ROWS)
+
+
+@pytest.mark.parametrize("name", ["bloom", "gpt_neo"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_prompts_are_not_shared_where_that_is_a_little_wrong(name: str, dtype: str, tmp_path: Path) -> None:
+    """Distances by index, and a local mask of the model's own: less than rounding would hide, more than it makes."""
+    model = save_random_model(tmp_path, name)
+    assert not GradientEngine(checkpoint(model, dtype=dtype), settings(model)).shares_prompts
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora", "rslora"])
@@ -126,7 +136,23 @@ def test_a_module_that_mixes_the_tokens_of_pairs_is_an_error_at_load(
     monkeypatch.setattr(
         mlp, "forward", lambda x: torch.cat([forward(x[:, :5].flatten(0, 1)).view(-1, 5, 32), x[:, 5:]], 1)
     )
-    with pytest.raises(CheckpointError, match=r"layers\.1\.mlp.* gets an input of shape \(10, \d+\)"):
+    with pytest.raises(CheckpointError, match=r"layers\.1\.mlp.* gets an input of shape \(20, \d+\)"):
+        GradientEngine(loaded, settings(model))
+
+
+def test_pairs_that_a_reshape_mixes_are_an_error_at_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = save_random_model(tmp_path, "llama")
+    loaded = checkpoint(model)
+    mlp = loaded.model.get_submodule("model.layers.1.mlp")
+    forward = mlp.forward
+
+    def by_token(x: torch.Tensor) -> torch.Tensor:
+        rows, tokens, features = x.shape
+        flat: torch.Tensor = forward(x.transpose(0, 1).reshape(-1, features))
+        return flat.view(tokens, rows, features).transpose(0, 1)
+
+    monkeypatch.setattr(mlp, "forward", by_token)
+    with pytest.raises(CheckpointError, match=r"differ from autograd's by \d+%"):
         GradientEngine(loaded, settings(model))
 
 

@@ -76,7 +76,9 @@ def test_a_reference_model_sets_the_weights(
     wanted = settings(
         small_llama, adapter=adapter, projection="exact", reference="base" if reference == "base" else str(small_llama)
     )
-    gradients = GradientEngine(load(locate(wanted), wanted), wanted).compute(pairs).values
+    loaded = load(locate(wanted), wanted)
+    gradients = GradientEngine(loaded, wanted).compute(pairs).values
+    assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
     names = list(target_modules(policy.model, None))
     with_margins = [replace(pair, ref_logps=(_margin(base.model, pair), 0.0)) for pair in pairs]
     assert_rows_match(gradients, np.stack([pair_gradient(policy, pair, names) for pair in with_margins]), 5e-5)
@@ -153,3 +155,17 @@ def test_half_precision_in_redis_keeps_the_gradients() -> None:
     restored = samples.gradients(np.arange(3))
     assert_rows_match(restored, gradients[:3], 1e-3)
     assert samples.usable.tolist() == [True, True, True, False]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_keeps_the_gradients_of_pairs_that_are_learnt(
+    dtype: str, small_llama: Path, pairs: list[EncodedPair]
+) -> None:
+    """With βΔ = 12 a pair's gradient is six orders of magnitude below that of one that is not learnt."""
+    plain = checkpoint(small_llama)
+    learnt = [replace(pair, ref_logps=(_margin(plain.model, pair) - 120.0, 0.0)) for pair in pairs]
+    gradients = engine(small_llama, dtype=dtype, projection="exact").compute(learnt).values
+    expected = truths(small_llama, learnt)
+    assert min(cosine(row, truth) for row, truth in zip(gradients, expected, strict=True)) >= 0.98
+    ratios = np.linalg.norm(gradients, axis=1) / np.linalg.norm(expected, axis=1)
+    assert np.all((ratios > 0.5) & (ratios < 2.0)), ratios  # the margin is rounded too

@@ -109,7 +109,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
         found = engine.compute(pairs)
     assert not found.out_of_memory.any()
     assert_rows_match(found.values, expected, 1e-4)
-    assert "out of memory with 2400 tokens; from now on batches have 1200" in caplog.text
+    assert "out of memory with 2400 tokens; later requests have batches of 1200" in caplog.text
     engine.compute(pairs)
     assert max(small.batches) <= 700
 

@@ -40,7 +40,9 @@ def _override(interface: Any, name: str, function: Callable[..., Any]) -> Iterat
     try:
         yield
     finally:
-        interface[name] = before
+        del interface[name]
+        if interface[name] is not before:  # somebody's own
+            interface[name] = before
 
 
 def _mask(

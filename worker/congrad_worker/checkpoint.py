@@ -57,8 +57,11 @@ class Checkpoint:
     def as_reference(self) -> Iterator[PreTrainedModel | PeftModel | None]:
         """The reference model for the time of the block; None where the policy is its own reference."""
         if self.reference == "base":
+            flags = [(parameter, parameter.requires_grad) for parameter in self.model.parameters()]
             with cast("PeftModel", self.model).disable_adapter():
                 yield self.model
+            for parameter, flag in flags:  # PEFT takes an adapter that is switched on for one that is trained
+                parameter.requires_grad_(flag)
         else:
             yield self.reference_model
 
@@ -79,6 +82,11 @@ def load(files: CheckpointFiles, settings: GradientSettings) -> Checkpoint:
         reference = _load_model(files.reference, settings, dtype, device) if files.reference is not None else None
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise CheckpointError(f"{files.name} cannot be loaded: {_one_line(error)}") from error
+    max_length = _max_length(model, settings.max_length)
+    if reference is not None:
+        if cast("torch.nn.Embedding", reference.get_input_embeddings()).num_embeddings < len(tokenizer):
+            raise CheckpointError("CONGRAD_REFERENCE has fewer tokens in its vocabulary than the model's tokenizer")
+        max_length = _max_length(reference, max_length)
     if settings.gradient_checkpointing:
         recompute_layers(model)
     return Checkpoint(
@@ -87,7 +95,7 @@ def load(files: CheckpointFiles, settings: GradientSettings) -> Checkpoint:
         tokenizer=tokenizer,
         reference=settings.reference,
         reference_model=reference,
-        max_length=_max_length(model, settings.max_length),
+        max_length=max_length,
     )
 
 

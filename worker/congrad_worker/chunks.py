@@ -65,8 +65,8 @@ class ChunkProcessor:
             none = Samples.of(np.zeros((0, self._engine.projection.dim), np.float32), languages)
             return ChunkResult(ids, none, truncated=[], errors=error.errors)
         gradients = self._engine.compute(pairs)
-        samples_ = Samples.of(gradients.values, languages, gradients.out_of_memory)
-        return ChunkResult(ids, samples_, [pair.truncated for pair in pairs], errors=[])
+        found = Samples.of(gradients.values, languages, gradients.out_of_memory)
+        return ChunkResult(ids, found, [pair.truncated for pair in pairs], errors=[])
 
     def _encode(self, samples: list[wire.Sample]) -> list[EncodedPair]:
         """:raises SampleErrors: with all samples of the chunk that cannot be encoded."""

@@ -73,7 +73,8 @@ class Collector:
     def _split(self, activations: Tensor) -> Tensor | None:
         """``[rows, tokens, features]``, also of what a model has flattened; None where it is neither."""
         rows, tokens = self._rows
-        if activations.shape[:-1] in ((rows, tokens), (rows * tokens,)):
+        # Latent attention puts a dimension for heads between.
+        if activations.shape[:-1] in ((rows, tokens), (rows * tokens,), (rows, 1, tokens)):
             return activations.reshape(rows, tokens, -1)
         return None
 

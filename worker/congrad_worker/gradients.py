@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -64,6 +64,8 @@ class GradientEngine:
 
     def compute(self, pairs: Sequence[EncodedPair]) -> Gradients:
         """Gradients of ``pairs``, in their order."""
+        if not self.loss.compares:
+            pairs = [replace(pair, rejected_ids=[]) for pair in pairs]
         values = np.zeros((len(pairs), self.projection.dim), dtype=np.float32)
         too_long: list[int] = []
         parts: list[tuple[list[int], Tensor]] = []
@@ -73,7 +75,7 @@ class GradientEngine:
                 parts += computed
                 too_long += failed
         if self.checkpoint.device.type == "cuda":
-            torch.cuda.current_stream(self.checkpoint.device).synchronize()  # the only wait for the device
+            torch.cuda.current_stream(self.checkpoint.device).synchronize()
         for group, part in parts:
             values[group] = part.numpy()
         values[too_long] = np.nan
@@ -106,8 +108,8 @@ class GradientEngine:
         if len(group) == 1:
             log.error("a pair of %d tokens does not fit into the memory of %s", tokens, self.checkpoint.device)
             return [], group
-        self._max_batch_tokens = max(tokens // 2, 1)
-        log.warning("out of memory with %d tokens; from now on batches have %d", tokens, self._max_batch_tokens)
+        self._max_batch_tokens = min(self._max_batch_tokens, max(tokens // 2, 1))
+        log.warning("out of memory with %d tokens; later requests have batches of %d", tokens, self._max_batch_tokens)
         halves = (group[: len(group) // 2], group[len(group) // 2 :])
         (first, failed), (second, failed_too) = (self._group_gradients(pairs, half, shared) for half in halves)
         return first + second, failed + failed_too
@@ -118,8 +120,7 @@ class GradientEngine:
         with torch.enable_grad(), branches_apart(batch), self._collector.collecting(batch) as target:
             policy = self._sequence_logps(self.checkpoint.model, batch)
             reference = self._reference_logps(batch, policy)
-            self.loss(policy, reference, batch.lengths).sum().backward()
-        return target
+            return target * _backward(self.loss(policy, reference, batch.lengths), policy)[:, None]
 
     def _sequence_logps(self, model: PreTrainedModel | PeftModel, batch: Batch) -> PairLogps:
         tokens = TokenLogps(token_logps(model, batch), batch.completions, batch.offsets)
@@ -138,6 +139,20 @@ class GradientEngine:
         return PairLogps(
             torch.where(chosen.isnan(), own.chosen, chosen), torch.where(rejected.isnan(), own.rejected, rejected)
         )
+
+
+def _backward(losses: Tensor, policy: PairLogps) -> Tensor:
+    """The backward pass of each pair's loss, scaled: what gradients are to be multiplied with, float32 ``[pairs]``.
+
+    A loss reaches the model through its two derivatives only. Of a pair that is learnt they are tiny, and so would be
+    all gradients below: too small for half precision.
+    """
+    sides = (policy.chosen, policy.rejected)
+    derivatives = torch.autograd.grad(losses.sum(), sides, allow_unused=True, materialize_grads=True)
+    largest = torch.stack(derivatives).abs().amax(0)
+    scales = torch.where(largest > 0, largest, 1.0)
+    torch.autograd.backward(sides, [derivative / scales for derivative in derivatives])
+    return scales
 
 
 def _to_host(values: Tensor) -> Tensor:

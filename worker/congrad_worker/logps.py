@@ -32,7 +32,7 @@ def token_logps(model: PreTrainedModel | PeftModel, batch: Batch) -> Tensor:
     """
     causal = cast("PreTrainedModel", model.get_base_model() if isinstance(model, PeftModel) else model)
     positions = {} if batch.position_ids is None else _positions(batch)
-    output = causal.base_model(input_ids=batch.input_ids, use_cache=False, **positions)
+    output = causal.get_decoder()(input_ids=batch.input_ids, use_cache=False, **positions)
     hidden = output.last_hidden_state.flatten(0, 1).index_select(0, batch.sources)  # [targets, hidden size]
     vocabulary = causal.get_output_embeddings().weight.shape[0]
     chunk = max(1, CHUNK_LOGITS.get(hidden.device.type, CHUNK_LOGITS["cpu"]) // vocabulary)
@@ -52,7 +52,7 @@ def _logits(causal: PreTrainedModel, output: ModelOutput, hidden: Tensor) -> Ten
     By the model's own code, which may scale or cap what its head puts out. The decoder's part is played by ``output``
     with ``hidden`` in it.
     """
-    decoder: Any = causal.base_model
+    decoder: Any = causal.get_decoder()
     played = type(output)(**{**output, "last_hidden_state": hidden[None]})
     own = decoder.__dict__.get("forward")
     decoder.forward = lambda *_, **__: played

@@ -1,8 +1,8 @@
 """What is checked of an engine before it serves: its gradients, against those that autograd finds in the weights.
 
 Hooks see what a model's code does with its modules, not what it should have done: a weight used without calling its
-module, rows mixed by a reshape, positions or masks that an architecture ignores. None of these raises an error, and all
-of them change the gradient of one small pair.
+module, pairs mixed by a reshape, positions or masks that an architecture ignores. None of these raises an error, and
+all of them change the gradients of two small pairs.
 """
 
 import logging
@@ -27,35 +27,37 @@ TEXT = "The quick brown fox jumps over the lazy dog, and sixty-four zebras ask: 
 COMPLETION = 12
 """Tokens of the longer completion of the pair that is checked."""
 
-TOLERANCE = {torch.float32: 0.01}
-HALF_TOLERANCE = 0.3
-"""Relative errors: what rounding may do in another order of operations. A wrong gradient is off by its own size."""
+TOLERANCE = {torch.float32: 1e-3}
+HALF_TOLERANCE = 0.1
+"""Relative errors: several times what rounding does in another order of operations."""
+
+SHARING_TOLERANCE = 3.0
+"""How much less exact sharing may be than two rows are. Positions that a model ignores can cost it little more."""
 
 log = logging.getLogger(__name__)
 
 
 def verify(engine: "GradientEngine") -> None:
-    """Compares gradients of one pair; sharing prompts is given up where it changes them.
+    """Compares gradients of two pairs in one batch; sharing prompts is given up where it changes them.
 
     :raises CheckpointError: the engine's gradients are not autograd's.
     """
-    pair = probe(engine.checkpoint)
-    truth = autograd_gradient(engine, pair)
-    if not (truth.isfinite().all() and truth.any()):
-        log.warning(
-            "the gradient of a test pair is zero or overflows in %s; it was not checked", engine.checkpoint.dtype
-        )
+    pairs = probes(engine.checkpoint)
+    truth = torch.cat([autograd_gradient(engine, pair) for pair in pairs])
+    if not (truth.isfinite().all() and truth.any(1).all()):
+        log.warning("the gradients of test pairs vanish or overflow in %s: not checked", engine.checkpoint.dtype)
+        engine.shares_prompts = False
         return
-    tolerance = TOLERANCE.get(engine.checkpoint.dtype, HALF_TOLERANCE)
     try:
-        error = _relative_error(engine.batch_gradients([pair], shared=False), truth)
-    except UnsupportedModuleError as unsupported:
-        raise CheckpointError(_unsupported(engine, str(unsupported))) from unsupported
-    if not error <= tolerance:
+        error = _relative_error(engine.batch_gradients(pairs, shared=False), truth)
+    except Exception as failure:
+        reason = str(failure) if isinstance(failure, UnsupportedModuleError) else f"{type(failure).__name__}: {failure}"
+        raise CheckpointError(_unsupported(engine, reason)) from failure
+    if not error <= TOLERANCE.get(engine.checkpoint.dtype, HALF_TOLERANCE):
         raise CheckpointError(_unsupported(engine, f"its gradients differ from autograd's by {error:.0%}"))
     if engine.shares_prompts:
-        reason = _why_not_shared(engine, pair, truth, tolerance)
-        if reason is not None:
+        reason = _why_not_shared(engine, pairs, truth, SHARING_TOLERANCE * error + 1e-4)
+        if reason:
             engine.shares_prompts = False
             log.warning("%s computes prompts twice, once a completion: %s", engine.checkpoint.name, reason)
 
@@ -66,27 +68,33 @@ def _unsupported(engine: "GradientEngine", reason: str) -> str:
     )
 
 
-def _why_not_shared(engine: "GradientEngine", pair: EncodedPair, truth: Tensor, tolerance: float) -> str | None:
+def _why_not_shared(engine: "GradientEngine", pairs: list[EncodedPair], truth: Tensor, tolerance: float) -> str:
     try:
-        error = _relative_error(engine.batch_gradients([pair], shared=True), truth)
+        error = _relative_error(engine.batch_gradients(pairs, shared=True), truth)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as refusal:  # whatever an architecture has against masks and positions
         return f"with both in one row it fails: {type(refusal).__name__}: {refusal}"
-    return None if error <= tolerance else f"with both in one row gradients differ by {error:.0%}"
+    return "" if error <= tolerance else f"with both in one row gradients differ by {error:.1%}"
 
 
-def _relative_error(value: Tensor, truth: Tensor) -> float:
-    return float((value - truth).norm() / truth.norm())
+def _relative_error(values: Tensor, truths: Tensor) -> float:
+    """Of the worst row."""
+    return float(((values - truths).norm(dim=1) / truths.norm(dim=1)).max())
 
 
-def probe(checkpoint: Checkpoint) -> EncodedPair:
-    """A short pair of plain text, or one that is longer than the window of sliding attention."""
+def probes(checkpoint: Checkpoint) -> list[EncodedPair]:
+    """Two short pairs of plain text, one of them longer than the window of sliding attention where there is room."""
     config = checkpoint.model.config.get_text_config()
     windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
     prompt = max([w for w in windows if w is not None and w + COMPLETION <= checkpoint.max_length], default=COMPLETION)
     ids = checkpoint.tokenizer(TEXT)["input_ids"]
     needed = prompt + 2 * COMPLETION
     ids = (ids * (needed // len(ids) + 1))[:needed]
-    return EncodedPair(ids[:prompt], ids[prompt:-COMPLETION], ids[4 - COMPLETION :], truncated=False)
+    return [
+        EncodedPair(ids[:prompt], ids[prompt:-COMPLETION], ids[4 - COMPLETION :], truncated=False),
+        EncodedPair(ids[2:COMPLETION], ids[-7:], ids[-COMPLETION:-2], truncated=False),
+    ]
 
 
 def autograd_gradient(engine: "GradientEngine", pair: EncodedPair) -> Tensor:
