@@ -121,17 +121,16 @@ def exact_gradients(engine: GradientEngine, pairs: list[EncodedPair], languages:
 
 
 def compressed(exact: Samples, shapes: Mapping[str, LinearShape], compression: Compression, seed: int) -> Samples:
-    """What the engine would have given, by way of P_outᵀ (I G) P_in: the rows of I take the place of tokens."""
+    """What the engine would have given."""
     projection = compression.projection(shapes, seed, CPU)
     target = torch.zeros(len(exact.norms), projection.dim)
     offset = 0
     for name, shape in shapes.items():
         module, size = projection[name], shape.d_out * shape.d_in
-        deltas = module.project_out(torch.eye(shape.d_out)[None])
         for start in range(0, len(target), PAIRS_AT_ONCE):
             rows = slice(start, start + PAIRS_AT_ONCE)
             whole = torch.from_numpy(exact.units[rows, offset : offset + size]).float()
-            module.accumulate(target[rows], deltas, module.project_in(whole.view(-1, shape.d_out, shape.d_in)))
+            module.compress(target[rows], whole.view(-1, shape.d_out, shape.d_in))
         offset += size
     return Samples.of(target.numpy() * exact.norms[:, None], exact.languages)
 

@@ -51,7 +51,7 @@ def projected(projection: Projection, names: Sequence[str], gradients: Sequence[
     """What the engine should return for a pair with these weight gradients: float32 ``[D]``."""
     target = torch.zeros(1, projection.dim, device=gradients[0].device)
     for name, gradient in zip(names, gradients, strict=True):
-        projection[name].compress(target, gradient)
+        projection[name].compress(target, gradient[None])
     return target[0].cpu().numpy()
 
 

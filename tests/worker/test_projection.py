@@ -21,8 +21,7 @@ def compress(kind: str, gradients: dict[str, np.ndarray], seed: int, rank: int =
     pairs = len(next(iter(gradients.values())))
     target = torch.zeros(pairs, projection.dim)
     for name, whole in gradients.items():
-        for pair, gradient in enumerate(whole):
-            projection[name].compress(target[pair : pair + 1], torch.from_numpy(gradient))
+        projection[name].compress(target, torch.from_numpy(whole))
     return target.numpy()
 
 
@@ -72,8 +71,7 @@ def test_sides_that_the_rank_does_not_cut_keep_inner_products_as_they_are() -> N
     projection = Projection("kronecker", shapes, 128, 16 * 128, 0, torch.device("cpu"), torch.float32)
     gradients = np.random.default_rng(0).standard_normal((2, 128, 16)).astype(np.float32)
     target = torch.zeros(2, projection.dim)
-    for pair in range(2):
-        projection["m"].compress(target[pair : pair + 1], torch.from_numpy(gradients[pair]))
+    projection["m"].compress(target, torch.from_numpy(gradients))
     assert float(target[0] @ target[1]) == pytest.approx(float((gradients[0] * gradients[1]).sum()), rel=1e-4)
     assert float(target[0] @ target[0]) == pytest.approx(float(np.square(gradients[0]).sum()), rel=1e-5)
 
@@ -87,7 +85,7 @@ def test_every_process_draws_the_same_projection() -> None:
     code = (
         "import torch; from congrad_worker.projection import LinearShape, Projection;"
         "p = Projection('kronecker', {'layers.0': LinearShape(50, 24)}, 4, 100, 7, torch.device('cpu'), torch.float32);"
-        "z = torch.zeros(1, 100); p['layers.0'].compress(z, torch.arange(1200.0).view(24, 50)); print(z.tolist())"
+        "z = torch.zeros(1, 100); p['layers.0'].compress(z, torch.arange(1200.0).view(1, 24, 50)); print(z.tolist())"
     )
     runs = {
         subprocess.run(

@@ -116,10 +116,10 @@ class ModuleProjection:
         self._signs = signs
         self._offset = offset
 
-    def compress(self, target: Tensor, gradient: Tensor) -> None:
-        """Adds a gradient that is at hand whole, ``[d_out, d_in]``, to a row of its own, float32 ``[1, D]``."""
-        inner = self.project_out(self.project_in(gradient).T.contiguous()).T  # [k_out, k_in]
-        self._add(target, inner[None].float())
+    def compress(self, target: Tensor, gradients: Tensor) -> None:
+        """Adds gradients that are at hand whole, ``[pairs, d_out, d_in]``, to their rows, float32 ``[pairs, D]``."""
+        inner = self.project_out(self.project_in(gradients).mT.contiguous()).mT  # [pairs, k_out, k_in]
+        self._add(target, inner.float())
 
     def accumulate(self, target: Tensor, deltas: Tensor, activations: Tensor) -> None:
         """Adds this module's part to the compressed gradients.

@@ -122,7 +122,7 @@ def _weight_gradients(engine: "GradientEngine", target: Tensor) -> Iterator[None
         def compress(weight: Tensor, name: str = name, is_transposed: bool = isinstance(module, Conv1D)) -> None:
             assert weight.grad is not None
             gradient = weight.grad.T if is_transposed else weight.grad  # [d_out, d_in]
-            engine.projection[name].compress(target, gradient)
+            engine.projection[name].compress(target, gradient[None])
             weight.grad = None
 
         hooks.append(weight.requires_grad_().register_post_accumulate_grad_hook(compress))
