@@ -69,3 +69,10 @@ def test_micro_batches_hold_like_lengths_within_the_budget_and_lose_nothing() ->
 def test_a_pair_over_the_budget_is_a_batch_of_its_own() -> None:
     pairs = [pair(100, 100, 100), pair(2, 2, 2), pair(2, 2, 3)]
     assert micro_batches(pairs, [0, 1, 2], shared=True, budget=20) == [[0], [2, 1]]
+
+
+def test_a_pair_that_would_be_mostly_padding_begins_a_batch_of_its_own() -> None:
+    pairs = [pair(100, 100, 100), pair(90, 90, 90), pair(20, 10, 10), pair(10, 20, 10)]
+    assert micro_batches(pairs, range(4), shared=True, budget=2000) == [[0, 1], [2, 3]]
+    # Little is lost by padding a batch that is small beside its budget.
+    assert micro_batches(pairs, range(4), shared=True, budget=4000) == [[0, 1, 2, 3]]

@@ -17,6 +17,13 @@ PADDING_BRANCH = 3
 """Padding is a branch of its own, which no token sees."""
 
 
+LEAST_FILL = 0.85
+"""How much of its padded row a pair fills, or else begins a batch of its own ..."""
+
+LEAST_SHARE = 0.25
+"""... once the one before has this share of the budget: smaller batches cost more than padding does."""
+
+
 @dataclass(frozen=True)
 class Spans:
     """The lengths of the parts of one row that holds a whole pair, in tokens."""
@@ -107,7 +114,10 @@ def micro_batches(pairs: Sequence[EncodedPair], positions: Sequence[int], shared
     groups: list[list[int]] = []
     for position in sorted(positions, key=lambda i: -sizes[i]):
         # The first of a group is its longest, so it sets the padded length.
-        if groups and (len(groups[-1]) + 1) * sizes[groups[-1][0]] <= budget:
+        longest = sizes[groups[-1][0]] if groups else budget
+        tokens = len(groups[-1]) * longest if groups else budget
+        is_like = tokens < LEAST_SHARE * budget or sizes[position] >= LEAST_FILL * longest
+        if is_like and tokens + longest <= budget:
             groups[-1].append(position)
         else:
             groups.append([position])
