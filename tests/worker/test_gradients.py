@@ -169,3 +169,10 @@ def test_half_precision_keeps_the_gradients_of_pairs_that_are_learnt(
     assert min(cosine(row, truth) for row, truth in zip(gradients, expected, strict=True)) >= 0.98
     ratios = np.linalg.norm(gradients, axis=1) / np.linalg.norm(expected, axis=1)
     assert np.all((ratios > 0.5) & (ratios < 2.0)), ratios  # the margin is rounded too
+
+
+def test_an_adapter_stays_frozen_when_its_reference_fails(small_llama: Path, tmp_path: Path) -> None:
+    loaded = checkpoint(small_llama, adapter=str(save_lora(small_llama, tmp_path)), reference="base")
+    with pytest.raises(torch.OutOfMemoryError), loaded.as_reference():
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    assert not any(parameter.requires_grad for parameter in loaded.model.parameters())

@@ -58,10 +58,12 @@ class Checkpoint:
         """The reference model for the time of the block; None where the policy is its own reference."""
         if self.reference == "base":
             flags = [(parameter, parameter.requires_grad) for parameter in self.model.parameters()]
-            with cast("PeftModel", self.model).disable_adapter():
-                yield self.model
-            for parameter, flag in flags:  # PEFT takes an adapter that is switched on for one that is trained
-                parameter.requires_grad_(flag)
+            try:
+                with cast("PeftModel", self.model).disable_adapter():
+                    yield self.model
+            finally:
+                for parameter, flag in flags:  # PEFT takes an adapter that is switched on for one that is trained
+                    parameter.requires_grad_(flag)
         else:
             yield self.reference_model
 
