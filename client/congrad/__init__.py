@@ -21,6 +21,7 @@ from congrad.errors import (
     ServerError,
     UnprocessableError,
 )
+from congrad.samples import Message, Sample
 from congrad.wire import (
     Checkpoint,
     Decision,
@@ -30,10 +31,8 @@ from congrad.wire import (
     FractionSelection,
     Job,
     JobStatus,
-    Message,
     Problem,
     Reason,
-    Sample,
     ThresholdSelection,
 )
 

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from congrad import wire
 from congrad.errors import CongradError
+from congrad.samples import IMAGE_COLUMNS, Sample
 
-FIELDS = (*(name for name in wire.Sample.model_fields if name != "id"), *wire.IMAGE_COLUMNS)
+FIELDS = (*(name for name in Sample.model_fields if name != "id"), *IMAGE_COLUMNS)
 """What is taken of a row, images so that they are refused; whatever else stands in it stays here."""
 
 
@@ -60,7 +61,7 @@ def _row(path: Path, number: int, line: str) -> Row:
         raise FileError(f"{path}, line {number}: is not a JSON object")
     row = Row(number, line.rstrip("\r"), content)
     try:
-        wire.Sample.model_validate(row.sample)
+        Sample.model_validate(row.sample)
     except ValidationError as error:
         fault = error.errors()[0]
         field = f"{fault['loc'][0]}: " if fault["loc"] else ""

@@ -4,242 +4,31 @@ Requests refuse unknown fields, so that a misspelt option is an error and not a 
 Answers accept them, so that an older client can read a newer service.
 """
 
-import json
-import math
-from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    FiniteFloat,
-    JsonValue,
-    Tag,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from congrad.languages import normalise_language
+from congrad.samples import Message as Message
+from congrad.samples import Request, Text
+from congrad.samples import Sample as Sample
 
-IMAGE_COLUMNS = ("image", "images")
-"""Where TRL looks for images; their pairs are refused, as scores of the text alone would pass for theirs."""
-
-MAX_DEPTH = 64
-"""Levels of objects and lists in tools, tool calls and template variables: whatever reads them recurses."""
-
-RESERVED_TEMPLATE_KWARGS = frozenset(
-    {
-        "add_generation_prompt",
-        "chat_template",
-        "continue_final_message",
-        "conversation",
-        "conversations",
-        "max_length",
-        "messages",
-        "padding",
-        "return_assistant_tokens_mask",
-        "return_dict",
-        "return_tensors",
-        "self",
-        "tokenize",
-        "tokenizer_kwargs",
-        "tools",
-        "truncation",
-    }
-)
-"""Arguments of the tokenizer's `apply_chat_template` that are no variables of a template: some would run a template of
-the client's (`chat_template`), others would make token ids differ from those that are trained on."""
-
-
-def _is_unicode(text: str) -> str:
-    """JSON can smuggle half of a surrogate pair into a string; nothing downstream can encode it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"has a lone surrogate at character {error.start}, so it is not Unicode text") from None
-    return text
-
-
-def _is_plain(value: Any, levels: int = MAX_DEPTH) -> Any:
-    """Refuses what a JSON object may hold in Python and what breaks further on: NaN, half a surrogate pair, no end."""
-    if isinstance(value, str):
-        _is_unicode(value)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"holds {value}, which is not a finite number")
-    elif isinstance(value, dict | list):
-        if levels == 0:
-            raise ValueError(f"is nested more than {MAX_DEPTH} levels deep")
-        for item in [*value, *value.values()] if isinstance(value, dict) else value:
-            _is_plain(item, levels - 1)
-    return value
-
-
-Text = Annotated[str, AfterValidator(_is_unicode)]
-JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_is_plain)]
-SampleId = Annotated[Text, Field(min_length=1, max_length=256)]
-Language = Annotated[Text, AfterValidator(normalise_language)]
 DirectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-
-
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid")
 
 
 class _Answer(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
-class TextBlock(_Request):
-    """A piece of a message's content."""
-
-    type: Literal["text"]
-    text: Text
-
-    @model_validator(mode="before")
-    @classmethod
-    def _is_text(cls, data: Any) -> Any:
-        kind = data.get("type", "text") if isinstance(data, dict) else "text"
-        if kind != "text":
-            raise ValueError(f"is of type {str(kind)[:40]!r}: images and other media are not supported, only text")
-        return data
-
-
-def _text_or_blocks(value: Any) -> str | None:
-    if isinstance(value, str):
-        return "text"
-    return "blocks" if isinstance(value, Sequence) else None
-
-
-MessageContent = Annotated[
-    Annotated[Text, Tag("text")] | Annotated[list[TextBlock], Tag("blocks")],
-    Discriminator(
-        _text_or_blocks,
-        custom_error_type="text_or_blocks",
-        custom_error_message="should be a string or a list of {type: text, text} blocks",
-    ),
-]
-
-
-class Message(_Request):
-    """One turn of a conversation, with the keys that chat templates read. A null is the same as no key.
-
-    ``tool_calls`` are what an assistant calls, with or without ``content``; ``name`` and ``tool_call_id`` say what a
-    tool's answer belongs to. Reasoning goes by any of three names: transformers gives a template the one it reads.
-    """
-
-    role: Annotated[Text, Field(min_length=1, max_length=64)]
-    content: MessageContent | None = None
-    name: Text | None = None
-    tool_calls: list[JsonObject] | None = None
-    tool_call_id: Text | None = None
-    reasoning_content: Text | None = None
-    thinking: Text | None = None
-    reasoning: Text | None = None
-
-    @model_validator(mode="after")
-    def _says_something(self) -> "Message":
-        if self.content is None and not self.tool_calls:
-            raise ValueError("content should be given where there are no tool_calls")
-        return self
-
-
-def _text_or_messages(value: Any) -> str | None:
-    if isinstance(value, str):
-        return "text"
-    return "messages" if isinstance(value, Sequence) else None
-
-
-Content = Annotated[
-    Annotated[Text, Tag("text")] | Annotated[list[Message], Field(min_length=1), Tag("messages")],
-    Discriminator(
-        _text_or_messages,
-        custom_error_type="text_or_messages",
-        custom_error_message="should be a string or a list of {role, content} messages",
-    ),
-]
-
-
-def _parsed(tools: Any) -> Any:
-    """Tools as `datasets` stores them where their schemas differ from row to row: a string of JSON."""
-    if not isinstance(tools, str):
-        return tools
-    try:
-        return json.loads(tools)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"is a string, but not of JSON: {error}") from None
-
-
-def _are_template_variables(kwargs: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    if reserved := sorted(RESERVED_TEMPLATE_KWARGS & kwargs.keys()):
-        raise ValueError(f"may hold variables of the chat template only, not {', '.join(reserved)}")
-    return kwargs
-
-
-Tools = Annotated[
-    list[JsonObject] | None, BeforeValidator(_parsed, json_schema_input_type=list[JsonObject] | str | None)
-]
-TemplateKwargs = Annotated[JsonObject, AfterValidator(_are_template_variables)]
-
-
-class Sample(_Request):
-    """A preference pair with its language.
-
-    ``prompt`` may be missing: it is then the longest common prefix of ``chosen`` and ``rejected``, as in TRL.
-    ``id`` defaults to the position in the request. The other columns are TRL's too. The two log-probabilities, in
-    nats and summed over the completion, replace the reference model for this sample. ``tools`` (JSON schemas, or
-    a string of them) and ``chat_template_kwargs`` are handed to the chat template; where the pair is plain text no
-    template is applied, and they are ignored.
-    """
-
-    id: SampleId | None = None
-    language: Language
-    prompt: Content | None = None
-    chosen: Content
-    rejected: Content
-    ref_chosen_logps: FiniteFloat | None = None
-    ref_rejected_logps: FiniteFloat | None = None
-    tools: Tools = None
-    chat_template_kwargs: TemplateKwargs | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _is_text(cls, data: Any) -> Any:
-        if isinstance(data, dict) and not data.keys().isdisjoint(IMAGE_COLUMNS):
-            raise ValueError("images are not supported: a pair should be text, without a column image or images")
-        return data
-
-    @model_validator(mode="before")
-    @classmethod
-    def _prompt_is_missing_or_given(cls, data: Any) -> Any:
-        # The annotation allows None for "missing"; a null that was sent is a mistake in the caller's data.
-        if isinstance(data, dict) and "prompt" in data and data["prompt"] is None:
-            raise ValueError("prompt should be a string or a list of messages, or be left out; it is null")
-        return data
-
-    @model_validator(mode="after")
-    def _fields_agree(self) -> "Sample":
-        if isinstance(self.chosen, str) != isinstance(self.rejected, str):
-            raise ValueError("chosen and rejected should both be strings or both be lists of messages")
-        if isinstance(self.chosen, str) and isinstance(self.prompt, list):
-            raise ValueError("prompt is a list of messages, so chosen and rejected should be too")
-        if (self.ref_chosen_logps is None) != (self.ref_rejected_logps is None):
-            raise ValueError("ref_chosen_logps and ref_rejected_logps should be given together")
-        return self
-
-
-class ThresholdSelection(_Request):
+class ThresholdSelection(Request):
     """Keeps a pair while its conflict score is at most ``max_conflict``."""
 
     kind: Literal["threshold"] = "threshold"
     max_conflict: Annotated[FiniteFloat, Field(ge=-1, le=1)] = 0.0
 
 
-class FractionSelection(_Request):
+class FractionSelection(Request):
     """Keeps the share ``keep`` with the lowest conflict scores.
 
     The ranking is within each language of the request, over the whole request, or (``stream``) against the
@@ -254,7 +43,7 @@ class FractionSelection(_Request):
 Selection = Annotated[ThresholdSelection | FractionSelection, Field(discriminator="kind")]
 
 
-class FilterRequest(_Request):
+class FilterRequest(Request):
     """The body of ``POST /filter``.
 
     ``checkpoint`` names one of ``GET /checkpoints`` by name or fingerprint. It is needed only where the live

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from congrad import wire
+from congrad.samples import RESERVED_TEMPLATE_KWARGS
 from congrad_worker.checkpoint import Checkpoint
 from congrad_worker.encoding import EncodedPair, Encoder, explicit_prompt
 from datasets import IterableDataset  # no stubs, no py.typed
@@ -269,7 +270,7 @@ def test_a_template_for_tools_is_chosen_as_in_trl(with_tools: PreTrainedTokenize
 def test_whatever_the_tokenizer_takes_beside_variables_is_reserved() -> None:
     parameters = set(inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters)
     harmless = {"documents", "sanitize_control_tokens"}  # what a template sees, and how its input is read
-    assert parameters - {"kwargs"} - harmless <= wire.RESERVED_TEMPLATE_KWARGS
+    assert parameters - {"kwargs"} - harmless <= RESERVED_TEMPLATE_KWARGS
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from congrad import wire
+from congrad.samples import MAX_DEPTH, Message, Sample
 from pydantic import ValidationError
 
 PAIR = {"language": "de", "prompt": "p", "chosen": "c", "rejected": "r"}
@@ -24,7 +24,7 @@ def nested(levels: int) -> dict[str, Any]:
         {"tools": []},
         {"tools": [TOOL]},
         {"chat_template_kwargs": {"enable_thinking": None, "documents": [{"title": "😀"}], "n": 0}},
-        {"chat_template_kwargs": nested(wire.MAX_DEPTH - 1)},
+        {"chat_template_kwargs": nested(MAX_DEPTH - 1)},
         {
             "prompt": [{"role": "user", "content": [{"type": "text", "text": "?"}]}],
             "chosen": [{"role": "assistant", "tool_calls": [TOOL], "reasoning_content": "…"}],
@@ -34,21 +34,21 @@ def nested(levels: int) -> dict[str, Any]:
 )
 def test_a_sample_arrives_as_it_was_sent(columns: dict[str, Any]) -> None:
     """Through the client's dump, the service's and the worker's reading; nulls inside JSON are no missing fields."""
-    sent = wire.Sample.model_validate(PAIR | columns)
+    sent = Sample.model_validate(PAIR | columns)
     for text in (json.dumps(sent.model_dump(exclude_none=True)), sent.model_dump_json()):
-        received = wire.Sample.model_validate_json(text)
+        received = Sample.model_validate_json(text)
         assert received == sent
         assert received.model_dump(exclude_none=True) == PAIR | columns
 
 
 @pytest.mark.parametrize(("text", "tools"), [(json.dumps([TOOL]), [TOOL]), ("[]", []), ("null", None)])
 def test_tools_may_be_a_string_of_json(text: str, tools: Any) -> None:
-    assert wire.Sample.model_validate(PAIR | {"tools": text}).tools == tools
+    assert Sample.model_validate(PAIR | {"tools": text}).tools == tools
 
 
 def test_a_null_column_is_a_missing_one() -> None:
     columns = {"tools": None, "chat_template_kwargs": None}
-    assert wire.Sample.model_validate(PAIR | columns) == wire.Sample.model_validate(PAIR)
+    assert Sample.model_validate(PAIR | columns) == Sample.model_validate(PAIR)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_null_column_is_a_missing_one() -> None:
         ({"tools": [{"f": print}]}, "not a valid JSON value"),
         ({"tools": [{"f": float("nan")}]}, "holds nan, which is not a finite number"),
         ({"tools": [{"\ud800": 1}]}, "lone surrogate at character 0"),
-        ({"tools": [nested(wire.MAX_DEPTH)]}, "is nested more than 64 levels deep"),
+        ({"tools": [nested(MAX_DEPTH)]}, "is nested more than 64 levels deep"),
         ({"tools": [nested(5_000)]}, "is nested more than 64 levels deep"),
         ({"chat_template_kwargs": []}, "should be a valid dictionary"),
         ({"chat_template_kwargs": {"a": ["b\udc00"]}}, "lone surrogate at character 1"),
@@ -78,7 +78,7 @@ def test_a_null_column_is_a_missing_one() -> None:
 )
 def test_what_a_template_must_not_get_is_refused(columns: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
-        wire.Sample.model_validate(PAIR | columns)
+        Sample.model_validate(PAIR | columns)
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,10 @@ def test_what_a_template_must_not_get_is_refused(columns: dict[str, Any], messag
         ({"content": None}, "content should be given where there are no tool_calls"),
         ({}, "content should be given where there are no tool_calls"),
         ({"tool_calls": []}, "content should be given where there are no tool_calls"),
-        ({"tool_calls": [nested(wire.MAX_DEPTH)]}, "is nested more than 64 levels deep"),
+        ({"tool_calls": [nested(MAX_DEPTH)]}, "is nested more than 64 levels deep"),
         ({"content": "a", "colour": 1}, "Extra inputs are not permitted"),
     ],
 )
 def test_what_is_no_message_is_refused(message: dict[str, Any], fault: str) -> None:
     with pytest.raises(ValidationError, match=fault):
-        wire.Message.model_validate({"role": "assistant"} | message)
+        Message.model_validate({"role": "assistant"} | message)
