@@ -1,9 +1,10 @@
 """Micro-batches, and where in their rows the tokens of a pair stand."""
 
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import combinations, pairwise
 
 import torch
-from congrad_worker.batching import PADDING_BRANCH, Spans, collate, micro_batches, padded_tokens
+from congrad_worker.batching import BATCH_COST, PADDING_BRANCH, Spans, collate, micro_batches, padded_tokens
 from congrad_worker.encoding import EncodedPair
 
 
@@ -71,8 +72,17 @@ def test_a_pair_over_the_budget_is_a_batch_of_its_own() -> None:
     assert micro_batches(pairs, [0, 1, 2], shared=True, budget=20) == [[0], [2, 1]]
 
 
-def test_a_pair_that_would_be_mostly_padding_begins_a_batch_of_its_own() -> None:
-    pairs = [pair(100, 100, 100), pair(90, 90, 90), pair(20, 10, 10), pair(10, 20, 10)]
-    assert micro_batches(pairs, range(4), shared=True, budget=2000) == [[0, 1], [2, 3]]
-    # Little is lost by padding a batch that is small beside its budget.
-    assert micro_batches(pairs, range(4), shared=True, budget=4000) == [[0, 1, 2, 3]]
+def test_no_other_cut_of_the_sorted_pairs_costs_less() -> None:
+    def cost(groups: Sequence[Sequence[int]]) -> int:
+        return sum(len(group) * sizes[group[0]] + BATCH_COST for group in groups)
+
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(20):
+        pairs = [pair(*torch.randint(1, 150, (3,), generator=draw).tolist()) for _ in range(7)]
+        sizes = {i: padded_tokens(p, shared=True) for i, p in enumerate(pairs)}
+        found = micro_batches(pairs, range(7), shared=True, budget=1500)
+        ordered = [i for group in found for i in group]
+        cuts = [[0, *ends, 7] for count in range(7) for ends in combinations(range(1, 7), count)]
+        all_groups = [[ordered[a:b] for a, b in pairwise(cut)] for cut in cuts]
+        allowed = [g for g in all_groups if all(len(group) * sizes[group[0]] <= 1500 for group in g)]
+        assert cost(found) == min(map(cost, allowed))

@@ -5,6 +5,7 @@ sequences begin with is computed once; otherwise it is two rows, ``prompt | chos
 """
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,12 +17,8 @@ from congrad_worker.encoding import EncodedPair, common_prefix
 PADDING_BRANCH = 3
 """Padding is a branch of its own, which no token sees."""
 
-
-LEAST_FILL = 0.85
-"""How much of its padded row a pair fills, or else begins a batch of its own ..."""
-
-LEAST_SHARE = 0.25
-"""... once the one before has this share of the budget: smaller batches cost more than padding does."""
+BATCH_COST = 200
+"""What a batch costs beside its tokens, in tokens: where padding wastes more, two batches are cheaper than one."""
 
 
 @dataclass(frozen=True)
@@ -108,20 +105,26 @@ def padded_tokens(pair: EncodedPair, shared: bool) -> int:
 def micro_batches(pairs: Sequence[EncodedPair], positions: Sequence[int], shared: bool, budget: int) -> list[list[int]]:
     """``positions`` of ``pairs`` in groups of at most ``budget`` padded tokens, the longest first.
 
-    A pair that is over the budget makes a group of its own.
+    Of all ways to cut the sorted pairs into groups it is the one with the fewest padded tokens, each group counted with
+    `BATCH_COST` on top. A pair that is over the budget makes a group of its own.
     """
     sizes = {i: padded_tokens(pairs[i], shared) for i in positions}
+    ordered = sorted(positions, key=lambda i: -sizes[i])
+    costs = [0] + [sys.maxsize] * len(ordered)  # of the first n pairs, cut at best
+    starts = [0] * len(costs)  # of their last group
+    for start, position in enumerate(ordered):
+        longest = sizes[position]  # sets the padded length of the group that starts here
+        most = max(budget // longest, 1)
+        for end in range(start + 1, min(start + most, len(ordered)) + 1):
+            cost = costs[start] + (end - start) * longest + BATCH_COST
+            if cost < costs[end]:
+                costs[end], starts[end] = cost, start
     groups: list[list[int]] = []
-    for position in sorted(positions, key=lambda i: -sizes[i]):
-        # The first of a group is its longest, so it sets the padded length.
-        longest = sizes[groups[-1][0]] if groups else budget
-        tokens = len(groups[-1]) * longest if groups else budget
-        is_like = tokens < LEAST_SHARE * budget or sizes[position] >= LEAST_FILL * longest
-        if is_like and tokens + longest <= budget:
-            groups[-1].append(position)
-        else:
-            groups.append([position])
-    return groups
+    end = len(ordered)
+    while end:
+        groups.append(ordered[starts[end] : end])
+        end = starts[end]
+    return groups[::-1]
 
 
 def collate(pairs: Sequence[EncodedPair], shared: bool, pad_id: int) -> Batch:
