@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-wheel lint format bench clean
+.PHONY: demo test test-slow test-wheel lint format bench docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/congrad demo
@@ -37,6 +37,10 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/engine.py --with-bergson
 	$(BIN)/python benchmarks/fidelity.py
 	$(BIN)/python benchmarks/overhead.py
+
+docs: $(INSTALLED)
+	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 # pip, because the other installers resolve torch without looking at its build for this machine.
 $(INSTALLED): pyproject.toml constraints.txt

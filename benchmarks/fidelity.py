@@ -28,7 +28,7 @@ import numpy as np
 import torch
 import typer
 from congrad import wire
-from congrad.jsonl import read_rows
+from congrad.files.samples import read_samples
 from congrad_worker.checkpoint import load
 from congrad_worker.decide import Question, Rules, decide
 from congrad_worker.direction import Samples
@@ -94,8 +94,8 @@ def read_pairs(path: Path, encoder: Encoder, each: int | None) -> tuple[list[Enc
     """The first ``each`` pairs of each language that fit and have a gradient, and their languages."""
     pairs: list[EncodedPair] = []
     languages: list[str] = []
-    for row in read_rows(path):
-        sample = wire.Sample.model_validate(row.sample)
+    for row in read_samples(path):
+        sample = wire.Sample.model_validate(row)
         if each is not None and languages.count(sample.language) >= each:
             continue
         try:

@@ -23,7 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import typer
 from congrad import Client, Sample
-from congrad.jsonl import read_rows
+from congrad.files.samples import read_samples
 from congrad.stack import StackOptions, running_stack
 from congrad_service.chunks import split
 from congrad_service.settings import ServiceSettings
@@ -60,7 +60,7 @@ def main(
     rounds: Annotated[int, typer.Option(help="How often both ways are taken, in turn.", min=1)] = 1,
 ) -> None:
     """Compares the two ways."""
-    rows = [row.sample for row in read_rows(data)]
+    rows = read_samples(data)
     requests = [rows[i : i + batch] for i in range(0, len(rows), batch)]
     settings = GradientSettings(model=str(model))
     checkpoint = load(locate(settings), settings)
@@ -74,7 +74,7 @@ def main(
             for number in range(rounds):
                 function = alone(engine, encoder, requests)
                 service, decided = through_http(client, requests, f"round-{number}")
-                languages = len(client.direction(f"round-{number}").languages)
+                languages = len(client.directions.get(f"round-{number}").languages)
                 measured.append({"function_s": round(function, 2), "service_s": round(service, 2)})
                 print(json.dumps({"pairs": len(rows), "decided": decided, "languages": languages, **measured[-1]}))
     ratio = median(m["service_s"] / m["function_s"] for m in measured)

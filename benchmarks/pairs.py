@@ -14,7 +14,7 @@ from itertools import chain, islice, takewhile
 from pathlib import Path
 
 from congrad import wire
-from congrad.jsonl import read_rows
+from congrad.files.samples import read_samples
 from congrad_worker.encoding import EncodedPair, Encoder
 from transformers import PreTrainedTokenizerBase
 
@@ -64,8 +64,8 @@ def read_encoded(path: Path, tokenizer: PreTrainedTokenizerBase) -> dict[str, li
     """The pairs of a file by language, as the worker encodes them, uncut."""
     encoder = Encoder(tokenizer, max_length=1_000_000)
     by_language: defaultdict[str, list[EncodedPair]] = defaultdict(list)
-    for row in read_rows(path):
-        sample = wire.Sample.model_validate(row.sample)
+    for row in read_samples(path):
+        sample = wire.Sample.model_validate(row)
         by_language[sample.language].append(_apart(encoder.encode(sample)))
     return dict(by_language)
 

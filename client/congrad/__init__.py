@@ -5,9 +5,11 @@ with congrad.Client() as client:
 kept = [decision.id for decision in result.decisions if decision.keep]
 """
 
+from congrad.async_client import AsyncClient
 from congrad.client import Client
 from congrad.errors import (
     APIConnectionError,
+    APIResponseError,
     APIStatusError,
     APITimeoutError,
     AuthenticationError,
@@ -15,12 +17,17 @@ from congrad.errors import (
     ConflictError,
     CongradError,
     ContentTooLargeError,
+    InvalidSampleError,
+    JobCancelledError,
+    JobFailedError,
     JobNotFinishedError,
     NotFoundError,
     RateLimitError,
     ServerError,
     UnprocessableError,
 )
+from congrad.policy import Timeouts
+from congrad.results import Filtered
 from congrad.samples import Message, Sample
 from congrad.wire import (
     Checkpoint,
@@ -38,8 +45,10 @@ from congrad.wire import (
 
 __all__ = [
     "APIConnectionError",
+    "APIResponseError",
     "APIStatusError",
     "APITimeoutError",
+    "AsyncClient",
     "AuthenticationError",
     "BadRequestError",
     "Checkpoint",
@@ -51,8 +60,12 @@ __all__ = [
     "Direction",
     "DirectionSummary",
     "FilterResult",
+    "Filtered",
     "FractionSelection",
+    "InvalidSampleError",
     "Job",
+    "JobCancelledError",
+    "JobFailedError",
     "JobNotFinishedError",
     "JobStatus",
     "Message",
@@ -63,5 +76,6 @@ __all__ = [
     "Sample",
     "ServerError",
     "ThresholdSelection",
+    "Timeouts",
     "UnprocessableError",
 ]

@@ -1,44 +1,41 @@
-"""The client of the HTTP contract."""
+"""The client of the HTTP contract; `async_client` has its asynchronous twin."""
 
-import json
-import math
-import os
-import random
+import copy
+import threading
 import time
-import uuid
-from collections.abc import Iterable, Mapping
-from http import HTTPStatus
+from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Self, TypeVar
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
 
-from congrad import wire
-from congrad.errors import APIConnectionError, APITimeoutError, CongradError, JobNotFinishedError, status_error
+from congrad import calls, wire
+from congrad.ahead import ahead
+from congrad.base_client import BATCH_SIZE, CONCURRENCY, BaseClient, new_policy
+from congrad.calls import Call, Pause, Reply, Send
+from congrad.directions import Directions
+from congrad.errors import CongradError
+from congrad.event_stream import follow
+from congrad.filtering import Results
+from congrad.jobs import Jobs
+from congrad.policy import Policy, Timeouts
+from congrad.progress import progress_bar
+from congrad.requests import Options, Pairs, SampleLike, SelectionLike, split
+from congrad.results import Fallback, Filtered, OnUnavailable
 
-DEFAULT_BASE_URL = "http://127.0.0.1:8000"
-DEFAULT_TIMEOUT = httpx.Timeout(600.0, connect=5.0)
-DEFAULT_RETRIES = 2
-WAIT_S = 30
-"""Seconds that the service holds a request; a longer job is asked for, so that no proxy on the way loses patience."""
-POLL_S = 1.0
-RETRIED = frozenset({408, 429}) | frozenset(range(500, 600))
-MAX_RETRY_AFTER_S = 120.0
-"""A service that asks for more patience than this is not asked again."""
-
-_CHECKPOINTS = TypeAdapter(list[wire.Checkpoint])
-_DIRECTIONS = TypeAdapter(list[wire.DirectionSummary])
+T = TypeVar("T")
 
 
-class Client:
-    """A connection to a CONGRAD service.
+class Client(BaseClient):
+    """A connection to a CONGRAD service. Threads may share it.
 
     :param base_url: default ``CONGRAD_BASE_URL``, else ``http://127.0.0.1:8000``.
     :param api_key: default ``CONGRAD_API_KEY``, else none.
-    :param timeout: of each attempt.
-    :param max_retries: further attempts after connection errors, timeouts, 408, 429 and 5xx, with exponential
-        backoff or as long as ``Retry-After`` says.
+    :param timeout: `Timeouts`, or seconds in all.
+    :param max_retries: further attempts after connection errors, timeouts, 408, 429 and 5xx, with exponential backoff
+        or as long as ``Retry-After`` says. All attempts have the same Idempotency-Key, and are folded in once.
+    :param max_downtime: seconds for which `filter` and its like go on trying beyond that, for a service that restarts.
     :param transport: an httpx transport to use instead of the network.
     """
 
@@ -47,18 +44,13 @@ class Client:
         base_url: str | None = None,
         api_key: str | None = None,
         *,
-        timeout: httpx.Timeout | float = DEFAULT_TIMEOUT,
-        max_retries: int = DEFAULT_RETRIES,
+        timeout: Timeouts | float | None = None,
+        max_retries: int | None = None,
+        max_downtime: float | None = None,
         transport: httpx.BaseTransport | None = None,
     ):
-        api_key = api_key if api_key is not None else os.environ.get("CONGRAD_API_KEY")
-        self._max_retries = max_retries
-        self._http = httpx.Client(
-            base_url=base_url or os.environ.get("CONGRAD_BASE_URL", DEFAULT_BASE_URL),
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=timeout,
-            transport=transport,
-        )
+        super().__init__(base_url, api_key, new_policy(Policy(), timeout, max_retries, max_downtime))
+        self._http = httpx.Client(base_url=self.base_url, headers=self._headers, transport=transport)
 
     def __enter__(self) -> Self:
         return self
@@ -72,131 +64,198 @@ class Client:
         """Closes the connections."""
         self._http.close()
 
+    def with_options(
+        self,
+        *,
+        timeout: Timeouts | float | None = None,
+        max_retries: int | None = None,
+        max_downtime: float | None = None,
+    ) -> "Client":
+        """A client on the same connections that waits or tries differently."""
+        other = copy.copy(self)
+        other._policy = new_policy(self._policy, timeout, max_retries, max_downtime)
+        return other
+
+    @property
+    def jobs(self) -> Jobs:
+        """Jobs: submitted, waited for, followed, cancelled, scored again."""
+        return Jobs(self._run, lambda job_id: follow(self._http, job_id, self._policy), self._policy)
+
+    @property
+    def directions(self) -> Directions:
+        """Running directions: listed, shown, reset, exported, imported."""
+        return Directions(self._run, self._policy)
+
     def filter(
         self,
-        samples: Iterable[wire.Sample | Mapping[str, Any]],
+        samples: Iterable[SampleLike],
         *,
         direction: str = "default",
         update: bool = True,
-        selection: wire.ThresholdSelection | wire.FractionSelection | Mapping[str, Any] | None = None,
+        selection: SelectionLike | None = None,
         checkpoint: str | None = None,
+        two_pass: bool = False,
+        on_unavailable: OnUnavailable = "raise",
+        batch_size: int = BATCH_SIZE,
+        concurrency: int = CONCURRENCY,
+        progress: bool | None = None,
         idempotency_key: str | None = None,
-    ) -> wire.FilterResult:
-        """Scores one batch of preference pairs and says which to keep.
+    ) -> Filtered:
+        """Scores preference pairs and says which to keep.
 
-        :param samples: `wire.Sample` or mappings with its fields. One request: the service's limits apply.
+        :param samples: `Sample`, mappings with its fields, or a `datasets.Dataset`, of whose columns only those
+            are sent. A sample's id defaults to its position.
+        :param direction: the running direction to score against.
         :param update: whether the samples are folded into the direction before they are scored.
-        :param selection: default: keep what has a conflict score of at most 0.
-        :param idempotency_key: under one key a batch is folded in once; one is made for each call, for its retries.
-        :raises CongradError: one of the tree in `congrad.errors`.
+        :param selection: default: keep what has a conflict score of at most 0. A fraction within languages or the
+            request is taken over all samples of the call.
+        :param checkpoint: name or fingerprint, where the service has workers for several.
+        :param two_pass: first fold all samples in, then score all of them against the direction that came of it, from
+            the same gradients; without it the first ones are scored when little else has been seen.
+        :param on_unavailable: what becomes of samples when the service stays away: an error, or a decision to keep
+            or to drop them with the reason ``unavailable``, which is logged as a warning.
+        :param batch_size: samples in one request, at most.
+        :param concurrency: requests in flight. With more than one, and ``update``, the order in which they are
+            folded in is not always the same.
+        :param progress: whether to show a bar on standard error; default: if that is a terminal.
+        :param idempotency_key: under one key the same samples are folded in once, also by a call that repeats this one
+            within the hour. One is made for each call.
+        :raises InvalidSampleError: a sample cannot be sent; nothing has been sent then.
+        :raises CongradError: one of the tree in `congrad.errors`, with what is decided and what is not.
         """
-        body: dict[str, Any] = {"samples": [_as_json(s) for s in samples], "direction": direction, "update": update}
-        if selection is not None:
-            body["selection"] = _as_json(selection)
-        if checkpoint is not None:
-            body["checkpoint"] = checkpoint
-        headers = {
-            "Content-Type": "application/json",
-            "Idempotency-Key": idempotency_key or uuid.uuid4().hex,
-            "Prefer": f"wait={WAIT_S}",
-        }
-        response = self._request("POST", "/filter", content=_encode(body), headers=headers)
-        if response.status_code == HTTPStatus.ACCEPTED:
-            return self._wait(wire.Job.model_validate_json(response.content))
-        return wire.FilterResult.model_validate_json(response.content)
+        options = Options(direction, update, selection, checkpoint)
+        call = self._filtering(samples, options, idempotency_key, batch_size, two_pass, on_unavailable)
+        with progress_bar(call.samples * call.passes, progress) as advance:
+            for stage in call.stages():
+                outcomes = ahead(
+                    stage.pending(),
+                    partial(self._send, stage.send),
+                    concurrency,
+                )
+                for pairs, outcome in outcomes:
+                    stage.take(pairs, outcome)
+                    advance(len(pairs))
+        return call.result()
 
-    def _wait(self, job: wire.Job) -> wire.FilterResult:
-        """Asks for a job until it has ended: the service answers before it stops, and its successor knows the job.
+    def filter_stream(
+        self,
+        samples: Iterable[SampleLike],
+        *,
+        direction: str = "default",
+        update: bool = True,
+        selection: SelectionLike | None = None,
+        checkpoint: str | None = None,
+        on_unavailable: OnUnavailable = "raise",
+        batch_size: int = BATCH_SIZE,
+        concurrency: int = CONCURRENCY,
+        idempotency_key: str | None = None,
+    ) -> Generator[wire.Decision]:
+        """Yields decisions in the order of the samples, as they come; see `filter`.
 
-        :raises JobNotFinishedError: it has not ended within the read timeout, or was cancelled.
+        Takes no more of ``samples``, which may have no end, than ``concurrency`` requests need.
+
+        :raises ValueError: the selection ranks all samples of a call.
         """
-        deadline = time.monotonic() + (self._http.timeout.read or math.inf)
-        while not job.status.ended and time.monotonic() < deadline:
-            time.sleep(POLL_S)
-            job = self.job(job.id)
-        if job.error is not None:
-            raise status_error(job.error)
-        if job.result is None:
-            raise JobNotFinishedError(job)
-        return job.result
+        fallback = Fallback(on_unavailable)
+        options = Options(direction, update, selection, checkpoint)
+        for pairs, outcome in self._ahead(samples, options, 0, batch_size, concurrency, idempotency_key):
+            if isinstance(outcome, CongradError):
+                yield from fallback.decisions(pairs, outcome)
+            else:
+                for result in outcome:
+                    yield from result.decisions
 
-    def job(self, job_id: str) -> wire.Job:
-        """The state of a job."""
-        return wire.Job.model_validate_json(self._request("GET", f"/jobs/{job_id}").content)
+    def filter_batches(
+        self,
+        samples: Iterable[SampleLike],
+        *,
+        direction: str = "default",
+        update: bool = True,
+        selection: SelectionLike | None = None,
+        checkpoint: str | None = None,
+        retain: bool = False,
+        start: int = 0,
+        batch_size: int = BATCH_SIZE,
+        concurrency: int = CONCURRENCY,
+        idempotency_key: str | None = None,
+    ) -> Generator[wire.FilterResult]:
+        """Yields the answer to each request, in the order of the samples; see `filter`.
 
-    def directions(self) -> list[wire.DirectionSummary]:
-        """All directions."""
-        return _DIRECTIONS.validate_json(self._request("GET", "/directions").content)
-
-    def direction(self, name: str = "default") -> wire.Direction:
-        """One direction."""
-        return wire.Direction.model_validate_json(self._request("GET", f"/directions/{name}").content)
-
-    def reset_direction(self, name: str = "default") -> None:
-        """Forgets a direction."""
-        self._request("DELETE", f"/directions/{name}")
+        :param retain: keep the gradients of each job, so that it can be scored again with ``jobs.rescore``.
+        :param start: the position of the first sample, where a call goes on where an earlier one stopped.
+        :raises ValueError: the selection ranks all samples of a call.
+        """
+        options = Options(direction, update, selection, checkpoint, retain)
+        for _, outcome in self._ahead(samples, options, start, batch_size, concurrency, idempotency_key):
+            if isinstance(outcome, CongradError):
+                raise outcome
+            yield from outcome
 
     def checkpoints(self) -> list[wire.Checkpoint]:
         """What the live workers serve."""
-        return _CHECKPOINTS.validate_json(self._request("GET", "/checkpoints").content)
+        return self._run(calls.request(Send("GET", "/checkpoints"), calls.CHECKPOINTS, self._policy))
 
     def is_ready(self) -> bool:
-        """Whether the service, Redis and its workers are there."""
+        """Whether the service, Redis and its workers are there, asked once."""
+        return self._run(calls.probe())
+
+    def wait_until_ready(self, timeout: float = 600.0) -> None:
+        """Waits until the service, Redis and its workers are there.
+
+        :raises APITimeoutError: they are not within ``timeout`` seconds.
+        """
+        self._run(calls.until_ready(timeout))
+
+    def _ahead(
+        self,
+        samples: Iterable[SampleLike],
+        options: Options,
+        start: int,
+        batch_size: int,
+        concurrency: int,
+        key: str | None,
+    ) -> Iterator[tuple[Pairs, Results | CongradError]]:
+        submission = self._submission(options, key)
+        requests = split(samples, batch_size, start)
+        return ahead(requests, partial(self._send, submission.send), concurrency)
+
+    def _send(self, send: Callable[[Pairs], Call[Results]], pairs: Pairs, gone: threading.Event) -> Results:
+        return self._run(send(pairs), gone)
+
+    def _run(self, call: Call[T], gone: threading.Event | None = None) -> T:
+        """Drives a call.
+
+        :param gone: set when nobody wants the result any more.
+        """
         try:
-            return self._http.get("/readyz", timeout=5.0).is_success
-        except httpx.TransportError:
-            return False
+            step = next(call)
+            while True:
+                if isinstance(step, Pause):
+                    if gone is None:
+                        time.sleep(step.seconds)
+                    elif gone.wait(step.seconds):
+                        raise CongradError("the call was given up")
+                    step = call.send(None)
+                    continue
+                try:
+                    reply = self._attempt(step)
+                except httpx.RequestError as error:
+                    step = call.throw(error)
+                else:
+                    step = call.send(reply)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
-    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        for attempt in range(self._max_retries + 1):
-            last = attempt == self._max_retries
-            try:
-                response = self._http.request(method, path, **options)
-            except httpx.TimeoutException as error:
-                if last:
-                    raise APITimeoutError(f"{self._http.base_url} did not answer in time") from error
-            except httpx.TransportError as error:
-                if last:
-                    raise APIConnectionError(f"{self._http.base_url} cannot be reached: {error}") from error
-            else:
-                pause = _pause(response, attempt)
-                if response.is_success:
-                    return response
-                if last or response.status_code not in RETRIED or pause > MAX_RETRY_AFTER_S:
-                    raise status_error(_problem(response))
-                time.sleep(pause)
-                continue
-            time.sleep(_backoff(attempt))
-        raise AssertionError("the last attempt returns or raises")
-
-
-def _as_json(value: Any) -> Any:
-    return value.model_dump(exclude_none=True) if hasattr(value, "model_dump") else dict(value)
-
-
-def _encode(body: Any) -> bytes:
-    """:raises CongradError: the samples hold something that JSON has no form for."""
-    try:
-        return json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
-    except (TypeError, ValueError) as error:  # UnicodeEncodeError is one of the latter
-        raise CongradError(f"the samples cannot be sent: {error}") from error
-
-
-def _backoff(attempt: int) -> float:
-    """Seconds: 0.5, 1, 2, 4, 8, 8, ..., each up to a quarter shorter, so that clients do not return in step."""
-    return min(0.5 * 2.0**attempt, 8.0) * random.uniform(0.75, 1.0)  # noqa: S311 # jitter
-
-
-def _pause(response: httpx.Response, attempt: int) -> float:
-    after = response.headers.get("Retry-After", "")
-    return float(after) if after.isascii() and after.isdigit() else _backoff(attempt)
-
-
-def _problem(response: httpx.Response) -> wire.Problem:
-    """The problem document of an answer; one made up where something on the way answered for the service."""
-    try:
-        return wire.Problem.model_validate_json(response.content)
-    except ValidationError:
-        return wire.Problem(
-            title=response.reason_phrase, status=response.status_code, detail=response.text[:500] or "no detail"
-        )
+    def _attempt(self, send: Send) -> Reply:
+        deadline = time.monotonic() + send.timeout
+        chunks = []
+        with self._http.stream(
+            send.method, send.path, content=send.content, headers=send.headers, timeout=self._timeout_of(send)
+        ) as response:
+            for chunk in response.iter_bytes():
+                chunks.append(chunk)
+                # httpx's own timeout begins anew with every byte.
+                if time.monotonic() > deadline:
+                    raise httpx.ReadTimeout("the answer did not end", request=response.request)
+        return Reply(response.status_code, response.headers, b"".join(chunks))

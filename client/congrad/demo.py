@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,24 @@ def demo_pairs() -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def run_demo(console: Console, log: Path) -> None:
-    """Brings up Redis, workers and service, filters the shipped pairs through HTTP, prints what came out, stops.
+@dataclass(frozen=True)
+class DemoResult:
+    """What the service answered about the shipped pairs."""
 
+    pairs: list[dict[str, Any]]
+    answer: wire.FilterResult
+
+    def dropped(self, planted: bool) -> tuple[int, int]:
+        """How many of the pairs with, or without, a planted swapped label were dropped, and of how many."""
+        decisions = zip(self.answer.decisions, self.pairs, strict=True)
+        keep = [decision.keep for decision, pair in decisions if pair["planted"] == planted]
+        return len(keep) - sum(keep), len(keep)
+
+
+def run_demo(console: Console, log: Path) -> DemoResult:
+    """Brings up Redis, workers and service, filters the shipped pairs through HTTP, and stops.
+
+    :param console: where it says that it takes a while.
     :raises CongradError: the stack did not start, or the request failed; what the parts had to say is in ``log``.
     """
     pairs = demo_pairs()
@@ -39,10 +54,10 @@ def run_demo(console: Console, log: Path) -> None:
             stack = running.__enter__()
         try:
             with Client(stack.url) as client:
-                result = client.filter([_conversation(pair) for pair in pairs])
+                (answer,) = client.filter_batches([_conversation(pair) for pair in pairs])
         finally:
             running.__exit__(None, None, None)
-    _print(console, pairs, result)
+    return DemoResult(pairs, answer)
 
 
 def _conversation(pair: dict[str, Any]) -> dict[str, Any]:
@@ -56,22 +71,17 @@ def _conversation(pair: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _print(console: Console, pairs: Sequence[dict[str, Any]], result: wire.FilterResult) -> None:
-    languages = len(result.direction.languages)
+def print_demo(console: Console, demo: DemoResult) -> None:
+    """Prints what came out: tables by language and of the worst conflicts, and what became of the planted faults."""
+    answer = demo.answer
     console.print(
-        f"{len(pairs)} pairs in {languages} languages, scored by {result.direction.checkpoint!r} in "
-        f"{result.timing.total_s:.1f} s (gradients {result.timing.gradients_s:.1f} s, decision "
-        f"{result.timing.decide_s:.2f} s)"
+        f"{len(demo.pairs)} pairs in {len(answer.direction.languages)} languages, scored by "
+        f"{answer.direction.checkpoint!r} in {answer.timing.total_s:.1f} s "
+        f"(gradients {answer.timing.gradients_s:.1f} s, decision {answer.timing.decide_s:.2f} s)"
     )
-    console.print(summary_table(result.decisions))
-    texts = {pair["id"]: (pair["prompt"], pair["chosen"], pair["rejected"]) for pair in pairs}
-    console.print(worst_table(result.decisions, texts, WORST))
-    planted = [d for d, pair in zip(result.decisions, pairs, strict=True) if pair["planted"]]
-    clean = [d for d, pair in zip(result.decisions, pairs, strict=True) if not pair["planted"]]
-    console.print(f"Dropped of the {len(planted)} pairs with a planted swapped label: {_dropped(planted)}")
-    console.print(f"Dropped of the {len(clean)} clean pairs: {_dropped(clean)}")
-
-
-def _dropped(decisions: Sequence[wire.Decision]) -> str:
-    dropped = sum(not decision.keep for decision in decisions)
-    return f"{dropped} ({100 * dropped / len(decisions):.0f} %)"
+    console.print(summary_table(answer.decisions))
+    texts = {pair["id"]: (pair["prompt"], pair["chosen"], pair["rejected"]) for pair in demo.pairs}
+    console.print(worst_table(answer.decisions, texts, WORST))
+    for planted, kind in ((True, "pairs with a planted swapped label"), (False, "clean pairs")):
+        dropped, count = demo.dropped(planted)
+        console.print(f"Dropped of the {count} {kind}: {dropped} ({100 * dropped / count:.0f} %)")

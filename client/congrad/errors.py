@@ -1,25 +1,46 @@
 """Errors of the client.
 
 CongradError
-├── APIConnectionError          the service cannot be reached
-│   └── APITimeoutError         it did not answer in time
-├── APIStatusError              it answered with a problem document
-│   ├── BadRequestError             400
-│   ├── AuthenticationError         401
-│   ├── NotFoundError               404
-│   ├── ConflictError               409
-│   ├── ContentTooLargeError        413
-│   ├── UnprocessableError          422
-│   ├── RateLimitError              429
-│   └── ServerError                 500 and above
-└── JobNotFinishedError         the job has not ended in time, or was cancelled; it carries the job
+├── InvalidSampleError              a sample cannot be sent: it is no mapping, or holds what JSON has no form for
+├── APIConnectionError              the service cannot be reached
+│   └── APITimeoutError                 it did not answer in time
+├── APIResponseError                it answered with what is no answer of its own: a proxy's page, half a document
+├── APIStatusError                  it answered with a problem document
+│   ├── BadRequestError                 400
+│   ├── AuthenticationError             401
+│   ├── NotFoundError                   404
+│   ├── ConflictError                   409
+│   ├── ContentTooLargeError            413
+│   ├── UnprocessableError              422
+│   ├── RateLimitError                  429
+│   ├── ServerError                     500 and above
+│   └── JobFailedError                  the job was accepted and has failed; it carries the job
+├── JobCancelledError               the job was cancelled; it carries the job
+└── JobNotFinishedError             the job has not ended in time; it carries the job
 """
+
+from collections.abc import Sequence
 
 from congrad import wire
 
 
 class CongradError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package.
+
+    Where `filter` raises it, ``decisions`` has an entry for each sample, in order, None for those without a decision,
+    and ``undecided`` has the positions of these.
+    """
+
+    decisions: Sequence[wire.Decision | None] = ()
+    undecided: Sequence[int] = ()
+
+
+class InvalidSampleError(CongradError, ValueError):
+    """A sample cannot be sent. ``position`` says which."""
+
+    def __init__(self, position: int, detail: str):
+        super().__init__(f"sample {position} cannot be sent: {detail}")
+        self.position = position
 
 
 class APIConnectionError(CongradError):
@@ -30,13 +51,28 @@ class APITimeoutError(APIConnectionError):
     """The service did not answer in time."""
 
 
-class APIStatusError(CongradError):
-    """The service answered with an error. ``problem`` is its problem document, ``status`` the HTTP status."""
+class APIResponseError(CongradError):
+    """What came is no answer of the service. ``status`` is its HTTP status, ``body`` how it begins."""
 
-    def __init__(self, problem: wire.Problem):
+    def __init__(self, message: str, status: int, body: str):
+        super().__init__(message)
+        self.status = status
+        self.body = body
+
+
+class APIStatusError(CongradError):
+    """The service answered with an error.
+
+    ``problem`` is its problem document, ``status`` the HTTP status, ``request_id`` what the service's log calls the
+    request, ``samples`` the positions of the samples at fault, counted in the call.
+    """
+
+    def __init__(self, problem: wire.Problem, request_id: str | None = None):
         super().__init__(f"{problem.status} {problem.title}: {problem.detail}")
         self.problem = problem
         self.status = problem.status
+        self.request_id = request_id
+        self.samples = sorted({n for error in problem.errors if (n := sample_index(error.pointer)) is not None})
 
 
 class BadRequestError(APIStatusError):
@@ -71,11 +107,28 @@ class ServerError(APIStatusError):
     """The service, or something behind it, is not well."""
 
 
-class JobNotFinishedError(CongradError):
-    """The job has not ended in time, or was cancelled; ``job`` is its state."""
+class JobFailedError(APIStatusError):
+    """The job was accepted and has failed: nothing of it has been folded in. ``job`` is its state."""
+
+    def __init__(self, job: wire.Job, problem: wire.Problem, request_id: str | None = None):
+        super().__init__(problem, request_id)
+        self.job = job
+
+
+class JobCancelledError(CongradError):
+    """The job was cancelled: nothing of it has been folded in. ``job`` is its state."""
 
     def __init__(self, job: wire.Job):
-        super().__init__(f"job {job.id} has no result: it is {job.status}")
+        super().__init__(f"job {job.id} was cancelled")
+        self.job = job
+
+
+class JobNotFinishedError(CongradError):
+    """The job has not ended in time, and goes on. ``job`` is its state; ``client.jobs.wait(job)`` waits longer."""
+
+    def __init__(self, job: wire.Job, seconds: float):
+        done, total = job.progress.done, job.progress.total
+        super().__init__(f"job {job.id} is {job.status} after {seconds:.0f} s, with {done} of {total} chunks done")
         self.job = job
 
 
@@ -90,6 +143,22 @@ BY_STATUS: dict[int, type[APIStatusError]] = {
 }
 
 
-def status_error(problem: wire.Problem) -> APIStatusError:
+def status_error(problem: wire.Problem, request_id: str | None = None) -> APIStatusError:
     """The error of the class that belongs to a problem's status."""
-    return BY_STATUS.get(problem.status, ServerError if problem.status >= 500 else APIStatusError)(problem)
+    kind = BY_STATUS.get(problem.status, ServerError if problem.status >= 500 else APIStatusError)
+    return kind(problem, request_id)
+
+
+def is_unavailable(error: CongradError) -> bool:
+    """Whether the service is at fault, or something on the way to it, rather than the request: it may be sent again."""
+    if isinstance(error, APIStatusError):
+        return error.status in (408, 429) or error.status >= 500
+    return isinstance(error, APIConnectionError | APIResponseError | JobNotFinishedError)
+
+
+def sample_index(pointer: str) -> int | None:
+    """The sample that a JSON pointer into a request leads to."""
+    match pointer.split("/"):
+        case ["", "samples", index, *_] if index.isdigit():
+            return int(index)
+    return None

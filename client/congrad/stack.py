@@ -50,10 +50,11 @@ class StackFailedError(StartError):
 
 
 class Stack:
-    """The running processes, in the order in which they were started."""
+    """The running processes, in the order in which they were started. ``environment`` is what all of them have."""
 
-    def __init__(self, url: str, log: IO[bytes] | None):
+    def __init__(self, url: str, environment: Mapping[str, str], log: IO[bytes] | None):
         self.url = url
+        self.environment = environment
         self._log = log
         self._parts: list[tuple[str, subprocess.Popen[bytes]]] = []
 
@@ -147,8 +148,8 @@ def running_stack(options: StackOptions) -> Iterator[Stack]:
     port = options.port or free_port()
     with locked(options.data_dir), _log_file(options.log) as log:
         redis = configure(options.data_dir, redis_port)
-        stack = Stack(f"http://{options.host}:{port}", log)
         environment = _environment(options, redis.url, port)
+        stack = Stack(f"http://{options.host}:{port}", environment, log)
         threads = environment | _thread_limits(options.workers)
         ready = False
         try:

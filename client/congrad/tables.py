@@ -1,6 +1,6 @@
 """Results as tables for a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 from rich.text import Text
@@ -50,3 +50,70 @@ def worst_table(decisions: Sequence[wire.Decision], texts: dict[str, tuple[str, 
 def _cut(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= TEXT_WIDTH else line[: TEXT_WIDTH - 1] + "…"
+
+
+def counts_table(what: str, by_language: Mapping[str, int]) -> Table:
+    """A count by language, and over all."""
+    table = Table(title="By language")
+    table.add_column("language")
+    table.add_column(what, justify="right")
+    for tag, count in sorted(by_language.items()):
+        table.add_row(tag, str(count))
+    table.add_section()
+    table.add_row("all", str(sum(by_language.values())))
+    return table
+
+
+def checkpoints_table(checkpoints: Sequence[wire.Checkpoint]) -> Table:
+    """What the live workers serve."""
+    table = Table(title="Checkpoints")
+    for name in ("name", "fingerprint", "loss", "devices"):
+        table.add_column(name)
+    table.add_column("workers", justify="right")
+    table.add_column("max length", justify="right")
+    for checkpoint in checkpoints:
+        table.add_row(
+            Text(checkpoint.name),
+            checkpoint.fingerprint[:12],
+            checkpoint.loss,
+            Text(" ".join(checkpoint.devices)),
+            str(checkpoint.workers),
+            str(checkpoint.max_length),
+        )
+    return table
+
+
+def directions_table(directions: Sequence[wire.DirectionSummary]) -> Table:
+    """The running directions."""
+    table = Table(title="Directions")
+    table.add_column("name")
+    table.add_column("version", justify="right")
+    table.add_column("checkpoint")
+    table.add_column("samples", justify="right")
+    table.add_column("languages")
+    for direction in directions:
+        counts = " ".join(f"{tag} {count}" for tag, count in sorted(direction.languages.items()))
+        samples = str(sum(direction.languages.values()))
+        table.add_row(direction.name, str(direction.version), Text(direction.checkpoint), samples, counts)
+    return table
+
+
+def languages_table(direction: wire.Direction) -> Table:
+    """The languages of a direction: samples folded in, effective number of samples, norm of the gradient."""
+    table = Table(title="Languages")
+    table.add_column("language")
+    for name in ("samples", "weight", "norm"):
+        table.add_column(name, justify="right")
+    for tag, language in direction.languages.items():
+        table.add_row(tag, str(language.samples), f"{language.weight:.1f}", f"{language.norm:.4g}")
+    return table
+
+
+def cosines_table(tags: Sequence[str], cosines: Sequence[Sequence[float]]) -> Table:
+    """A matrix of cosines, [languages, languages]; conflicts in red."""
+    table = Table("")
+    for tag in tags:
+        table.add_column(tag, justify="right")
+    for tag, row in zip(tags, cosines, strict=True):
+        table.add_row(tag, *(Text(f"{cosine:+.2f}", style="red" if cosine < 0 else "") for cosine in row))
+    return table

@@ -4,6 +4,7 @@ Requests refuse unknown fields, so that a misspelt option is an error and not a 
 Answers accept them, so that an older client can read a newer service.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -47,7 +48,8 @@ class FilterRequest(Request):
     """The body of ``POST /filter``.
 
     ``checkpoint`` names one of ``GET /checkpoints`` by name or fingerprint. It is needed only where the live
-    workers serve several and the direction does not exist yet.
+    workers serve several and the direction does not exist yet. ``retain`` keeps the compressed gradients after the
+    job has ended, so that it can be scored again.
     """
 
     samples: Annotated[list[Sample], Field(min_length=1)]
@@ -55,12 +57,20 @@ class FilterRequest(Request):
     update: bool = True
     selection: Selection = ThresholdSelection()
     checkpoint: Text | None = None
+    retain: bool = False
 
     @model_validator(mode="after")
     def _ids_default_to_positions(self) -> "FilterRequest":
         for index, sample in enumerate(self.samples):
             sample.id = str(index) if sample.id is None else sample.id
         return self
+
+
+class RescoreRequest(Request):
+    """The body of ``POST /jobs/{id}/rescore``; ``retain`` keeps the gradients for yet another time."""
+
+    selection: Selection = ThresholdSelection()
+    retain: bool = False
 
 
 class Reason(StrEnum):
@@ -74,10 +84,16 @@ class Reason(StrEnum):
     """The gradient has NaN or infinite entries; dropped, and never part of the direction."""
     OUT_OF_MEMORY = "out_of_memory"
     """Too long for the worker's device, alone as well; dropped, and never part of the direction."""
+    UNAVAILABLE = "unavailable"
+    """Made by the client where the service stayed down; never by the service."""
 
 
-class Decision(_Answer):
-    """What was decided for one pair. ``conflict_score`` is minus the cosine with the consensus, in [-1, 1]."""
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided for one pair. ``conflict_score`` is minus the cosine with the consensus, in [-1, 1].
+
+    No pydantic model, which takes twice as long to read: a call can bring very many of them.
+    """
 
     id: str
     language: str
@@ -160,12 +176,13 @@ class ProblemError(_Answer):
 
 
 class Problem(_Answer):
-    """An RFC 9457 problem document."""
+    """An RFC 9457 problem document. ``instance`` is ``/jobs/ID`` where it says why that job failed."""
 
     type: str = "about:blank"
     title: str
     status: int
     detail: str
+    instance: str | None = None
     errors: list[ProblemError] = []
 
 

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from congrad_service.app import create_app
+from congrad_service.logs import logging_config
 from congrad_service.settings import ServiceSettings
 
 DRAIN_S = 10
@@ -24,7 +25,7 @@ class DrainingServer(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port,
-                log_level="info",
+                log_config=logging_config(),
                 timeout_graceful_shutdown=DRAIN_S,
                 server_header=False,
             )

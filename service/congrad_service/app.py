@@ -7,10 +7,10 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from congrad_service import problems
+from congrad_service import problems, request_id
 from congrad_service.auth import BearerAuth
 from congrad_service.body_limit import BodyLimit
-from congrad_service.routes import directions, filter, health, jobs
+from congrad_service.routes import directions, filter, health, jobs, rescore
 from congrad_service.settings import ServiceSettings
 from congrad_service.state import open_state
 
@@ -30,11 +30,12 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         version=version("congrad"),
         lifespan=lifespan,
         middleware=[
+            request_id.MIDDLEWARE,
             Middleware(BearerAuth, api_key=settings.api_key),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
         ],
     )
-    for module in (filter, jobs, directions, health):
+    for module in (filter, jobs, rescore, directions, health):
         app.include_router(module.router)
     problems.install(app)
     return app

@@ -15,6 +15,11 @@ def split(samples: Sequence[wire.Sample], tokens: int) -> list[list[wire.Sample]
     return list(_runs(samples, tokens))
 
 
+def dump(run: Sequence[wire.Sample]) -> str:
+    """A run as a worker reads it."""
+    return json.dumps([sample.model_dump(exclude_none=True) for sample in run], ensure_ascii=False)
+
+
 def _runs(samples: Iterable[wire.Sample], tokens: int) -> Iterator[list[wire.Sample]]:
     run: list[wire.Sample] = []
     used = 0

@@ -1,19 +1,22 @@
-"""Running directions in Redis, as the service sees them: listed, read, reset.
+"""Running directions in Redis, as the service sees them: listed, read, reset, exported and imported.
 
-The fields of a direction's hash: epoch (new with every reset, so that versions of two lives never match) and version;
-fingerprint and checkpoint (whose gradients these are); created, updated; languages and geometry (JSON: what the
-routes show); sum:LANGUAGE (float32 little-endian, [D]: the weighted sum S of section 2 of the method) and
-recent:LANGUAGE (float32: the latest conflict scores, for selection within the stream).
+The fields of a direction's hash: epoch (new with every life, after a reset or an import, so that versions of two lives
+never match) and version; fingerprint and checkpoint (whose gradients these are); created, updated; languages and
+geometry (JSON: what the routes show); sum:LANGUAGE (float32 little-endian, [D]: the weighted sum S of section 2 of the
+method) and recent:LANGUAGE (float32: the latest conflict scores, for selection within the stream).
 """
 
+import asyncio
 import json
+import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import cast
 
 from congrad import wire
 from redis.asyncio import Redis
 
-from congrad_service import keys
+from congrad_service import direction_state, keys
 from congrad_service.errors import NotFound
 
 SHOWN = ("version", "checkpoint", "fingerprint", "created", "updated", "languages", "geometry")
@@ -37,18 +40,9 @@ class Directions:
         """
         values = await self._redis.hmget(keys.direction(name), list(SHOWN))
         if values[0] is None:
-            raise NotFound(f"there is no direction {name!r}")
-        fields = dict(zip(SHOWN, (value.decode() for value in cast("list[bytes]", values)), strict=True))
-        return wire.Direction(
-            name=name,
-            version=int(fields["version"]),
-            checkpoint=fields["checkpoint"],
-            fingerprint=fields["fingerprint"],
-            created=datetime.fromtimestamp(float(fields["created"]), UTC),
-            updated=datetime.fromtimestamp(float(fields["updated"]), UTC),
-            languages=json.loads(fields["languages"]),
-            **json.loads(fields["geometry"]),
-        )
+            raise _missing(name)
+        texts = (value.decode() for value in cast("list[bytes]", values))
+        return _described(name, dict(zip(SHOWN, texts, strict=True)))
 
     async def fingerprint(self, name: str) -> str | None:
         """Whose gradients the direction holds; None where there is none yet."""
@@ -81,4 +75,47 @@ class Directions:
             pipe.srem(keys.DIRECTIONS, name)
             removed, _ = await pipe.execute()
         if not removed:
-            raise NotFound(f"there is no direction {name!r}")
+            raise _missing(name)
+
+    async def export(self, name: str) -> bytes:
+        """The direction with its vectors, as `direction_state` describes it.
+
+        :raises NotFound: no such direction.
+        """
+        fields = cast("dict[bytes, bytes]", await self._redis.hgetall(keys.direction(name)))
+        if not fields:
+            raise _missing(name)
+        return await asyncio.to_thread(direction_state.dump, fields)
+
+    async def replace(self, name: str, state: bytes) -> tuple[wire.Direction, bool]:
+        """Makes an exported state the direction, in one step; also says whether there was one before.
+
+        The epoch is new: a job that is being decided loses its race and decides again, from this state.
+
+        :raises Unprocessable: the state is not one; nothing was written.
+        """
+        fields = await asyncio.to_thread(direction_state.parse, state)
+        async with self._redis.pipeline() as pipe:
+            pipe.unlink(keys.direction(name))
+            items = [part for item in fields.items() for part in item]
+            pipe.hset(keys.direction(name), "epoch", uuid.uuid4().hex, items=items)
+            pipe.sadd(keys.DIRECTIONS, name)
+            replaced, *_ = await pipe.execute()
+        return _described(name, {field: str(fields[field]) for field in SHOWN}), bool(replaced)
+
+
+def _described(name: str, fields: Mapping[str, str]) -> wire.Direction:
+    return wire.Direction(
+        name=name,
+        version=int(fields["version"]),
+        checkpoint=fields["checkpoint"],
+        fingerprint=fields["fingerprint"],
+        created=datetime.fromtimestamp(float(fields["created"]), UTC),
+        updated=datetime.fromtimestamp(float(fields["updated"]), UTC),
+        languages=json.loads(fields["languages"]),
+        **json.loads(fields["geometry"]),
+    )
+
+
+def _missing(name: str) -> NotFound:
+    return NotFound(f"there is no direction {name!r}")

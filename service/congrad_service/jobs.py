@@ -1,13 +1,16 @@
 """Jobs in Redis, as the service sees them: created, read, cancelled.
 
 The fields of a job's hash: status, created, started, gradients_done (times of the Redis server); direction, update,
-selection, fingerprint, checkpoint, samples, chunks (what was asked); enqueued (set once its tasks are in the queue);
-result, or error and missing (chunks that were not done); attempts:* (how often each piece of work was started).
+selection, retain, fingerprint, checkpoint, samples, chunks (what was asked); enqueued (set once its tasks are in the
+queue); result, or error and missing (chunks that were not done); attempts:* (how often each piece of work was started).
+
+Retain is 1 where the gradients are kept for another scoring, and `dropped` once that is over; standing (JSON) is what
+such a job's samples were in their direction when they were folded in. A job that scores those of another again has
+that one's id as source, its chunks as source_chunks and its standing; chunks and update of its own are 0.
 """
 
-import hashlib
-import json
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar, cast
@@ -17,9 +20,11 @@ from redis.asyncio import Redis
 
 from congrad_service import chunks, keys, scripts
 from congrad_service.errors import Conflict, NotFound, QueueFull, Unprocessable
+from congrad_service.idempotency import Claim
 from congrad_service.settings import ServiceSettings
 
-KEY_REUSED = "this Idempotency-Key was used before with another body"
+INHERITED = ("direction", "fingerprint", "checkpoint", "samples", "standing")
+"""What a job that scores another's samples again has from that one; there is a standing only where it was folded in."""
 
 M = TypeVar("M", wire.FilterResult, wire.Problem)
 
@@ -40,79 +45,103 @@ class Jobs:
     def __init__(self, redis: Redis, settings: ServiceSettings):
         self._redis = redis
         self._settings = settings
+        self._known = redis.register_script(scripts.KNOWN)
         self._create = redis.register_script(scripts.CREATE)
         self._end = redis.register_script(scripts.END)
         self._mark = redis.register_script(scripts.MARK_ENQUEUED)
 
-    async def create(
-        self, request: wire.FilterRequest, checkpoint: wire.Checkpoint, idempotency_key: str | None
-    ) -> Accepted:
-        """Writes a job and its chunks, or finds the one that this key made before.
+    async def create(self, request: wire.FilterRequest, checkpoint: wire.Checkpoint, claim: Claim | None) -> Accepted:
+        """Writes a job and its chunks, or finds the one that this claim made before.
 
         :raises Unprocessable: the key was used with another body.
         :raises QueueFull: there are ``max_queue`` unfinished jobs.
         """
-        job_id = uuid.uuid4().hex
         runs = chunks.split(request.samples, self._settings.chunk_tokens)
+        fields: dict[str, str | int] = {
+            "direction": request.direction,
+            "update": int(request.update),
+            "selection": request.selection.model_dump_json(),
+            "retain": int(request.retain),
+            "fingerprint": checkpoint.fingerprint,
+            "checkpoint": checkpoint.name,
+            "samples": len(request.samples),
+        }
+        return await self._write(fields, [chunks.dump(run) for run in runs], claim)
+
+    async def create_rescoring(self, job_id: str, request: wire.RescoreRequest, claim: Claim | None) -> Accepted:
+        """Writes a job that scores the samples of another one again, or finds the one that this claim made before.
+
+        :raises NotFound: no such job.
+        :raises Conflict: its gradients are not there to be scored.
+        :raises Unprocessable: the key was used with another body.
+        :raises QueueFull: there are ``max_queue`` unfinished jobs.
+        """
+        source = await self._retained(job_id)
+        fields: dict[str, str | int] = {
+            "source": job_id,
+            "source_chunks": source["chunks"],
+            "update": 0,
+            "selection": request.selection.model_dump_json(),
+            "retain": int(request.retain),
+            **{name: source[name] for name in INHERITED if name in source},
+        }
+        return await self._write(fields, [], claim)
+
+    async def _retained(self, job_id: str) -> dict[str, str]:
+        """The fields of a job that can be scored again."""
+        fields, _ = await self._read(job_id)
+        if "source" in fields:
+            raise Conflict(f"job {job_id} has scored job {fields['source']} again; rescore that one")
+        if (status := fields["status"]) != wire.JobStatus.SUCCEEDED:
+            raise Conflict(f"job {job_id} cannot be scored again: it has not succeeded, its status is {status}")
+        if fields.get("retain", "0") == "0":
+            raise Conflict(f"job {job_id} was not retained: POST /filter keeps gradients where 'retain' is true")
+        gradients = keys.all_gradients(job_id, int(fields["chunks"]))
+        if fields["retain"] == "dropped" or await self._redis.exists(*gradients) < len(gradients):
+            raise Conflict(f"the gradients of job {job_id} are no longer kept")
+        return fields
+
+    async def _write(self, fields: Mapping[str, str | int], texts: Sequence[str], claim: Claim | None) -> Accepted:
+        job_id = uuid.uuid4().hex
         outcome, found = await self._create(
             keys=[
                 keys.job(job_id),
                 keys.pending(job_id),
                 keys.JOBS_ACTIVE,
-                keys.idempotency(_digest(idempotency_key or job_id)),
-                *(keys.chunk(job_id, number) for number in range(len(runs))),
+                keys.idempotency(claim.key if claim else job_id),
+                *(keys.chunk(job_id, number) for number in range(len(texts))),
             ],
             args=[
                 job_id,
-                "1" if idempotency_key else "0",
-                _digest(request.model_dump_json()),
+                int(claim is not None),
+                claim.request if claim else "",
                 self._settings.max_queue,
                 self._settings.job_ttl,
-                request.direction,
-                "1" if request.update else "0",
-                request.selection.model_dump_json(),
-                checkpoint.fingerprint,
-                checkpoint.name,
-                len(request.samples),
-                *(_chunk_json(run) for run in runs),
+                *(part for field in fields.items() for part in field),
+                *texts,
             ],
         )
-        match outcome.decode():
-            case "mismatch":
-                raise Unprocessable(KEY_REUSED)
-            case "full":
-                raise QueueFull(
-                    f"{self._settings.max_queue} jobs are waiting or running; try again later", retry_after=5
-                )
-            case "existing":
-                return await self._existing(found.decode())
-        return Accepted(job_id, len(runs), checkpoint.fingerprint, enqueued=False)
+        return await self._accepted(outcome.decode(), found.decode())
 
-    async def known(self, request: wire.FilterRequest, idempotency_key: str | None) -> Accepted | None:
-        """The job that this key made before, whatever has become of workers and directions since; None if there is
+    async def known(self, claim: Claim | None) -> Accepted | None:
+        """The job that this claim made before, whatever has become of workers and directions since; None if there is
         none, or it failed for no fault of the request's and may be tried again.
 
         :raises Unprocessable: the key was used with another body.
         """
-        if idempotency_key is None:
+        if claim is None:
             return None
-        job_id, digest = await self._fields(keys.idempotency(_digest(idempotency_key)), "job", "digest")
-        if job_id is None:
-            return None
-        if digest != _digest(request.model_dump_json()):
-            raise Unprocessable(KEY_REUSED)
-        status, error = await self._fields(keys.job(job_id), "status", "error_status")
-        if status is None or (status == wire.JobStatus.FAILED and int(error or 0) >= 500):
-            return None
-        return await self._existing(job_id)
+        outcome, found = await self._known(keys=[keys.idempotency(claim.key)], args=[claim.request])
+        return None if outcome == b"new" else await self._accepted(outcome.decode(), found.decode())
 
-    async def _existing(self, job_id: str) -> Accepted:
-        count, fingerprint, enqueued = await self._fields(keys.job(job_id), "chunks", "fingerprint", "enqueued")
-        return Accepted(job_id, int(count or 0), fingerprint or "", enqueued is not None)
-
-    async def _fields(self, key: str, *names: str) -> list[str | None]:
-        values = cast("list[bytes | None]", await self._redis.hmget(key, list(names)))
-        return [None if value is None else value.decode() for value in values]
+    async def _accepted(self, outcome: str, job_id: str) -> Accepted:
+        if outcome == "mismatch":
+            raise Unprocessable("this Idempotency-Key was used before with another body")
+        if outcome == "full":
+            raise QueueFull(f"{self._settings.max_queue} jobs are waiting or running; try again later", retry_after=5)
+        found = await self._redis.hmget(keys.job(job_id), ["chunks", "fingerprint", "enqueued"])
+        count, fingerprint, enqueued = cast("list[bytes | None]", found)
+        return Accepted(job_id, int(count or 0), (fingerprint or b"").decode(), enqueued is not None)
 
     async def mark_enqueued(self, job_id: str) -> None:
         """Notes that the job's tasks are in the queue, so that a repeated request does not send them again."""
@@ -120,16 +149,8 @@ class Jobs:
 
     async def fail(self, accepted: Accepted, problem: wire.Problem) -> None:
         """Ends a job that cannot be worked on."""
-        await self._end(
-            keys=[keys.job(accepted.job_id), keys.JOBS_ACTIVE, *keys.payloads(accepted.job_id, accepted.chunks)],
-            args=[
-                accepted.job_id,
-                wire.JobStatus.FAILED,
-                problem.model_dump_json(),
-                problem.status,
-                self._settings.result_ttl,
-            ],
-        )
+        ttl = self._settings.result_ttl
+        await self._end(**scripts.end(accepted.job_id, accepted.chunks, wire.JobStatus.FAILED, problem, ttl))
 
     async def get(self, job_id: str) -> wire.Job:
         """The job's state.
@@ -157,10 +178,8 @@ class Jobs:
         :raises Conflict: the job has succeeded or failed.
         """
         job = await self.get(job_id)
-        status = await self._end(
-            keys=[keys.job(job_id), keys.JOBS_ACTIVE, *keys.payloads(job_id, job.progress.total)],
-            args=[job_id, wire.JobStatus.CANCELLED, "", 0, self._settings.result_ttl],
-        )
+        ttl = self._settings.result_ttl
+        status = await self._end(**scripts.end(job_id, job.progress.total, wire.JobStatus.CANCELLED, None, ttl))
         if (now := status.decode()) != wire.JobStatus.CANCELLED:
             raise Conflict(f"job {job_id} can no longer be cancelled: it has {now}")
         return await self.get(job_id)
@@ -177,11 +196,3 @@ class Jobs:
 
 def _parse(model: type[M], text: str | None) -> M | None:
     return model.model_validate_json(text) if text else None
-
-
-def _chunk_json(run: list[wire.Sample]) -> str:
-    return json.dumps([sample.model_dump(exclude_none=True) for sample in run], ensure_ascii=False)
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -3,7 +3,8 @@
 congrad:job:ID                 hash    state of a job: see `jobs.py`
 congrad:job:ID:pending         set     numbers of the chunks whose gradients are missing
 congrad:job:ID:chunk:N         string  the samples of a chunk, JSON; gone when the job ends
-congrad:job:ID:gradients:N     string  the compressed gradients of a chunk, safetensors; gone when the job ends
+congrad:job:ID:gradients:N     string  the compressed gradients of a chunk, safetensors; gone when the job ends, unless
+                                       they are retained
 congrad:jobs:active            zset    unfinished jobs by time of creation
 congrad:idempotency:DIGEST     hash    job and body digest of an Idempotency-Key
 congrad:directions             set     names
@@ -38,10 +39,14 @@ def gradients(job_id: str, number: int) -> str:
     return f"congrad:job:{job_id}:gradients:{number}"
 
 
-def payloads(job_id: str, chunks: int) -> list[str]:
-    """The keys that are worth nothing once the job has ended."""
-    numbers = range(chunks)
-    return [pending(job_id), *(chunk(job_id, n) for n in numbers), *(gradients(job_id, n) for n in numbers)]
+def all_gradients(job_id: str, chunks: int) -> list[str]:
+    """The gradients of all chunks, in their order."""
+    return [gradients(job_id, number) for number in range(chunks)]
+
+
+def work(job_id: str, chunks: int) -> list[str]:
+    """What the gradients are made from: worth nothing once they are there. The pending set is the first."""
+    return [pending(job_id), *(chunk(job_id, number) for number in range(chunks))]
 
 
 def idempotency(digest: str) -> str:

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
+from congrad_service import request_id
 from congrad_service.errors import (
     MAX_ERRORS,
     RETRY_AFTER_S,
@@ -25,7 +26,8 @@ from congrad_service.errors import (
 
 def response(problem: wire.Problem, headers: dict[str, str] | None = None) -> JSONResponse:
     """The problem document as a response."""
-    return JSONResponse(problem.model_dump(), problem.status, headers, media_type="application/problem+json")
+    content = problem.model_dump(exclude_none=True)
+    return JSONResponse(content, problem.status, headers, media_type="application/problem+json")
 
 
 def _on_problem(_: Request, error: Exception) -> JSONResponse:
@@ -57,7 +59,8 @@ def _on_redis(_: Request, error: Exception) -> JSONResponse:
 
 def _on_unexpected(_: Request, __: Exception) -> JSONResponse:
     status = HTTPStatus.INTERNAL_SERVER_ERROR
-    return response(wire.Problem(title=status.phrase, status=status, detail="unexpected error; see the log"))
+    problem = wire.Problem(title=status.phrase, status=status, detail="unexpected error; see the log")
+    return response(problem, request_id.headers())
 
 
 def _fault(fault: dict[str, Any], body: Any) -> wire.ProblemError:

@@ -45,6 +45,10 @@ class Queue:
                     producer=producer,
                 )
 
+    def enqueue_decision(self, job_id: str) -> None:
+        """The task that decides a job whose gradients are all there. Sending it twice changes nothing."""
+        self._app.send_task(keys.DECIDE_TASK, args=(job_id,), queue=keys.DECIDE_QUEUE)
+
     def close(self) -> None:
         """Closes the connections to the broker."""
         self._app.close()

@@ -4,6 +4,12 @@ They move references and small strings; arithmetic on vectors stays in NumPy, be
 All times are the Redis server's, so that hosts with different clocks agree on durations.
 """
 
+from typing import Any
+
+from congrad import wire
+
+from congrad_service import keys
+
 _PRELUDE = """
 local function now()
   local t = redis.call('TIME')
@@ -17,32 +23,49 @@ local function publish(id, status)
 end
 """
 
+_KNOWN = """
+-- What an idempotency key made of this request before: 'new' (nothing, or nothing that counts), 'existing' or
+-- 'mismatch' (another request), and the job's id.
+local function known(key, digest)
+  local made = redis.call('HMGET', key, 'job', 'digest', 'key')
+  if not made[1] then return {'new', ''} end
+  if made[2] ~= digest then return {'mismatch', made[1]} end
+  local status = redis.call('HMGET', made[3], 'status', 'error_status')
+  -- A job that failed for no fault of the request's may be tried again under its key.
+  local retry = not status[1] or (status[1] == 'failed' and tonumber(status[2] or 0) >= 500)
+  return {retry and 'new' or 'existing', made[1]}
+end
+"""
+
+KNOWN = (
+    _KNOWN
+    + """
+-- KEYS: idempotency   ARGV: digest
+return known(KEYS[1], ARGV[1])
+"""
+)
+
 CREATE = (
     _PRELUDE
+    + _KNOWN
     + """
 -- KEYS: job, pending, active, idempotency, chunks...
--- ARGV: id, has key, digest, max_queue, job_ttl, direction, update, selection, fingerprint, checkpoint, samples,
---       chunks...
+-- ARGV: id, has key, digest, max_queue, job_ttl, field, value, ..., chunks...
 local id, keyed, digest = ARGV[1], ARGV[2] == '1', ARGV[3]
 if keyed then
-  local known = redis.call('HMGET', KEYS[4], 'job', 'digest', 'key')
-  if known[1] then
-    if known[2] ~= digest then return {'mismatch', known[1]} end
-    local status = redis.call('HMGET', known[3], 'status', 'error_status')
-    -- A job that failed for no fault of the request's may be tried again under its key.
-    local retry = not status[1] or (status[1] == 'failed' and tonumber(status[2] or 0) >= 500)
-    if not retry then return {'existing', known[1]} end
-  end
+  local found = known(KEYS[4], digest)
+  if found[1] ~= 'new' then return found end
 end
+local chunks = #KEYS - 4
+local fields = #ARGV - chunks -- where the fields end and the chunks begin
 local t = now()
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', t - ARGV[5])
 if redis.call('ZCARD', KEYS[3]) >= tonumber(ARGV[4]) then return {'full', ''} end
-redis.call('HSET', KEYS[1], 'status', 'queued', 'created', t, 'direction', ARGV[6], 'update', ARGV[7],
-  'selection', ARGV[8], 'fingerprint', ARGV[9], 'checkpoint', ARGV[10], 'samples', ARGV[11], 'chunks', #KEYS - 4)
+redis.call('HSET', KEYS[1], 'status', 'queued', 'created', t, 'chunks', chunks, unpack(ARGV, 6, fields))
 redis.call('EXPIRE', KEYS[1], ARGV[5])
-for i = 5, #KEYS do
-  redis.call('SET', KEYS[i], ARGV[i + 7], 'EX', ARGV[5])
-  redis.call('SADD', KEYS[2], i - 5)
+for i = 1, chunks do
+  redis.call('SET', KEYS[4 + i], ARGV[fields + i], 'EX', ARGV[5])
+  redis.call('SADD', KEYS[2], i - 1)
 end
 redis.call('EXPIRE', KEYS[2], ARGV[5])
 redis.call('ZADD', KEYS[3], t, id)
@@ -80,8 +103,9 @@ COMPLETE = (
     + """
 -- KEYS: job, pending   ARGV: id, chunk
 -- How many chunks are missing; -1 when the job has ended and nobody wants the gradients.
-local status = redis.call('HGET', KEYS[1], 'status')
-if not status or ended(status) then return -1 end
+local job = redis.call('HMGET', KEYS[1], 'status', 'retain')
+if job[1] == 'succeeded' and job[2] == '1' then return 0 end
+if not job[1] or ended(job[1]) then return -1 end
 local removed = redis.call('SREM', KEYS[2], ARGV[2])
 local missing = redis.call('SCARD', KEYS[2])
 if removed == 1 then
@@ -95,21 +119,26 @@ return missing
 COMMIT = (
     _PRELUDE
     + """
--- KEYS: job, active, direction, directions, payloads...
--- ARGV: id, result, result_ttl, direction name, update, expected epoch, expected version, then field, value, ...
+-- KEYS: job, active, direction, directions, source ('' if there is none to drop), retained..., dropped...
+-- ARGV: id, result, ttl of job and retained, direction name, update, expected epoch, expected version, standing,
+--       number of retained, then field, value, ...
 -- 'committed'; 'ended' when the job has its answer already; 'lost' when another job committed in between.
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status or ended(status) then return 'ended' end
 if ARGV[5] == '1' then
   local current = redis.call('HMGET', KEYS[3], 'epoch', 'version')
   if (current[1] or '') ~= ARGV[6] or (current[2] or '0') ~= ARGV[7] then return 'lost' end
-  for i = 8, #ARGV, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
+  for i = 10, #ARGV, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
   redis.call('SADD', KEYS[4], ARGV[4])
 end
 redis.call('HSET', KEYS[1], 'status', 'succeeded', 'result', ARGV[2])
+if ARGV[8] ~= '' then redis.call('HSET', KEYS[1], 'standing', ARGV[8]) end
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 redis.call('ZREM', KEYS[2], ARGV[1])
-for i = 5, #KEYS do redis.call('UNLINK', KEYS[i]) end
+local retained = 5 + ARGV[9]
+for i = 6, retained do redis.call('EXPIRE', KEYS[i], ARGV[3]) end
+for i = retained + 1, #KEYS do redis.call('UNLINK', KEYS[i]) end
+if KEYS[5] ~= '' and redis.call('EXISTS', KEYS[5]) == 1 then redis.call('HSET', KEYS[5], 'retain', 'dropped') end
 publish(ARGV[1], 'succeeded')
 return 'committed'
 """
@@ -132,3 +161,18 @@ publish(ARGV[1], ARGV[2])
 return ARGV[2]
 """
 )
+
+
+def end(job_id: str, chunks: int, status: wire.JobStatus, error: wire.Problem | None, ttl: int) -> dict[str, Any]:
+    """The keys and arguments of `END`. A job's error says whose it is."""
+    if error is not None:
+        error = error.model_copy(update={"instance": f"/jobs/{job_id}"})
+    return {
+        "keys": [
+            keys.job(job_id),
+            keys.JOBS_ACTIVE,
+            *keys.work(job_id, chunks),
+            *keys.all_gradients(job_id, chunks),
+        ],
+        "args": [job_id, status, error.model_dump_json() if error else "", error.status if error else 0, ttl],
+    }

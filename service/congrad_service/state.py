@@ -51,10 +51,12 @@ async def open_state(settings: ServiceSettings) -> AsyncIterator[State]:
     )
     events = Events(redis)
     state = State(settings, redis, Jobs(redis, settings), Directions(redis), Registry(redis), events, Queue(settings))
-    async with events.listening():
-        yield state
-    state.queue.close()
-    await redis.aclose()
+    try:
+        async with events.listening():
+            yield state
+    finally:
+        state.queue.close()
+        await redis.aclose()
 
 
 def _of(request: Request) -> State:

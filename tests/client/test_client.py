@@ -1,177 +1,371 @@
-"""The client against a transport that plays the service."""
+"""Both clients against a stub of the service."""
 
-from collections.abc import Callable
+import asyncio
+import inspect
+import threading
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import congrad
 import httpx
 import pytest
 from congrad import wire
-
-RESULT = wire.FilterResult(
-    job_id="j",
-    direction=wire.DirectionRef(name="default", version=1, checkpoint="c", languages={"de": 1}),
-    decisions=[],
-    summary=wire.Summary(kept=0, dropped=0, by_language={}),
-    timing=wire.Timing(queued_s=0, gradients_s=0, decide_s=0, total_s=0),
-)
-SAMPLE = {"language": "de", "prompt": "p", "chosen": "c", "rejected": "r"}
+from congrad.async_client import AsyncClient
+from congrad.client import Client
+from congrad.directions import AsyncDirections, Directions
+from congrad.jobs import AsyncJobs, Jobs
+from support.stub_service import Handler, StubService, problem, sample
 
 
-def client(handler: Callable[[httpx.Request], httpx.Response], **options: Any) -> congrad.Client:
-    return congrad.Client("http://service", transport=httpx.MockTransport(handler), **options)
+def client(handler: Handler, **options: Any) -> Client:
+    return Client("http://service", transport=httpx.MockTransport(handler), **options)
 
 
-def problem(status: int, **headers: str) -> httpx.Response:
-    document = wire.Problem(title="t", status=status, detail="what is wrong")
-    return httpx.Response(status, text=document.model_dump_json(), headers=headers)
+class Both:
+    """Calls `filter` of one of the two clients."""
+
+    def __init__(self, kind: str):
+        self._kind = kind
+
+    def filter(self, handler: Handler, samples: Any, options: dict[str, Any] | None = None, **call: Any) -> Any:
+        transport = httpx.MockTransport(handler)
+        options = {"max_retries": 0, "max_downtime": 0} | (options or {})
+        if self._kind == "sync":
+            with Client("http://service", transport=transport, **options) as connected:
+                return connected.filter(samples, **call)
+
+        async def run() -> congrad.Filtered:
+            async with AsyncClient("http://service", transport=transport, **options) as connected:
+                return await connected.filter(samples, **call)
+
+        return asyncio.run(run())
 
 
-@pytest.fixture(autouse=True)
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Nobody waits; how long they would have."""
-    waited: list[float] = []
-    monkeypatch.setattr("congrad.client.time.sleep", waited.append)
-    return waited
+@pytest.fixture(params=["sync", "async"])
+def both(request: pytest.FixtureRequest) -> Both:
+    return Both(request.param)
+
+
+def test_samples_are_split_and_their_decisions_put_back_in_order(both: Both) -> None:
+    service = StubService()
+    found = both.filter(service, (sample(i - 500) for i in range(1000)), batch_size=64, concurrency=3)
+    assert [d.id for d in found.decisions] == [str(i) for i in range(1000)]
+    assert found.keep == [i <= 500 for i in range(1000)]
+    assert found.summary.by_language["de"] == wire.LanguageSummary(kept=501, dropped=499, mean_conflict=-0.0005)
+    assert sorted(len(body["samples"]) for body in service.bodies) == [40] + [64] * 15
+    assert len(found.job_ids) == 16
+    assert set(service.folded.values()) == {1}
+
+
+def test_requests_are_split_by_bytes_too(both: Both) -> None:
+    service = StubService()
+    big = [sample(0) | {"prompt": "x" * 5_000_000} for _ in range(3)]
+    both.filter(service, big)
+    assert [len(body["samples"]) for body in service.bodies] == [1, 1, 1]
+
+
+def test_a_service_that_takes_less_gets_less(both: Both) -> None:
+    service = StubService(max_samples=30)
+    found = both.filter(service, [sample(i) for i in range(100)], batch_size=100)
+    assert [d.id for d in found.decisions] == [str(i) for i in range(100)]
+    assert set(service.folded.values()) == {1}
+    with pytest.raises(congrad.ContentTooLargeError):
+        both.filter(StubService(max_samples=0), [sample(0)])
+
+
+def test_what_is_sent_is_what_was_asked(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = StubService()
+    monkeypatch.setenv("CONGRAD_API_KEY", "secret")
+    stream = congrad.FractionSelection(kind="fraction", keep=0.5, within="stream")
+    given = congrad.Sample(id="mine", language="de", chosen="1", rejected="r")
+    found = both.filter(service, [given], direction="d", update=False, selection=stream, checkpoint="c")
+    assert found.decisions[0].id == "mine"
+    assert service.requests[0].headers["Authorization"] == "Bearer secret"
+    assert service.requests[0].headers["User-Agent"].startswith("congrad/")
+    assert service.bodies == [
+        {
+            "samples": [{"id": "mine", "language": "de", "chosen": "1", "rejected": "r"}],
+            "direction": "d",
+            "update": False,
+            "selection": {"kind": "fraction", "keep": 0.5, "within": "stream"},
+            "checkpoint": "c",
+        }
+    ]
+
+
+@pytest.mark.parametrize("within", ["language", "request"])
+def test_a_fraction_is_taken_over_the_whole_call(both: Both, within: str) -> None:
+    samples = [sample(i, language) for i in range(50) for language in ("de", "fr")]
+    selection = {"kind": "fraction", "keep": 0.2, "within": within}
+    found = both.filter(StubService(), samples, batch_size=7, selection=selection)
+    assert [d.keep for d in found.decisions] == [i < 10 for i in range(50) for _ in range(2)]
+    assert (found.summary.kept, found.summary.dropped) == (20, 80)
+
+
+def test_no_samples_are_no_error(both: Both) -> None:
+    found = both.filter(StubService(), [])
+    assert (found.decisions, found.direction, found.job_ids) == ([], None, [])
+
+
+def test_two_passes_score_all_samples_again(both: Both) -> None:
+    service = StubService()
+    found = both.filter(service, [sample(i) for i in range(100)], batch_size=30, two_pass=True)
+    assert [d.conflict_score for d in found.decisions] == [i / 1000 - 1 for i in range(100)]
+    assert all(body["retain"] for body in service.bodies)
+    paths = [request.url.path for request in service.requests]
+    assert paths.count("/filter") == 4
+    assert all("rescore" in path for path in paths[4:])
+    assert len(paths) == 8
+    with pytest.raises(ValueError, match="two_pass folds the samples in"):
+        both.filter(service, [sample(0)], two_pass=True, update=False)
+
+
+def test_an_error_says_which_samples_have_no_decision(both: Both) -> None:
+    def refuse(request: httpx.Request) -> httpx.Response | None:
+        if b'"chosen":"25"' in request.content:
+            fault = wire.ProblemError(pointer="/samples/5/chosen", detail="bad")
+            return problem(422, errors=[fault])
+        return None
+
+    with pytest.raises(congrad.UnprocessableError) as caught:
+        both.filter(StubService(before=refuse), [sample(i) for i in range(60)], batch_size=10, concurrency=1)
+    error = caught.value
+    assert error.samples == [25]
+    assert error.request_id == "r1"
+    assert error.undecided == list(range(20, 60))
+    assert [d.id for d in error.decisions[:20] if d is not None] == [str(i) for i in range(20)]
+    assert list(error.decisions[20:]) == [None] * 40
+    assert "20 of 60 samples have decisions" in error.__notes__[0]
+
+
+@pytest.mark.parametrize("fate", ["keep", "drop"])
+def test_without_the_service_samples_are_decided_as_asked_and_never_silently(
+    both: Both, fate: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(request: httpx.Request) -> httpx.Response | None:
+        return problem(503) if request.url.path == "/readyz" or b'"chosen":"1' in request.content else None
+
+    samples = [sample(n) for n in (0, 0, 1, 1, 0, 0)]
+    found = both.filter(StubService(before=away), samples, batch_size=2, concurrency=1, on_unavailable=fate)
+    assert [d.id for d in found.decisions] == [str(i) for i in range(6)]
+    # The service does not become ready, so what stands behind the failure is not sent.
+    assert found.undecided == [2, 3, 4, 5]
+    assert found.keep == [True, True] + [fate == "keep"] * 4
+    assert {d.reason for d in found.decisions[2:]} == {wire.Reason.UNAVAILABLE}
+    assert "samples 2 to 3 are all" in caplog.text
+    with pytest.raises(congrad.ServerError) as caught:
+        both.filter(StubService(before=away), samples, batch_size=2, concurrency=1)
+    assert caught.value.undecided == [2, 3, 4, 5]
+
+
+def test_a_service_that_comes_back_is_asked_again(both: Both) -> None:
+    answers = iter([problem(503)])
+    service = StubService(before=lambda _: next(answers, None))
+    found = both.filter(service, [sample(0)] * 6, batch_size=2, concurrency=1, on_unavailable="drop")
+    assert found.undecided == [0, 1]
+    assert found.keep == [False, False, True, True, True, True]
+
+
+def test_the_callers_own_faults_are_errors_whatever_on_unavailable_says(both: Both) -> None:
+    with pytest.raises(congrad.AuthenticationError):
+        both.filter(lambda _: problem(401), [sample(0)], on_unavailable="keep")
 
 
 @pytest.mark.parametrize(
-    ("status", "error"),
+    ("bad", "message"),
     [
-        (400, congrad.BadRequestError),
-        (401, congrad.AuthenticationError),
-        (404, congrad.NotFoundError),
-        (409, congrad.ConflictError),
-        (413, congrad.ContentTooLargeError),
-        (422, congrad.UnprocessableError),
-        (429, congrad.RateLimitError),
-        (503, congrad.ServerError),
+        (sample(0) | {"chosen": "a\ud800"}, "surrogates not allowed"),
+        (sample(0) | {"chosen": {1, 2}}, "no form for set"),
+        (sample(0) | {"ref_chosen_logps": float("nan")}, "not JSON compliant"),
+        (["a", "b"], "it is list, not a mapping"),
     ],
 )
-def test_each_status_has_its_error_with_the_problem(status: int, error: type[congrad.APIStatusError]) -> None:
-    with client(lambda _: problem(status), max_retries=0) as connected, pytest.raises(error) as caught:
-        connected.filter([SAMPLE])
-    assert caught.value.status == status
-    assert "what is wrong" in str(caught.value)
+def test_nothing_is_sent_when_a_sample_cannot_be(both: Both, bad: object, message: str) -> None:
+    service = StubService()
+    with pytest.raises(congrad.InvalidSampleError, match=message) as caught:
+        both.filter(service, [sample(0)] * 300 + [bad])
+    assert caught.value.position == 300
+    assert service.requests == []
 
 
-def test_a_retry_uses_the_same_idempotency_key_and_obeys_retry_after(pauses: list[float]) -> None:
-    keys: list[str] = []
+def test_a_call_with_the_same_key_and_samples_makes_the_same_requests(both: Both) -> None:
+    service = StubService()
+    samples = [sample(i) for i in range(20)]
+    first = both.filter(service, samples, batch_size=8, idempotency_key="k")
+    again = both.filter(service, samples, batch_size=8, idempotency_key="k")
+    assert first == again
+    mended = [*samples[:-1], sample(7)]
+    both.filter(service, mended, batch_size=8, idempotency_key="k")
+    assert service.folded["0"] == 1
+    assert service.folded["19"] == 2  # another sample, in another request
+    both.filter(service, samples, batch_size=8)
+    assert service.folded["0"] == 2
+
+
+def test_a_dataset_gives_the_columns_of_a_sample_and_no_nulls(both: Both) -> None:
+    datasets = pytest.importorskip("datasets")
+    rows = [sample(i) | {"source": "x", "id": None, "ref_chosen_logps": None} for i in range(5)]
+    service = StubService()
+    found = both.filter(service, datasets.Dataset.from_list(rows))
+    assert len(found.decisions) == 5
+    assert service.bodies[0]["samples"][0] == sample(0) | {"id": "0"}
+
+
+def test_options_that_cannot_be_are_refused(both: Both) -> None:
+    for bad in ({"batch_size": 0}, {"concurrency": 0}, {"on_unavailable": "ignore"}, {"selection": {"kind": "best"}}):
+        with pytest.raises(ValueError, match=r"batch_size|concurrency|on_unavailable|kind"):
+            both.filter(StubService(), [sample(0)], **bad)
+    with pytest.raises(congrad.CongradError, match="should begin with http"):
+        Client("localhost:8000")
+
+
+def test_a_stream_yields_in_order_and_takes_no_more_than_it_needs() -> None:
+    taken = 0
+
+    def endless() -> Iterator[dict[str, Any]]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield sample(taken)
+
+    service = StubService()
+    with client(service) as connected:
+        decisions = connected.filter_stream(endless(), batch_size=10, concurrency=3)
+        first = [next(decisions) for _ in range(25)]
+        assert [d.id for d in first] == [str(i) for i in range(25)]
+        assert taken <= 10 * (3 + 3) + 1
+        decisions.close()
+        with pytest.raises(ValueError, match="a stream has no end"):
+            next(connected.filter_stream(endless(), selection={"kind": "fraction", "keep": 0.5}))
+
+
+def test_an_asynchronous_stream_takes_asynchronous_samples() -> None:
+    async def endless() -> AsyncIterator[dict[str, Any]]:
+        number = 0
+        while True:
+            await asyncio.sleep(0)
+            yield sample(number)
+            number += 1
+
+    async def run() -> list[str]:
+        async with AsyncClient("http://service", transport=httpx.MockTransport(StubService())) as connected:
+            found: list[str] = []
+            decisions = connected.filter_stream(endless(), batch_size=10)
+            async for decision in decisions:
+                found.append(decision.id)
+                if len(found) == 25:
+                    break
+            await decisions.aclose()
+            return found
+
+    assert asyncio.run(run()) == [str(i) for i in range(25)]
+
+
+def test_a_stream_without_the_service_goes_on_as_asked() -> None:
+    service = StubService(before=lambda r: problem(503) if b'"chosen":"3"' in r.content else None)
+    with client(service, max_retries=0, max_downtime=0) as connected:
+        found = connected.filter_stream(map(sample, range(6)), batch_size=1, concurrency=1, on_unavailable="keep")
+        assert [d.reason is wire.Reason.UNAVAILABLE for d in found] == [False, False, False, True, False, False]
+
+
+def test_batches_go_on_where_an_earlier_call_stopped() -> None:
+    service = StubService()
+    samples = [sample(i) for i in range(20)]
+    with client(service) as connected:
+        first = next(iter(connected.filter_batches(samples, batch_size=8, concurrency=1, idempotency_key="k")))
+        rest = list(connected.filter_batches(samples[8:], start=8, batch_size=8, idempotency_key="k"))
+        whole = list(connected.filter_batches(samples, batch_size=8, idempotency_key="k"))
+    assert [first, *rest] == whole
+    assert set(service.folded.values()) == {1}
+    assert [d.id for result in whole for d in result.decisions] == [str(i) for i in range(20)]
+
+
+def test_as_many_requests_are_in_flight_as_asked() -> None:
+    together = threading.Barrier(3, timeout=20)
 
     def handler(request: httpx.Request) -> httpx.Response:
-        keys.append(request.headers["Idempotency-Key"])
-        match len(keys):
-            case 1:
-                return problem(503, **{"Retry-After": "7"})
-            case 2:
-                raise httpx.ConnectError("refused")
-            case _:
-                return httpx.Response(200, text=RESULT.model_dump_json())
+        together.wait()
+        return service(request)
 
+    service = StubService()
     with client(handler) as connected:
-        assert connected.filter([SAMPLE]) == RESULT
-        connected.filter([SAMPLE])
-    assert len(set(keys[:3])) == 1
-    assert keys[3] != keys[0]
-    assert pauses[0] == 7
-    assert 0.5 <= pauses[1] <= 1.0
+        assert len(connected.filter([sample(0)] * 6, batch_size=1, concurrency=3).decisions) == 6
 
 
-def test_a_long_retry_after_and_the_callers_own_faults_are_not_retried() -> None:
-    for answer in (problem(503, **{"Retry-After": "3600"}), problem(422)):
-        calls: list[httpx.Request] = []
-
-        def handler(
-            request: httpx.Request, calls: list[httpx.Request] = calls, answer: httpx.Response = answer
-        ) -> httpx.Response:
-            calls.append(request)
-            return answer
-
-        with client(handler) as connected, pytest.raises(congrad.APIStatusError):
-            connected.filter([SAMPLE])
-        assert len(calls) == 1
-
-
-def test_a_stalled_service_is_a_timeout_and_a_dead_one_a_connection_error() -> None:
-    def stalled(_: httpx.Request) -> httpx.Response:
-        raise httpx.ReadTimeout("stalled")
-
-    def dead(_: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("refused")
-
-    with client(stalled) as connected, pytest.raises(congrad.APITimeoutError):
-        connected.filter([SAMPLE])
-    with client(dead) as connected, pytest.raises(congrad.APIConnectionError):
-        connected.filter([SAMPLE])
-    with client(dead) as connected:
+def test_readiness_is_asked_and_waited_for() -> None:
+    states = iter([problem(503), problem(503)])
+    service = StubService(before=lambda _: next(states, None))
+    with client(service) as connected:
         assert not connected.is_ready()
+        connected.wait_until_ready(timeout=20)
+        assert connected.is_ready()
+    with client(lambda _: problem(503)) as connected, pytest.raises(congrad.APITimeoutError):
+        connected.wait_until_ready(timeout=0.1)
 
 
-def test_an_answer_that_is_no_problem_document_is_an_error_all_the_same() -> None:
+def test_other_options_are_another_client_on_the_same_connections() -> None:
+    calls: list[httpx.Request] = []
+
+    def broken(request: httpx.Request) -> httpx.Response:
+        calls.append(request)
+        return problem(500)
+
+    with client(broken, max_retries=5) as connected:
+        with pytest.raises(congrad.ServerError):
+            connected.with_options(max_retries=0).checkpoints()
+        assert len(calls) == 1
+        with pytest.raises(congrad.ServerError):
+            connected.with_options(max_retries=1).directions.list()
+        assert len(calls) == 3
+
+
+def test_an_answer_that_trickles_is_a_timeout() -> None:
+    class Trickle(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            while True:
+                threading.Event().wait(0.02)  # a slow network, which no event announces
+                yield b" "
+
+    def handler(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, stream=Trickle())
+
     with (
-        client(lambda _: httpx.Response(502, text="<html>bad gateway"), max_retries=0) as connected,
-        pytest.raises(congrad.ServerError, match="bad gateway"),
+        client(handler, timeout=0.2, max_retries=0, max_downtime=0) as connected,
+        pytest.raises(congrad.APITimeoutError),
     ):
-        connected.filter([SAMPLE])
+        connected.checkpoints()
 
 
-def test_what_is_sent_is_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[httpx.Request] = []
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        seen.append(request)
-        return httpx.Response(200, text=RESULT.model_dump_json())
-
-    monkeypatch.setenv("CONGRAD_API_KEY", "secret")
-    with client(handler) as connected:
-        connected.filter(
-            [congrad.Sample(language="de", chosen="c", rejected="r")],
-            direction="d",
-            update=False,
-            selection=congrad.FractionSelection(kind="fraction", keep=0.5),
-        )
-    assert seen[0].headers["Authorization"] == "Bearer secret"
-    body = wire.FilterRequest.model_validate_json(seen[0].content)
-    assert (body.direction, body.update) == ("d", False)
-    assert body.selection == congrad.FractionSelection(kind="fraction", keep=0.5)
-
-
-def test_a_job_that_outlasts_the_request_is_waited_for() -> None:
-    job = wire.Job.model_validate(
-        {
+def test_a_jobs_events_are_followed_to_its_end_across_a_lost_connection() -> None:
+    def event(status: str) -> str:
+        job = {
             "id": "j",
-            "status": "queued",
+            "status": status,
             "direction": "d",
             "samples": 1,
             "created": "2026-01-01T00:00:00Z",
             "progress": {"done": 0, "total": 1},
         }
-    )
-    done = job.model_copy(update={"status": wire.JobStatus.SUCCEEDED, "result": RESULT})
-    failed = job.model_copy(
-        update={"status": wire.JobStatus.FAILED, "error": wire.Problem(title="t", status=422, detail="bad")}
-    )
-    for last in (done, failed, job.model_copy(update={"status": wire.JobStatus.CANCELLED})):
-        answers = [job, last]
+        return f"event: {status}\ndata: {wire.Job.model_validate(job).model_dump_json()}\n\n"
 
-        def handler(request: httpx.Request, answers: list[wire.Job] = answers) -> httpx.Response:
-            if request.method == "POST":
-                return httpx.Response(202, text=job.model_dump_json())
-            return httpx.Response(200, text=answers.pop(0).model_dump_json())
+    streams = iter([event("queued") + ": keep-alive\n\n" + event("running"), event("running") + event("cancelled")])
 
-        with client(handler) as connected:
-            if last is done:
-                assert connected.filter([SAMPLE]) == RESULT
-            else:
-                error = congrad.UnprocessableError if last is failed else congrad.JobNotFinishedError
-                with pytest.raises(error):
-                    connected.filter([SAMPLE])
+    def handler(request: httpx.Request) -> httpx.Response:
+        assert request.url.path == "/jobs/j/events"
+        return httpx.Response(200, text=next(streams), headers={"Content-Type": "text/event-stream"})
+
+    job = wire.Job.model_validate_json(event("queued").split("data: ")[1])
+    with client(handler) as connected:
+        assert [found.status for found in connected.jobs.events(job)] == ["queued", "running", "running", "cancelled"]
+    with client(lambda _: problem(404)) as connected, pytest.raises(congrad.NotFoundError):
+        next(connected.jobs.events(job))
 
 
-@pytest.mark.parametrize("text", ["a\ud800", {1, 2}])
-def test_what_json_cannot_hold_is_the_projects_own_error(text: object) -> None:
-    with (
-        client(lambda _: httpx.Response(200)) as connected,
-        pytest.raises(congrad.CongradError, match="the samples cannot be sent"),
-    ):
-        connected.filter([SAMPLE | {"chosen": text}])
+@pytest.mark.parametrize("pair", [(Client, AsyncClient), (Jobs, AsyncJobs), (Directions, AsyncDirections)])
+def test_both_clients_have_the_same_methods_with_the_same_parameters(pair: tuple[type, type]) -> None:
+    def methods(kind: type) -> dict[str, list[str]]:
+        found = inspect.getmembers(kind, inspect.isfunction)
+        names = {name.replace("aclose", "close"): list(inspect.signature(f).parameters) for name, f in found}
+        return {name: parameters for name, parameters in names.items() if not name.startswith("_")}
+
+    assert methods(pair[0]) == methods(pair[1])

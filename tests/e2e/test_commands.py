@@ -11,54 +11,11 @@ from pathlib import Path
 import httpx
 import pytest
 from congrad import Client
-from congrad.jsonl import read_rows
 from congrad.redis_server import free_port
 from congrad.stack import Stack
+from support.commands import CONGRAD, run
 from support.models import DEMO_CHECKPOINT, save_small_llama
 from support.pairs import demo_samples
-
-CONGRAD = [sys.executable, "-m", "congrad"]
-
-
-def run(*arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-    """Runs the command to its end."""
-    return subprocess.run(
-        [*CONGRAD, *arguments], capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL
-    )
-
-
-def test_filter_splits_a_file_into_kept_and_dropped(stack: Stack, tmp_path: Path) -> None:
-    source, kept, dropped = (tmp_path / name for name in ("in.jsonl", "kept.jsonl", "dropped.jsonl"))
-    rows = [row | {"mine": i} for i, row in enumerate(demo_samples(each=3))]
-    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    done = run("filter", str(source), "-o", str(kept), "--dropped", str(dropped), "--url", stack.url,
-               "--direction", "file", "--batch-size", "20", "--keep", "0.5", "--within", "request")  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "By language" in done.stdout
-    both = [row.content["mine"] for path in (kept, dropped) for row in read_rows(path)]
-    assert sorted(both) == list(range(36))
-    assert len(read_rows(kept)) == 18
-    assert all("conflict_score" in row.content["congrad"] for row in read_rows(dropped))
-
-
-def test_filter_says_what_is_wrong_and_writes_nothing(stack: Stack, tmp_path: Path) -> None:
-    source, kept = tmp_path / "in.jsonl", tmp_path / "kept.jsonl"
-    good = {"language": "de", "prompt": "p", "chosen": "c", "rejected": "r"}
-    source.write_text(json.dumps(good) + "\n" + json.dumps(good | {"language": "english"}) + "\n")
-    done = run("filter", str(source), "-o", str(kept), "--url", stack.url)
-    assert done.returncode == 2
-    assert "line 2: language: 'english' is not a BCP 47" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not kept.exists()
-    source.write_text(json.dumps(demo_samples("de")[0] | {"prompt": "word " * 2000}) + "\n")
-    long = run("filter", str(source), "-o", str(kept), "--url", stack.url)
-    assert long.returncode == 1
-    assert "(id 'line 1'): the prompt alone has" in long.stderr
-    assert not kept.exists()
-    assert run("filter", str(tmp_path / "none.jsonl"), "-o", str(kept), "--url", stack.url).returncode == 2
-    dead = run("filter", str(source), "-o", str(kept), "--url", f"http://127.0.0.1:{free_port()}")
-    assert dead.returncode == 1
-    assert "cannot be reached" in dead.stderr
 
 
 @pytest.mark.parametrize(
@@ -141,33 +98,35 @@ def test_one_interrupt_stops_everything_and_loses_nothing(tmp_path: Path) -> Non
     url = f"http://127.0.0.1:{port}"
     with Client(url, max_retries=0) as client:
         client.filter(rows, direction="kept")
-        before = client.direction("kept")
+        before = client.directions.get("kept")
         many = [row | {"id": str(index)} for index, row in enumerate(rows * 8)]
         body = {"samples": many, "direction": "late"}
         accepted = httpx.post(f"{url}/filter", json=body, headers={"Prefer": "respond-async"}).json()
     stop(process)  # with a job in the queue, or under way
     process = start()
     with Client(url, max_retries=0) as client:
-        assert client.direction("kept") == before
+        assert client.directions.get("kept") == before
         deadline = time.monotonic() + 90
-        while not (job := client.job(accepted["id"])).status.ended and time.monotonic() < deadline:
+        while not (job := client.jobs.get(accepted["id"])).status.ended and time.monotonic() < deadline:
             time.sleep(0.2)
         assert job.status == "succeeded", (job, (tmp_path / "up.log").read_text()[-3000:])
-        assert client.direction("late").version == 1
+        assert client.directions.get("late").version == 1
     stop(process)
 
 
 def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
-    command = [*CONGRAD, "up", "--model", str(DEMO_CHECKPOINT), "--port", "0", "--data-dir", str(tmp_path)]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    while "congrad is ready" not in process.stderr.readline():
-        assert process.poll() is None
+    command = [*CONGRAD, "up", "--model", str(DEMO_CHECKPOINT), "--port", "0", "--data-dir", str(tmp_path), "--json"]
+    with (tmp_path / "up.log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True)
+    assert process.stdout is not None
+    printed = "".join(process.stdout.readline() for _ in range(4))  # at once, when it is ready
+    assert process.poll() is None, (tmp_path / "up.log").read_text()
+    assert httpx.get(json.loads(printed)["url"] + "/readyz").is_success
     children = _descendants(process.pid)
     assert len(children) >= 4
     process.kill()
     process.wait()
-    process.stderr.close()
+    process.stdout.close()
     assert _left(children) == []
 
 
@@ -190,3 +149,99 @@ def test_demo_prints_its_table() -> None:
     assert done.returncode == 0, done.stderr
     assert "144 pairs in 12 languages" in done.stdout
     assert "Dropped of the 29 pairs with a planted swapped label" in done.stdout
+    assert "By language" in done.stdout
+
+
+def test_demo_as_json_is_one_object() -> None:
+    done = run("demo", "--json", timeout=240)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["planted"]["pairs"] + result["clean"]["pairs"] == 144
+    assert result["summary"]["kept"] + result["summary"]["dropped"] == 144
+
+
+def test_status_shows_what_a_service_serves(stack: Stack, client: Client) -> None:
+    client.filter(demo_samples("de", "fr", each=2), direction="shown")
+    (checkpoint,) = client.checkpoints()
+    done = run("status", "--url", stack.url, "--json")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert (shown["ready"], shown["problem"]) == (True, None)
+    assert [item["fingerprint"] for item in shown["checkpoints"]] == [checkpoint.fingerprint]
+    assert {"name": "shown", "version": 1, "checkpoint": checkpoint.name, "languages": {"de": 2, "fr": 2}} in [
+        {name: item[name] for name in ("name", "version", "checkpoint", "languages")} for item in shown["directions"]
+    ]
+    plain = run("status", "--url", stack.url)
+    assert plain.returncode == 0
+    assert f"{stack.url}: ready" in plain.stdout
+    assert checkpoint.fingerprint[:12] in plain.stdout
+
+
+def test_doctor_finds_nothing_wrong_with_a_service_that_works(stack: Stack) -> None:
+    done = run("doctor", "--url", stack.url, "--json")
+    assert done.returncode == 0, done.stdout
+    marks = {check["name"]: check["mark"] for check in json.loads(done.stdout)["checks"]}
+    assert [name for name, mark in marks.items() if mark == "ok"] == [
+        *("service", "clock", "token", "ready", "checkpoints", "versions"),
+    ]
+    plain = run("doctor", "--url", stack.url)
+    assert plain.returncode == 0
+    assert plain.stdout.count("ok      ") == 6
+
+
+def test_doctor_tells_a_missing_token_from_missing_workers(redis_url: str) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    settings = {"CONGRAD_REDIS_URL": redis_url, "CONGRAD_PORT": str(port), "CONGRAD_API_KEY": "right"}
+    with subprocess.Popen([sys.executable, "-m", "congrad_service"], env=os.environ | settings) as service:
+        try:
+            while _is_closed(url):
+                assert service.poll() is None
+                time.sleep(0.1)  # nothing tells when a socket opens
+            for token, name, detail in (
+                ((), "token", "the service asks for a token"),
+                (("--api-key", "wrong"), "token", "the service does not accept this token"),
+                (("--api-key", "right"), "ready", "no live worker for"),
+            ):
+                done = run("doctor", "--url", url, "--json", *token)
+                assert done.returncode == 1
+                failed = [check for check in json.loads(done.stdout)["checks"] if check["mark"] == "failed"]
+                assert failed[0]["name"] == name
+                assert detail in failed[0]["detail"]
+            without = run("direction", "list", "--url", url)
+            assert without.returncode == 1
+            assert "set CONGRAD_API_KEY" in without.stderr
+            assert run("direction", "list", "--url", url, "--api-key", "right").returncode == 0
+        finally:
+            service.terminate()
+
+
+def _is_closed(url: str) -> bool:
+    try:
+        return not httpx.get(f"{url}/livez").is_success
+    except httpx.TransportError:
+        return True
+
+
+def test_a_direction_is_shown_and_moves_through_a_file(stack: Stack, client: Client, tmp_path: Path) -> None:
+    client.filter(demo_samples("de", "fr", each=3), direction="moved")
+    state, at = tmp_path / "state.safetensors", ("--url", stack.url)
+    shown = run("direction", "show", "moved", *at)
+    assert shown.returncode == 0, shown.stderr
+    assert "Cosines of gradients after surgery" in shown.stdout
+    exported = run("direction", "export", "moved", "-o", str(state), *at, "--json")
+    assert json.loads(exported.stdout) == {"name": "moved", "file": str(state), "bytes": state.stat().st_size}
+    before = json.loads(run("direction", "show", "moved", *at, "--json").stdout)
+    assert run("direction", "reset", "moved", *at).returncode == 2  # nobody can be asked
+    assert run("direction", "reset", "moved", "--yes", *at).returncode == 0
+    gone = run("direction", "show", "moved", *at)
+    assert gone.returncode == 1
+    assert "404" in gone.stderr
+    imported = run("direction", "import", "moved", str(state), *at, "--json")
+    assert imported.returncode == 0, imported.stderr
+    after = json.loads(imported.stdout)
+    assert after["languages"] == before["languages"]
+    assert after["cosines_after"] == before["cosines_after"]
+    assert '"moved"' in run("direction", "list", *at, "--json").stdout
+    state.write_bytes(b"no state")
+    assert run("direction", "import", "moved", str(state), *at).returncode == 1

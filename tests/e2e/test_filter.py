@@ -20,13 +20,13 @@ def direction() -> str:
     return f"test-{uuid.uuid4().hex}"
 
 
-def scores(result: congrad.FilterResult) -> np.ndarray:
+def scores(result: congrad.Filtered) -> np.ndarray:
     return np.array([d.conflict_score for d in result.decisions], dtype=float)
 
 
 def test_a_multilingual_batch_is_decided(client: Client, direction: str) -> None:
     rows = demo_samples(each=4)
-    result = client.filter(rows, direction=direction)
+    (result,) = client.filter_batches(rows, direction=direction)
     assert [d.id for d in result.decisions] == [row["id"] for row in rows]
     assert [d.language for d in result.decisions] == [row["language"] for row in rows]
     assert result.direction.version == 1
@@ -37,36 +37,37 @@ def test_a_multilingual_batch_is_decided(client: Client, direction: str) -> None
     # The same numbers as the functions give when they are called without service, queue and Redis.
     engine = GradientEngine(checkpoint(DEMO_CHECKPOINT), settings(DEMO_CHECKPOINT))
     expected = conflict_scores(engine, encoded(rows), [row["language"] for row in rows])
-    assert np.allclose(scores(result), expected, atol=1e-5)
+    found = [d.conflict_score for d in result.decisions]
+    assert np.allclose(np.array(found, dtype=float), expected, atol=1e-5)
 
 
 def test_the_direction_tells_what_is_in_it(client: Client, direction: str) -> None:
     client.filter(demo_samples("de", "fr", "ja"), direction=direction)
-    described = client.direction(direction)
+    described = client.directions.get(direction)
     assert list(described.languages) == ["de", "fr", "ja"]
     assert all(language.samples == 12 and language.norm > 0 for language in described.languages.values())
     assert np.allclose(np.diagonal(described.cosines_before), 1)
     assert np.array(described.cosines_after).shape == (3, 3)
-    assert direction in [row.name for row in client.directions()]
+    assert direction in [row.name for row in client.directions.list()]
     (served,) = client.checkpoints()
     assert described.fingerprint == served.fingerprint
-    client.reset_direction(direction)
+    client.directions.reset(direction)
     with pytest.raises(congrad.NotFoundError):
-        client.direction(direction)
+        client.directions.get(direction)
 
 
 def test_without_update_nothing_changes(client: Client, direction: str) -> None:
     client.filter(demo_samples("de", "fr", each=6), direction=direction)
-    before = client.direction(direction)
+    before = client.directions.get(direction)
     first = client.filter(demo_samples("de", "sw", each=3), direction=direction, update=False)
     second = client.filter(demo_samples("de", "sw", each=3), direction=direction, update=False)
-    assert client.direction(direction) == before
+    assert client.directions.get(direction) == before
     assert np.array_equal(scores(first), scores(second))
     nowhere = client.filter(demo_samples("de", each=2), direction=direction + "-new", update=False)
     assert {d.reason for d in nowhere.decisions} == {congrad.Reason.NO_DIRECTION}
     assert nowhere.summary.kept == 2
     with pytest.raises(congrad.NotFoundError):
-        client.direction(direction + "-new")
+        client.directions.get(direction + "-new")
 
 
 def test_two_halves_make_the_direction_of_the_whole(client: Client, direction: str) -> None:
@@ -78,7 +79,7 @@ def test_two_halves_make_the_direction_of_the_whole(client: Client, direction: s
     whole = client.filter(probe, direction=direction, update=False)
     split = client.filter(probe, direction=direction + "-split", update=False)
     assert np.allclose(scores(whole), scores(split), atol=1e-6)
-    assert client.direction(direction + "-split").version == 2
+    assert client.directions.get(direction + "-split").version == 2
 
 
 def test_an_idempotency_key_folds_in_once(client: Client, direction: str) -> None:
@@ -86,22 +87,24 @@ def test_an_idempotency_key_folds_in_once(client: Client, direction: str) -> Non
     first = client.filter(rows, direction=direction, idempotency_key=direction)
     second = client.filter(rows, direction=direction, idempotency_key=direction)
     assert first == second
-    assert client.direction(direction).languages["de"].samples == 3
-    assert client.direction(direction).version == 1
+    assert client.directions.get(direction).languages["de"].samples == 3
+    assert client.directions.get(direction).version == 1
 
 
 def test_samples_that_cannot_be_encoded_are_named_and_nothing_is_folded_in(client: Client, direction: str) -> None:
     rows = demo_samples("en", each=12)
     rows[3] = rows[3] | {"prompt": "word " * 2000}
     rows[11] = rows[11] | {"prompt": [{"role": "wizard", "content": "x"}], **_messages(rows[11])}
-    with pytest.raises(congrad.UnprocessableError) as caught:
+    with pytest.raises(congrad.JobFailedError) as caught:
         client.filter(rows, direction=direction)
+    assert (caught.value.status, caught.value.samples) == (422, [3, 11])
+    assert caught.value.job.status is congrad.JobStatus.FAILED
     errors = {error.pointer: error.detail for error in caught.value.problem.errors}
     assert set(errors) == {"/samples/3", "/samples/11"}
     assert "sample 3 (id 'en-04'): the prompt alone has" in errors["/samples/3"]
     assert "sample 11 (id 'en-12'): the checkpoint's chat template refuses it" in errors["/samples/11"]
     with pytest.raises(congrad.NotFoundError):
-        client.direction(direction)
+        client.directions.get(direction)
 
 
 def _messages(row: dict[str, Any]) -> dict[str, Any]:
@@ -117,7 +120,7 @@ def test_ties_and_long_pairs_are_decided_and_marked(client: Client, direction: s
     assert not result.decisions[1].keep
     assert [d.truncated for d in result.decisions] == [False, False, True] + [False] * 5
     assert result.decisions[2].conflict_score is not None
-    assert client.direction(direction).languages["en"].samples == 3
+    assert client.directions.get(direction).languages["en"].samples == 3
 
 
 def test_conversations_and_implicit_prompts_are_scored_alike(client: Client, direction: str) -> None:
@@ -133,8 +136,8 @@ def test_conversations_and_implicit_prompts_are_scored_alike(client: Client, dir
 
 
 def test_a_job_can_be_looked_up(client: Client, direction: str) -> None:
-    result = client.filter(demo_samples("de", each=2), direction=direction)
-    job = client.job(result.job_id)
+    (result,) = client.filter_batches(demo_samples("de", each=2), direction=direction)
+    job = client.jobs.get(result.job_id)
     assert job.status is congrad.JobStatus.SUCCEEDED
     assert job.progress.done == job.progress.total
     assert job.result == result

@@ -3,51 +3,21 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 import pytest
 import redis
-from congrad import wire
 from congrad_service import keys
-from congrad_service.app import create_app
-from congrad_service.registry import Announcement, Role
+from congrad_service.registry import Role
 from congrad_service.settings import ServiceSettings
 from congrad_worker.heartbeat import Heartbeat
 from congrad_worker.store import Store
-
-ANNOUNCEMENT = Announcement(
-    name="policy",
-    fingerprint="f00d",
-    loss="sigmoid",
-    beta=0.1,
-    reference="policy",
-    projection=wire.Projection(kind="kronecker", rank=64, dim=16, seed=0),
-    target_modules=None,
-    modules=4,
-    coverage=0.99,
-    shared_prompts=True,
-    max_length=128,
-    dtype="float32",
-    device="cpu",
-)
+from support.serving import ANNOUNCEMENT, service, settings
 
 JSON = {"Content-Type": "application/json"}
 PAIR = {"language": "de", "prompt": "p", "chosen": "c", "rejected": "r"}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"x": {"default": None}}}}
-
-
-def settings(redis_url: str, **options: Any) -> ServiceSettings:
-    return ServiceSettings.model_validate({"redis_url": redis_url, **options})
-
-
-@asynccontextmanager
-async def service(redis_url: str, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(settings(redis_url, **options))
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://t") as client:
-        yield client
 
 
 def call(
@@ -155,6 +125,7 @@ def test_too_many_samples_and_too_many_bytes_are_413(redis_url: str) -> None:
         ("GET", "/filter", None, 405),
         ("GET", "/jobs/unknown", None, 404),
         ("DELETE", "/jobs/unknown", None, 404),
+        ("POST", "/jobs/unknown/rescore", b"{", 422),
         ("GET", "/directions/unknown", None, 404),
         ("DELETE", "/directions/unknown", None, 404),
         ("POST", "/filter", b"{", 422),
@@ -167,7 +138,8 @@ def test_too_many_samples_and_too_many_bytes_are_413(redis_url: str) -> None:
 def test_every_error_is_a_problem_document(
     method: str, path: str, content: bytes | None, status: int, redis_url: str
 ) -> None:
-    assert_problem(call(redis_url, method, path, content=content, headers=JSON), status)
+    problem = assert_problem(call(redis_url, method, path, content=content, headers=JSON), status)
+    assert "instance" not in problem, "there is no job to name"
 
 
 def test_a_body_without_its_content_type_is_told_so(redis_url: str) -> None:
@@ -311,8 +283,10 @@ def test_a_queue_that_cannot_be_reached_is_503_and_holds_no_place(redis_url: str
     options = {"broker_url": "redis://127.0.0.1:1/0"}
     headers = {"Idempotency-Key": "k3", "Prefer": "respond-async"}
     response = call(redis_url, "POST", "/filter", options, json={"samples": [PAIR]}, headers=headers)
-    assert "the queue cannot be reached" in assert_problem(response, 503)["detail"]
+    problem = assert_problem(response, 503)
+    assert problem["detail"] == "the queue cannot be reached"
     assert int(response.headers["retry-after"]) > 0
+    assert call(redis_url, "GET", problem["instance"]).json()["error"] == problem
     with redis.Redis.from_url(redis_url) as connection:
         assert connection.zcard(keys.JOBS_ACTIVE) == 0
     # Under the same key it may be tried again.

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from congrad_worker.direction import LanguageState, Samples, fold
+from congrad_worker.direction import LanguageState, Samples, Stake, fold, unfolded
 
 DIM = 64
 
@@ -59,6 +59,35 @@ def test_the_share_is_what_a_sample_contributes(half_life: float) -> None:
     amount = folded.languages["de"].weight - decay * before["de"].weight
     expected = (decay * before["de"].total + amount * mean) / folded.languages["de"].weight
     assert np.allclose(counted, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("half_life", [5.0, 16.0, float("inf")])
+def test_a_stake_tells_what_is_left_of_a_sample_after_later_requests(half_life: float) -> None:
+    # Each sample is an axis of its own, so that the language's gradient has its share as a coordinate.
+    sizes, tags = (3, 1, 8, 4), ("de", "fr")
+    axes = np.arange(2 * sum(sizes)).reshape(-1, 2)  # [samples of each language, languages]
+    states: dict[str, LanguageState] = {}
+    folded, first = [], 0
+    for size in sizes:
+        rows = axes[first : first + size].ravel()
+        batch = Samples.of(np.eye(axes.size, dtype=np.float32)[rows], list(tags) * size)
+        result = fold(states, batch, half_life)
+        states, first = result.languages, first + size
+        folded.append((rows, batch, result.stakes))
+    for rows, batch, stakes in folded:
+        expected = [states[tag].gradient[row] for tag, row in zip(batch.languages, rows, strict=True)]
+        later = unfolded(states, batch, stakes, half_life)
+        assert np.allclose(later.shares, expected, rtol=1e-6)
+        assert later.languages == states
+
+
+def test_only_usable_samples_of_a_language_with_a_stake_have_a_share() -> None:
+    gradients = np.random.default_rng(0).standard_normal((4, DIM)).astype(np.float32)
+    gradients[1], gradients[2, 5] = 0, np.inf
+    batch = Samples.of(gradients, ["de", "de", "de", "fr"])
+    states = fold({}, batch, float("inf")).languages
+    stakes = {"de": Stake(1, 1.0), "it": Stake(1, 1.0)}  # as though Italian had been lost in a reset
+    assert unfolded(states, batch, stakes, float("inf")).shares.tolist() == [1.0, 0.0, 0.0, 0.0]
 
 
 def test_splitting_a_request_changes_nothing_with_an_infinite_half_life() -> None:

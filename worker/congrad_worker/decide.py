@@ -1,13 +1,13 @@
 """Deciding a job: fold its gradients into the direction, score them against it, select. No Redis, no torch."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from congrad import wire
 
-from congrad_worker.direction import RECENT, Folded, LanguageState, Samples, fold, unfolded
+from congrad_worker.direction import RECENT, Folded, LanguageState, Samples, Stake, fold, unfolded
 from congrad_worker.scores import Consensus, Scores, consensus, no_scores, score
 from congrad_worker.selection import select
 from congrad_worker.surgery import Aggregator
@@ -15,13 +15,15 @@ from congrad_worker.surgery import Aggregator
 
 @dataclass(frozen=True)
 class Question:
-    """What a job asks: its samples' ids, their gradients, and whether completions were cut."""
+    """What a job asks: its samples' ids, their gradients, and whether completions were cut. ``stakes`` are what the
+    samples have in the direction from an earlier job; only where this one does not update."""
 
     ids: Sequence[str]
     samples: Samples
     truncated: Sequence[bool]
     selection: wire.ThresholdSelection | wire.FractionSelection
     update: bool
+    stakes: Mapping[str, Stake] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,23 @@ class Rules:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Decisions, and the language states after the job. ``geometry`` is what the routes show of the direction."""
+    """Decisions, the language states after the job, and its samples' stakes in them. ``geometry`` is what the routes
+    show of the direction."""
 
     decisions: list[wire.Decision]
     summary: wire.Summary
     languages: dict[str, LanguageState]
+    stakes: dict[str, Stake]
     geometry: dict[str, Any]
 
 
 def decide(question: Question, languages: dict[str, LanguageState], rules: Rules) -> Outcome:
     """Answers a job, given the language states of its direction before it."""
     samples = question.samples
-    folded = fold(languages, samples, rules.half_life) if question.update else unfolded(languages, samples)
+    if question.update:
+        folded = fold(languages, samples, rules.half_life)
+    else:
+        folded = unfolded(languages, samples, question.stakes, rules.half_life)
     if folded.languages:
         direction, gradients = consensus(folded, rules.aggregator, rules.seed)
         scores = score(samples, folded, direction, gradients)
@@ -58,7 +65,7 @@ def decide(question: Question, languages: dict[str, LanguageState], rules: Rules
     keep = select(question.selection, scores.conflict, scores.reasons, samples.languages, recent)
     decisions = _decisions(question, scores, keep)
     states = _with_recent(folded, samples, scores) if question.update else folded.languages
-    return Outcome(decisions, summarise(decisions), states, geometry)
+    return Outcome(decisions, summarise(decisions), states, folded.stakes, geometry)
 
 
 def _decisions(question: Question, scores: Scores, keep: np.ndarray) -> list[wire.Decision]:

@@ -81,21 +81,43 @@ class Samples:
 
 
 @dataclass(frozen=True)
+class Stake:
+    """What each of a request's samples brought to its language: ``amount`` (a/n) times g_i in S, when ``samples`` had
+    been folded in, these included."""
+
+    samples: int
+    amount: float
+
+
+@dataclass(frozen=True)
 class Folded:
-    """Language states after a request, and the share c that each of its samples has in its language: ``[n]``."""
+    """Language states after a request, the share c that each of its samples has in its language, ``[n]``, and the
+    stakes from which the shares can be told later."""
 
     languages: dict[str, LanguageState]
     shares: np.ndarray
+    stakes: dict[str, Stake]
 
 
-def unfolded(languages: Mapping[str, LanguageState], samples: Samples) -> Folded:
-    """The states as they stand; no sample has a share in them."""
-    return Folded(dict(languages), np.zeros(len(samples.norms)))
+def unfolded(
+    languages: Mapping[str, LanguageState], samples: Samples, stakes: Mapping[str, Stake], half_life: float
+) -> Folded:
+    r"""The states as they stand, and what is left in them of samples that were folded in earlier.
+
+    With m samples of the language folded in since, :math:`c = 2^{-m/h}\,(a/n)/W`. Without a stake c is 0.
+    """
+    shares = np.zeros(len(samples.norms))
+    tags = np.array(samples.languages)
+    for tag in stakes.keys() & languages.keys():
+        stake, state = stakes[tag], languages[tag]
+        decay, _ = _decay(state.samples - stake.samples, half_life)
+        shares[(tags == tag) & samples.usable] = decay * stake.amount / state.weight
+    return Folded(dict(languages), shares, dict(stakes))
 
 
 def fold(languages: Mapping[str, LanguageState], samples: Samples, half_life: float) -> Folded:
     """Folds the usable samples into their languages' states."""
-    states = dict(languages)
+    states, stakes = dict(languages), dict[str, Stake]()
     shares = np.zeros(len(samples.norms))
     tags = np.array(samples.languages)
     for tag in sorted(set(samples.languages)):
@@ -109,8 +131,9 @@ def fold(languages: Mapping[str, LanguageState], samples: Samples, half_life: fl
             total += decay * old.total.astype(np.float64)
             weight, count, recent = weight + decay * old.weight, count + old.samples, old.recent
         states[tag] = LanguageState(total.astype(np.float32), weight, count, recent)
-        shares[rows] = amount / (len(rows) * weight)
-    return Folded(states, shares)
+        stakes[tag] = Stake(count, amount / len(rows))
+        shares[rows] = stakes[tag].amount / weight
+    return Folded(states, shares, stakes)
 
 
 def _decay(count: int, half_life: float) -> tuple[float, float]:

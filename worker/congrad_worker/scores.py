@@ -2,7 +2,7 @@ r"""How well each sample agrees with the consensus, in inner products alone.
 
 The direction is made of the samples that it judges: with n samples in each of L languages every one looks aligned by
 chance alone, by about :math:`1/\sqrt{nL}`. So each sample's own share is taken out first. If sample i was folded into
-its language l with share c, then
+its language l, now or in an earlier job, and has the share c in it, then
 
 .. math::
     d_{-i} = d - w_l\,c\,g_i, \qquad \mathrm{alignment} = \cos(g_i, d_{-i}), \qquad

@@ -2,8 +2,8 @@
 
 import json
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -16,7 +16,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 from safetensors.numpy import load, save
 
-from congrad_worker.direction import LanguageState, Samples
+from congrad_worker.direction import LanguageState, Samples, Stake
 
 SAMPLES = TypeAdapter(list[wire.Sample])
 SELECTION: TypeAdapter[wire.Selection] = TypeAdapter(wire.Selection)
@@ -56,8 +56,30 @@ class ChunkResult:
 
 
 @dataclass(frozen=True)
+class Standing:
+    """The stakes of a job's samples by language, in the life of the direction that has this epoch."""
+
+    epoch: str
+    stakes: dict[str, Stake]
+
+    def dump(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def parse(cls, text: str) -> "Standing":
+        """The inverse of `dump`."""
+        raw = json.loads(text)
+        return cls(raw["epoch"], {tag: Stake(**stake) for tag, stake in raw["stakes"].items()})
+
+
+@dataclass(frozen=True)
 class JobRecord:
-    """What a job asks, and its times (seconds, by Redis's clock)."""
+    """What a job asks, and its times (seconds, by Redis's clock).
+
+    ``source`` is the job whose gradients are scored again, with ``source_chunks`` and its ``standing``; None where the
+    job has gradients of its own. ``retain`` keeps the gradients, whosever they are.
+    """
 
     id: str
     status: wire.JobStatus
@@ -67,9 +89,20 @@ class JobRecord:
     fingerprint: str
     checkpoint: str
     chunks: int
+    retain: bool
+    source: str | None
+    source_chunks: int
+    standing: Standing | None
     created: float
     started: float
     gradients_done: float
+
+    @property
+    def gradients(self) -> list[str]:
+        """The keys of the gradients that the job is about."""
+        if self.source is None:
+            return keys.all_gradients(self.id, self.chunks)
+        return keys.all_gradients(self.source, self.source_chunks)
 
 
 @dataclass(frozen=True)
@@ -128,8 +161,8 @@ class Store:
         return missing
 
     def gradients(self, job: JobRecord) -> list[ChunkResult] | None:
-        """What the tasks left, in the order of the chunks; None once the job has ended."""
-        found = cast("list[bytes | None]", self.redis.mget([keys.gradients(job.id, n) for n in range(job.chunks)]))
+        """What the tasks left, in the order of the chunks; None once they are no longer kept."""
+        found = cast("list[bytes | None]", self.redis.mget(job.gradients))
         return None if None in found else [ChunkResult.parse(cast("bytes", data)) for data in found]
 
     def job(self, job_id: str) -> JobRecord | None:
@@ -138,6 +171,8 @@ class Store:
         if not raw:
             return None
         fields = {name.decode(): value.decode() for name, value in raw.items()}
+        started = float(fields.get("started", fields["created"]))
+        standing = fields.get("standing")
         return JobRecord(
             id=job_id,
             status=wire.JobStatus(fields["status"]),
@@ -147,9 +182,13 @@ class Store:
             fingerprint=fields["fingerprint"],
             checkpoint=fields["checkpoint"],
             chunks=int(fields["chunks"]),
+            retain=fields.get("retain") == "1",
+            source=fields.get("source"),
+            source_chunks=int(fields.get("source_chunks", 0)),
+            standing=None if standing is None else Standing.parse(standing),
             created=float(fields["created"]),
-            started=float(fields.get("started", fields["created"])),
-            gradients_done=float(fields.get("gradients_done", fields["created"])),
+            started=started,
+            gradients_done=float(fields.get("gradients_done", started)),
         )
 
     def direction(self, name: str) -> DirectionRecord:
@@ -171,30 +210,44 @@ class Store:
         seconds, micros = self.redis.time()
         return seconds + micros / 1e6
 
-    def commit(self, job: JobRecord, result: wire.FilterResult, fields: dict[str, Any], read: DirectionRecord) -> str:
-        """Ends the job with its answer and, in the same step, writes the direction.
+    def commit(
+        self,
+        job: JobRecord,
+        result: wire.FilterResult,
+        fields: dict[str, Any],
+        stakes: Mapping[str, Stake],
+        read: DirectionRecord,
+    ) -> str:
+        """Ends the job with its answer and, in the same step, writes the direction, and keeps or drops the gradients.
 
         :param fields: the direction's new fields; empty where the job does not update.
+        :param stakes: what the job's samples brought to the direction; kept with the gradients.
         :returns: ``committed``; ``ended`` if the job has its answer already; ``lost`` if the direction has changed
             since ``read``, and nothing was written.
         """
-        update = "1" if fields else "0"
+        retained = job.gradients if job.retain and job.source is None else []
+        dropped = [*keys.work(job.id, job.chunks), *([] if job.retain else job.gradients)]
+        standing = Standing(fields["epoch"], dict(stakes)).dump() if retained and fields else ""
         outcome = self._commit(
             keys=[
                 keys.job(job.id),
                 keys.JOBS_ACTIVE,
                 keys.direction(job.direction),
                 keys.DIRECTIONS,
-                *keys.payloads(job.id, job.chunks),
+                "" if job.source is None or job.retain else keys.job(job.source),
+                *retained,
+                *dropped,
             ],
             args=[
                 job.id,
                 result.model_dump_json(),
-                self._settings.result_ttl,
+                self._settings.job_ttl if retained else self._settings.result_ttl,
                 job.direction,
-                update,
+                int(bool(fields)),
                 read.epoch,
                 read.version,
+                standing,
+                len(retained),
                 *(part for item in fields.items() for part in item),
             ],
         )
@@ -203,16 +256,7 @@ class Store:
     def fail(self, job_id: str, problem: wire.Problem) -> None:
         """Ends the job without an answer, unless it has ended."""
         chunks = int(cast("bytes | None", self.redis.hget(keys.job(job_id), "chunks")) or 0)
-        self._end(
-            keys=[keys.job(job_id), keys.JOBS_ACTIVE, *keys.payloads(job_id, chunks)],
-            args=[
-                job_id,
-                wire.JobStatus.FAILED,
-                problem.model_dump_json(),
-                problem.status,
-                self._settings.result_ttl,
-            ],
-        )
+        self._end(**scripts.end(job_id, chunks, wire.JobStatus.FAILED, problem, self._settings.result_ttl))
 
 
 def direction_fields(

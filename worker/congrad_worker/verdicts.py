@@ -1,7 +1,8 @@
 """The work of a decide task: gather a job's gradients, decide, commit. Runs without a broker, and without torch."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from itertools import compress
 
@@ -11,7 +12,7 @@ from congrad_service.errors import MAX_ERRORS, pointer, sample_name
 from redis.exceptions import RedisError
 
 from congrad_worker.decide import Outcome, Question, Rules, decide
-from congrad_worker.direction import Samples
+from congrad_worker.direction import Samples, Stake
 from congrad_worker.store import ChunkResult, DirectionRecord, JobRecord, Store, direction_fields
 
 MAX_ATTEMPTS = 5
@@ -56,7 +57,7 @@ class Judge:
             return
         if chunks is None:
             # Where another delivery has ended the job meanwhile, this changes nothing.
-            self._fail(job_id, "gradients of the job are missing")
+            self._store.fail(job_id, _without_gradients(job))
             return
         if any(chunk.errors for chunk in chunks):
             self._store.fail(job_id, _unprocessable(chunks))
@@ -72,16 +73,21 @@ class Judge:
         self._fail(job_id, f"direction {job.direction!r} changed {MAX_RACES} times while the job was decided")
 
     def _commit(self, job: JobRecord, read: DirectionRecord, question: Question) -> str:
-        outcome = decide(question, read.languages, self._rules)
+        outcome = decide(replace(question, stakes=_stakes(job, read)), read.languages, self._rules)
         now = self._store.now()
         samples = question.samples
         touched = sorted(set(compress(samples.languages, samples.usable))) if job.update else []
         fields = direction_fields(job, read, outcome.languages, touched, outcome.geometry, now) if touched else {}
         version = fields.get("version", read.version)
-        return self._store.commit(job, _result(job, outcome, version, now), fields, read)
+        return self._store.commit(job, _result(job, outcome, version, now), fields, outcome.stakes, read)
 
     def _fail(self, job_id: str, detail: str, status: HTTPStatus = HTTPStatus.INTERNAL_SERVER_ERROR) -> None:
-        self._store.fail(job_id, wire.Problem(title=status.phrase, status=status, detail=detail))
+        self._store.fail(job_id, _problem(status, detail))
+
+
+def _stakes(job: JobRecord, read: DirectionRecord) -> Mapping[str, Stake]:
+    """What the samples of an earlier job still have in the direction: nothing in another life of it."""
+    return job.standing.stakes if job.standing is not None and job.standing.epoch == read.epoch else {}
 
 
 def _question(job: JobRecord, chunks: Sequence[ChunkResult]) -> Question:
@@ -116,6 +122,16 @@ def _result(job: JobRecord, outcome: Outcome, version: int, now: float) -> wire.
             total_s=round(now - job.created, 6),
         ),
     )
+
+
+def _problem(status: HTTPStatus, detail: str) -> wire.Problem:
+    return wire.Problem(title=status.phrase, status=status, detail=detail)
+
+
+def _without_gradients(job: JobRecord) -> wire.Problem:
+    if job.source is None:
+        return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "gradients of the job are missing")
+    return _problem(HTTPStatus.CONFLICT, f"the gradients of job {job.source} are no longer kept")
 
 
 def _unprocessable(chunks: Sequence[ChunkResult]) -> wire.Problem:

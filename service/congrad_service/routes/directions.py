@@ -1,11 +1,17 @@
 """`/directions` and `/checkpoints`."""
 
+from http import HTTPStatus
+from typing import Annotated
+
 from congrad import wire
-from fastapi import APIRouter
+from fastapi import APIRouter, Body, Response
 
 from congrad_service.state import Congrad
 
 router = APIRouter(tags=["directions"])
+
+SAFETENSORS = "application/octet-stream"
+"""The media type of a state: safetensors files have none of their own."""
 
 
 @router.get("/directions")
@@ -24,6 +30,32 @@ async def get_direction(state: Congrad, name: str) -> wire.Direction:
 async def reset_direction(state: Congrad, name: str) -> None:
     """Forgets a direction; the next update starts a new one under the name."""
     await state.directions.reset(name)
+
+
+@router.get(
+    "/directions/{name}/state",
+    response_class=Response,
+    responses={200: {"content": {SAFETENSORS: {"schema": {"type": "string", "format": "binary"}}}}},
+)
+async def export_direction(state: Congrad, name: str) -> Response:
+    """A direction with its vectors, as a safetensors file."""
+    content = await state.directions.export(name)
+    # Only names of directions that there are come here, and those need no quoting.
+    disposition = f'attachment; filename="{name}.safetensors"'
+    return Response(content, media_type=SAFETENSORS, headers={"Content-Disposition": disposition})
+
+
+@router.put(
+    "/directions/{name}/state",
+    responses={201: {"model": wire.Direction, "description": "There was no direction of that name."}},
+)
+async def import_direction(
+    state: Congrad, name: wire.DirectionName, body: Annotated[bytes, Body(media_type=SAFETENSORS)], response: Response
+) -> wire.Direction:
+    """Replaces a direction, or makes one, from an exported file."""
+    direction, replaced = await state.directions.replace(name, body)
+    response.status_code = HTTPStatus.OK if replaced else HTTPStatus.CREATED
+    return direction
 
 
 @router.get("/checkpoints")

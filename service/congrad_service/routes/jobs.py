@@ -1,20 +1,74 @@
 """`/jobs/{id}`."""
 
-from congrad import wire
-from fastapi import APIRouter
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Annotated
 
+from congrad import wire
+from fastapi import APIRouter, Depends
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from redis.exceptions import RedisError
+
+from congrad_service.errors import NotFound
+from congrad_service.events import POLL_S
+from congrad_service.prefer import parse_prefer
 from congrad_service.state import Congrad
+from congrad_service.waiting import Prefer, wait
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
 @router.get("/{job_id}")
-async def get_job(state: Congrad, job_id: str) -> wire.Job:
-    """Status, progress, and the result or the error once there is one."""
-    return await state.jobs.get(job_id)
+async def get_job(state: Congrad, job_id: str, prefer: Prefer = None) -> wire.Job:
+    """Status, progress, and the result or the error once there is one. `Prefer: wait=SECONDS` waits for the end."""
+    # Unlike at /filter, nobody waits who has not asked to.
+    preference = parse_prefer(f"respond-async, {prefer or ''}", state.settings.max_wait)
+    return await wait(state, job_id, preference.wait)
 
 
 @router.delete("/{job_id}")
 async def cancel_job(state: Congrad, job_id: str) -> wire.Job:
     """Cancels a job. One that has not been folded into its direction never will be."""
     return await state.jobs.cancel(job_id)
+
+
+async def _job(state: Congrad, job_id: str) -> wire.Job:
+    return await state.jobs.get(job_id)
+
+
+async def _changes(state: Congrad, job_id: str) -> AsyncIterator[asyncio.Event]:
+    """An event that is set at each change of the job. A dependency, so that it ends with the response, however that
+    ends; a generator that its reader left behind ends when it is collected."""
+    async with state.events.of(job_id) as changed:
+        yield changed
+
+
+@router.get("/{job_id}/events", response_class=EventSourceResponse)
+async def job_events(
+    state: Congrad,
+    changed: Annotated[asyncio.Event, Depends(_changes)],  # before the job is read
+    job: Annotated[wire.Job, Depends(_job)],
+) -> AsyncIterator[ServerSentEvent]:
+    """The job as it is now and at each change, as server-sent events named by its status. The stream ends with the job.
+
+    It ends earlier where the service stops, or the job cannot be read any more; then ask again.
+    """
+    yield _event(job)
+    while not job.status.ended and not state.draining.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(changed.wait(), POLL_S)
+        changed.clear()
+        try:
+            now = await state.jobs.get(job.id)
+        except (NotFound, RedisError):  # too late for a status and a problem document
+            return
+        if now != job:
+            job = now
+            yield _event(job)
+
+
+def _event(job: wire.Job) -> ServerSentEvent:
+    # Escaped to ASCII: readers of lines, httpx's among them, take U+2028 in an id for the end of one.
+    return ServerSentEvent(event=job.status, raw_data=json.dumps(job.model_dump(mode="json")))

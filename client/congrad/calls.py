@@ -1,0 +1,285 @@
+"""The protocol, without input or output: generators that say what to send and how long to pause, and are given what
+came back. A synchronous and an asynchronous client drive the same ones.
+
+A transport's exception is thrown into the generator, so that it decides about retries; `StopIteration` carries the
+result, and the errors that leave a generator are those of `congrad.errors`.
+"""
+
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from itertools import count
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from congrad import wire
+from congrad.errors import (
+    APIConnectionError,
+    APIResponseError,
+    APIStatusError,
+    APITimeoutError,
+    CongradError,
+    JobCancelledError,
+    JobFailedError,
+    JobNotFinishedError,
+    NotFoundError,
+    is_unavailable,
+    status_error,
+)
+from congrad.policy import MAX_RETRY_AFTER_S, Policy, backoff, retry_after
+
+LONGEST_HOLD_S = 30
+"""Seconds that the service holds a request; a longer job is asked for, so that no proxy on the way loses patience."""
+POLL_S = 0.5
+PROBE_S = 5.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Send:
+    """One attempt at a request. ``timeout`` is of the whole attempt, in seconds."""
+
+    method: str
+    path: str
+    content: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Seconds in which nothing is sent."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back, whole."""
+
+    status: int
+    headers: httpx.Headers
+    content: bytes
+
+
+Call = Generator[Send | Pause, Reply | None, T]
+Parse = Callable[[Reply], T]
+
+
+def parse_as(model: Any) -> Parse[Any]:
+    """Reads an answer as a model of the contract."""
+    adapter: TypeAdapter[Any] = TypeAdapter(model)
+
+    def parse(reply: Reply) -> Any:
+        try:
+            return adapter.validate_json(reply.content)
+        except ValidationError as error:
+            raise _no_answer(reply) from error
+
+    return parse
+
+
+CHECKPOINTS: Parse[list[wire.Checkpoint]] = parse_as(list[wire.Checkpoint])
+DIRECTIONS: Parse[list[wire.DirectionSummary]] = parse_as(list[wire.DirectionSummary])
+DIRECTION: Parse[wire.Direction] = parse_as(wire.Direction)
+JOB: Parse[wire.Job] = parse_as(wire.Job)
+_RESULT: Parse[wire.FilterResult] = parse_as(wire.FilterResult)
+
+
+def content_of(reply: Reply) -> bytes:
+    """The answer as it came."""
+    return reply.content
+
+
+def answer_of(reply: Reply) -> wire.FilterResult | wire.Job:
+    """The decisions, or the job that they are waited for."""
+    return JOB(reply) if reply.status == HTTPStatus.ACCEPTED else _RESULT(reply)
+
+
+class Deadline:
+    """A point in time that a call must not go beyond."""
+
+    def __init__(self, seconds: float):
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return self._end - time.monotonic()
+
+
+def request(
+    send: Send, parse: Parse[T], policy: Policy, *, deadline: Deadline | None = None, downtime: float = 0.0
+) -> Call[T]:
+    """Sends until there is an answer, or it is time to give up.
+
+    :param downtime: seconds for which it goes on beyond ``policy.max_retries``.
+    :raises CongradError: of the last attempt.
+    """
+    deadline = deadline or Deadline(policy.timeouts.total)
+    down_since: float | None = None
+    for attempt in count():
+        pause = backoff(attempt)
+        try:
+            reply = yield from _attempt(replace(send, timeout=min(policy.timeouts.attempt, max(deadline.left, 0.1))))
+            pause = retry_after(reply.headers.get("Retry-After")) or pause
+            return _checked(reply, parse)
+        except CongradError as error:
+            down_since = time.monotonic() if down_since is None else down_since
+            # A failed job may fail again, at the price of its gradients: that is not waited out.
+            patience = 0.0 if _job_id(error) else downtime
+            is_spent = attempt >= policy.max_retries and time.monotonic() + pause - down_since > patience
+            if not is_unavailable(error) or is_spent or pause > min(MAX_RETRY_AFTER_S, deadline.left):
+                raise
+        yield Pause(pause)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def decide(send: Send, policy: Policy, downtime: float = 0.0) -> Call[wire.FilterResult]:
+    """Sends pairs, or the wish to score a job again, and waits until they are decided.
+
+    :raises CongradError: there will be no answer, or not in time.
+    """
+    deadline = Deadline(policy.timeouts.total)
+    for attempt in count():
+        try:
+            answer = yield from request(held(send, policy), answer_of, policy, deadline=deadline, downtime=downtime)
+        except APIStatusError as error:
+            raise (yield from _with_job(error, policy)) from error
+        if isinstance(answer, wire.FilterResult):
+            return answer
+        try:
+            return (yield from wait(answer, policy, deadline=deadline, downtime=downtime))
+        except (NotFoundError, JobFailedError) as error:
+            # Redis can lose its last second, and the job with it; under its key it is then made anew. So is a job that
+            # failed for no fault of its own.
+            is_lost = isinstance(error, NotFoundError) or is_unavailable(error)
+            if not is_lost or attempt >= policy.max_retries or deadline.left <= 0:
+                raise
+        yield Pause(backoff(attempt))
+    raise AssertionError("the last attempt returns or raises")
+
+
+def wait(
+    job: wire.Job, policy: Policy, *, deadline: Deadline | None = None, downtime: float = 0.0
+) -> Call[wire.FilterResult]:
+    """Asks for a job until it has ended: the service answers before it stops, and its successor knows the job.
+
+    :raises JobFailedError: it failed.
+    :raises JobCancelledError: it was cancelled.
+    :raises JobNotFinishedError: it has not ended in time.
+    """
+    deadline = deadline or Deadline(policy.timeouts.total)
+    while not job.status.ended:
+        if deadline.left <= POLL_S:
+            raise JobNotFinishedError(job, deadline.seconds)
+        poll = held(Send("GET", f"/jobs/{job.id}"), policy)
+        job = yield from request(poll, JOB, policy, deadline=deadline, downtime=downtime)
+        if not job.status.ended:  # a service that is about to stop does not hold the request
+            yield Pause(POLL_S)
+    if job.error is not None:
+        raise JobFailedError(job, job.error)
+    if job.result is None:
+        raise JobCancelledError(job)
+    return job.result
+
+
+def probe() -> Call[bool]:
+    """Whether the service, Redis and its workers are there, asked once."""
+    try:
+        reply = yield from _attempt(Send("GET", "/readyz", timeout=PROBE_S))
+    except CongradError:
+        return False
+    return 200 <= reply.status < 300
+
+
+def until_ready(seconds: float) -> Call[None]:
+    """Probes until the service is ready.
+
+    :raises APITimeoutError: it is not within ``seconds``; the message has its own last words.
+    """
+    deadline = Deadline(seconds)
+    for attempt in count():
+        try:
+            reply = yield from _attempt(Send("GET", "/readyz", timeout=min(PROBE_S, max(deadline.left, 0.1))))
+            _checked(reply, content_of)
+            return
+        except CongradError as error:
+            if not is_unavailable(error):
+                raise
+            pause = min(backoff(attempt), 2.0)
+            if deadline.left <= pause:
+                raise APITimeoutError(f"the service is not ready after {seconds:g} s: {error}") from error
+        yield Pause(pause)
+
+
+def held(send: Send, policy: Policy) -> Send:
+    """The request with a wish to be answered within the time of an attempt."""
+    seconds = max(int(min(LONGEST_HOLD_S, policy.timeouts.attempt / 2)), 0)
+    return replace(send, headers={**send.headers, "Prefer": f"wait={seconds}"})
+
+
+def _attempt(send: Send) -> Call[Reply]:
+    try:
+        reply = yield send
+    except httpx.TimeoutException as error:
+        raise APITimeoutError(f"the service did not answer within {send.timeout:.3g} s ({_of(error)})") from error
+    except httpx.RequestError as error:
+        raise APIConnectionError(f"the service cannot be reached: {_of(error)}") from error
+    assert reply is not None
+    return reply
+
+
+def _of(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _checked(reply: Reply, parse: Parse[T]) -> T:
+    if 200 <= reply.status < 300:
+        return parse(reply)
+    raise failure(reply)
+
+
+def failure(reply: Reply) -> APIStatusError:
+    """The error that an answer other than 2xx is."""
+    return status_error(_problem(reply), reply.headers.get("X-Request-ID"))
+
+
+def _problem(reply: Reply) -> wire.Problem:
+    """The problem document of an answer; one made up where something on the way answered for the service."""
+    try:
+        return wire.Problem.model_validate_json(reply.content)
+    except ValidationError:
+        phrase = httpx.codes.get_reason_phrase(reply.status) or "Unknown"
+        return wire.Problem(title=phrase, status=reply.status, detail=_beginning(reply) or "no detail")
+
+
+def _no_answer(reply: Reply) -> APIResponseError:
+    message = f"{reply.status} with what is no answer of the service: {_beginning(reply)!r}"
+    return APIResponseError(message, reply.status, _beginning(reply))
+
+
+def _beginning(reply: Reply) -> str:
+    return reply.content[:500].decode(errors="replace")
+
+
+def _with_job(error: APIStatusError, policy: Policy) -> Call[APIStatusError]:
+    """The error, or, where it is the end of a job, the one that carries the job."""
+    job_id = _job_id(error)
+    if job_id is None:
+        return error
+    try:
+        job = yield from request(Send("GET", f"/jobs/{job_id}"), JOB, policy)
+    except CongradError:
+        return error
+    return JobFailedError(job, error.problem, error.request_id)
+
+
+def _job_id(error: CongradError) -> str | None:
+    instance = error.problem.instance if isinstance(error, APIStatusError) else None
+    return instance.removeprefix("/jobs/") if instance and instance.startswith("/jobs/") else None

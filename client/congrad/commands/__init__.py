@@ -1,0 +1,1 @@
+"""The commands of `congrad`, one module each."""

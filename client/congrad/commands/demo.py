@@ -1,0 +1,38 @@
+"""`congrad demo`: the stack on a tiny checkpoint, and a small real batch."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from congrad.commands.options import AsJson
+from congrad.commands.output import FAILED, WRONG, err, fail, out, print_json, say
+from congrad.commands.up import interrupt_on_signals
+from congrad.demo import print_demo, run_demo
+from congrad.errors import CongradError
+from congrad.redis_server import StartError
+
+
+def demo(as_json: AsJson = False) -> None:
+    """Brings up everything on a tiny checkpoint, filters a small real batch, prints the table, stops."""
+    interrupt_on_signals()
+    descriptor, name = tempfile.mkstemp(prefix="congrad-demo-", suffix=".log")
+    os.close(descriptor)
+    log = Path(name)
+    try:
+        result = run_demo(err, log)
+    except CongradError as error:
+        say("\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]))
+        fail(f"{error}; the whole log: {log}", WRONG if isinstance(error, StartError) else FAILED)
+    log.unlink()
+    if as_json:
+        planted, clean = result.dropped(planted=True), result.dropped(planted=False)
+        print_json(
+            {
+                "summary": result.answer.summary,
+                "timing": result.answer.timing,
+                "planted": {"pairs": planted[1], "dropped": planted[0]},
+                "clean": {"pairs": clean[1], "dropped": clean[0]},
+            }
+        )
+    else:
+        print_demo(out, result)

@@ -1,0 +1,340 @@
+"""`congrad filter`: a file of preference pairs through a running service."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from congrad import wire
+from congrad.base_client import BATCH_SIZE, CONCURRENCY, DEFAULT_BASE_URL
+from congrad.client import Client
+from congrad.commands.asking import Asked, Run
+from congrad.commands.journal import Journal, journal_of, open_journal
+from congrad.commands.options import SERVICE, ApiKey, AsJson, Url, connect
+from congrad.commands.output import FAILED, INTERRUPTED, WRONG, err, explained, fail, out, print_json, say
+from congrad.commands.selection import Kind, Within, selection_of
+from congrad.errors import CongradError
+from congrad.files.formats import STANDARD_STREAM, Format, format_of
+from congrad.files.parquet_file import DECISION, require_pyarrow
+from congrad.files.rows import FileError
+from congrad.files.samples import FIELDS, Fields, Survey, survey
+from congrad.files.source import Source, same_file
+from congrad.files.target import check_writable, is_special, replacing, rows_to
+from congrad.files.values import encode
+from congrad.policy import Timeouts
+from congrad.progress import progress_bar
+from congrad.results import summarise
+from congrad.tables import counts_table, summary_table
+
+COLUMNS = "Columns"
+SELECTION = "Selection"
+SCORING = "Scoring"
+OUTPUT = "Output"
+
+HELP = """Filters a file of preference pairs through a running service.
+
+Each row is a pair: [bold]language[/], [bold]chosen[/], [bold]rejected[/] and, unless both begin with it, \
+[bold]prompt[/], as text or as lists of messages. Kept rows leave as they came. Files are converted where the suffixes \
+of IN and KEPT differ. Parquet needs pyarrow: pip install 'congrad\\[parquet]'.
+
+A run that was cut short goes on where it stopped when the same command is given again: until KEPT is written, the \
+answers so far are in KEPT.congrad. Within the hour nothing is folded into the direction twice.
+
+[bold]Examples[/]
+  congrad filter pairs.parquet -o kept.parquet --dropped dropped.parquet
+  congrad filter pairs.jsonl -o kept.jsonl --keep 0.6 --within language
+  congrad filter raw.csv -o kept.jsonl --field chosen=better --language-field lang
+  zcat pairs.jsonl.gz | congrad filter - -o - | gzip > kept.jsonl.gz
+"""
+EXIT_CODES = (
+    "[bold]Exit status[/]: 0 done; 1 the work failed, or the service is not there; 2 an argument, a file or a setting "
+    "is wrong; 130 interrupted. After 1 and 130 the same command goes on where it stopped."
+)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where results go."""
+
+    kept: str
+    dropped: str | None
+    scores: str | None
+    kept_format: Format | None
+
+    @property
+    def paths(self) -> list[str]:
+        """All that are given."""
+        return [path for path in (self.kept, self.dropped, self.scores) if path is not None]
+
+    def check(self, source: str) -> None:
+        """Finds out before the work whether its result can be written.
+
+        :raises FileError: it cannot, or would overwrite the input or another result.
+        """
+        for number, path in enumerate(self.paths):
+            check_writable(path)
+            if path != STANDARD_STREAM and same_file(path, source):
+                raise FileError(f"{path}: is the input; it would be overwritten")
+            if any(same_file(path, other) for other in self.paths[:number]) and path != "/dev/null":
+                raise FileError(f"{path}: is named for two outputs")
+        if Format.PARQUET in (self.kept_format, format_of(self.kept), format_of(self.dropped or "")):
+            require_pyarrow()
+
+    def format_of(self, path: str, source: Source) -> Format:
+        """What is written to ``path``: what its suffix says, else the same as what is read."""
+        given = self.kept_format if path == self.kept or format_of(path) is None else None
+        return given or format_of(path) or source.format
+
+
+def filter_file(
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="File of pairs: .jsonl, .json, .csv or .parquet; - is standard input.")
+    ],
+    output: Annotated[
+        str,
+        typer.Option(
+            "-o", "--output", metavar="KEPT", help="Where the kept rows go, as they came; - is standard output."
+        ),
+    ],
+    dropped: Annotated[
+        str | None,
+        typer.Option(metavar="DROPPED", help="Where the dropped rows go, each with its decision as congrad."),
+    ] = None,
+    scores: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Where the decision on every row goes, as JSON Lines.")
+    ] = None,
+    input_format: Annotated[
+        Format | None,
+        typer.Option(show_default=False, rich_help_panel=OUTPUT, help="Instead of what the suffix says; jsonl for -."),
+    ] = None,
+    output_format: Annotated[
+        Format | None,
+        typer.Option(show_default=False, rich_help_panel=OUTPUT, help="Instead of what the suffix says; jsonl for -."),
+    ] = None,
+    as_json: AsJson = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Read and check all rows, say what would be sent, and send nothing.")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew, where an unfinished run has left its answers.")
+    ] = False,
+    field: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--field",
+            metavar="NAME=COLUMN",
+            rich_help_panel=COLUMNS,
+            help=f"The column that a field is in, such as chosen=response_a; repeat it. Fields: {', '.join(FIELDS)}.",
+        ),
+    ] = None,
+    language_field: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", rich_help_panel=COLUMNS, help="The column with language tags, if not language."),
+    ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(metavar="TAG", rich_help_panel=COLUMNS, help="The language of all rows, such as de or pt-BR."),
+    ] = None,
+    selection: Annotated[
+        Kind | None,
+        typer.Option(
+            show_default=False,
+            rich_help_panel=SELECTION,
+            help="Keep what is below a threshold, or a fraction; --keep says fraction too.",
+        ),
+    ] = None,
+    max_conflict: Annotated[
+        float | None,
+        typer.Option(
+            min=-1,
+            max=1,
+            metavar="X",
+            show_default="0",
+            rich_help_panel=SELECTION,
+            help="Keep rows with a conflict score of at most X, from -1 to 1.",
+        ),
+    ] = None,
+    keep: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            metavar="SHARE",
+            rich_help_panel=SELECTION,
+            help="Instead: keep this share, those with the lowest scores.",
+        ),
+    ] = None,
+    within: Annotated[
+        Within | None,
+        typer.Option(
+            show_default="language",
+            rich_help_panel=SELECTION,
+            help="Take the share of each language of the file, of the whole file (request), or against the language's "
+            "latest scores in the direction (stream).",
+        ),
+    ] = None,
+    direction: Annotated[
+        str, typer.Option(metavar="NAME", rich_help_panel=SCORING, help="The running direction to score against.")
+    ] = "default",
+    update: Annotated[
+        bool, typer.Option("--update/--no-update", rich_help_panel=SCORING, help="Fold the rows into the direction.")
+    ] = True,
+    two_pass: Annotated[
+        bool,
+        typer.Option(
+            "--two-pass",
+            rich_help_panel=SCORING,
+            help="First fold all rows in, then score them. Without it the first rows are scored when the direction has "
+            "seen little else; this costs no second gradient.",
+        ),
+    ] = False,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", rich_help_panel=SCORING, help="Where the service has workers for several."),
+    ] = None,
+    url: Url = DEFAULT_BASE_URL,
+    api_key: ApiKey = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, metavar="ROWS", rich_help_panel=SERVICE, help="Rows in one request.")
+    ] = BATCH_SIZE,
+    concurrency: Annotated[
+        int, typer.Option(min=1, metavar="N", rich_help_panel=SERVICE, help="Requests under way at once.")
+    ] = CONCURRENCY,
+    timeout: Annotated[
+        float,
+        typer.Option(min=1, metavar="SECONDS", rich_help_panel=SERVICE, help="How long to wait for one answer."),
+    ] = Timeouts().total,
+) -> None:
+    """Filters a file of preference pairs through a running service."""
+    asked = Asked(
+        direction=direction,
+        update=update,
+        selection=selection_of(selection, max_conflict, keep, within),
+        checkpoint=checkpoint,
+        batch_size=batch_size,
+        two_pass=two_pass,
+    )
+    if two_pass and not update:
+        raise typer.BadParameter("--two-pass folds all rows in, and --no-update does not")
+    fields = fields_of(field or [], language_field, language)
+    outputs = Outputs(output, dropped, scores, output_format)
+    try:
+        outputs.check(source)
+        with Source(source, input_format, fields.by_column) as rows:
+            found = survey(rows, fields)
+            run = Run(rows, fields, asked)
+            if dry_run:
+                _show_plan(run, found, as_json)
+                return
+            with connect(url, api_key, timeout=timeout) as client:
+                path = None if is_special(output) else journal_of(output)
+                with open_journal(path, asked.on_record(client.base_url), restart) as journal:
+                    run.check(journal)
+                    _answer(run, client, journal, found.rows, path, concurrency)
+                    decisions = run.decisions(journal)
+                    _write(run.source, outputs, list(found.columns), decisions)
+            _show_summary(outputs, decisions, journal, as_json)
+    except FileError as error:
+        fail(str(error), WRONG)
+
+
+def fields_of(given: Sequence[str], language_field: str | None, language: str | None) -> Fields:
+    """Where the fields of a sample are, as options say it.
+
+    :raises typer.BadParameter: an option is not of its form, or a field is given twice.
+    """
+    columns: dict[str, str] = {}
+    for item in [*given, *([f"language={language_field}"] if language_field is not None else [])]:
+        name, equals, column = item.partition("=")
+        if not equals or name not in FIELDS:
+            raise typer.BadParameter(f"--field {item}: should be NAME=COLUMN, with NAME one of {', '.join(FIELDS)}")
+        if name in columns:
+            raise typer.BadParameter(f"the column of {name} is given twice: {columns[name]!r} and {column!r}")
+        columns[name] = column
+    if language is not None and "language" in columns:
+        raise typer.BadParameter("--language is for files without a column of languages: give it or --language-field")
+    return Fields(columns, language)
+
+
+def _answer(run: Run, client: Client, journal: Journal, rows: int, path: Path | None, concurrency: int) -> None:
+    """Gets all answers, or ends the command and says how it can go on."""
+    if journal.rows:
+        say(f"resuming: {journal.rows} of {rows} rows have decisions")
+    try:
+        with progress_bar(rows * (2 if run.asked.two_pass else 1), None) as advance:
+            run.ask(client, journal, concurrency, advance)
+            if run.asked.two_pass:
+                run.ask_again(client, journal, advance)
+    except FileError:
+        raise
+    except CongradError as error:
+        fail(f"{explained(error)}\n{_left(journal, rows, path)}", FAILED)
+    except KeyboardInterrupt:
+        fail(f"interrupted; {_left(journal, rows, path)}", INTERRUPTED)
+
+
+def _left(journal: Journal, rows: int, path: Path | None) -> str:
+    """What a run that did not come to its end leaves behind."""
+    if not journal.rows:
+        return "nothing was written"
+    done = f"{journal.rows} of {rows} rows have decisions"
+    if path is None:
+        return f"{done}, which are lost: only with -o FILE a run can go on where it stopped"
+    return f"{done}, kept in {path}: the same command goes on from there"
+
+
+def _write(source: Source, outputs: Outputs, columns: Sequence[str], decisions: Sequence[wire.Decision]) -> None:
+    """Writes all outputs; KEPT takes its place last, so that where it is, the others are too."""
+    with ExitStack() as stack:
+        kept = stack.enter_context(rows_to(outputs.kept, outputs.format_of(outputs.kept, source), source, columns))
+        dropped = None
+        if outputs.dropped is not None:
+            written = outputs.format_of(outputs.dropped, source)
+            dropped = stack.enter_context(rows_to(outputs.dropped, written, source, columns, with_decision=True))
+        for row, decision in zip(source.rows(), decisions, strict=True):
+            if decision.keep:
+                kept.write(row, {})
+            elif dropped is not None:
+                dropped.write(row, {DECISION: _verdict(decision)})
+        if outputs.scores is not None:
+            stream = stack.enter_context(replacing(outputs.scores))
+            stream.writelines(encode(asdict(decision)) + b"\n" for decision in decisions)
+
+
+def _verdict(decision: wire.Decision) -> dict[str, Any]:
+    """What the row itself does not say."""
+    return {name: value for name, value in asdict(decision).items() if name not in ("id", "language", "keep")}
+
+
+def _show_plan(run: Run, found: Survey, as_json: bool) -> None:
+    requests = -(-found.rows // run.asked.batch_size)
+    if as_json:
+        languages = dict(sorted(found.languages.items()))
+        print_json({"rows": found.rows, "by_language": languages, "requests": requests, "bytes": found.bytes})
+        return
+    out.print(counts_table("rows", found.languages))
+    out.print(f"{found.rows} rows in {requests} requests, about {found.bytes / 2**20:.1f} MiB. Nothing was sent.")
+
+
+def _show_summary(outputs: Outputs, decisions: Sequence[wire.Decision], journal: Journal, as_json: bool) -> None:
+    reasons = Counter(str(decision.reason) for decision in decisions if decision.reason is not None)
+    direction = (journal.rescored or journal.results)[-1].direction
+    if as_json:
+        summary = {
+            "rows": len(decisions),
+            **summarise(decisions).model_dump(),
+            "without_score": dict(sorted(reasons.items())),
+            "truncated": sum(decision.truncated for decision in decisions),
+            "direction": direction,
+        }
+        print_json(summary, sys.stderr if STANDARD_STREAM in outputs.paths else sys.stdout)
+        return
+    err.print(summary_table(decisions))
+    if reasons:
+        say("without a score: " + ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())))
+    say(f"scored against version {direction.version} of direction {direction.name!r} of {direction.checkpoint!r}")

@@ -1,0 +1,50 @@
+"""What a command says: results on standard output, everything else on standard error."""
+
+import sys
+from typing import Any, NoReturn, TextIO
+
+import typer
+from pydantic_core import to_json
+from rich.console import Console
+
+from congrad.errors import AuthenticationError, CongradError
+
+DONE = 0
+FAILED = 1
+WRONG = 2
+"""An argument, a file or a setting."""
+INTERRUPTED = 130
+"""As a shell calls what SIGINT ended."""
+
+out = Console()
+err = Console(stderr=True, highlight=False)
+
+
+def fail(message: str, status: int) -> NoReturn:
+    """Ends the command with a message."""
+    say(f"congrad: {message}")
+    raise typer.Exit(status)
+
+
+def fail_with(error: CongradError) -> NoReturn:
+    """Ends the command with what the service, or the way to it, has to say."""
+    fail(explained(error), FAILED)
+
+
+def explained(error: CongradError) -> str:
+    """The error, and what can be done about it."""
+    hint = "\nset CONGRAD_API_KEY to the service's token" if isinstance(error, AuthenticationError) else ""
+    return f"{error}{hint}"
+
+
+def say(message: str) -> None:
+    """Prints a line beside the results, as it is."""
+    err.print(message, markup=False, soft_wrap=True)
+
+
+def print_json(value: Any, stream: TextIO | None = None) -> None:
+    """Prints a value, models in it included, as JSON.
+
+    :param stream: default: standard output.
+    """
+    print(to_json(value, indent=2).decode(), file=stream or sys.stdout, flush=True)

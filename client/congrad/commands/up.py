@@ -1,0 +1,74 @@
+"""`congrad up`: the whole stack on this machine."""
+
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, TextIO
+
+import typer
+
+from congrad.commands.options import AsJson
+from congrad.commands.output import FAILED, WRONG, err, fail, print_json
+from congrad.redis_server import StartError
+from congrad.stack import StackFailedError, StackOptions, running_stack
+
+
+def up(
+    model: Annotated[str, typer.Option(metavar="PATH", help="Folder or hub name of the checkpoint.")],
+    adapter: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Folder or hub name of a PEFT adapter on it.")
+    ] = None,
+    port: Annotated[int, typer.Option(help="Port of the service; 0 for a free one.", min=0, max=65535)] = 8000,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where Redis keeps directions and jobs; default: ~/.local/share/congrad."),
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Gradients workers; one for each GPU.", min=1)] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Runs Redis, workers and the service on this machine until Ctrl-C.
+
+    Further settings are CONGRAD_* variables, which all parts read.
+
+    [bold]Example[/]
+      congrad up --model /models/my-policy --adapter /models/my-lora
+    """
+    environment = {"CONGRAD_MODEL": model} | ({"CONGRAD_ADAPTER": adapter} if adapter is not None else {})
+    options = StackOptions(data_dir or _default_data_dir(), port, workers=workers, environment=environment)
+    interrupt_on_signals()
+    result = _stdout_alone() if as_json else None
+    try:
+        with running_stack(options) as stack:
+            err.print(f"congrad is ready at {stack.url} (documentation: {stack.url}/docs). Ctrl-C stops it.")
+            if result is not None:
+                print_json({"url": stack.url, "data_dir": options.data_dir}, result)
+            stack.wait()
+    except KeyboardInterrupt:
+        err.print("stopped; directions and unfinished jobs are kept in", str(options.data_dir))
+    except StackFailedError as error:
+        fail(str(error), WRONG if error.status == WRONG else FAILED)
+    except StartError as error:
+        fail(str(error), WRONG)
+
+
+def _default_data_dir() -> Path:
+    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "congrad"
+
+
+def _stdout_alone() -> TextIO:
+    """Standard output for this process alone: what the parts print goes to standard error, and not into the JSON."""
+    alone = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return alone
+
+
+def interrupt_on_signals() -> None:
+    """A service manager's SIGTERM stops the parts as Ctrl-C does. SIGINT is set too: a shell's background jobs start
+    with it ignored, and Python then leaves it so."""
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, interrupt)

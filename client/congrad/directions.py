@@ -1,0 +1,101 @@
+"""Running directions: ``client.directions``."""
+
+from urllib.parse import quote
+
+from congrad import calls, wire
+from congrad.calls import DIRECTION, DIRECTIONS, Call, Send
+from congrad.jobs import AsyncRun, Run
+from congrad.policy import Policy
+
+
+class Directions:
+    """The running directions of a service."""
+
+    def __init__(self, run: Run, policy: Policy):
+        self._run = run
+        self._policy = policy
+
+    def list(self) -> list[wire.DirectionSummary]:
+        """All of them, with their versions and counts."""
+        return self._run(_list(self._policy))
+
+    def get(self, name: str = "default") -> wire.Direction:
+        """Counts, norms, and the cosines between the languages.
+
+        :raises NotFoundError: there is none of this name.
+        """
+        return self._run(_get(name, self._policy))
+
+    def reset(self, name: str = "default") -> None:
+        """Forgets it.
+
+        :raises NotFoundError: there is none of this name.
+        """
+        self._run(_reset(name, self._policy))
+
+    def export(self, name: str = "default") -> bytes:
+        """Its whole state, vectors included, as safetensors.
+
+        :raises NotFoundError: there is none of this name.
+        """
+        return self._run(_export(name, self._policy))
+
+    def import_(self, name: str, state: bytes) -> wire.Direction:
+        """Makes a direction of an exported state; one of this name is replaced.
+
+        :raises UnprocessableError: ``state`` is none.
+        """
+        return self._run(_import(name, state, self._policy))
+
+
+class AsyncDirections:
+    """`Directions`, asynchronously."""
+
+    def __init__(self, run: AsyncRun, policy: Policy):
+        self._run = run
+        self._policy = policy
+
+    async def list(self) -> list[wire.DirectionSummary]:
+        """See `Directions.list`."""
+        return await self._run(_list(self._policy))
+
+    async def get(self, name: str = "default") -> wire.Direction:
+        """See `Directions.get`."""
+        return await self._run(_get(name, self._policy))
+
+    async def reset(self, name: str = "default") -> None:
+        """See `Directions.reset`."""
+        await self._run(_reset(name, self._policy))
+
+    async def export(self, name: str = "default") -> bytes:
+        """See `Directions.export`."""
+        return await self._run(_export(name, self._policy))
+
+    async def import_(self, name: str, state: bytes) -> wire.Direction:
+        """See `Directions.import_`."""
+        return await self._run(_import(name, state, self._policy))
+
+
+def _path(name: str) -> str:
+    return f"/directions/{quote(name, safe='')}"
+
+
+def _list(policy: Policy) -> Call[list[wire.DirectionSummary]]:
+    return calls.request(Send("GET", "/directions"), DIRECTIONS, policy)
+
+
+def _get(name: str, policy: Policy) -> Call[wire.Direction]:
+    return calls.request(Send("GET", _path(name)), DIRECTION, policy)
+
+
+def _reset(name: str, policy: Policy) -> Call[bytes]:
+    return calls.request(Send("DELETE", _path(name)), calls.content_of, policy)
+
+
+def _export(name: str, policy: Policy) -> Call[bytes]:
+    return calls.request(Send("GET", _path(name) + "/state"), calls.content_of, policy)
+
+
+def _import(name: str, state: bytes, policy: Policy) -> Call[wire.Direction]:
+    headers = {"Content-Type": "application/octet-stream"}
+    return calls.request(Send("PUT", _path(name) + "/state", state, headers), DIRECTION, policy)

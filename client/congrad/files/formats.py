@@ -1,0 +1,34 @@
+"""The formats of files, by their suffixes."""
+
+from enum import StrEnum
+from pathlib import Path
+
+
+class Format(StrEnum):
+    """How rows are written down."""
+
+    JSONL = "jsonl"
+    """A JSON object on each line."""
+    JSON = "json"
+    """A JSON list of objects."""
+    CSV = "csv"
+    """Commas, quotes, and a header."""
+    PARQUET = "parquet"
+    """Columns; needs pyarrow."""
+
+
+SUFFIXES = {
+    ".jsonl": Format.JSONL,
+    ".ndjson": Format.JSONL,
+    ".json": Format.JSON,
+    ".csv": Format.CSV,
+    ".parquet": Format.PARQUET,
+}
+
+STANDARD_STREAM = "-"
+"""In place of a path: standard input or output."""
+
+
+def format_of(path: str) -> Format | None:
+    """What the suffix says; None where it says nothing. Standard input and output are JSON Lines."""
+    return Format.JSONL if path == STANDARD_STREAM else SUFFIXES.get(Path(path).suffix.lower())

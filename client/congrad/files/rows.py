@@ -1,0 +1,24 @@
+"""A row of a file."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from congrad.errors import CongradError
+
+
+class FileError(CongradError):
+    """A file cannot be read or written, or a row of it is no preference pair."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row.
+
+    :param id: how messages name it, `line 3` or `row 3`; unlike an id in the file it cannot occur twice.
+    :param content: its values by column. A value that is missing has no key.
+    :param source: the row as its format has it: what is written where it leaves in the same format.
+    """
+
+    id: str
+    content: dict[str, Any]
+    source: Any

@@ -1,0 +1,109 @@
+"""Rows as samples: which column is which field, and whether the service would take them."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from congrad.files.rows import FileError, Row
+from congrad.files.source import Source
+from congrad.samples import IMAGE_COLUMNS, Sample
+
+FIELDS = tuple(name for name in Sample.model_fields if name != "id")
+"""What is taken of a row; whatever else stands in it stays here. Rows are numbered: an id in a file can occur twice."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Where the fields of a sample are found.
+
+    :param columns: the column of a field, where it has another name.
+    :param language: of all rows, instead of a column.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    language: str | None = None
+
+    @property
+    def by_column(self) -> dict[str, str]:
+        """The field that a column is read for."""
+        return {self.columns.get(name, name): name for name in FIELDS}
+
+    def sample(self, row: Row) -> dict[str, Any]:
+        """What the service takes of a row. Images are taken too, so that they are refused."""
+        found = {name: self.columns.get(name, name) for name in FIELDS} | {name: name for name in IMAGE_COLUMNS}
+        sample = {name: row.content[column] for name, column in found.items() if column in row.content}
+        return {"id": row.id} | sample | ({} if self.language is None else {"language": self.language})
+
+
+@dataclass
+class Survey:
+    """What a file holds: rows by language, the columns that occur, in order, and the size of the samples as JSON."""
+
+    languages: Counter[str] = field(default_factory=Counter)
+    columns: dict[str, None] = field(default_factory=dict)
+    bytes: int = 0
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return self.languages.total()
+
+
+def survey(source: Source, fields: Fields) -> Survey:
+    """Reads a file once, to its end.
+
+    :raises FileError: a row is no preference pair; the message names row and field. Or there is no row at all, or no
+        column of a name that was given.
+    """
+    found = Survey(columns=dict.fromkeys(source.header()))
+    if found.columns:
+        _check_columns(source, fields, found)
+    for row in source.rows():
+        found.columns.update(dict.fromkeys(row.content))
+        sample = fields.sample(row)
+        found.languages[_language(source, fields, found, sample)] += 1
+        found.bytes += len(json.dumps(sample, ensure_ascii=False).encode())
+    if not found.rows:
+        raise FileError(f"{source.name}: holds no rows")
+    _check_columns(source, fields, found)
+    return found
+
+
+def read_samples(path: Path) -> list[dict[str, Any]]:
+    """All pairs of a file, with the fields that the service takes.
+
+    :raises FileError: the file cannot be read, or a row is no preference pair.
+    """
+    fields = Fields()
+    with Source(str(path), fields=fields.by_column) as source:
+        survey(source, fields)
+        return [fields.sample(row) for row in source.rows()]
+
+
+def _check_columns(source: Source, fields: Fields, found: Survey) -> None:
+    for name, column in fields.columns.items():
+        if column not in found.columns:
+            raise FileError(f"{source.name}: there is no column {column!r} for {name}; {_columns(found)}")
+
+
+def _columns(found: Survey) -> str:
+    return f"the columns are {', '.join(found.columns)}" if found.columns else "there are no columns"
+
+
+def _language(source: Source, fields: Fields, found: Survey, sample: Mapping[str, Any]) -> str:
+    """The language of a sample, which is checked."""
+    try:
+        return Sample.model_validate(sample).language
+    except ValidationError as error:
+        fault = error.errors()[0]
+    name = str(fault["loc"][0]) if fault["loc"] else ""
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "missing" and len(fault["loc"]) == 1:
+        message += f" (column {fields.columns.get(name, name)!r}); {_columns(found)}"
+    where = ".".join(str(part) for part in fault["loc"] if part not in ("text", "messages", "blocks"))
+    raise FileError(f"{source.name}, {sample['id']}: {f'{where}: ' if where else ''}{message}")

@@ -1,0 +1,90 @@
+"""Values of rows as JSON, and as the cells of a CSV file."""
+
+import json
+import math
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+MESSAGES = ("prompt", "chosen", "rejected")
+"""Fields whose cells may hold messages."""
+OBJECTS = ("chat_template_kwargs",)
+NUMBERS = ("ref_chosen_logps", "ref_rejected_logps")
+
+
+def encode(value: Any) -> bytes:
+    """A value as JSON. NaN becomes null: JSON has no form for it.
+
+    :raises TypeError: JSON has no form for it, nor for anything near it.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
+    except ValueError:
+        text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, default=_plain)
+    # Half of a surrogate pair has no UTF-8; the backslash form of Python is that of JSON too.
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, date | datetime | time):
+        return value.isoformat()
+    if isinstance(value, Decimal | timedelta):
+        return str(value)
+    raise TypeError(f"JSON has no form for {type(value).__name__}")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list) else value
+
+
+def cell_of(value: Any) -> str:
+    """A value as a cell of a CSV file: text as it is, nothing for null, anything else as JSON.
+
+    :raises TypeError: JSON has no form for it.
+    """
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else encode(value).decode()
+
+
+def value_of(field: str | None, cell: str) -> Any:
+    """A cell of a CSV file, as the field of a sample that it is read for; None: for none.
+
+    :raises ValueError: the cell cannot be that field.
+    """
+    if field in MESSAGES:
+        return _text_or_messages(cell)
+    if field in OBJECTS:
+        return _parsed(cell)
+    return _number(cell) if field in NUMBERS else cell
+
+
+def _text_or_messages(cell: str) -> Any:
+    """A list of messages in JSON; everything else is text, a list of numbers for one."""
+    if not cell.lstrip().startswith("[{"):
+        return cell
+    try:
+        value = json.loads(cell)
+    except (ValueError, RecursionError):
+        if cell.lstrip().startswith("[{'"):
+            raise ValueError("is a list as Python prints it; messages should be written as JSON") from None
+        return cell
+    return value if all(isinstance(item, dict) and "role" in item for item in value) else cell
+
+
+def _parsed(cell: str) -> Any:
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"should be a JSON object: {error}") from None
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        raise ValueError(f"should be a number; it is {cell[:40]!r}") from None

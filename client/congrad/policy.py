@@ -1,0 +1,63 @@
+"""How long to wait, how often to try again."""
+
+import random
+import time
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+
+MAX_RETRY_AFTER_S = 120.0
+"""A service that asks for more patience than this is not asked again."""
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds, of one request to the service.
+
+    :param connect: until a connection stands.
+    :param attempt: from sending to the last byte of the answer, for each attempt. The service is asked to answer
+        sooner, if only to say that a job is not done.
+    :param total: until the answer, with all attempts, the pauses between them, and the waiting for a job.
+    """
+
+    connect: float = 5.0
+    attempt: float = 60.0
+    total: float = 600.0
+
+    @classmethod
+    def of(cls, value: "Timeouts | float") -> "Timeouts":
+        """A number is the total."""
+        return value if isinstance(value, Timeouts) else cls(attempt=min(cls.attempt, value), total=value)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a client does when the service does not answer as it should.
+
+    :param max_retries: further attempts after connection errors, timeouts, 408, 429 and 5xx.
+    :param max_downtime: seconds for which requests of pairs are tried again beyond ``max_retries``: a restart of the
+        service is no error to a training run.
+    """
+
+    timeouts: Timeouts = Timeouts()
+    max_retries: int = 2
+    max_downtime: float = 60.0
+
+
+def backoff(attempt: int) -> float:
+    """Seconds: 0.5, 1, 2, 4, 8, 8, ..., each up to a quarter shorter, so that clients do not return in step."""
+    return min(0.5 * 2.0 ** min(attempt, 4), 8.0) * random.uniform(0.75, 1.0)  # noqa: S311 # jitter
+
+
+def retry_after(header: str | None) -> float | None:
+    """Seconds that a ``Retry-After`` header asks for, as a number or a date, and up to a quarter more: everyone who was
+    turned away was told the same. None where there is no such header, or it cannot be read."""
+    if not header:
+        return None
+    if header.isascii() and header.isdigit():
+        seconds = float(header[:9])
+    else:
+        try:
+            seconds = max(parsedate_to_datetime(header).timestamp() - time.time(), 0.0)
+        except ValueError:
+            return None
+    return seconds * random.uniform(1.0, 1.25)  # noqa: S311 # jitter

@@ -1,0 +1,19 @@
+"""How the service logs: as uvicorn does, with the id of the request at the end of each line."""
+
+from copy import deepcopy
+from typing import Any
+
+from uvicorn.config import LOGGING_CONFIG
+
+
+def logging_config() -> dict[str, Any]:
+    """For `logging.config.dictConfig`. What is logged outside a request has the id ``-``."""
+    config = deepcopy(LOGGING_CONFIG)
+    # At the end, where a client's text can pass for nothing else.
+    for formatter in config["formatters"].values():
+        formatter["fmt"] += " [%(correlation_id)s]"
+    config["filters"] = {"request_id": {"()": "asgi_correlation_id.CorrelationIdFilter", "default_value": "-"}}
+    for handler in config["handlers"].values():
+        handler["filters"] = ["request_id"]
+    config["root"] = {"handlers": ["default"], "level": "WARNING"}
+    return config

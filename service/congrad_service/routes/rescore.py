@@ -1,0 +1,41 @@
+"""`POST /jobs/{id}/rescore`."""
+
+from functools import partial
+
+from congrad import wire
+from fastapi import APIRouter, Response
+
+from congrad_service.idempotency import claim
+from congrad_service.jobs import Accepted
+from congrad_service.prefer import parse_prefer
+from congrad_service.state import Congrad, State
+from congrad_service.waiting import NOT_YET, IdempotencyKey, Prefer, answer, check_decide_worker
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+
+@router.post(
+    "/{job_id}/rescore",
+    response_model=wire.FilterResult,
+    responses=NOT_YET,
+)
+async def rescore_job(
+    state: Congrad,
+    job_id: str,
+    request: wire.RescoreRequest,
+    idempotency_key: IdempotencyKey = None,
+    prefer: Prefer = None,
+) -> Response:
+    """Scores the samples of a retained job again, against the direction as it stands now, which does not change. Their
+    gradients are dropped then, unless they are retained once more."""
+    preference = parse_prefer(prefer, state.settings.max_wait)
+    accepted = await _accept(state, job_id, request, idempotency_key)
+    return await answer(state, accepted, partial(state.queue.enqueue_decision, accepted.job_id), preference)
+
+
+async def _accept(state: State, job_id: str, request: wire.RescoreRequest, idempotency_key: str | None) -> Accepted:
+    claimed = claim(idempotency_key, job_id, request.model_dump_json())
+    if (known := await state.jobs.known(claimed)) is not None:
+        return known
+    await check_decide_worker(state)
+    return await state.jobs.create_rescoring(job_id, request, claimed)

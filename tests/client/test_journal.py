@@ -1,0 +1,129 @@
+"""What an unfinished run leaves behind, and what the next one makes of it."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from congrad import wire
+from congrad.commands.journal import Chain, Journal, digest_of, journal_of, open_journal
+from congrad.files.rows import FileError
+
+ASKED = {"direction": "default", "batch_size": 2}
+
+
+def answer(number: int) -> wire.FilterResult:
+    """An answer to one row."""
+    decision = wire.Decision(
+        id=f"line {number}",
+        language="de",
+        keep=True,
+        conflict_score=-0.5,
+        conflicts_with=[],
+        truncated=False,
+        reason=None,
+    )
+    return wire.FilterResult(
+        job_id=f"job-{number}",
+        direction=wire.DirectionRef(name="default", version=number, checkpoint="c", languages={"de": number}),
+        decisions=[decision],
+        summary=wire.Summary(kept=1, dropped=0, by_language={}),
+        timing=wire.Timing(queued_s=0, gradients_s=0, decide_s=0, total_s=0),
+    )
+
+
+@contextmanager
+def cut_short(path: Path, restart: bool = False) -> Iterator[Journal]:
+    """The journal of a run that is interrupted at the end of the block."""
+    with suppress(KeyboardInterrupt), open_journal(path, ASKED, restart) as journal:
+        yield journal
+        raise KeyboardInterrupt
+
+
+def left_behind(path: Path, answers: int = 2) -> Journal:
+    """The journal of a run that ended before its work did."""
+    with cut_short(path) as journal:
+        for number in range(answers):
+            journal.add(answer(number), f"digest-{number}")
+    return journal
+
+
+def test_a_run_goes_on_with_what_the_last_one_left(tmp_path: Path) -> None:
+    path = journal_of(str(tmp_path / "kept.jsonl"))
+    first = left_behind(path)
+    with cut_short(path) as second:
+        assert (second.key, second.rows, second.digest) == (first.key, 2, "digest-1")
+        assert second.results == first.results
+        second.add_rescored(answer(0))
+    with open_journal(path, ASKED, restart=False) as third:
+        assert [result.job_id for result in third.rescored] == ["job-0"]
+        assert third.rows == 2
+    assert not path.exists()
+
+
+def test_half_a_line_is_no_answer_and_does_not_spoil_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    left_behind(path)
+    text = path.read_bytes()
+    path.write_bytes(text[:-10])
+    with cut_short(path) as journal:
+        assert (journal.rows, journal.digest) == (1, "digest-0")
+        journal.add(answer(7), "digest-7")
+    with open_journal(path, ASKED, restart=False) as journal:
+        assert [result.job_id for result in journal.results] == ["job-0", "job-7"]
+    path.write_bytes(text[:30])  # not even the first line is whole
+    with open_journal(path, ASKED, restart=False) as journal:
+        assert journal.rows == 0
+
+
+def test_answers_to_another_question_are_not_taken(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    first = left_behind(path)
+    with pytest.raises(FileError, match="with other options"), open_journal(path, ASKED | {"direction": "x"}, False):
+        pass
+    with cut_short(path, restart=True) as journal:
+        assert journal.rows == 0
+        assert journal.key != first.key
+    with open_journal(
+        path, ASKED | {"direction": "x"}, restart=False
+    ) as other:  # nothing was answered: nothing is lost
+        assert other.rows == 0
+
+
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    for text in ("mine", "mine\n", '{"congrad_journal": 1}\n'):
+        path.write_text(text)
+        with pytest.raises(FileError, match="is no journal of congrad"), open_journal(path, ASKED, restart=False):
+            pass
+        assert path.read_text() == text
+
+
+def test_two_processes_do_not_share_a_journal(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    code = (
+        "import sys; from pathlib import Path; from congrad.commands.journal import open_journal\n"
+        "with open_journal(Path(sys.argv[1]), {}, False): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(FileError, match="another congrad filter is writing"), open_journal(path, {}, False):
+            pass
+        other.communicate()
+    with open_journal(path, {}, restart=False) as journal:
+        assert journal.rows == 0
+
+
+def test_a_digest_is_of_all_samples_and_goes_on_from_any() -> None:
+    samples = [{"id": str(number), "chosen": "ü"} for number in range(5)]
+    first = digest_of(samples[:3])
+    chain = Chain(first)
+    assert [chain.add(sample) for sample in samples[3:]][-1] == digest_of(samples)
+    assert digest_of([samples[1], samples[0], *samples[2:]]) != digest_of(samples)
+    assert digest_of(json.loads(json.dumps(samples))) == digest_of(samples)

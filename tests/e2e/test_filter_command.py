@@ -1,0 +1,215 @@
+"""`congrad filter` on a real service, as a user runs it: through crashes, interrupts and rows that are wrong."""
+
+import json
+import re
+import signal
+import subprocess
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pytest
+from congrad import Client
+from congrad.redis_server import free_port
+from congrad.stack import Stack
+from pyarrow import parquet
+from support.commands import CONGRAD, run
+from support.pairs import demo_samples
+
+
+@pytest.fixture
+def direction() -> str:
+    """A direction that no other test uses."""
+    return f"test-{uuid.uuid4().hex}"
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> list[str]:
+    """Writes rows as JSON Lines; the lines."""
+    lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows]
+    path.write_text("".join(lines), encoding="utf-8")
+    return lines
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def test_a_file_is_split_into_kept_and_dropped(stack: Stack, direction: str, tmp_path: Path) -> None:
+    source, kept, dropped, scores = (tmp_path / f"{name}.jsonl" for name in ("in", "kept", "dropped", "scores"))
+    lines = write_rows(source, [row | {"mine": number} for number, row in enumerate(demo_samples(each=3))])
+    done = run("filter", str(source), "-o", str(kept), "--dropped", str(dropped), "--scores", str(scores),
+               "--url", stack.url, "--direction", direction, "--batch-size", "20")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "By language" in done.stderr
+    assert done.stdout == ""
+    decisions = read_rows(scores)
+    assert kept.read_text(encoding="utf-8") == "".join(
+        line for line, decision in zip(lines, decisions, strict=True) if decision["keep"]
+    )
+    assert [row["mine"] for row in read_rows(dropped)] == [
+        number for number, decision in enumerate(decisions) if not decision["keep"]
+    ]
+    assert all(row["congrad"]["conflict_score"] > 0 for row in read_rows(dropped))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "dropped.jsonl",
+        "in.jsonl",
+        "kept.jsonl",
+        "scores.jsonl",
+    ]
+
+
+def test_a_parquet_file_is_filtered_with_its_schema(stack: Stack, direction: str, tmp_path: Path) -> None:
+    rows = [
+        {
+            "lang": row["language"],
+            "prompt": [{"role": "user", "content": row["prompt"]}],
+            "better": [{"role": "assistant", "content": row["chosen"]}],
+            "rejected": [{"role": "assistant", "content": row["rejected"]}],
+            "number": number,
+        }
+        for number, row in enumerate(demo_samples("de", "fr", each=6))
+    ]
+    source, kept, dropped = (tmp_path / f"{name}.parquet" for name in ("in", "kept", "dropped"))
+    parquet.write_table(pyarrow.Table.from_pylist(rows), source)
+    done = run("filter", str(source), "-o", str(kept), "--dropped", str(dropped), "--url", stack.url, "--json",
+               "--direction", direction, "--keep", "0.5",
+               "--field", "chosen=better", "--language-field", "lang")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["rows"], summary["kept"], summary["dropped"]) == (12, 6, 6)
+    assert {tag: counts["kept"] for tag, counts in summary["by_language"].items()} == {"de": 3, "fr": 3}
+    assert summary["direction"]["languages"] == {"de": 6, "fr": 6}
+    left, gone = parquet.read_table(kept), parquet.read_table(dropped)
+    assert left.schema.equals(parquet.read_schema(source), check_metadata=True)
+    assert left.to_pylist() == [rows[number] for number in left["number"].to_pylist()]
+    assert sorted(left["number"].to_pylist() + gone["number"].to_pylist()) == list(range(12))
+    worst_kept = max(summary["by_language"][tag]["mean_conflict"] for tag in ("de", "fr"))
+    assert max(row["conflict_score"] for row in gone["congrad"].to_pylist()) >= worst_kept
+
+
+def test_rows_go_through_a_pipe(stack: Stack, direction: str) -> None:
+    rows = demo_samples("de", "fr", each=4)
+    text = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    at = ("--url", stack.url, "--direction", direction, "--keep", "0.5", "--within", "request", "--json")
+    done = run("filter", "-", "-o", "-", *at, stdin=text)
+    assert done.returncode == 0, done.stderr
+    kept = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(kept) == 4
+    assert all(row in rows for row in kept)
+    assert json.loads(done.stderr)["kept"] == 4
+
+
+def test_a_fraction_is_of_the_whole_file_and_not_of_a_request(stack: Stack, direction: str, tmp_path: Path) -> None:
+    source, scores = tmp_path / "in.jsonl", tmp_path / "scores.jsonl"
+    write_rows(source, demo_samples("de", "fr", each=8))
+    done = run("filter", str(source), "-o", str(tmp_path / "kept.jsonl"), "--scores", str(scores), "--url", stack.url,
+               "--direction", direction, "--batch-size", "3", "--keep", "0.25", "--within", "language")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    decisions = [row for row in read_rows(scores) if row["conflict_score"] is not None]
+    for tag in ("de", "fr"):
+        own = [row for row in decisions if row["language"] == tag]
+        ranked = sorted(own, key=lambda row: row["conflict_score"])
+        limit = round(0.25 * len(own))
+        assert all(row["keep"] for row in ranked[:limit])
+        assert not any(row["keep"] for row in ranked[limit:])
+
+
+def test_two_passes_score_every_row_against_all_of_them(
+    stack: Stack, client: Client, direction: str, tmp_path: Path
+) -> None:
+    rows = demo_samples("de", "fr", "ja", each=4)
+    source, scores = tmp_path / "in.jsonl", tmp_path / "scores.jsonl"
+    write_rows(source, rows)
+    done = run("filter", str(source), "-o", str(tmp_path / "kept.jsonl"), "--scores", str(scores), "--two-pass",
+               "--url", stack.url, "--direction", direction, "--batch-size", "5", "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert sum(json.loads(done.stdout)["direction"]["languages"].values()) == 12
+    # One request is scored against all of its rows as well, whatever their order.
+    at_once = client.filter(rows, direction=f"{direction}-at-once", batch_size=12)
+    expected = np.array([decision.conflict_score for decision in at_once.decisions], dtype=float)
+    found = np.array([row["conflict_score"] for row in read_rows(scores)], dtype=float)
+    assert np.allclose(found, expected, atol=1e-4)
+
+
+def started(arguments: list[str], journal: Path) -> subprocess.Popen[bytes]:
+    """The command, once it has an answer on the disk."""
+    process = subprocess.Popen([*CONGRAD, *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 2):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)  # nothing tells when a file grows
+    return process
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("options", [[], ["--two-pass"]])
+def test_a_run_that_was_cut_short_goes_on_and_folds_nothing_in_twice(
+    end: signal.Signals, options: list[str], stack: Stack, client: Client, direction: str, tmp_path: Path
+) -> None:
+    source, kept, dropped = (tmp_path / f"{name}.jsonl" for name in ("in", "kept", "dropped"))
+    lines = write_rows(source, demo_samples(each=6))
+    arguments = ["filter", str(source), "-o", str(kept), "--dropped", str(dropped), "--url", stack.url,
+                 "--direction", direction, "--batch-size", "3", "--concurrency", "3", *options]  # fmt: skip
+    journal = tmp_path / "kept.jsonl.congrad"
+    process = started(arguments, journal)
+    process.send_signal(end)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == (130 if end is signal.SIGINT else -end), said
+    assert not kept.exists()
+    if end is signal.SIGINT:
+        assert b"the same command goes on from there" in said
+        assert b"Traceback" not in said
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    resumed = re.search(r"resuming: (\d+) of 72 rows have decisions", done.stderr)
+    assert resumed is not None
+    assert 0 < int(resumed[1]) < 72
+    assert len(read_rows(kept)) + len(read_rows(dropped)) == len(lines)
+    counts = {tag: language.samples for tag, language in client.directions.get(direction).languages.items()}
+    assert counts == {row["language"]: 6 for row in demo_samples(each=1)}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dropped.jsonl", "in.jsonl", "kept.jsonl"]
+
+
+def test_a_row_that_the_service_refuses_is_put_right_and_the_rest_goes_on(
+    stack: Stack, client: Client, direction: str, tmp_path: Path
+) -> None:
+    source, kept = tmp_path / "in.jsonl", tmp_path / "kept.jsonl"
+    rows = demo_samples("de", "fr", each=4)
+    good, rows[6] = rows[6], rows[6] | {"prompt": "word " * 2000}
+    write_rows(source, rows)
+    arguments = ["filter", str(source), "-o", str(kept), "--url", stack.url, "--direction", direction,
+                 "--batch-size", "2", "--concurrency", "1"]  # fmt: skip
+    refused = run(*arguments)
+    assert refused.returncode == 1
+    assert "(id 'line 7'): the prompt alone has" in refused.stderr
+    assert "6 of 8 rows have decisions" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not kept.exists()
+    other = run(*arguments, "--no-update")
+    assert other.returncode == 2
+    assert "with other options" in other.stderr
+    rows[0]["chosen"] += "!"
+    write_rows(source, rows)
+    changed = run(*arguments)
+    assert changed.returncode == 2
+    assert "its first 6 rows are not those" in changed.stderr
+    rows[0]["chosen"], rows[6] = rows[0]["chosen"][:-1], good
+    write_rows(source, rows)
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "resuming: 6 of 8" in done.stderr
+    counts = {tag: language.samples for tag, language in client.directions.get(direction).languages.items()}
+    assert counts == {"de": 4, "fr": 4}
+
+
+def test_a_service_that_is_not_there_fails_without_a_trace(tmp_path: Path) -> None:
+    source, kept = tmp_path / "in.jsonl", tmp_path / "kept.jsonl"
+    write_rows(source, demo_samples("de", each=2))
+    dead = run("filter", str(source), "-o", str(kept), "--url", f"http://127.0.0.1:{free_port()}", "--timeout", "2")
+    assert dead.returncode == 1
+    assert "cannot be reached" in dead.stderr
+    assert "nothing was written" in dead.stderr
+    assert "Traceback" not in dead.stderr
+    assert not kept.exists()

@@ -1,0 +1,114 @@
+"""The front end over a real Redis, without workers: tests play their part."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import httpx
+import numpy as np
+import redis
+import uvicorn
+from congrad import wire
+from congrad_service import keys
+from congrad_service.app import create_app
+from congrad_service.registry import Announcement, Role
+from congrad_service.settings import ServiceSettings
+from congrad_service.state import State
+from congrad_worker.decide import Rules
+from congrad_worker.direction import Samples
+from congrad_worker.store import ChunkResult, Store
+from congrad_worker.surgery import pcgrad
+from congrad_worker.verdicts import Judge
+
+DIM = 16
+
+RULES = Rules("pcgrad", pcgrad, half_life=float("inf"), seed=0)
+
+ANNOUNCEMENT = Announcement(
+    name="policy",
+    fingerprint="f00d",
+    loss="sigmoid",
+    beta=0.1,
+    reference="policy",
+    projection=wire.Projection(kind="kronecker", rank=64, dim=DIM, seed=0),
+    target_modules=None,
+    modules=4,
+    coverage=0.99,
+    shared_prompts=True,
+    max_length=128,
+    dtype="float32",
+    device="cpu",
+)
+
+
+def settings(redis_url: str, **options: Any) -> ServiceSettings:
+    """Settings of a service; the environment has no say."""
+    return ServiceSettings.model_validate({"redis_url": redis_url, **options})
+
+
+def announce_workers(redis_url: str) -> None:
+    """Makes the registry believe for a while that a gradients worker and a decide worker are there."""
+    with redis.Redis.from_url(redis_url) as connection:
+        now = cast("tuple[int, int]", connection.time())[0]
+        connection.set(keys.worker("w"), ANNOUNCEMENT.model_dump_json())
+        for role in Role:
+            connection.zadd(keys.workers(role), {"w": now + 600})
+
+
+@asynccontextmanager
+async def service(redis_url: str, **options: Any) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of a service in this process, without a server between them."""
+    app = create_app(settings(redis_url, **options))
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://t") as client:
+        yield client
+
+
+@asynccontextmanager
+async def served(redis_url: str, **options: Any) -> AsyncIterator[tuple[httpx.AsyncClient, State]]:
+    """A client of a service under uvicorn, as streams and disconnects need it, and the service's state."""
+    app = create_app(settings(redis_url, **options))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # what comes before the server is up, waits here
+        running = asyncio.create_task(server.serve(sockets=[listener]))
+        url = "http://{}:{}".format(*listener.getsockname())
+        try:
+            async with httpx.AsyncClient(base_url=url, timeout=20) as client:
+                await client.get("/livez")
+                yield client, app.state.congrad
+        finally:
+            server.should_exit = True
+            await running
+
+
+async def submit(client: httpx.AsyncClient, languages: Sequence[str], **body: Any) -> str:
+    """The id of a new job with one pair for each of ``languages``. Ids have what some take for the end of a line."""
+    pair = {"prompt": "p", "chosen": "c", "rejected": "r"}
+    samples = [{"id": f"{number}\u2028", "language": tag, **pair} for number, tag in enumerate(languages)]
+    headers = {"Prefer": "respond-async"}
+    response = await client.post("/filter", json={"samples": samples, **body}, headers=headers)
+    assert response.status_code == 202, response.text
+    return str(response.json()["id"])
+
+
+def compute(store: Store, job_id: str, seed: int = 0) -> None:
+    """Leaves random gradients for every chunk of a job."""
+    job = store.job(job_id)
+    assert job is not None
+    draw = np.random.default_rng(seed)
+    for number in range(job.chunks):
+        store.start(job_id, f"gradients:{number}")
+        chunk = store.chunk(job_id, number)
+        assert chunk is not None
+        rows = draw.standard_normal((len(chunk), DIM)).astype(np.float32)
+        gradients = Samples.of(rows, [sample.language for sample in chunk])
+        ids = [str(sample.id) for sample in chunk]
+        store.put_gradients(job_id, number, ChunkResult(ids, gradients, [False] * len(ids), []))
+        store.complete(job_id, number)
+
+
+def settle(store: Store, job_id: str) -> None:
+    """Decides a job whose gradients are there."""
+    Judge(store, RULES).settle(job_id)

@@ -1,0 +1,142 @@
+"""The examples of the docs are run, page by page and in their order, against a live service."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import congrad
+import pytest
+import yaml  # type: ignore[import-untyped] # no stubs here
+from congrad.stack import Stack
+from datasets import Dataset
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from support.pairs import demo_samples
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if page.parent.name != "benchmarks")
+
+RUN = ("congrad", "python")
+NOT_RUN = ("pip install ", "export CONGRAD_BASE_URL=", "congrad up ", "deepspeed --module openrlhf.", "axolotl train ")
+"""What needs a network, another library or a GPU; the service that runs already; its address, which is set."""
+
+
+def fences(page: str) -> list[Token]:
+    """The code blocks of a page."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return [token for token in MarkdownIt().parse(text) if token.type == "fence"]
+
+
+def commands(block: str) -> Iterator[tuple[int, str]]:
+    """The commands of a console block, each with the line of the block that it begins in."""
+    number = 0
+    for command in re.split(r"(?<!\\)\n", block.rstrip("\n")):
+        yield number, command.replace("\\\n", " ")
+        number += command.count("\n") + 1
+
+
+def command_as_python(command: str, where: str) -> str:
+    """A statement that runs a command; nothing for one that is known not to be run."""
+    words = shlex.split(command, comments=True)
+    if not words or command.startswith(NOT_RUN):
+        return ""
+    if words[0] not in RUN:
+        pytest.fail(f"{where}: {command!r} is neither run nor listed as not run")
+    return f"__import__('subprocess').run({words!r}, check=True)"
+
+
+def script(page: str) -> str:
+    """A page as one Python script, each example in its own line of the page, so that tracebacks name that line."""
+    lines = [""] * ((DOCS / page).read_text(encoding="utf-8").count("\n") + 1)
+    for fence in fences(page):
+        assert fence.map is not None
+        first = fence.map[0] + 1
+        if fence.info == "python":
+            code = fence.content.splitlines()
+            lines[first : first + len(code)] = code
+        elif fence.info == "console":
+            for number, command in commands(fence.content):
+                lines[first + number] = command_as_python(command, f"{page}, line {first + number + 1}")
+    return "\n".join(lines)
+
+
+def conversation(row: dict[str, Any], reply: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row[reply]}]
+
+
+def write_inputs(folder: Path) -> dict[str, set[str]]:
+    """The files that pages read, and the examples; the lines of each file."""
+    pairs = demo_samples(each=6)
+    conversations = [
+        {"language": row["language"], **{side: conversation(row, side) for side in ("chosen", "rejected")}}
+        for row in pairs
+    ]
+    messages = [
+        row | {"messages": row["chosen"][:1], **{side: row[side][1] for side in ("chosen", "rejected")}}
+        for row in conversations
+    ]
+    lines = {}
+    for name, rows in (("pairs", pairs), ("conversations", conversations), ("messages", messages)):
+        lines[name] = [json.dumps(row, ensure_ascii=False) for row in rows]
+        (folder / f"{name}.jsonl").write_text("".join(f"{line}\n" for line in lines[name]), encoding="utf-8")
+    Dataset.from_list(pairs).to_parquet(folder / "pairs.parquet")
+    (folder / "examples").symlink_to(ROOT / "examples")
+    return {name: set(own) for name, own in lines.items()}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if script(page).strip()])
+def test_the_examples_of_a_page_run(page: str, stack: Stack, tmp_path: Path) -> None:
+    inputs = write_inputs(tmp_path)
+    source = tmp_path / Path(page).name
+    source.write_text(script(page), encoding="utf-8")
+    environment = os.environ | {
+        "CONGRAD_BASE_URL": stack.url,
+        "HF_HOME": str(tmp_path / "cache"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        [sys.executable, source.name], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr
+    if (kept := tmp_path / "kept.jsonl").exists():
+        lines = set(kept.read_text(encoding="utf-8").splitlines())
+        assert any(lines < own for own in inputs.values())
+        assert lines
+
+
+def test_all_recipes_and_the_quick_start_have_examples() -> None:
+    with_examples = {page for page in PAGES if any(fence.info == "python" for fence in fences(page))}
+    assert with_examples == {"quickstart.md", "recipes/trl.md", "recipes/openrlhf.md", "recipes/axolotl.md"}
+
+
+def test_data_in_the_docs_can_be_read() -> None:
+    for page in PAGES:
+        for fence in fences(page):
+            assert fence.info in ("python", "console", "json", "yaml"), f"{page}: {fence.info}"
+            if fence.info in ("json", "yaml"):
+                assert {"json": json.loads, "yaml": yaml.safe_load}[fence.info](fence.content)
+
+
+def test_an_unknown_command_is_a_failure() -> None:
+    with pytest.raises(pytest.fail.Exception, match="line 3: 'rm -r kept' is neither run nor listed"):
+        command_as_python("rm -r kept", "line 3")
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    documented = set()
+    for path in re.findall(r"^::: (\S+)$", (DOCS / "sdk.md").read_text(encoding="utf-8"), re.MULTILINE):
+        module, _, name = path.rpartition(".")
+        if path == "congrad.errors":
+            documented |= set(vars(import_module(path)))
+        else:
+            assert hasattr(import_module(module), name), path
+            documented.add(name)
+    assert set(congrad.__all__) <= documented
