@@ -1,4 +1,4 @@
-"""The examples of the docs are run, page by page and in their order, against a live service."""
+"""The examples of the README and the docs are run, page by page and in their order, against a live service."""
 
 import json
 import os
@@ -22,25 +22,50 @@ from support.pairs import demo_samples
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if page.parent.name != "benchmarks")
+PAGES = [
+    "README.md",
+    *sorted(str(page.relative_to(ROOT)) for page in DOCS.rglob("*.md") if page.parent.name != "benchmarks"),
+]
 
 RUN = ("congrad", "python")
-NOT_RUN = ("pip install ", "export CONGRAD_BASE_URL=", "congrad up ", "deepspeed --module openrlhf.", "axolotl train ")
-"""What needs a network, another library or a GPU; the service that runs already; its address, which is set."""
+NOT_RUN = (
+    "pip install ",
+    "make ",
+    "curl localhost:8000/",
+    "export CONGRAD_BASE_URL=",
+    "congrad up ",
+    "deepspeed --module openrlhf.",
+    "axolotl train ",
+)
+"""What needs a network, another library or a GPU; the service that runs already; its address, which is set; and what
+other tests run."""
 
 
 def fences(page: str) -> list[Token]:
     """The code blocks of a page."""
-    text = (DOCS / page).read_text(encoding="utf-8")
+    text = (ROOT / page).read_text(encoding="utf-8")
     return [token for token in MarkdownIt().parse(text) if token.type == "fence"]
 
 
 def commands(block: str) -> Iterator[tuple[int, str]]:
     """The commands of a console block, each with the line of the block that it begins in."""
-    number = 0
-    for command in re.split(r"(?<!\\)\n", block.rstrip("\n")):
-        yield number, command.replace("\\\n", " ")
-        number += command.count("\n") + 1
+    first, command = 0, ""
+    for number, line in enumerate(block.splitlines()):
+        command += line
+        if command.endswith("\\") or _is_open(command):
+            command = command.removesuffix("\\") + " "
+        else:
+            yield first, command
+            first, command = number + 1, ""
+
+
+def _is_open(command: str) -> bool:
+    """Whether a quotation goes on in the next line."""
+    try:
+        shlex.split(command, comments=True)
+    except ValueError:
+        return True
+    return False
 
 
 def command_as_python(command: str, where: str) -> str:
@@ -55,7 +80,7 @@ def command_as_python(command: str, where: str) -> str:
 
 def script(page: str) -> str:
     """A page as one Python script, each example in its own line of the page, so that tracebacks name that line."""
-    lines = [""] * ((DOCS / page).read_text(encoding="utf-8").count("\n") + 1)
+    lines = [""] * ((ROOT / page).read_text(encoding="utf-8").count("\n") + 1)
     for fence in fences(page):
         assert fence.map is not None
         first = fence.map[0] + 1
@@ -114,13 +139,14 @@ def test_the_examples_of_a_page_run(page: str, stack: Stack, tmp_path: Path) -> 
 
 def test_all_recipes_and_the_quick_start_have_examples() -> None:
     with_examples = {page for page in PAGES if any(fence.info == "python" for fence in fences(page))}
-    assert with_examples == {"quickstart.md", "recipes/trl.md", "recipes/openrlhf.md", "recipes/axolotl.md"}
+    recipes = {f"docs/recipes/{name}.md" for name in ("trl", "openrlhf", "axolotl")}
+    assert with_examples == {"README.md", "docs/quickstart.md", *recipes}
 
 
 def test_data_in_the_docs_can_be_read() -> None:
     for page in PAGES:
         for fence in fences(page):
-            assert fence.info in ("python", "console", "json", "yaml"), f"{page}: {fence.info}"
+            assert fence.info in ("python", "console", "json", "yaml", "text"), f"{page}: {fence.info}"
             if fence.info in ("json", "yaml"):
                 assert {"json": json.loads, "yaml": yaml.safe_load}[fence.info](fence.content)
 

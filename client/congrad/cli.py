@@ -49,7 +49,7 @@ def _common(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Has no docstring of its own in the help: that of the application is shown."""
+    """The options of `congrad` itself."""
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from rich.text import Text
 from congrad import wire
 
 TEXT_WIDTH = 60
+COSINE_WIDTH = len("+0.00")
 
 
 def summary_table(decisions: Sequence[wire.Decision]) -> Table:
@@ -110,10 +111,12 @@ def languages_table(direction: wire.Direction) -> Table:
 
 
 def cosines_table(tags: Sequence[str], cosines: Sequence[Sequence[float]]) -> Table:
-    """A matrix of cosines, [languages, languages]; conflicts in red."""
-    table = Table("")
-    for tag in tags:
-        table.add_column(tag, justify="right")
+    """A matrix of cosines, [languages, languages]; conflicts in red. As wide as it needs to be, on any terminal."""
+    widths = [max(len(tag), COSINE_WIDTH) for tag in tags]
+    table = Table(box=None, pad_edge=False, width=max(map(len, tags)) + 2 * len(tags) + sum(widths))
+    table.add_column("")
+    for tag, width in zip(tags, widths, strict=True):
+        table.add_column(tag, justify="right", width=width)
     for tag, row in zip(tags, cosines, strict=True):
         table.add_row(tag, *(Text(f"{cosine:+.2f}", style="red" if cosine < 0 else "") for cosine in row))
     return table

@@ -140,6 +140,6 @@ def _print(direction: wire.Direction) -> None:
     tags = list(direction.languages)
     if len(tags) > 1:
         out.print("Cosines between the gradients of languages, before surgery")
-        out.print(cosines_table(tags, direction.cosines_before))
+        out.print(cosines_table(tags, direction.cosines_before), soft_wrap=True)
         out.print("Cosines of gradients after surgery (rows) with those before (columns)")
-        out.print(cosines_table(tags, direction.cosines_after))
+        out.print(cosines_table(tags, direction.cosines_after), soft_wrap=True)

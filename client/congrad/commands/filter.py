@@ -121,7 +121,11 @@ def filter_file(
         bool, typer.Option("--dry-run", help="Read and check all rows, say what would be sent, and send nothing.")
     ] = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew, where an unfinished run has left its answers.")
+        bool,
+        typer.Option(
+            "--restart",
+            help="Begin anew, where an unfinished run has left its answers; what it folded in stays in the direction.",
+        ),
     ] = False,
     field: Annotated[
         list[str] | None,

@@ -1,0 +1,59 @@
+"""How well scores in half precision agree with those in float32 on the same checkpoint.
+
+    python benchmarks/precision.py [--device cuda] [--dtype bfloat16] [--model DIR --data FILE.jsonl]
+
+The yardstick is float32 on the CPU. Prints Spearman's correlation of the scores, and the share of pairs whose score is
+on the same side of zero.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+import typer
+from congrad_worker.checkpoint import load
+from congrad_worker.direction import Samples
+from congrad_worker.encoding import Encoder
+from congrad_worker.files import locate
+from congrad_worker.gradients import GradientEngine
+from congrad_worker.settings import GradientSettings
+from scipy.stats import spearmanr
+
+from benchmarks.fidelity import DEMO, conflict_scores, read_pairs
+
+
+def scores(model: Path, data: Path, each: int | None, device: str, dtype: str) -> np.ndarray:
+    """Conflict scores of the pairs of a file as one request: float64 ``[n]``."""
+    settings = GradientSettings.model_validate({"model": str(model), "device": device, "dtype": dtype})
+    checkpoint = load(locate(settings), settings)
+    pairs, languages = read_pairs(data, Encoder(checkpoint.tokenizer, checkpoint.max_length), each)
+    gradients = GradientEngine(checkpoint, settings).compute(pairs)
+    return conflict_scores(Samples.of(gradients.values, languages, gradients.out_of_memory))
+
+
+def main(
+    device: Annotated[str, typer.Option(help="Where half precision is computed.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="bfloat16 or float16.")] = "bfloat16",
+    model: Annotated[Path, typer.Option(help="Folder of a checkpoint.")] = DEMO / "checkpoint",
+    data: Annotated[Path, typer.Option(help="Rows with language, prompt, chosen, rejected.")] = DEMO / "pairs.jsonl",
+    pairs_per_language: Annotated[int | None, typer.Option(help="Pairs of each language; default: all.")] = None,
+) -> None:
+    """Compares the two."""
+    exact = scores(model, data, pairs_per_language, "cpu", "float32")
+    found = scores(model, data, pairs_per_language, device, dtype)
+    result = {
+        "device": device,
+        "dtype": dtype,
+        "pairs": len(exact),
+        "spearman": round(float(spearmanr(exact, found).statistic), 4),
+        "agreement": round(float(np.mean((exact > 0) == (found > 0))), 4),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    typer.run(main)
