@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable
 from concurrent.futures import Future
 from itertools import islice
 from queue import SimpleQueue
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 def ahead(
     items: Iterable[I], run: Callable[[I, threading.Event], T], concurrency: int
-) -> Iterator[tuple[I, T | CongradError]]:
+) -> Generator[tuple[I, T | CongradError]]:
     """Runs ``run`` on each item, ``concurrency`` at a time, and yields items and outcomes in order.
 
     :param run: is given an event that is set when nobody wants its result any more.
@@ -71,7 +71,7 @@ class _Threads(Generic[I, T]):
             self._queue.put(None)
 
     def _work(self) -> None:
-        while (task := self._queue.get()) is not None:
+        while (task := self._queue.get()) is not None and not self._abandoned.is_set():
             item, future = task
             try:
                 future.set_result(self._run(item, self._abandoned))
@@ -81,7 +81,7 @@ class _Threads(Generic[I, T]):
 
 async def ahead_async(
     items: AsyncIterator[I], run: Callable[[I], Awaitable[T]], concurrency: int
-) -> AsyncIterator[tuple[I, T | CongradError]]:
+) -> AsyncGenerator[tuple[I, T | CongradError]]:
     """`ahead` with tasks."""
     check(concurrency)
     window: deque[tuple[I, asyncio.Future[T]]] = deque()

@@ -2,7 +2,8 @@
 
 import asyncio
 import copy
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from contextlib import aclosing
 from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
@@ -99,10 +100,11 @@ class AsyncClient(BaseClient):
         call = self._filtering(samples, options, idempotency_key, batch_size, two_pass, on_unavailable)
         with progress_bar(call.samples * call.passes, progress) as advance:
             for stage in call.stages():
-                outcomes = ahead_async(each(stage.pending()), partial(self._send, stage.send), concurrency)
-                async for pairs, outcome in outcomes:
-                    stage.take(pairs, outcome)
-                    advance(len(pairs))
+                sent = ahead_async(each(stage.pending()), partial(self._send, stage.send), concurrency)
+                async with aclosing(sent) as outcomes:
+                    async for pairs, outcome in outcomes:
+                        stage.take(pairs, outcome)
+                        advance(len(pairs))
         return call.result()
 
     async def filter_stream(
@@ -121,14 +123,16 @@ class AsyncClient(BaseClient):
         """See `Client.filter_stream`; ``samples`` may be asynchronous too."""
         fallback = Fallback(on_unavailable)
         options = Options(direction, update, selection, checkpoint)
-        async for pairs, outcome in self._ahead(samples, options, 0, batch_size, concurrency, idempotency_key):
-            if isinstance(outcome, CongradError):
-                for decision in fallback.decisions(pairs, outcome):
-                    yield decision
-            else:
-                for result in outcome:
-                    for decision in result.decisions:
+        sent = self._ahead(samples, options, 0, batch_size, concurrency, idempotency_key)
+        async with aclosing(sent) as outcomes:
+            async for pairs, outcome in outcomes:
+                if isinstance(outcome, CongradError):
+                    for decision in fallback.decisions(pairs, outcome):
                         yield decision
+                else:
+                    for result in outcome:
+                        for decision in result.decisions:
+                            yield decision
 
     async def filter_batches(
         self,
@@ -146,11 +150,13 @@ class AsyncClient(BaseClient):
     ) -> AsyncGenerator[wire.FilterResult]:
         """See `Client.filter_batches`; ``samples`` may be asynchronous too."""
         options = Options(direction, update, selection, checkpoint, retain)
-        async for _, outcome in self._ahead(samples, options, start, batch_size, concurrency, idempotency_key):
-            if isinstance(outcome, CongradError):
-                raise outcome
-            for result in outcome:
-                yield result
+        sent = self._ahead(samples, options, start, batch_size, concurrency, idempotency_key)
+        async with aclosing(sent) as outcomes:
+            async for _, outcome in outcomes:
+                if isinstance(outcome, CongradError):
+                    raise outcome
+                for result in outcome:
+                    yield result
 
     async def checkpoints(self) -> list[wire.Checkpoint]:
         """See `Client.checkpoints`."""
@@ -172,7 +178,7 @@ class AsyncClient(BaseClient):
         batch_size: int,
         concurrency: int,
         key: str | None,
-    ) -> AsyncIterator[tuple[Pairs, Results | CongradError]]:
+    ) -> AsyncGenerator[tuple[Pairs, Results | CongradError]]:
         submission = self._submission(options, key)
         requests = split_async(samples, batch_size, start)
         return ahead_async(requests, partial(self._send, submission.send), concurrency)

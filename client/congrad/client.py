@@ -3,7 +3,8 @@
 import copy
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
@@ -127,14 +128,10 @@ class Client(BaseClient):
         call = self._filtering(samples, options, idempotency_key, batch_size, two_pass, on_unavailable)
         with progress_bar(call.samples * call.passes, progress) as advance:
             for stage in call.stages():
-                outcomes = ahead(
-                    stage.pending(),
-                    partial(self._send, stage.send),
-                    concurrency,
-                )
-                for pairs, outcome in outcomes:
-                    stage.take(pairs, outcome)
-                    advance(len(pairs))
+                with closing(ahead(stage.pending(), partial(self._send, stage.send), concurrency)) as outcomes:
+                    for pairs, outcome in outcomes:
+                        stage.take(pairs, outcome)
+                        advance(len(pairs))
         return call.result()
 
     def filter_stream(
@@ -158,12 +155,13 @@ class Client(BaseClient):
         """
         fallback = Fallback(on_unavailable)
         options = Options(direction, update, selection, checkpoint)
-        for pairs, outcome in self._ahead(samples, options, 0, batch_size, concurrency, idempotency_key):
-            if isinstance(outcome, CongradError):
-                yield from fallback.decisions(pairs, outcome)
-            else:
-                for result in outcome:
-                    yield from result.decisions
+        with closing(self._ahead(samples, options, 0, batch_size, concurrency, idempotency_key)) as outcomes:
+            for pairs, outcome in outcomes:
+                if isinstance(outcome, CongradError):
+                    yield from fallback.decisions(pairs, outcome)
+                else:
+                    for result in outcome:
+                        yield from result.decisions
 
     def filter_batches(
         self,
@@ -186,10 +184,11 @@ class Client(BaseClient):
         :raises ValueError: the selection ranks all samples of a call.
         """
         options = Options(direction, update, selection, checkpoint, retain)
-        for _, outcome in self._ahead(samples, options, start, batch_size, concurrency, idempotency_key):
-            if isinstance(outcome, CongradError):
-                raise outcome
-            yield from outcome
+        with closing(self._ahead(samples, options, start, batch_size, concurrency, idempotency_key)) as outcomes:
+            for _, outcome in outcomes:
+                if isinstance(outcome, CongradError):
+                    raise outcome
+                yield from outcome
 
     def checkpoints(self) -> list[wire.Checkpoint]:
         """What the live workers serve."""
@@ -214,7 +213,7 @@ class Client(BaseClient):
         batch_size: int,
         concurrency: int,
         key: str | None,
-    ) -> Iterator[tuple[Pairs, Results | CongradError]]:
+    ) -> Generator[tuple[Pairs, Results | CongradError]]:
         submission = self._submission(options, key)
         requests = split(samples, batch_size, start)
         return ahead(requests, partial(self._send, submission.send), concurrency)

@@ -29,15 +29,24 @@ class Submission:
     def send(self, pairs: Pairs) -> Call[Results]:
         """The answer to some pairs: more than one where the service takes only smaller requests.
 
-        Once a request has waited for ``max_downtime`` in vain, the others of the call do not wait as well: they are
-        sent only if the service is ready.
-
         :raises CongradError: there is none.
         """
+        return self._unless_away(self._decide(pairs))
+
+    def rescore(self, results: Results) -> Call[Results]:
+        """Scores what was folded in against the direction as it stands now.
+
+        :raises CongradError: there is no answer.
+        """
+        return self._unless_away(self._rescore(results))
+
+    def _unless_away(self, call: Call[Results]) -> Call[Results]:
+        """Once a request has waited for ``max_downtime`` in vain, the others of the call do not wait as well: they are
+        sent only if the service is ready."""
         if self._gave_up and not (yield from probe()):
             raise APIConnectionError("the service is still away")
         try:
-            results = yield from self._decide(pairs)
+            results = yield from call
         except CongradError as error:
             self._gave_up = is_unavailable(error)
             raise
@@ -57,8 +66,7 @@ class Submission:
         first, second = pairs.halves()
         return [*(yield from self._decide(first)), *(yield from self._decide(second))]
 
-    def rescore(self, results: Results) -> Call[Results]:
-        """Scores what was folded in against the direction as it stands now."""
+    def _rescore(self, results: Results) -> Call[Results]:
         again = []
         for result in results:
             send = rescoring(result.job_id, self.options.selection, False, self.key)

@@ -81,8 +81,7 @@ class Pairs:
         """The request. ``key`` is of the call; with position and content it makes that of the request, so that the
         same samples sent again are the same request, and changed ones another."""
         content = b'{"samples":' + self.encoded + b"," + _encode(options.fields)[1:]
-        own_key = f"{key}-{self.start}-{hashlib.sha256(content).hexdigest()[:16]}"
-        return Send("POST", "/filter", content, {"Content-Type": "application/json", "Idempotency-Key": own_key})
+        return _post("/filter", content, f"{key} {self.start}")
 
     def halves(self) -> tuple["Pairs", "Pairs"]:
         """Two smaller ones."""
@@ -152,8 +151,13 @@ def rows_of(samples: Iterable[SampleLike]) -> Iterable[SampleLike]:
 def rescoring(job_id: str, selection: SelectionLike | None, retain: bool, key: str) -> Send:
     """The wish to score a job again."""
     fields = {"retain": retain} | ({} if selection is None else {"selection": as_json(selection)})
-    headers = {"Content-Type": "application/json", "Idempotency-Key": f"{key}-{job_id}"}
-    return Send("POST", f"/jobs/{job_id}/rescore", json.dumps(fields).encode(), headers)
+    return _post(f"/jobs/{job_id}/rescore", _encode(fields), key)
+
+
+def _post(path: str, content: bytes, key: str) -> Send:
+    # Hashed, a caller's key may be of any length and script.
+    own_key = hashlib.sha256(f"{key} {path} ".encode() + content).hexdigest()
+    return Send("POST", path, content, {"Content-Type": "application/json", "Idempotency-Key": own_key})
 
 
 def as_json(value: Any) -> dict[str, Any]:

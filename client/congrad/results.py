@@ -136,7 +136,6 @@ class Answers:
         self._undecided: list[int] = []
         self._error: CongradError | None = None
         self._direction: wire.DirectionRef | None = None
-        self._start = 0
         self.job_ids: list[str] = []
 
     @property
