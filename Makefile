@@ -27,6 +27,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
@@ -36,7 +37,9 @@ bench: $(INSTALLED)
 	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'
 	$(BIN)/python benchmarks/engine.py --with-bergson
 	$(BIN)/python benchmarks/fidelity.py
+	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/client.py
 
 docs: $(INSTALLED)
 	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'

@@ -84,8 +84,7 @@ class StubService:
         if shift:
             scores = [(d.conflict_score or 0) + shift for d in decisions]
             decisions = [
-                replace(d, conflict_score=score, keep=score <= 0)
-                for d, score in zip(decisions, scores, strict=True)
+                replace(d, conflict_score=score, keep=score <= 0) for d, score in zip(decisions, scores, strict=True)
             ]
         return wire.FilterResult(
             job_id=job_id,

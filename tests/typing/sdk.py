@@ -1,0 +1,41 @@
+"""What a user's type checker makes of the SDK: read by mypy and pyright in `make lint`, never run."""
+
+from collections.abc import AsyncIterable, Iterable
+from typing import Any, assert_type
+
+import congrad
+
+
+def with_the_client(pairs: Iterable[dict[str, Any]]) -> None:
+    with congrad.Client("http://service", timeout=congrad.Timeouts(total=5), max_retries=1) as client:
+        result = client.filter(pairs, two_pass=True, on_unavailable="keep")
+        assert_type(result, congrad.Filtered)
+        assert_type(result.keep, list[bool])
+        assert_type([d.conflict_score for d in result.decisions], list[float | None])
+        for decision in client.filter_stream([congrad.Sample(language="de", chosen="a", rejected="b")]):
+            assert_type(decision.reason, congrad.Reason | None)
+        for answer in client.filter_batches(pairs):
+            assert_type(answer, congrad.FilterResult)
+        job = client.jobs.submit(pairs, selection=congrad.FractionSelection(kind="fraction", keep=0.5))
+        assert_type(job, congrad.Job)
+        for state in client.jobs.events(job):
+            assert_type(state.status, congrad.JobStatus)
+        try:
+            assert_type(client.jobs.wait(job), congrad.FilterResult)
+        except congrad.JobFailedError as error:
+            assert_type(error.job, congrad.Job)
+            assert_type(error.request_id, str | None)
+            assert_type(list(error.decisions), list[congrad.Decision | None])
+        assert_type(client.directions.import_("copy", client.directions.export()), congrad.Direction)
+        assert_type(client.checkpoints(), list[congrad.Checkpoint])
+
+
+async def with_the_asynchronous_client(pairs: AsyncIterable[dict[str, Any]]) -> None:
+    async with congrad.AsyncClient().with_options(max_downtime=5) as client:
+        assert_type(await client.filter([]), congrad.Filtered)
+        async for decision in client.filter_stream(pairs):
+            assert_type(decision, congrad.Decision)
+        job = await client.jobs.submit([])
+        async for state in client.jobs.events(job):
+            assert_type(state, congrad.Job)
+        assert_type(await client.directions.list(), list[congrad.DirectionSummary])
