@@ -7,6 +7,7 @@ kept = [decision.id for decision in result.decisions if decision.keep]
 
 from congrad.async_client import AsyncClient
 from congrad.client import Client
+from congrad.directions import AsyncDirections, Directions
 from congrad.errors import (
     APIConnectionError,
     APIResponseError,
@@ -26,21 +27,32 @@ from congrad.errors import (
     ServerError,
     UnprocessableError,
 )
+from congrad.jobs import AsyncJobs, Jobs
 from congrad.policy import Timeouts
-from congrad.results import Filtered
+from congrad.requests import SampleLike, SelectionLike
+from congrad.results import Filtered, OnUnavailable
 from congrad.samples import Message, Sample
+from congrad.selection import select
 from congrad.wire import (
     Checkpoint,
     Decision,
     Direction,
+    DirectionLanguage,
+    DirectionRef,
     DirectionSummary,
     FilterResult,
     FractionSelection,
     Job,
     JobStatus,
+    LanguageSummary,
     Problem,
+    ProblemError,
+    Progress,
+    Projection,
     Reason,
+    Summary,
     ThresholdSelection,
+    Timing,
 )
 
 __all__ = [
@@ -49,6 +61,8 @@ __all__ = [
     "APIStatusError",
     "APITimeoutError",
     "AsyncClient",
+    "AsyncDirections",
+    "AsyncJobs",
     "AuthenticationError",
     "BadRequestError",
     "Checkpoint",
@@ -58,7 +72,10 @@ __all__ = [
     "ContentTooLargeError",
     "Decision",
     "Direction",
+    "DirectionLanguage",
+    "DirectionRef",
     "DirectionSummary",
+    "Directions",
     "FilterResult",
     "Filtered",
     "FractionSelection",
@@ -68,14 +85,25 @@ __all__ = [
     "JobFailedError",
     "JobNotFinishedError",
     "JobStatus",
+    "Jobs",
+    "LanguageSummary",
     "Message",
     "NotFoundError",
+    "OnUnavailable",
     "Problem",
+    "ProblemError",
+    "Progress",
+    "Projection",
     "RateLimitError",
     "Reason",
     "Sample",
+    "SampleLike",
+    "SelectionLike",
     "ServerError",
+    "Summary",
     "ThresholdSelection",
     "Timeouts",
+    "Timing",
     "UnprocessableError",
+    "select",
 ]

@@ -13,7 +13,7 @@ import httpx
 from congrad import calls, wire
 from congrad.ahead import ahead_async, each
 from congrad.base_client import BATCH_SIZE, CONCURRENCY, BaseClient, new_policy
-from congrad.calls import Call, Pause, Reply, Send
+from congrad.calls import Call, HttpRequest, Pause, Reply
 from congrad.directions import AsyncDirections
 from congrad.errors import CongradError
 from congrad.event_stream import follow_async
@@ -25,6 +25,7 @@ from congrad.requests import Options, Pairs, SampleLike, SelectionLike, split_as
 from congrad.results import Fallback, Filtered, OnUnavailable
 
 T = TypeVar("T")
+Sent = AsyncGenerator[tuple[Pairs, Results | CongradError]]
 
 
 class AsyncClient(BaseClient):
@@ -82,7 +83,7 @@ class AsyncClient(BaseClient):
 
     async def filter(
         self,
-        samples: Iterable[SampleLike],
+        samples: Iterable[SampleLike] | AsyncIterable[SampleLike],
         *,
         direction: str = "default",
         update: bool = True,
@@ -95,7 +96,9 @@ class AsyncClient(BaseClient):
         progress: bool | None = None,
         idempotency_key: str | None = None,
     ) -> Filtered:
-        """See `Client.filter`."""
+        """See `Client.filter`; ``samples`` may be asynchronous too."""
+        if isinstance(samples, AsyncIterable):
+            samples = [sample async for sample in samples]
         options = Options(direction, update, selection, checkpoint)
         call = self._filtering(samples, options, idempotency_key, batch_size, two_pass, on_unavailable)
         with progress_bar(call.samples * call.passes, progress) as advance:
@@ -107,7 +110,7 @@ class AsyncClient(BaseClient):
                         advance(len(pairs))
         return call.result()
 
-    async def filter_stream(
+    def filter_stream(
         self,
         samples: Iterable[SampleLike] | AsyncIterable[SampleLike],
         *,
@@ -121,20 +124,11 @@ class AsyncClient(BaseClient):
         idempotency_key: str | None = None,
     ) -> AsyncGenerator[wire.Decision]:
         """See `Client.filter_stream`; ``samples`` may be asynchronous too."""
-        fallback = Fallback(on_unavailable)
         options = Options(direction, update, selection, checkpoint)
         sent = self._ahead(samples, options, 0, batch_size, concurrency, idempotency_key)
-        async with aclosing(sent) as outcomes:
-            async for pairs, outcome in outcomes:
-                if isinstance(outcome, CongradError):
-                    for decision in fallback.decisions(pairs, outcome):
-                        yield decision
-                else:
-                    for result in outcome:
-                        for decision in result.decisions:
-                            yield decision
+        return self._decisions(sent, Fallback(on_unavailable))
 
-    async def filter_batches(
+    def filter_batches(
         self,
         samples: Iterable[SampleLike] | AsyncIterable[SampleLike],
         *,
@@ -150,17 +144,11 @@ class AsyncClient(BaseClient):
     ) -> AsyncGenerator[wire.FilterResult]:
         """See `Client.filter_batches`; ``samples`` may be asynchronous too."""
         options = Options(direction, update, selection, checkpoint, retain)
-        sent = self._ahead(samples, options, start, batch_size, concurrency, idempotency_key)
-        async with aclosing(sent) as outcomes:
-            async for _, outcome in outcomes:
-                if isinstance(outcome, CongradError):
-                    raise outcome
-                for result in outcome:
-                    yield result
+        return self._results(self._ahead(samples, options, start, batch_size, concurrency, idempotency_key))
 
     async def checkpoints(self) -> list[wire.Checkpoint]:
         """See `Client.checkpoints`."""
-        return await self._run(calls.request(Send("GET", "/checkpoints"), calls.CHECKPOINTS, self._policy))
+        return await self._run(calls.request(HttpRequest("GET", "/checkpoints"), calls.CHECKPOINTS, self._policy))
 
     async def is_ready(self) -> bool:
         """See `Client.is_ready`."""
@@ -170,6 +158,25 @@ class AsyncClient(BaseClient):
         """See `Client.wait_until_ready`."""
         await self._run(calls.until_ready(timeout))
 
+    async def _decisions(self, sent: Sent, fallback: Fallback) -> AsyncGenerator[wire.Decision]:
+        async with aclosing(sent) as outcomes:
+            async for pairs, outcome in outcomes:
+                if isinstance(outcome, CongradError):
+                    for decision in fallback.decide_or_raise(pairs, outcome):
+                        yield decision
+                else:
+                    for result in outcome:
+                        for decision in result.decisions:
+                            yield decision
+
+    async def _results(self, sent: Sent) -> AsyncGenerator[wire.FilterResult]:
+        async with aclosing(sent) as outcomes:
+            async for _, outcome in outcomes:
+                if isinstance(outcome, CongradError):
+                    raise outcome
+                for result in outcome:
+                    yield result
+
     def _ahead(
         self,
         samples: Iterable[SampleLike] | AsyncIterable[SampleLike],
@@ -178,7 +185,7 @@ class AsyncClient(BaseClient):
         batch_size: int,
         concurrency: int,
         key: str | None,
-    ) -> AsyncGenerator[tuple[Pairs, Results | CongradError]]:
+    ) -> Sent:
         submission = self._submission(options, key)
         requests = split_async(samples, batch_size, start)
         return ahead_async(requests, partial(self._send, submission.send), concurrency)
@@ -205,7 +212,7 @@ class AsyncClient(BaseClient):
             result: T = end.value
             return result
 
-    async def _attempt(self, send: Send) -> Reply:
+    async def _attempt(self, send: HttpRequest) -> Reply:
         try:
             async with asyncio.timeout(send.timeout):
                 response = await self._http.request(

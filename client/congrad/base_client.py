@@ -7,9 +7,8 @@ from importlib.metadata import version
 
 import httpx
 
-from congrad.calls import Send
-from congrad.errors import CongradError
-from congrad.filtering import Filtering, Submission
+from congrad.calls import HttpRequest
+from congrad.filtering import Availability, Filtering, Submission
 from congrad.policy import Policy, Timeouts
 from congrad.requests import Options, SampleLike
 from congrad.results import Fallback, OnUnavailable, Selecting
@@ -26,15 +25,16 @@ class BaseClient:
 
     def __init__(self, base_url: str | None, api_key: str | None, policy: Policy):
         self._policy = policy
+        self._availability = Availability()
         self.base_url = (base_url or os.environ.get("CONGRAD_BASE_URL") or DEFAULT_BASE_URL).rstrip("/")
         if not self.base_url.startswith(("http://", "https://")):
-            raise CongradError(f"base_url is {self.base_url!r}; it should begin with http:// or https://")
+            raise ValueError(f"base_url is {self.base_url!r}; it should begin with http:// or https://")
         api_key = api_key if api_key is not None else os.environ.get("CONGRAD_API_KEY")
         self._headers = {"User-Agent": f"congrad/{version('congrad')}"}
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
 
-    def _timeout_of(self, send: Send) -> httpx.Timeout:
+    def _timeout_of(self, send: HttpRequest) -> httpx.Timeout:
         return httpx.Timeout(send.timeout, connect=min(self._policy.timeouts.connect, send.timeout))
 
     def _filtering(
@@ -51,6 +51,7 @@ class BaseClient:
             options,
             key=key,
             policy=self._policy,
+            availability=self._availability,
             batch_size=batch_size,
             two_pass=two_pass,
             fallback=Fallback(on_unavailable),
@@ -58,7 +59,7 @@ class BaseClient:
 
     def _submission(self, options: Options, key: str | None) -> Submission:
         Selecting(options.selection).refuse_whole()
-        return Submission(options, key, self._policy)
+        return Submission(options, key, self._policy, self._availability)
 
 
 def new_policy(

@@ -5,17 +5,20 @@ A transport's exception is thrown into the generator, so that it decides about r
 result, and the errors that leave a generator are those of `congrad.errors`.
 """
 
+import logging
 import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from itertools import count
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from congrad import wire
+from congrad.classify import is_unavailable, status_error
 from congrad.errors import (
     APIConnectionError,
     APIResponseError,
@@ -26,8 +29,6 @@ from congrad.errors import (
     JobFailedError,
     JobNotFinishedError,
     NotFoundError,
-    is_unavailable,
-    status_error,
 )
 from congrad.policy import MAX_RETRY_AFTER_S, Policy, backoff, retry_after
 
@@ -38,9 +39,11 @@ PROBE_S = 5.0
 
 T = TypeVar("T")
 
+log = logging.getLogger("congrad")
+
 
 @dataclass(frozen=True)
-class Send:
+class HttpRequest:
     """One attempt at a request. ``timeout`` is of the whole attempt, in seconds."""
 
     method: str
@@ -66,7 +69,7 @@ class Reply:
     content: bytes
 
 
-Call = Generator[Send | Pause, Reply | None, T]
+Call = Generator[HttpRequest | Pause, Reply | None, T]
 Parse = Callable[[Reply], T]
 
 
@@ -96,7 +99,7 @@ def content_of(reply: Reply) -> bytes:
 
 
 def answer_of(reply: Reply) -> wire.FilterResult | wire.Job:
-    """The decisions, or the job that they are waited for."""
+    """The decisions, or the job to wait for."""
     return JOB(reply) if reply.status == HTTPStatus.ACCEPTED else _RESULT(reply)
 
 
@@ -114,12 +117,12 @@ class Deadline:
 
 
 def request(
-    send: Send, parse: Parse[T], policy: Policy, *, deadline: Deadline | None = None, downtime: float = 0.0
+    send: HttpRequest, parse: Parse[T], policy: Policy, *, deadline: Deadline | None = None, downtime: float = 0.0
 ) -> Call[T]:
     """Sends until there is an answer, or it is time to give up.
 
-    :param downtime: seconds for which it goes on beyond ``policy.max_retries``.
-    :raises CongradError: of the last attempt.
+    :param downtime: seconds after the first failure for which it goes on, even when ``policy.max_retries`` are used up.
+    :raises CongradError: the error of the last attempt.
     """
     deadline = deadline or Deadline(policy.timeouts.total)
     down_since: float | None = None
@@ -136,19 +139,28 @@ def request(
             is_spent = attempt >= policy.max_retries and time.monotonic() + pause - down_since > patience
             if not is_unavailable(error) or is_spent or pause > min(MAX_RETRY_AFTER_S, deadline.left):
                 raise
+            _log_retry(error, pause, is_beyond=attempt == policy.max_retries)
         yield Pause(pause)
     raise AssertionError("the last attempt returns or raises")
 
 
-def decide(send: Send, policy: Policy, downtime: float = 0.0) -> Call[wire.FilterResult]:
-    """Sends pairs, or the wish to score a job again, and waits until they are decided.
+def _log_retry(error: CongradError, pause: float, is_beyond: bool) -> None:
+    if is_beyond:
+        log.warning("%s; waiting for the service to come back", error)
+    else:
+        log.info("%s; trying again in %.1f s", error, pause)
+
+
+def decide(send: HttpRequest, policy: Policy, downtime: float = 0.0) -> Call[wire.FilterResult]:
+    """Sends pairs, or a request to score a job again, and waits until they are decided.
 
     :raises CongradError: there will be no answer, or not in time.
     """
     deadline = Deadline(policy.timeouts.total)
+    send = with_wait(send, policy)
     for attempt in count():
         try:
-            answer = yield from request(held(send, policy), answer_of, policy, deadline=deadline, downtime=downtime)
+            answer = yield from request(send, answer_of, policy, deadline=deadline, downtime=downtime)
         except APIStatusError as error:
             raise (yield from _with_job(error, policy)) from error
         if isinstance(answer, wire.FilterResult):
@@ -178,24 +190,32 @@ def wait(
     while not job.status.ended:
         if deadline.left <= POLL_S:
             raise JobNotFinishedError(job, deadline.seconds)
-        poll = held(Send("GET", f"/jobs/{job.id}"), policy)
+        poll = with_wait(HttpRequest("GET", job_path(job.id)), policy)
         job = yield from request(poll, JOB, policy, deadline=deadline, downtime=downtime)
         if not job.status.ended:  # a service that is about to stop does not hold the request
             yield Pause(POLL_S)
     if job.error is not None:
         raise JobFailedError(job, job.error)
-    if job.result is None:
+    if job.status is wire.JobStatus.CANCELLED:
         raise JobCancelledError(job)
+    if job.result is None:
+        raise APIResponseError(f"job {job.id} has {job.status} without a result", 200, "")
     return job.result
 
 
 def probe() -> Call[bool]:
-    """Whether the service, Redis and its workers are there, asked once."""
+    """Whether the service, Redis and its workers are there, asked once.
+
+    :raises APIStatusError: that is not for this client to know: its token is not valid.
+    """
     try:
-        reply = yield from _attempt(Send("GET", "/readyz", timeout=PROBE_S))
-    except CongradError:
+        reply = yield from _attempt(HttpRequest("GET", "/readyz", timeout=PROBE_S))
+        _checked(reply, content_of)
+    except CongradError as error:
+        if not is_unavailable(error):
+            raise
         return False
-    return 200 <= reply.status < 300
+    return True
 
 
 def until_ready(seconds: float) -> Call[None]:
@@ -206,7 +226,7 @@ def until_ready(seconds: float) -> Call[None]:
     deadline = Deadline(seconds)
     for attempt in count():
         try:
-            reply = yield from _attempt(Send("GET", "/readyz", timeout=min(PROBE_S, max(deadline.left, 0.1))))
+            reply = yield from _attempt(HttpRequest("GET", "/readyz", timeout=min(PROBE_S, max(deadline.left, 0.1))))
             _checked(reply, content_of)
             return
         except CongradError as error:
@@ -218,13 +238,18 @@ def until_ready(seconds: float) -> Call[None]:
         yield Pause(pause)
 
 
-def held(send: Send, policy: Policy) -> Send:
+def job_path(job_id: str) -> str:
+    """Where a job is."""
+    return f"/jobs/{quote(job_id, safe='')}"
+
+
+def with_wait(send: HttpRequest, policy: Policy) -> HttpRequest:
     """The request with a wish to be answered within the time of an attempt."""
     seconds = max(int(min(LONGEST_HOLD_S, policy.timeouts.attempt / 2)), 0)
     return replace(send, headers={**send.headers, "Prefer": f"wait={seconds}"})
 
 
-def _attempt(send: Send) -> Call[Reply]:
+def _attempt(send: HttpRequest) -> Call[Reply]:
     try:
         reply = yield send
     except httpx.TimeoutException as error:
@@ -253,7 +278,7 @@ def failure(reply: Reply) -> APIStatusError:
 def _problem(reply: Reply) -> wire.Problem:
     """The problem document of an answer; one made up where something on the way answered for the service."""
     try:
-        return wire.Problem.model_validate_json(reply.content)
+        return wire.Problem.model_validate_json(reply.content).model_copy(update={"status": reply.status})
     except ValidationError:
         phrase = httpx.codes.get_reason_phrase(reply.status) or "Unknown"
         return wire.Problem(title=phrase, status=reply.status, detail=_beginning(reply) or "no detail")
@@ -274,7 +299,7 @@ def _with_job(error: APIStatusError, policy: Policy) -> Call[APIStatusError]:
     if job_id is None:
         return error
     try:
-        job = yield from request(Send("GET", f"/jobs/{job_id}"), JOB, policy)
+        job = yield from request(HttpRequest("GET", job_path(job_id)), JOB, policy)
     except CongradError:
         return error
     return JobFailedError(job, error.problem, error.request_id)

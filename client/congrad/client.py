@@ -14,7 +14,7 @@ import httpx
 from congrad import calls, wire
 from congrad.ahead import ahead
 from congrad.base_client import BATCH_SIZE, CONCURRENCY, BaseClient, new_policy
-from congrad.calls import Call, Pause, Reply, Send
+from congrad.calls import Call, HttpRequest, Pause, Reply
 from congrad.directions import Directions
 from congrad.errors import CongradError
 from congrad.event_stream import follow
@@ -26,6 +26,7 @@ from congrad.requests import Options, Pairs, SampleLike, SelectionLike, split
 from congrad.results import Fallback, Filtered, OnUnavailable
 
 T = TypeVar("T")
+Sent = Generator[tuple[Pairs, Results | CongradError]]
 
 
 class Client(BaseClient):
@@ -33,10 +34,12 @@ class Client(BaseClient):
 
     :param base_url: default ``CONGRAD_BASE_URL``, else ``http://127.0.0.1:8000``.
     :param api_key: default ``CONGRAD_API_KEY``, else none.
-    :param timeout: `Timeouts`, or seconds in all.
+    :param timeout: `Timeouts`, or seconds in all; default ``Timeouts(connect=5, attempt=60, total=600)``.
     :param max_retries: further attempts after connection errors, timeouts, 408, 429 and 5xx, with exponential backoff
-        or as long as ``Retry-After`` says. All attempts have the same Idempotency-Key, and are folded in once.
-    :param max_downtime: seconds for which `filter` and its like go on trying beyond that, for a service that restarts.
+        or as long as ``Retry-After`` says; default 2. All attempts have one Idempotency-Key, and are folded in once.
+    :param max_downtime: seconds after the first failure for which requests of pairs are tried again even when
+        ``max_retries`` are used up, so that a restart of the service is no error; default 60. Once that was in vain,
+        the client does not wait again before the service is ready.
     :param transport: an httpx transport to use instead of the network.
     """
 
@@ -105,7 +108,7 @@ class Client(BaseClient):
         """Scores preference pairs and says which to keep.
 
         :param samples: `Sample`, mappings with its fields, or a `datasets.Dataset`, of whose columns only those
-            are sent. A sample's id defaults to its position.
+            are sent. A sample's id defaults to its position; within one request ids have to differ.
         :param direction: the running direction to score against.
         :param update: whether the samples are folded into the direction before they are scored.
         :param selection: default: keep what has a conflict score of at most 0. A fraction within languages or the
@@ -121,6 +124,7 @@ class Client(BaseClient):
         :param progress: whether to show a bar on standard error; default: if that is a terminal.
         :param idempotency_key: under one key the same samples are folded in once, also by a call that repeats this one
             within the hour. One is made for each call.
+        :raises ValueError: an option cannot be.
         :raises InvalidSampleError: a sample cannot be sent; nothing has been sent then.
         :raises CongradError: one of the tree in `congrad.errors`, with what is decided and what is not.
         """
@@ -153,15 +157,9 @@ class Client(BaseClient):
 
         :raises ValueError: the selection ranks all samples of a call.
         """
-        fallback = Fallback(on_unavailable)
         options = Options(direction, update, selection, checkpoint)
-        with closing(self._ahead(samples, options, 0, batch_size, concurrency, idempotency_key)) as outcomes:
-            for pairs, outcome in outcomes:
-                if isinstance(outcome, CongradError):
-                    yield from fallback.decisions(pairs, outcome)
-                else:
-                    for result in outcome:
-                        yield from result.decisions
+        sent = self._ahead(samples, options, 0, batch_size, concurrency, idempotency_key)
+        return self._decisions(sent, Fallback(on_unavailable))
 
     def filter_batches(
         self,
@@ -184,15 +182,11 @@ class Client(BaseClient):
         :raises ValueError: the selection ranks all samples of a call.
         """
         options = Options(direction, update, selection, checkpoint, retain)
-        with closing(self._ahead(samples, options, start, batch_size, concurrency, idempotency_key)) as outcomes:
-            for _, outcome in outcomes:
-                if isinstance(outcome, CongradError):
-                    raise outcome
-                yield from outcome
+        return self._results(self._ahead(samples, options, start, batch_size, concurrency, idempotency_key))
 
     def checkpoints(self) -> list[wire.Checkpoint]:
         """What the live workers serve."""
-        return self._run(calls.request(Send("GET", "/checkpoints"), calls.CHECKPOINTS, self._policy))
+        return self._run(calls.request(HttpRequest("GET", "/checkpoints"), calls.CHECKPOINTS, self._policy))
 
     def is_ready(self) -> bool:
         """Whether the service, Redis and its workers are there, asked once."""
@@ -205,6 +199,22 @@ class Client(BaseClient):
         """
         self._run(calls.until_ready(timeout))
 
+    def _decisions(self, sent: Sent, fallback: Fallback) -> Generator[wire.Decision]:
+        with closing(sent) as outcomes:
+            for pairs, outcome in outcomes:
+                if isinstance(outcome, CongradError):
+                    yield from fallback.decide_or_raise(pairs, outcome)
+                else:
+                    for result in outcome:
+                        yield from result.decisions
+
+    def _results(self, sent: Sent) -> Generator[wire.FilterResult]:
+        with closing(sent) as outcomes:
+            for _, outcome in outcomes:
+                if isinstance(outcome, CongradError):
+                    raise outcome
+                yield from outcome
+
     def _ahead(
         self,
         samples: Iterable[SampleLike],
@@ -213,7 +223,7 @@ class Client(BaseClient):
         batch_size: int,
         concurrency: int,
         key: str | None,
-    ) -> Generator[tuple[Pairs, Results | CongradError]]:
+    ) -> Sent:
         submission = self._submission(options, key)
         requests = split(samples, batch_size, start)
         return ahead(requests, partial(self._send, submission.send), concurrency)
@@ -246,7 +256,7 @@ class Client(BaseClient):
             result: T = end.value
             return result
 
-    def _attempt(self, send: Send) -> Reply:
+    def _attempt(self, send: HttpRequest) -> Reply:
         deadline = time.monotonic() + send.timeout
         chunks = []
         with self._http.stream(

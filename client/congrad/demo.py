@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -49,14 +50,11 @@ def run_demo(console: Console, log: Path) -> DemoResult:
         as_file(files("congrad").joinpath("demo_data", "checkpoint")) as checkpoint,
     ):
         options = StackOptions(Path(folder), port=0, environment={"CONGRAD_MODEL": str(checkpoint)}, log=log)
-        with console.status("Starting Redis, a gradients worker, a decide worker and the service …"):
-            running = running_stack(options)
-            stack = running.__enter__()
-        try:
-            with Client(stack.url) as client:
-                (answer,) = client.filter_batches([_conversation(pair) for pair in pairs])
-        finally:
-            running.__exit__(None, None, None)
+        with ExitStack() as running:
+            with console.status("Starting Redis, a gradients worker, a decide worker and the service …"):
+                stack = running.enter_context(running_stack(options))
+            client = running.enter_context(Client(stack.url))
+            (answer,) = client.filter_batches([_conversation(pair) for pair in pairs])
     return DemoResult(pairs, answer)
 
 
@@ -79,7 +77,7 @@ def print_demo(console: Console, demo: DemoResult) -> None:
         f"{answer.direction.checkpoint!r} in {answer.timing.total_s:.1f} s "
         f"(gradients {answer.timing.gradients_s:.1f} s, decision {answer.timing.decide_s:.2f} s)"
     )
-    console.print(summary_table(answer.decisions))
+    console.print(summary_table(answer.summary))
     texts = {pair["id"]: (pair["prompt"], pair["chosen"], pair["rejected"]) for pair in demo.pairs}
     console.print(worst_table(answer.decisions, texts, WORST))
     for planted, kind in ((True, "pairs with a planted swapped label"), (False, "clean pairs")):

@@ -3,7 +3,7 @@
 from urllib.parse import quote
 
 from congrad import calls, wire
-from congrad.calls import DIRECTION, DIRECTIONS, Call, Send
+from congrad.calls import DIRECTION, DIRECTIONS, Call, HttpRequest
 from congrad.jobs import AsyncRun, Run
 from congrad.policy import Policy
 
@@ -43,7 +43,7 @@ class Directions:
     def import_(self, name: str, state: bytes) -> wire.Direction:
         """Makes a direction of an exported state; one of this name is replaced.
 
-        :raises UnprocessableError: ``state`` is none.
+        :raises UnprocessableError: ``state`` is not an exported state.
         """
         return self._run(_import(name, state, self._policy))
 
@@ -81,21 +81,21 @@ def _path(name: str) -> str:
 
 
 def _list(policy: Policy) -> Call[list[wire.DirectionSummary]]:
-    return calls.request(Send("GET", "/directions"), DIRECTIONS, policy)
+    return calls.request(HttpRequest("GET", "/directions"), DIRECTIONS, policy)
 
 
 def _get(name: str, policy: Policy) -> Call[wire.Direction]:
-    return calls.request(Send("GET", _path(name)), DIRECTION, policy)
+    return calls.request(HttpRequest("GET", _path(name)), DIRECTION, policy)
 
 
 def _reset(name: str, policy: Policy) -> Call[bytes]:
-    return calls.request(Send("DELETE", _path(name)), calls.content_of, policy)
+    return calls.request(HttpRequest("DELETE", _path(name)), calls.content_of, policy)
 
 
 def _export(name: str, policy: Policy) -> Call[bytes]:
-    return calls.request(Send("GET", _path(name) + "/state"), calls.content_of, policy)
+    return calls.request(HttpRequest("GET", _path(name) + "/state"), calls.content_of, policy)
 
 
 def _import(name: str, state: bytes, policy: Policy) -> Call[wire.Direction]:
     headers = {"Content-Type": "application/octet-stream"}
-    return calls.request(Send("PUT", _path(name) + "/state", state, headers), DIRECTION, policy)
+    return calls.request(HttpRequest("PUT", _path(name) + "/state", state, headers), DIRECTION, policy)

@@ -72,7 +72,7 @@ class APIStatusError(CongradError):
         self.problem = problem
         self.status = problem.status
         self.request_id = request_id
-        self.samples = sorted({n for error in problem.errors if (n := sample_index(error.pointer)) is not None})
+        self.samples = sorted({n for error in problem.errors if (n := _sample_index(error.pointer)) is not None})
 
 
 class BadRequestError(APIStatusError):
@@ -132,31 +132,7 @@ class JobNotFinishedError(CongradError):
         self.job = job
 
 
-BY_STATUS: dict[int, type[APIStatusError]] = {
-    400: BadRequestError,
-    401: AuthenticationError,
-    404: NotFoundError,
-    409: ConflictError,
-    413: ContentTooLargeError,
-    422: UnprocessableError,
-    429: RateLimitError,
-}
-
-
-def status_error(problem: wire.Problem, request_id: str | None = None) -> APIStatusError:
-    """The error of the class that belongs to a problem's status."""
-    kind = BY_STATUS.get(problem.status, ServerError if problem.status >= 500 else APIStatusError)
-    return kind(problem, request_id)
-
-
-def is_unavailable(error: CongradError) -> bool:
-    """Whether the service is at fault, or something on the way to it, rather than the request: it may be sent again."""
-    if isinstance(error, APIStatusError):
-        return error.status in (408, 429) or error.status >= 500
-    return isinstance(error, APIConnectionError | APIResponseError | JobNotFinishedError)
-
-
-def sample_index(pointer: str) -> int | None:
+def _sample_index(pointer: str) -> int | None:
     """The sample that a JSON pointer into a request leads to."""
     match pointer.split("/"):
         case ["", "samples", index, *_] if index.isdigit():

@@ -2,15 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 
 import httpx
 from httpx_sse import SSEError, aconnect_sse, connect_sse
 from pydantic import ValidationError
 
 from congrad import wire
-from congrad.calls import Reply, failure
-from congrad.errors import APIConnectionError, APIResponseError, CongradError, is_unavailable
+from congrad.calls import Reply, failure, job_path
+from congrad.classify import is_unavailable
+from congrad.errors import APIConnectionError, APIResponseError, APITimeoutError, CongradError
 from congrad.policy import Policy, backoff
 
 
@@ -35,21 +36,25 @@ class _Retries:
         return backoff(self._lost - 1)
 
 
-def follow(http: httpx.Client, job_id: str, policy: Policy) -> Iterator[wire.Job]:
-    """The job at each of its changes, from now on until it has ended.
+def follow(http: httpx.Client, job_id: str, policy: Policy) -> Generator[wire.Job]:
+    """The job now and at each of its changes, until it has ended.
 
-    :raises CongradError: the stream cannot be had.
+    :raises CongradError: the stream cannot be opened, or breaks more often in a row than ``policy.max_retries``.
     """
     retries = _Retries(policy)
+    last: wire.Job | None = None
     while True:
         try:
-            with connect_sse(http, "GET", f"/jobs/{job_id}/events", timeout=_timeout(policy)) as source:
+            with connect_sse(http, "GET", job_path(job_id) + "/events", timeout=_timeout(policy)) as source:
                 if not source.response.is_success:
                     source.response.read()
                     raise _failure(source.response)
                 for event in source.iter_sse():
-                    retries.reset()
                     job = wire.Job.model_validate_json(event.data)
+                    if job == last:  # the first event of a stream that was opened again
+                        continue
+                    retries.reset()
+                    last = job
                     yield job
                     if job.status.ended:
                         return
@@ -59,18 +64,22 @@ def follow(http: httpx.Client, job_id: str, policy: Policy) -> Iterator[wire.Job
         time.sleep(retries.pause(error))
 
 
-async def follow_async(http: httpx.AsyncClient, job_id: str, policy: Policy) -> AsyncIterator[wire.Job]:
+async def follow_async(http: httpx.AsyncClient, job_id: str, policy: Policy) -> AsyncGenerator[wire.Job]:
     """`follow`, asynchronously."""
     retries = _Retries(policy)
+    last: wire.Job | None = None
     while True:
         try:
-            async with aconnect_sse(http, "GET", f"/jobs/{job_id}/events", timeout=_timeout(policy)) as source:
+            async with aconnect_sse(http, "GET", job_path(job_id) + "/events", timeout=_timeout(policy)) as source:
                 if not source.response.is_success:
                     await source.response.aread()
                     raise _failure(source.response)
                 async for event in source.aiter_sse():
-                    retries.reset()
                     job = wire.Job.model_validate_json(event.data)
+                    if job == last:  # the first event of a stream that was opened again
+                        continue
+                    retries.reset()
+                    last = job
                     yield job
                     if job.status.ended:
                         return
@@ -91,6 +100,8 @@ def _failure(response: httpx.Response) -> CongradError:
 def _as_own(error: Exception) -> CongradError:
     if isinstance(error, CongradError):
         return error
+    if isinstance(error, httpx.TimeoutException):
+        return APITimeoutError("the stream of events fell silent")
     if isinstance(error, httpx.RequestError):
         return APIConnectionError(f"the stream of events was lost: {error or type(error).__name__}")
     return APIResponseError(f"what came is no stream of events: {error}", 200, "")

@@ -6,12 +6,21 @@ from dataclasses import dataclass, replace
 
 from congrad import wire
 from congrad.calls import Call, decide, probe
-from congrad.errors import APIConnectionError, APIStatusError, CongradError, ContentTooLargeError, is_unavailable
+from congrad.classify import is_unavailable
+from congrad.errors import APIConnectionError, APIStatusError, CongradError, ContentTooLargeError
 from congrad.policy import Policy
-from congrad.requests import Options, Pairs, SampleLike, rescoring, rows_of, split
+from congrad.requests import Options, Pairs, SampleLike, rescore_request, rows_of, split
 from congrad.results import Answers, Fallback, Filtered, Outcome, Selecting
 
 Results = list[wire.FilterResult]
+
+
+@dataclass
+class Availability:
+    """Whether a client has waited for its service in vain. It does not wait again before the service is ready: not for
+    the other requests of a call, and not in the next call, or a training loop would stand still at every step."""
+
+    is_given_up: bool = False
 
 
 class Submission:
@@ -20,11 +29,11 @@ class Submission:
     :param key: of the call; each request's own is made from it.
     """
 
-    def __init__(self, options: Options, key: str | None, policy: Policy):
+    def __init__(self, options: Options, key: str | None, policy: Policy, availability: Availability):
         self.options = options
         self.key = key or uuid.uuid4().hex
         self._policy = policy
-        self._gave_up = False
+        self._availability = availability
 
     def send(self, pairs: Pairs) -> Call[Results]:
         """The answer to some pairs: more than one where the service takes only smaller requests.
@@ -41,21 +50,19 @@ class Submission:
         return self._unless_away(self._rescore(results))
 
     def _unless_away(self, call: Call[Results]) -> Call[Results]:
-        """Once a request has waited for ``max_downtime`` in vain, the others of the call do not wait as well: they are
-        sent only if the service is ready."""
-        if self._gave_up and not (yield from probe()):
+        if self._availability.is_given_up and not (yield from probe()):
             raise APIConnectionError("the service is still away")
         try:
             results = yield from call
         except CongradError as error:
-            self._gave_up = is_unavailable(error)
+            self._availability.is_given_up = is_unavailable(error)
             raise
-        self._gave_up = False
+        self._availability.is_given_up = False
         return results
 
     def _decide(self, pairs: Pairs) -> Call[Results]:
         try:
-            send = pairs.send(self.options, self.key)
+            send = pairs.request(self.options, self.key)
             return [(yield from decide(send, self._policy, self._policy.max_downtime))]
         except ContentTooLargeError:
             if len(pairs) == 1:
@@ -69,7 +76,7 @@ class Submission:
     def _rescore(self, results: Results) -> Call[Results]:
         again = []
         for result in results:
-            send = rescoring(result.job_id, self.options.selection, False, self.key)
+            send = rescore_request(result.job_id, self.options.selection, False, self.key)
             again.append((yield from decide(send, self._policy, self._policy.max_downtime)))
         return again
 
@@ -101,6 +108,7 @@ class Filtering:
         *,
         key: str | None,
         policy: Policy,
+        availability: Availability,
         batch_size: int,
         two_pass: bool,
         fallback: Fallback,
@@ -110,7 +118,7 @@ class Filtering:
         self._selecting = Selecting(options.selection)
         options = replace(options, selection=self._selecting.of_requests, retain=two_pass)
         self.pairs = list(split(samples, batch_size))
-        self._submission = Submission(options, key, policy)
+        self._submission = Submission(options, key, policy, availability)
         self._two_pass = two_pass
         self._fallback = fallback
         self._answers = Answers(fallback)

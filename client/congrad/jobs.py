@@ -1,14 +1,14 @@
 """Jobs: what a request of pairs becomes when nobody waits for its answer."""
 
 import uuid
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterable
 from typing import Protocol, TypeVar
 
 from congrad import calls, wire
-from congrad.calls import JOB, Call, Send
+from congrad.calls import JOB, Call, HttpRequest, job_path
 from congrad.filtering import whole
 from congrad.policy import Policy
-from congrad.requests import Options, SampleLike, SelectionLike, rescoring
+from congrad.requests import Options, SampleLike, SelectionLike, rescore_request
 
 T = TypeVar("T")
 
@@ -28,13 +28,17 @@ class AsyncRun(Protocol):
 class Follow(Protocol):
     """Opens a job's stream of events."""
 
-    def __call__(self, job_id: str) -> Iterator[wire.Job]: ...
+    def __call__(self, job_id: str) -> Generator[wire.Job]: ...
 
 
 class AsyncFollow(Protocol):
     """Opens a job's stream of events."""
 
-    def __call__(self, job_id: str) -> AsyncIterator[wire.Job]: ...
+    def __call__(self, job_id: str) -> AsyncGenerator[wire.Job]: ...
+
+
+JobLike = wire.Job | str
+"""A job, or its id."""
 
 
 class Jobs:
@@ -64,37 +68,41 @@ class Jobs:
         options = Options(direction, update, selection, checkpoint, retain)
         return self._run(_submit(samples, options, idempotency_key, self._policy))
 
-    def get(self, job_id: str) -> wire.Job:
-        """The state of a job."""
-        return self._run(_get(job_id, self._policy))
+    def get(self, job: JobLike) -> wire.Job:
+        """The state of a job.
 
-    def reload(self, job: wire.Job) -> wire.Job:
-        """The state of a job now."""
-        return self.get(job.id)
+        :raises NotFoundError: there is none, or no longer.
+        """
+        return self._run(_get(job, self._policy))
 
-    def wait(self, job: wire.Job) -> wire.FilterResult:
+    reload = get
+
+    def wait(self, job: JobLike) -> wire.FilterResult:
         """Its decisions, once there are any.
 
         :raises JobFailedError: it failed.
         :raises JobCancelledError: it was cancelled.
         :raises JobNotFinishedError: it has not ended in time.
         """
-        return self._run(calls.wait(job, self._policy, downtime=self._policy.max_downtime))
+        return self._run(_wait(job, self._policy))
 
-    def cancel(self, job: wire.Job) -> wire.Job:
+    def cancel(self, job: JobLike) -> wire.Job:
         """Cancels a job. One that has not been folded in never will be.
 
         :raises ConflictError: it has ended.
         """
-        return self._run(_cancel(job.id, self._policy))
+        return self._run(_cancel(job, self._policy))
 
-    def events(self, job: wire.Job) -> Iterator[wire.Job]:
-        """The job at each change, its progress included, from now to its end."""
-        return self._follow(job.id)
+    def events(self, job: JobLike) -> Generator[wire.Job]:
+        """The job now and at each change, its progress included, to its end: without a limit on how long that takes.
+
+        :raises CongradError: the stream cannot be opened, or breaks more often in a row than ``max_retries``.
+        """
+        return self._follow(_id(job))
 
     def rescore(
         self,
-        job: wire.Job | str,
+        job: JobLike,
         *,
         selection: SelectionLike | None = None,
         retain: bool = False,
@@ -132,29 +140,27 @@ class AsyncJobs:
         options = Options(direction, update, selection, checkpoint, retain)
         return await self._run(_submit(samples, options, idempotency_key, self._policy))
 
-    async def get(self, job_id: str) -> wire.Job:
+    async def get(self, job: JobLike) -> wire.Job:
         """See `Jobs.get`."""
-        return await self._run(_get(job_id, self._policy))
+        return await self._run(_get(job, self._policy))
 
-    async def reload(self, job: wire.Job) -> wire.Job:
-        """See `Jobs.reload`."""
-        return await self.get(job.id)
+    reload = get
 
-    async def wait(self, job: wire.Job) -> wire.FilterResult:
+    async def wait(self, job: JobLike) -> wire.FilterResult:
         """See `Jobs.wait`."""
-        return await self._run(calls.wait(job, self._policy, downtime=self._policy.max_downtime))
+        return await self._run(_wait(job, self._policy))
 
-    async def cancel(self, job: wire.Job) -> wire.Job:
+    async def cancel(self, job: JobLike) -> wire.Job:
         """See `Jobs.cancel`."""
-        return await self._run(_cancel(job.id, self._policy))
+        return await self._run(_cancel(job, self._policy))
 
-    def events(self, job: wire.Job) -> AsyncIterator[wire.Job]:
+    def events(self, job: JobLike) -> AsyncGenerator[wire.Job]:
         """See `Jobs.events`."""
-        return self._follow(job.id)
+        return self._follow(_id(job))
 
     async def rescore(
         self,
-        job: wire.Job | str,
+        job: JobLike,
         *,
         selection: SelectionLike | None = None,
         retain: bool = False,
@@ -165,25 +171,33 @@ class AsyncJobs:
 
 
 def _submit(samples: Iterable[SampleLike], options: Options, key: str | None, policy: Policy) -> Call[wire.Job]:
-    send = whole(samples).send(options, key or uuid.uuid4().hex)
-    send = Send(send.method, send.path, send.content, {**send.headers, "Prefer": "respond-async"})
+    send = whole(samples).request(options, key or uuid.uuid4().hex)
+    send = HttpRequest(send.method, send.path, send.content, {**send.headers, "Prefer": "respond-async"})
     answer = yield from calls.request(send, calls.answer_of, policy)
     if isinstance(answer, wire.Job):
         return answer
     return (yield from _get(answer.job_id, policy))  # an earlier one of the same key, which has its answer already
 
 
-def _get(job_id: str, policy: Policy) -> Call[wire.Job]:
-    return calls.request(Send("GET", f"/jobs/{job_id}"), JOB, policy)
+def _id(job: JobLike) -> str:
+    return job if isinstance(job, str) else job.id
 
 
-def _cancel(job_id: str, policy: Policy) -> Call[wire.Job]:
-    return calls.request(Send("DELETE", f"/jobs/{job_id}"), JOB, policy)
+def _get(job: JobLike, policy: Policy) -> Call[wire.Job]:
+    return calls.request(HttpRequest("GET", job_path(_id(job))), JOB, policy)
+
+
+def _wait(job: JobLike, policy: Policy) -> Call[wire.FilterResult]:
+    state = (yield from _get(job, policy)) if isinstance(job, str) else job
+    return (yield from calls.wait(state, policy, downtime=policy.max_downtime))
+
+
+def _cancel(job: JobLike, policy: Policy) -> Call[wire.Job]:
+    return calls.request(HttpRequest("DELETE", job_path(_id(job))), JOB, policy)
 
 
 def _rescore(
-    job: wire.Job | str, selection: SelectionLike | None, retain: bool, key: str | None, policy: Policy
+    job: JobLike, selection: SelectionLike | None, retain: bool, key: str | None, policy: Policy
 ) -> Call[wire.FilterResult]:
-    job_id = job if isinstance(job, str) else job.id
-    send = rescoring(job_id, selection, retain, key or uuid.uuid4().hex)
+    send = rescore_request(_id(job), selection, retain, key or uuid.uuid4().hex)
     return calls.decide(send, policy, policy.max_downtime)

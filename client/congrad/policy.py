@@ -1,8 +1,9 @@
 """How long to wait, how often to try again."""
 
+import math
 import random
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
 
 MAX_RETRY_AFTER_S = 120.0
@@ -14,8 +15,8 @@ class Timeouts:
     """Seconds, of one request to the service.
 
     :param connect: until a connection stands.
-    :param attempt: from sending to the last byte of the answer, for each attempt. The service is asked to answer
-        sooner, if only to say that a job is not done.
+    :param attempt: from sending to the last byte of the answer, for each attempt; the synchronous client may notice a
+        slow answer only after twice that. The service is asked to answer sooner, if only to say that a job is not done.
     :param total: until the answer, with all attempts, the pauses between them, and the waiting for a job.
     """
 
@@ -23,9 +24,19 @@ class Timeouts:
     attempt: float = 60.0
     total: float = 600.0
 
+    def __post_init__(self) -> None:
+        for name, seconds in asdict(self).items():
+            if not 0 < seconds < math.inf:
+                raise ValueError(f"the {name} timeout is {seconds}; it should be a positive number of seconds")
+
     @classmethod
     def of(cls, value: "Timeouts | float") -> "Timeouts":
-        """A number is the total."""
+        """A number is the total.
+
+        :raises TypeError: it is neither.
+        """
+        if not isinstance(value, Timeouts | int | float):
+            raise TypeError(f"timeout is {type(value).__name__}; it should be seconds or congrad.Timeouts")
         return value if isinstance(value, Timeouts) else cls(attempt=min(cls.attempt, value), total=value)
 
 
@@ -41,6 +52,10 @@ class Policy:
     timeouts: Timeouts = Timeouts()
     max_retries: int = 2
     max_downtime: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.max_retries < 0 or self.max_downtime < 0:
+            raise ValueError(f"max_retries={self.max_retries}, max_downtime={self.max_downtime}: neither is negative")
 
 
 def backoff(attempt: int) -> float:

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
 from congrad import wire
-from congrad.calls import Send
+from congrad.calls import HttpRequest, job_path
 from congrad.errors import InvalidSampleError
 
 MAX_BYTES = 8 * 2**20
@@ -25,7 +25,8 @@ class Columns(Protocol):
     """What is used of a `datasets.Dataset`."""
 
     @property
-    def column_names(self) -> list[str]: ...
+    def column_names(self) -> list[str] | None: ...
+    def __iter__(self) -> Iterator[Mapping[str, Any]]: ...
     def select_columns(self, column_names: list[str]) -> Iterable[Mapping[str, Any]]: ...
 
 
@@ -77,7 +78,7 @@ class Pairs:
         """Where its samples stand in the call."""
         return range(self.start, self.start + len(self.rows))
 
-    def send(self, options: Options, key: str) -> Send:
+    def request(self, options: Options, key: str) -> HttpRequest:
         """The request. ``key`` is of the call; with position and content it makes that of the request, so that the
         same samples sent again are the same request, and changed ones another."""
         content = b'{"samples":' + self.encoded + b"," + _encode(options.fields)[1:]
@@ -144,20 +145,22 @@ def rows_of(samples: Iterable[SampleLike]) -> Iterable[SampleLike]:
     both are left out."""
     if not isinstance(samples, Columns):
         return samples
-    known = [name for name in samples.column_names if name in FIELDS]
-    return ({name: value for name, value in row.items() if value is not None} for row in samples.select_columns(known))
+    # An IterableDataset does not always know its columns.
+    columns = samples.column_names
+    rows = samples if columns is None else samples.select_columns([name for name in columns if name in FIELDS])
+    return ({name: row[name] for name in FIELDS & row.keys() if row[name] is not None} for row in rows)
 
 
-def rescoring(job_id: str, selection: SelectionLike | None, retain: bool, key: str) -> Send:
-    """The wish to score a job again."""
+def rescore_request(job_id: str, selection: SelectionLike | None, retain: bool, key: str) -> HttpRequest:
+    """A request to score a job again."""
     fields = {"retain": retain} | ({} if selection is None else {"selection": as_json(selection)})
-    return _post(f"/jobs/{job_id}/rescore", _encode(fields), key)
+    return _post(job_path(job_id) + "/rescore", _encode(fields), key)
 
 
-def _post(path: str, content: bytes, key: str) -> Send:
+def _post(path: str, content: bytes, key: str) -> HttpRequest:
     # Hashed, a caller's key may be of any length and script.
     own_key = hashlib.sha256(f"{key} {path} ".encode() + content).hexdigest()
-    return Send("POST", path, content, {"Content-Type": "application/json", "Idempotency-Key": own_key})
+    return HttpRequest("POST", path, content, {"Content-Type": "application/json", "Idempotency-Key": own_key})
 
 
 def as_json(value: Any) -> dict[str, Any]:
@@ -166,7 +169,7 @@ def as_json(value: Any) -> dict[str, Any]:
 
 
 def _row(sample: SampleLike, position: int) -> Mapping[str, Any]:
-    """The sample with an id, which defaults to its position."""
+    """The sample with an id, a string, which defaults to its position."""
     if isinstance(sample, dict):
         row = sample
     elif isinstance(sample, wire.Sample):
@@ -175,7 +178,10 @@ def _row(sample: SampleLike, position: int) -> Mapping[str, Any]:
         row = dict(sample)
     else:
         raise InvalidSampleError(position, f"it is {type(sample).__name__}, not a mapping or a congrad.Sample")
-    return row if row.get("id") is not None else {**row, "id": str(position)}
+    sample_id = row.get("id")
+    if isinstance(sample_id, str):
+        return row
+    return {**row, "id": str(position if sample_id is None else sample_id)}
 
 
 _NO_JSON = (TypeError, ValueError, RecursionError)  # UnicodeEncodeError is a ValueError

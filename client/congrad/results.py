@@ -3,15 +3,16 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Literal
 
 from pydantic import TypeAdapter
 
 from congrad import wire
-from congrad.errors import CongradError, is_unavailable
+from congrad.classify import is_unavailable
+from congrad.errors import CongradError
 from congrad.requests import Pairs, SelectionLike
 from congrad.selection import select
+from congrad.summary import summarise
 
 OnUnavailable = Literal["raise", "keep", "drop"]
 Outcome = list[wire.FilterResult] | CongradError
@@ -43,30 +44,6 @@ class Filtered:
     def summary(self) -> wire.Summary:
         """Counts by language, and over all."""
         return summarise(self.decisions)
-
-
-def summarise(decisions: Sequence[wire.Decision]) -> wire.Summary:
-    """Counts by language, and over all."""
-    kept: dict[str, int] = {}
-    total: dict[str, int] = {}
-    scores: dict[str, list[float]] = {}
-    for decision in decisions:
-        tag = decision.language
-        kept[tag] = kept.get(tag, 0) + decision.keep
-        total[tag] = total.get(tag, 0) + 1
-        own = scores.setdefault(tag, [])
-        if decision.conflict_score is not None:
-            own.append(decision.conflict_score)
-    by_language = {
-        tag: wire.LanguageSummary(
-            kept=kept[tag],
-            dropped=total[tag] - kept[tag],
-            mean_conflict=fmean(scores[tag]) if scores[tag] else None,
-        )
-        for tag in sorted(total)
-    }
-    all_kept = sum(kept.values())
-    return wire.Summary(kept=all_kept, dropped=len(decisions) - all_kept, by_language=by_language)
 
 
 class Selecting:
@@ -102,8 +79,9 @@ class Fallback:
         if on_unavailable not in ("raise", "keep", "drop"):
             raise ValueError(f"on_unavailable is {on_unavailable!r}; it can be raise, keep or drop")
         self._on_unavailable = on_unavailable
+        self._told: set[int] = set()
 
-    def decisions(self, pairs: Pairs, error: CongradError) -> list[wire.Decision]:
+    def decide_or_raise(self, pairs: Pairs, error: CongradError) -> list[wire.Decision]:
         """Decisions without a score.
 
         :raises CongradError: ``error``, unless it is the service's fault and the caller wants to go on without it.
@@ -111,8 +89,10 @@ class Fallback:
         if self._on_unavailable == "raise" or not is_unavailable(error):
             raise error
         keep = self._on_unavailable == "keep"
-        fate = "kept" if keep else "dropped"
-        log.warning("samples %d to %d are all %s without a score: %s", pairs.start, pairs.positions[-1], fate, error)
+        if pairs.start not in self._told:  # the second pass fails where the first one did
+            self._told.add(pairs.start)
+            fate = "kept" if keep else "dropped"
+            log.warning("%d samples from %d on are %s without a score: %s", len(pairs), pairs.start, fate, error)
         return [
             wire.Decision(
                 id=str(row["id"]),
@@ -148,7 +128,7 @@ class Answers:
         if isinstance(outcome, CongradError):
             self._undecided += pairs.positions
             try:
-                self._decisions += self._fallback.decisions(pairs, outcome)
+                self._decisions += self._fallback.decide_or_raise(pairs, outcome)
             except CongradError as error:
                 self._error = self._error or error
                 self._decisions += [None] * len(pairs)

@@ -187,12 +187,17 @@ def _environment(options: StackOptions, redis_url: str, port: int) -> dict[str, 
     }
 
 
+def _cores() -> int:
+    # Linux knows how many this process may use; other systems do not tell.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _thread_limits(workers: int) -> dict[str, str]:
     """Threads of a gradients worker on a CPU. OpenMP's threads spin while they wait unless told not to, and spinning
     beside other processes on the same cores was seen to make a batch eight times slower."""
     limits = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
     if "OMP_NUM_THREADS" not in os.environ:
-        limits["OMP_NUM_THREADS"] = str(max(1, len(os.sched_getaffinity(0)) // workers))
+        limits["OMP_NUM_THREADS"] = str(max(1, _cores() // workers))
     return limits
 
 

@@ -11,24 +11,18 @@ TEXT_WIDTH = 60
 COSINE_WIDTH = len("+0.00")
 
 
-def summary_table(decisions: Sequence[wire.Decision]) -> Table:
-    """Kept, dropped and mean conflict by language, and over all."""
+def summary_table(summary: wire.Summary) -> Table:
+    """Kept, dropped and mean conflict by language, and how many over all."""
     table = Table(title="By language")
     table.add_column("language")
     for name in ("kept", "dropped", "mean conflict"):
         table.add_column(name, justify="right")
-    for tag in sorted({decision.language for decision in decisions}):
-        _add_row(table, tag, [decision for decision in decisions if decision.language == tag])
+    for tag, language in summary.by_language.items():
+        mean = "-" if language.mean_conflict is None else f"{language.mean_conflict:+.3f}"
+        table.add_row(tag, str(language.kept), str(language.dropped), mean)
     table.add_section()
-    _add_row(table, "all", decisions)
+    table.add_row("all", str(summary.kept), str(summary.dropped))
     return table
-
-
-def _add_row(table: Table, name: str, decisions: Sequence[wire.Decision]) -> None:
-    kept = sum(decision.keep for decision in decisions)
-    scores = [decision.conflict_score for decision in decisions if decision.conflict_score is not None]
-    mean = f"{sum(scores) / len(scores):+.3f}" if scores else "-"
-    table.add_row(name, str(kept), str(len(decisions) - kept), mean)
 
 
 def worst_table(decisions: Sequence[wire.Decision], texts: dict[str, tuple[str, str, str]], count: int) -> Table:

@@ -36,7 +36,7 @@ class FractionSelection(Request):
     language's most recent scores in this direction, so that small requests keep the same share on average.
     """
 
-    kind: Literal["fraction"]
+    kind: Literal["fraction"] = "fraction"
     keep: Annotated[FiniteFloat, Field(ge=0, le=1)]
     within: Literal["language", "request", "stream"] = "language"
 
@@ -90,10 +90,13 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided for one pair. ``conflict_score`` is minus the cosine with the consensus, in [-1, 1].
+    """What was decided for one pair.
 
-    No pydantic model, which takes twice as long to read: a call can bring very many of them.
+    ``conflict_score`` is minus the cosine with the consensus, in [-1, 1]; where there is none, ``reason`` says why: one
+    of `Reason`, or a word that a newer service has.
     """
+
+    # No pydantic model, which takes twice as long to read: a call can bring very many of them.
 
     id: str
     language: str
@@ -101,7 +104,7 @@ class Decision:
     conflict_score: float | None
     conflicts_with: list[str]
     truncated: bool
-    reason: Reason | None
+    reason: Annotated[Reason | str, Field(union_mode="left_to_right")] | None
 
 
 class LanguageSummary(_Answer):
@@ -146,6 +149,11 @@ class FilterResult(_Answer):
     decisions: list[Decision]
     summary: Summary
     timing: Timing
+
+    @property
+    def keep(self) -> list[bool]:
+        """Keep or drop, in the order of the samples."""
+        return [decision.keep for decision in self.decisions]
 
 
 class JobStatus(StrEnum):
@@ -247,7 +255,7 @@ class DirectionSummary(_Answer):
 class Projection(_Answer):
     """How gradients are compressed: kind, rank k of the first stage, dimension D of the result, seed."""
 
-    kind: Literal["kronecker", "flora", "exact"]
+    kind: str
     rank: int | None
     dim: int
     seed: int

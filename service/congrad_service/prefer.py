@@ -11,9 +11,10 @@ class Preference:
     applied: dict[str, str]
 
 
-def parse_prefer(header: str | None, max_wait: float) -> Preference:
+def parse_prefer(header: str | None, max_wait: float, default: float | None = None) -> Preference:
     """Reads `respond-async` and `wait=SECONDS`; preferences that are unknown or malformed are ignored, as the RFC
-    asks. Both together mean: wait that long, then answer 202. Without either, the wait is ``max_wait``."""
+    asks. Both together mean: wait that long, then answer 202. Without either, the wait is
+    ``default``, or ``max_wait`` if that is None."""
     tokens = [token.strip() for token in (header or "").split(",")]
     asynchronous = any(token.lower() == "respond-async" for token in tokens)
     waits = [seconds for token in tokens if (seconds := _wait_seconds(token)) is not None]
@@ -22,7 +23,7 @@ def parse_prefer(header: str | None, max_wait: float) -> Preference:
         return Preference(wait, {"Preference-Applied": f"wait={waits[0]}"} if wait == waits[0] else {})
     if asynchronous:
         return Preference(0.0, {"Preference-Applied": "respond-async"})
-    return Preference(max_wait, {})
+    return Preference(max_wait if default is None else default, {})
 
 
 def _wait_seconds(token: str) -> int | None:

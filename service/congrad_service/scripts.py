@@ -19,9 +19,9 @@ local function ended(status)
   return status == 'succeeded' or status == 'failed' or status == 'cancelled'
 end
 local function publish(id, status)
-  redis.call('PUBLISH', 'congrad:events', cjson.encode({job = id, status = status}))
+  redis.call('PUBLISH', 'EVENTS', cjson.encode({job = id, status = status}))
 end
-"""
+""".replace("EVENTS", keys.EVENTS)
 
 _KNOWN = """
 -- What an idempotency key made of this request before: 'new' (nothing, or nothing that counts), 'existing' or

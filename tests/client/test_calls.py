@@ -9,7 +9,7 @@ import congrad
 import httpx
 import pytest
 from congrad import calls, wire
-from congrad.calls import Call, Pause, Reply, Send
+from congrad.calls import Call, HttpRequest, Pause, Reply
 from congrad.policy import Policy, Timeouts, backoff, retry_after
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ QUEUED = wire.Job.model_validate(
     }
 )
 DONE = QUEUED.model_copy(update={"status": wire.JobStatus.SUCCEEDED, "result": RESULT})
-FILTER = Send("POST", "/filter", b"{}", {"Idempotency-Key": "k"})
+FILTER = HttpRequest("POST", "/filter", b"{}", {"Idempotency-Key": "k"})
 
 Step = Reply | Exception
 
@@ -45,9 +45,9 @@ def problem(status: int, instance: str | None = None, **headers: str) -> Reply:
     return answer(wire.Problem(title="t", status=status, detail="what is wrong", instance=instance), status, **headers)
 
 
-def drive(call: Call[T], *replies: Step) -> tuple[T, list[Send], list[float]]:
+def drive(call: Call[T], *replies: Step) -> tuple[T, list[HttpRequest], list[float]]:
     """Plays the service's part; what the call came to, what it sent, and the pauses it took."""
-    sent: list[Send] = []
+    sent: list[HttpRequest] = []
     pauses: list[float] = []
     script = iter(replies)
     try:

@@ -152,7 +152,7 @@ def test_without_the_service_samples_are_decided_as_asked_and_never_silently(
     assert found.undecided == [2, 3, 4, 5]
     assert found.keep == [True, True] + [fate == "keep"] * 4
     assert {d.reason for d in found.decisions[2:]} == {wire.Reason.UNAVAILABLE}
-    assert "samples 2 to 3 are all" in caplog.text
+    assert "2 samples from 2 on are" in caplog.text
     with pytest.raises(congrad.ServerError) as caught:
         both.filter(StubService(before=away), samples, batch_size=2, concurrency=1)
     assert caught.value.undecided == [2, 3, 4, 5]
@@ -164,6 +164,49 @@ def test_a_service_that_comes_back_is_asked_again(both: Both) -> None:
     found = both.filter(service, [sample(0)] * 6, batch_size=2, concurrency=1, on_unavailable="drop")
     assert found.undecided == [0, 1]
     assert found.keep == [False, False, True, True, True, True]
+
+
+def test_a_service_that_was_waited_for_in_vain_is_not_waited_for_again(caplog: pytest.LogCaptureFixture) -> None:
+    service = StubService(before=lambda _: problem(503))
+    with client(service, max_retries=0, max_downtime=1) as connected:
+        for _ in range(3):
+            assert connected.filter([sample(0)], on_unavailable="keep").undecided == [0]
+        assert "waiting for the service to come back" in caplog.text
+        paths = [request.url.path for request in service.requests]
+        assert paths[-3:] == ["/filter", "/readyz", "/readyz"]
+        service.before = None
+        assert connected.filter([sample(0)], on_unavailable="keep").undecided == []
+
+
+def test_what_a_newer_service_says_can_be_read() -> None:
+    answer = StubService()(
+        httpx.Request("POST", "/filter", json={"samples": [sample(0)]}, headers={"Idempotency-Key": "k"})
+    )
+    newer = answer.text.replace('"reason":null', '"reason":"too_blue","certainty":0.5')
+    with client(lambda _: httpx.Response(200, text=newer)) as connected:
+        assert connected.filter([sample(0)]).decisions[0].reason == "too_blue"
+
+
+def test_the_status_of_an_error_is_that_of_http() -> None:
+    lying = problem(400)
+    lying.status_code = 503
+    with client(lambda _: lying, max_retries=0) as connected, pytest.raises(congrad.ServerError) as caught:
+        connected.checkpoints()
+    assert caught.value.status == 503
+
+
+def test_a_wrong_token_is_an_error_and_not_a_service_that_is_not_ready() -> None:
+    with client(lambda _: problem(401)) as connected, pytest.raises(congrad.AuthenticationError):
+        connected.is_ready()
+
+
+def test_names_in_paths_stay_names() -> None:
+    service = StubService()
+    with client(service) as connected:
+        for call in (connected.jobs.get, connected.jobs.cancel, connected.directions.get):
+            with pytest.raises(congrad.NotFoundError):
+                call("x/../../directions/default?y#z")
+    assert all(b"..%2F..%2Fdirections%2Fdefault%3Fy%23z" in request.url.raw_path for request in service.requests)
 
 
 def test_the_callers_own_faults_are_errors_whatever_on_unavailable_says(both: Both) -> None:
@@ -211,12 +254,29 @@ def test_a_dataset_gives_the_columns_of_a_sample_and_no_nulls(both: Both) -> Non
     assert service.bodies[0]["samples"][0] == sample(0) | {"id": "0"}
 
 
+def test_a_dataset_that_does_not_know_its_columns_is_read_row_by_row() -> None:
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.Dataset.from_list([sample(i) | {"id": i, "source": "x"} for i in range(5)])
+    stream = rows.to_iterable_dataset().map(lambda row: row)
+    assert stream.column_names is None
+    service = StubService()
+    with client(service) as connected:
+        assert [d.id for d in connected.filter_stream(stream)] == ["0", "1", "2", "3", "4"]
+    assert service.bodies[0]["samples"][0] == sample(0) | {"id": "0"}
+
+
 def test_options_that_cannot_be_are_refused(both: Both) -> None:
     for bad in ({"batch_size": 0}, {"concurrency": 0}, {"on_unavailable": "ignore"}, {"selection": {"kind": "best"}}):
         with pytest.raises(ValueError, match=r"batch_size|concurrency|on_unavailable|kind"):
             both.filter(StubService(), [sample(0)], **bad)
-    with pytest.raises(congrad.CongradError, match="should begin with http"):
+    with pytest.raises(ValueError, match="should begin with http"):
         Client("localhost:8000")
+    with pytest.raises(ValueError, match="timeout is 0"):
+        Client(timeout=0)
+    with pytest.raises(ValueError, match="max_retries=-1"):
+        Client(max_retries=-1)
+    with pytest.raises(TypeError, match=r"should be seconds or congrad\.Timeouts"):
+        Client(timeout=httpx.Timeout(5))  # type: ignore[arg-type]
 
 
 def test_a_stream_yields_in_order_and_takes_no_more_than_it_needs() -> None:
@@ -236,7 +296,7 @@ def test_a_stream_yields_in_order_and_takes_no_more_than_it_needs() -> None:
         assert taken <= 10 * (3 + 3) + 1
         decisions.close()
         with pytest.raises(ValueError, match="a stream has no end"):
-            next(connected.filter_stream(endless(), selection={"kind": "fraction", "keep": 0.5}))
+            connected.filter_stream(endless(), selection={"kind": "fraction", "keep": 0.5})
 
 
 def test_an_asynchronous_stream_takes_asynchronous_samples() -> None:
@@ -247,6 +307,10 @@ def test_an_asynchronous_stream_takes_asynchronous_samples() -> None:
             yield sample(number)
             number += 1
 
+    async def some_samples() -> AsyncIterator[dict[str, Any]]:
+        for number in range(3):
+            yield sample(number)
+
     async def run() -> list[str]:
         async with AsyncClient("http://service", transport=httpx.MockTransport(StubService())) as connected:
             found: list[str] = []
@@ -256,6 +320,8 @@ def test_an_asynchronous_stream_takes_asynchronous_samples() -> None:
                 if len(found) == 25:
                     break
             await decisions.aclose()
+            some = await connected.filter(some_samples())
+            assert len(some.decisions) == 3
             return found
 
     assert asyncio.run(run()) == [str(i) for i in range(25)]
@@ -356,7 +422,7 @@ def test_a_jobs_events_are_followed_to_its_end_across_a_lost_connection() -> Non
 
     job = wire.Job.model_validate_json(event("queued").split("data: ")[1])
     with client(handler) as connected:
-        assert [found.status for found in connected.jobs.events(job)] == ["queued", "running", "running", "cancelled"]
+        assert [found.status for found in connected.jobs.events(job)] == ["queued", "running", "cancelled"]
     with client(lambda _: problem(404)) as connected, pytest.raises(congrad.NotFoundError):
         next(connected.jobs.events(job))
 

@@ -8,10 +8,10 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import congrad
@@ -143,26 +143,23 @@ def test_a_restart_in_mid_run_loses_nothing_and_doubles_nothing(
         return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     service = start()
-    results: list[Filtered] = []
     try:
-        with Client(f"http://127.0.0.1:{port}", **OPTIONS) as connected:
+        with Client(f"http://127.0.0.1:{port}", **OPTIONS) as connected, ThreadPoolExecutor(1) as pool:
             connected.wait_until_ready(60)
-            caller = threading.Thread(
-                target=lambda: results.append(connected.filter(samples, direction="restarted", **BATCHES))
-            )
-            caller.start()
+            call = pool.submit(connected.filter, samples, direction="restarted", **BATCHES)
             for how in (signal.SIGTERM, signal.SIGKILL):
                 before = _total(client, "restarted")
                 while _total(client, "restarted") < before + 200:
+                    assert not call.done()
                     time.sleep(0.05)  # a direction tells nobody that it grows
                 service.send_signal(how)
                 service.wait()
                 service = start()
-            caller.join()
+            found = call.result()
     finally:
         os.kill(service.pid, signal.SIGTERM)
         service.wait()
-    assert [d.id for d in results[0].decisions] == [str(i) for i in range(COUNT)]
+    assert [d.id for d in found.decisions] == [str(i) for i in range(COUNT)]
     assert folded(client, "restarted") == counts(samples)
 
 

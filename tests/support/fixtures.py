@@ -33,6 +33,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                     break
                 except redis.ConnectionError:
                     time.sleep(0.05)  # nothing tells when a socket opens
+            connection.ping()
         yield config.url
     finally:
         process.terminate()

@@ -13,7 +13,7 @@ def with_the_client(pairs: Iterable[dict[str, Any]]) -> None:
         assert_type(result.keep, list[bool])
         assert_type([d.conflict_score for d in result.decisions], list[float | None])
         for decision in client.filter_stream([congrad.Sample(language="de", chosen="a", rejected="b")]):
-            assert_type(decision.reason, congrad.Reason | None)
+            assert_type(decision.reason, congrad.Reason | str | None)
         for answer in client.filter_batches(pairs):
             assert_type(answer, congrad.FilterResult)
         job = client.jobs.submit(pairs, selection=congrad.FractionSelection(kind="fraction", keep=0.5))

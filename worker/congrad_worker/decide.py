@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from congrad import wire
+from congrad.summary import summarise
 
 from congrad_worker.direction import RECENT, Folded, LanguageState, Samples, Stake, fold, unfolded
 from congrad_worker.scores import Consensus, Scores, consensus, no_scores, score
@@ -83,19 +84,6 @@ def _decisions(question: Question, scores: Scores, keep: np.ndarray) -> list[wir
     ]
 
 
-def summarise(decisions: Sequence[wire.Decision]) -> wire.Summary:
-    """Counts by language, and over all."""
-    by_language: dict[str, wire.LanguageSummary] = {}
-    for tag in sorted({decision.language for decision in decisions}):
-        own = [decision for decision in decisions if decision.language == tag]
-        scored = [d.conflict_score for d in own if d.conflict_score is not None]
-        kept = sum(decision.keep for decision in own)
-        mean = float(np.mean(scored)) if scored else None
-        by_language[tag] = wire.LanguageSummary(kept=kept, dropped=len(own) - kept, mean_conflict=mean)
-    kept = sum(decision.keep for decision in decisions)
-    return wire.Summary(kept=kept, dropped=len(decisions) - kept, by_language=by_language)
-
-
 def _with_recent(folded: Folded, samples: Samples, scores: Scores) -> dict[str, LanguageState]:
     """The states with this job's scores behind the earlier ones."""
     tags = np.array(samples.languages)
@@ -113,7 +101,7 @@ def _geometry(direction: Consensus, rules: Rules) -> dict[str, Any]:
     gram, coefficients = direction.gram, direction.surgery.deconflicted
     norms = np.sqrt(np.diagonal(gram))
     products = coefficients @ gram  # ⟨v_i, ĝ_j⟩
-    lengths = np.sqrt(np.einsum("ij,ij->i", products, coefficients))  # ‖v_i‖
+    lengths = np.sqrt(np.maximum(np.einsum("ij,ij->i", products, coefficients), 0.0))  # ‖v_i‖
     return {
         "norm": float(np.sqrt(max(direction.norm_squared, 0.0))),
         "cosines_before": _cosines(gram, norms, norms),

@@ -52,9 +52,9 @@ class Judge:
 
     def _settle(self, job_id: str) -> None:
         job = self._store.job(job_id)
-        chunks = self._store.gradients(job) if job is not None else None
         if job is None:
             return
+        chunks = self._store.gradients(job)
         if chunks is None:
             # Where another delivery has ended the job meanwhile, this changes nothing.
             self._store.fail(job_id, _without_gradients(job))

@@ -1,15 +1,19 @@
 """Asking the service about the rows of a file, from where the journal ends."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
 from congrad import wire
+from congrad.ahead import ahead
 from congrad.client import Client
 from congrad.commands.journal import Chain, Journal, digest_of
 from congrad.commands.selection import Selection, is_of_service
+from congrad.errors import CongradError
 from congrad.files.rows import FileError
 from congrad.files.samples import Fields
 from congrad.files.source import Source
@@ -83,16 +87,22 @@ class Run:
             journal.add(result, answered[-1])
             advance(len(result.decisions))
 
-    def ask_again(self, client: Client, journal: Journal, advance: Callable[[int], None]) -> None:
+    def ask_again(self, client: Client, journal: Journal, concurrency: int, advance: Callable[[int], None]) -> None:
         """Puts all second answers into the journal: scores against the direction that all rows have been folded into.
 
         :raises CongradError: the service did not answer.
         """
         advance(sum(len(result.decisions) for result in journal.rescored))
-        for result in journal.results[len(journal.rescored) :]:
-            again = client.jobs.rescore(result.job_id, selection=self.asked.of_requests, idempotency_key=journal.key)
-            journal.add_rescored(again)
-            advance(len(again.decisions))
+
+        def rescore(result: wire.FilterResult, _: threading.Event) -> wire.FilterResult:
+            return client.jobs.rescore(result.job_id, selection=self.asked.of_requests, idempotency_key=journal.key)
+
+        with closing(ahead(journal.results[len(journal.rescored) :], rescore, concurrency)) as answers:
+            for _, again in answers:
+                if isinstance(again, CongradError):
+                    raise again
+                journal.add_rescored(again)
+                advance(len(again.decisions))
 
     def decisions(self, journal: Journal) -> list[wire.Decision]:
         """What is decided about each row, once everything is answered."""

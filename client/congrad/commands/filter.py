@@ -28,7 +28,7 @@ from congrad.files.target import check_writable, is_special, replacing, rows_to
 from congrad.files.values import encode
 from congrad.policy import Timeouts
 from congrad.progress import progress_bar
-from congrad.results import summarise
+from congrad.summary import summarise
 from congrad.tables import counts_table, summary_table
 
 COLUMNS = "Columns"
@@ -273,7 +273,7 @@ def _answer(run: Run, client: Client, journal: Journal, rows: int, path: Path | 
         with progress_bar(rows * (2 if run.asked.two_pass else 1), None) as advance:
             run.ask(client, journal, concurrency, advance)
             if run.asked.two_pass:
-                run.ask_again(client, journal, advance)
+                run.ask_again(client, journal, concurrency, advance)
     except FileError:
         raise
     except CongradError as error:
@@ -328,17 +328,18 @@ def _show_plan(run: Run, found: Survey, as_json: bool) -> None:
 def _show_summary(outputs: Outputs, decisions: Sequence[wire.Decision], journal: Journal, as_json: bool) -> None:
     reasons = Counter(str(decision.reason) for decision in decisions if decision.reason is not None)
     direction = (journal.rescored or journal.results)[-1].direction
+    counts = summarise(decisions)
     if as_json:
         summary = {
             "rows": len(decisions),
-            **summarise(decisions).model_dump(),
+            **counts.model_dump(),
             "without_score": dict(sorted(reasons.items())),
             "truncated": sum(decision.truncated for decision in decisions),
             "direction": direction,
         }
         print_json(summary, sys.stderr if STANDARD_STREAM in outputs.paths else sys.stdout)
         return
-    err.print(summary_table(decisions))
+    err.print(summary_table(counts))
     if reasons:
         say("without a score: " + ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())))
     say(f"scored against version {direction.version} of direction {direction.name!r} of {direction.checkpoint!r}")

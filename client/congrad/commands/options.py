@@ -6,7 +6,6 @@ import typer
 
 from congrad.client import Client
 from congrad.commands.output import WRONG, fail
-from congrad.errors import CongradError
 
 SERVICE = "Service"
 
@@ -38,5 +37,5 @@ def connect(url: str, api_key: str | None, *, timeout: float | None = None, max_
     """A client of the service; nothing is sent yet."""
     try:
         return Client(url, api_key, timeout=timeout, max_retries=max_retries)
-    except CongradError as error:
+    except ValueError as error:
         fail(str(error), WRONG)

@@ -9,7 +9,7 @@ from typing import Annotated, TextIO
 import typer
 
 from congrad.commands.options import AsJson
-from congrad.commands.output import FAILED, WRONG, err, fail, print_json
+from congrad.commands.output import FAILED, WRONG, fail, print_json, say
 from congrad.redis_server import StartError
 from congrad.stack import StackFailedError, StackOptions, running_stack
 
@@ -40,12 +40,12 @@ def up(
     result = _stdout_alone() if as_json else None
     try:
         with running_stack(options) as stack:
-            err.print(f"congrad is ready at {stack.url} (documentation: {stack.url}/docs). Ctrl-C stops it.")
+            say(f"congrad is ready at {stack.url} (documentation: {stack.url}/docs). Ctrl-C stops it.")
             if result is not None:
                 print_json({"url": stack.url, "data_dir": options.data_dir}, result)
             stack.wait()
     except KeyboardInterrupt:
-        err.print("stopped; directions and unfinished jobs are kept in", str(options.data_dir))
+        say(f"stopped; directions and unfinished jobs are kept in {options.data_dir}")
     except StackFailedError as error:
         fail(str(error), WRONG if error.status == WRONG else FAILED)
     except StartError as error:
@@ -53,7 +53,7 @@ def up(
 
 
 def _default_data_dir() -> Path:
-    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "congrad"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "congrad"
 
 
 def _stdout_alone() -> TextIO:

@@ -23,9 +23,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 @router.get("/{job_id}")
 async def get_job(state: Congrad, job_id: str, prefer: Prefer = None) -> wire.Job:
     """Status, progress, and the result or the error once there is one. `Prefer: wait=SECONDS` waits for the end."""
-    # Unlike at /filter, nobody waits who has not asked to.
-    preference = parse_prefer(f"respond-async, {prefer or ''}", state.settings.max_wait)
-    return await wait(state, job_id, preference.wait)
+    return await wait(state, job_id, parse_prefer(prefer, state.settings.max_wait, default=0.0).wait)
 
 
 @router.delete("/{job_id}")
