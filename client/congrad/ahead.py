@@ -3,27 +3,31 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from itertools import islice
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
-from congrad.errors import CongradError
+from congrad.errors import APITimeoutError, CongradError
 
 I = TypeVar("I")  # noqa: E741 # an item
 T = TypeVar("T")
 
 
 def ahead(
-    items: Iterable[I], run: Callable[[I, threading.Event], T], concurrency: int
+    items: Iterable[I], run: Callable[[I, threading.Event], T], concurrency: int, seconds: float | None = None
 ) -> Generator[tuple[I, T | CongradError]]:
     """Runs ``run`` on each item, ``concurrency`` at a time, and yields items and outcomes in order.
 
+    Where ``items`` raises, that comes after the outcomes of the items before.
+
     :param run: is given an event that is set when nobody wants its result any more.
+    :param seconds: how long an outcome may take, even if ``run`` itself finds no end.
     """
     check(concurrency)
-    source = iter(items)
+    source = Source(items)
     window: deque[tuple[I, Future[T]]] = deque()
     threads = _Threads(run, concurrency)
     try:
@@ -33,15 +37,43 @@ def ahead(
                 if window[0][1].done():  # a source may be slow, and somebody waits for the answer
                     break
             if not window:
+                source.raise_failure()
                 return
             item, future = window.popleft()
             try:
-                outcome: T | CongradError = future.result()
+                outcome: T | CongradError = future.result(seconds)
+            except FutureTimeoutError:
+                outcome = APITimeoutError(f"there was no answer after {seconds:.3g} s")
             except CongradError as error:
                 outcome = error
             yield item, outcome
     finally:
         threads.abandon()
+
+
+class Source(Generic[I]):
+    """An iterator that ends where its items raise, and says so when it is asked."""
+
+    def __init__(self, items: Iterable[I]):
+        self._items = iter(items)
+        self._failure: Exception | None = None
+
+    def __iter__(self) -> Iterator[I]:
+        return self
+
+    def __next__(self) -> I:
+        try:
+            return next(self._items)
+        except StopIteration:
+            raise
+        except Exception as error:
+            self._failure = error
+            raise StopIteration from None
+
+    def raise_failure(self) -> None:
+        """:raises Exception: what the items raised, if they did."""
+        if self._failure is not None:
+            raise self._failure
 
 
 class _Threads(Generic[I, T]):
@@ -82,10 +114,10 @@ class _Threads(Generic[I, T]):
 async def ahead_async(
     items: AsyncIterator[I], run: Callable[[I], Awaitable[T]], concurrency: int
 ) -> AsyncGenerator[tuple[I, T | CongradError]]:
-    """`ahead` with tasks."""
-    check(concurrency)
+    """`ahead` with tasks, which `run` ends in time by itself."""
     window: deque[tuple[I, asyncio.Future[T]]] = deque()
-    is_exhausted = False
+    is_exhausted, failure = False, None
+    check(concurrency)
     try:
         while True:
             while not is_exhausted and len(window) < concurrency:
@@ -93,10 +125,14 @@ async def ahead_async(
                     item = await anext(items)
                 except StopAsyncIteration:
                     is_exhausted = True
+                except Exception as error:
+                    is_exhausted, failure = True, error
                 else:
                     window.append((item, asyncio.ensure_future(run(item))))
                     if window[0][1].done():
                         break
+            if not window and failure is not None:
+                raise failure
             if not window:
                 return
             item, future = window.popleft()

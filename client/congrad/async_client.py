@@ -2,9 +2,8 @@
 
 import asyncio
 import copy
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
-from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -12,20 +11,21 @@ import httpx
 
 from congrad import calls, wire
 from congrad.ahead import ahead_async, each
-from congrad.base_client import BATCH_SIZE, CONCURRENCY, BaseClient, new_policy
+from congrad.base_client import BATCH_SIZE, CONCURRENCY, BaseClient, PerProcess, new_policy
 from congrad.calls import Call, HttpRequest, Pause, Reply
 from congrad.directions import AsyncDirections
 from congrad.errors import CongradError
 from congrad.event_stream import follow_async
-from congrad.filtering import Results
+from congrad.filtering import Item, Pass, failed
 from congrad.jobs import AsyncJobs
 from congrad.policy import Policy, Timeouts
 from congrad.progress import progress_bar
-from congrad.requests import Options, Pairs, SampleLike, SelectionLike, split_async
-from congrad.results import Fallback, Filtered, OnUnavailable
+from congrad.requests import Options, SampleLike, SelectionLike, split_async
+from congrad.results import Fallback, Filtered, OnUnavailable, Part
 
 T = TypeVar("T")
-Sent = AsyncGenerator[tuple[Pairs, Results | CongradError]]
+I = TypeVar("I", bound=Item)  # noqa: E741 # an item
+Sent = AsyncGenerator[list[Part]]
 
 
 class AsyncClient(BaseClient):
@@ -45,7 +45,9 @@ class AsyncClient(BaseClient):
         transport: httpx.AsyncBaseTransport | None = None,
     ):
         super().__init__(base_url, api_key, new_policy(Policy(), timeout, max_retries, max_downtime))
-        self._http = httpx.AsyncClient(base_url=self.base_url, headers=self._headers, transport=transport)
+        self._connections = PerProcess(
+            lambda: httpx.AsyncClient(base_url=self.base_url, headers=self._headers, transport=transport)
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -56,8 +58,13 @@ class AsyncClient(BaseClient):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Closes the connections."""
-        await self._http.aclose()
+        """See `Client.close`."""
+        if not self._is_copy:
+            await self._http.aclose()
+
+    @property
+    def _http(self) -> httpx.AsyncClient:
+        return self._connections.get()
 
     def with_options(
         self,
@@ -69,6 +76,7 @@ class AsyncClient(BaseClient):
         """See `Client.with_options`."""
         other = copy.copy(self)
         other._policy = new_policy(self._policy, timeout, max_retries, max_downtime)
+        other._is_copy = True
         return other
 
     @property
@@ -102,12 +110,8 @@ class AsyncClient(BaseClient):
         options = Options(direction, update, selection, checkpoint)
         call = self._filtering(samples, options, idempotency_key, batch_size, two_pass, on_unavailable)
         with progress_bar(call.samples * call.passes, progress) as advance:
-            for stage in call.stages():
-                sent = ahead_async(each(stage.pending()), partial(self._send, stage.send), concurrency)
-                async with aclosing(sent) as outcomes:
-                    async for pairs, outcome in outcomes:
-                        stage.take(pairs, outcome)
-                        advance(len(pairs))
+            await self._drive(call.first_pass(), concurrency, advance)
+            await self._drive(call.second_pass(), concurrency, advance)
         return call.result()
 
     def filter_stream(
@@ -125,7 +129,7 @@ class AsyncClient(BaseClient):
     ) -> AsyncGenerator[wire.Decision]:
         """See `Client.filter_stream`; ``samples`` may be asynchronous too."""
         options = Options(direction, update, selection, checkpoint)
-        sent = self._ahead(samples, options, 0, batch_size, concurrency, idempotency_key)
+        sent = self._sent(samples, options, 0, batch_size, concurrency, idempotency_key)
         return self._decisions(sent, Fallback(on_unavailable))
 
     def filter_batches(
@@ -144,7 +148,7 @@ class AsyncClient(BaseClient):
     ) -> AsyncGenerator[wire.FilterResult]:
         """See `Client.filter_batches`; ``samples`` may be asynchronous too."""
         options = Options(direction, update, selection, checkpoint, retain)
-        return self._results(self._ahead(samples, options, start, batch_size, concurrency, idempotency_key))
+        return self._results(self._sent(samples, options, start, batch_size, concurrency, idempotency_key))
 
     async def checkpoints(self) -> list[wire.Checkpoint]:
         """See `Client.checkpoints`."""
@@ -158,26 +162,33 @@ class AsyncClient(BaseClient):
         """See `Client.wait_until_ready`."""
         await self._run(calls.until_ready(timeout))
 
+    async def _drive(self, stage: Pass[I], concurrency: int, advance: Callable[[int], None]) -> None:
+        async with aclosing(self._ahead(each(stage.pending()), stage.send, concurrency)) as outcomes:
+            async for parts in outcomes:
+                for part in parts:
+                    stage.answers.add(part)
+                    advance(len(part[0]))
+
     async def _decisions(self, sent: Sent, fallback: Fallback) -> AsyncGenerator[wire.Decision]:
         async with aclosing(sent) as outcomes:
-            async for pairs, outcome in outcomes:
-                if isinstance(outcome, CongradError):
-                    for decision in fallback.decide_or_raise(pairs, outcome):
+            async for parts in outcomes:
+                for pairs, outcome in parts:
+                    if isinstance(outcome, CongradError):
+                        decisions = fallback.decide_or_raise(pairs, outcome)
+                    else:
+                        decisions = outcome.decisions
+                    for decision in decisions:
                         yield decision
-                else:
-                    for result in outcome:
-                        for decision in result.decisions:
-                            yield decision
 
     async def _results(self, sent: Sent) -> AsyncGenerator[wire.FilterResult]:
         async with aclosing(sent) as outcomes:
-            async for _, outcome in outcomes:
-                if isinstance(outcome, CongradError):
-                    raise outcome
-                for result in outcome:
-                    yield result
+            async for parts in outcomes:
+                for _, outcome in parts:
+                    if isinstance(outcome, CongradError):
+                        raise outcome
+                    yield outcome
 
-    def _ahead(
+    def _sent(
         self,
         samples: Iterable[SampleLike] | AsyncIterable[SampleLike],
         options: Options,
@@ -186,12 +197,16 @@ class AsyncClient(BaseClient):
         concurrency: int,
         key: str | None,
     ) -> Sent:
-        submission = self._submission(options, key)
-        requests = split_async(samples, batch_size, start)
-        return ahead_async(requests, partial(self._send, submission.send), concurrency)
+        submission = self._submission(options, key, batch_size, concurrency)
+        return self._ahead(split_async(samples, batch_size, start), submission.send, concurrency)
 
-    async def _send(self, send: Callable[[Pairs], Call[Results]], pairs: Pairs) -> Results:
-        return await self._run(send(pairs))
+    async def _ahead(self, items: AsyncIterator[I], send: Callable[[I], Call[list[Part]]], concurrency: int) -> Sent:
+        def run(item: I) -> Awaitable[list[Part]]:
+            return self._run(send(item))
+
+        async with aclosing(ahead_async(items, run, concurrency)) as outcomes:
+            async for item, outcome in outcomes:
+                yield failed(item, outcome) if isinstance(outcome, CongradError) else outcome
 
     async def _run(self, call: Call[T]) -> T:
         """Drives a call."""
@@ -204,7 +219,7 @@ class AsyncClient(BaseClient):
                     continue
                 try:
                     reply = await self._attempt(step)
-                except httpx.RequestError as error:
+                except (httpx.RequestError, CongradError) as error:
                     step = call.throw(error)
                 else:
                     step = call.send(reply)
@@ -213,6 +228,8 @@ class AsyncClient(BaseClient):
             return result
 
     async def _attempt(self, send: HttpRequest) -> Reply:
+        if self._http.is_closed:
+            raise CongradError("the client is closed")
         try:
             async with asyncio.timeout(send.timeout):
                 response = await self._http.request(

@@ -91,10 +91,20 @@ DIRECTIONS: Parse[list[wire.DirectionSummary]] = parse_as(list[wire.DirectionSum
 DIRECTION: Parse[wire.Direction] = parse_as(wire.Direction)
 JOB: Parse[wire.Job] = parse_as(wire.Job)
 _RESULT: Parse[wire.FilterResult] = parse_as(wire.FilterResult)
+_READY: Parse[dict[str, str]] = parse_as(dict[str, str])
 
 
-def content_of(reply: Reply) -> bytes:
-    """The answer as it came."""
+def nothing(reply: Reply) -> None:
+    """The answer 204."""
+    if reply.status != HTTPStatus.NO_CONTENT:
+        raise _no_answer(reply)
+
+
+def safetensors_of(reply: Reply) -> bytes:
+    """A file of tensors: the length of a header, the header, JSON, and the data."""
+    length = int.from_bytes(reply.content[:8], "little")
+    if length > len(reply.content) - 8 or reply.content[8:9] != b"{":
+        raise _no_answer(reply)
     return reply.content
 
 
@@ -210,7 +220,7 @@ def probe() -> Call[bool]:
     """
     try:
         reply = yield from _attempt(HttpRequest("GET", "/readyz", timeout=PROBE_S))
-        _checked(reply, content_of)
+        _checked(reply, _READY)
     except CongradError as error:
         if not is_unavailable(error):
             raise
@@ -227,7 +237,7 @@ def until_ready(seconds: float) -> Call[None]:
     for attempt in count():
         try:
             reply = yield from _attempt(HttpRequest("GET", "/readyz", timeout=min(PROBE_S, max(deadline.left, 0.1))))
-            _checked(reply, content_of)
+            _checked(reply, _READY)
             return
         except CongradError as error:
             if not is_unavailable(error):
@@ -253,11 +263,19 @@ def _attempt(send: HttpRequest) -> Call[Reply]:
     try:
         reply = yield send
     except httpx.TimeoutException as error:
-        raise APITimeoutError(f"the service did not answer within {send.timeout:.3g} s ({_of(error)})") from error
+        raise APITimeoutError(f"{_url(error)} did not answer within {send.timeout:.3g} s ({_of(error)})") from error
     except httpx.RequestError as error:
-        raise APIConnectionError(f"the service cannot be reached: {_of(error)}") from error
+        raise APIConnectionError(f"{_url(error)} cannot be reached: {_of(error)}") from error
     assert reply is not None
     return reply
+
+
+def _url(error: httpx.RequestError) -> str:
+    try:
+        url = error.request.url
+    except RuntimeError:  # the error knows of no request
+        return "the service"
+    return f"{url.scheme}://{url.netloc.decode()}"
 
 
 def _of(error: Exception) -> str:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
-from functools import partial
+from itertools import chain
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -13,20 +13,21 @@ import httpx
 
 from congrad import calls, wire
 from congrad.ahead import ahead
-from congrad.base_client import BATCH_SIZE, CONCURRENCY, BaseClient, new_policy
+from congrad.base_client import BATCH_SIZE, CONCURRENCY, BaseClient, PerProcess, new_policy
 from congrad.calls import Call, HttpRequest, Pause, Reply
 from congrad.directions import Directions
 from congrad.errors import CongradError
 from congrad.event_stream import follow
-from congrad.filtering import Results
+from congrad.filtering import Item, Pass, failed
 from congrad.jobs import Jobs
 from congrad.policy import Policy, Timeouts
 from congrad.progress import progress_bar
-from congrad.requests import Options, Pairs, SampleLike, SelectionLike, split
-from congrad.results import Fallback, Filtered, OnUnavailable
+from congrad.requests import Options, SampleLike, SelectionLike, split
+from congrad.results import Fallback, Filtered, OnUnavailable, Part
 
 T = TypeVar("T")
-Sent = Generator[tuple[Pairs, Results | CongradError]]
+I = TypeVar("I", bound=Item)  # noqa: E741 # an item
+Sent = Generator[list[Part]]
 
 
 class Client(BaseClient):
@@ -54,7 +55,9 @@ class Client(BaseClient):
         transport: httpx.BaseTransport | None = None,
     ):
         super().__init__(base_url, api_key, new_policy(Policy(), timeout, max_retries, max_downtime))
-        self._http = httpx.Client(base_url=self.base_url, headers=self._headers, transport=transport)
+        self._connections = PerProcess(
+            lambda: httpx.Client(base_url=self.base_url, headers=self._headers, transport=transport)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -65,8 +68,13 @@ class Client(BaseClient):
         self.close()
 
     def close(self) -> None:
-        """Closes the connections."""
-        self._http.close()
+        """Closes the connections; a client of `with_options` leaves them to the one that it was made of."""
+        if not self._is_copy:
+            self._http.close()
+
+    @property
+    def _http(self) -> httpx.Client:
+        return self._connections.get()
 
     def with_options(
         self,
@@ -78,6 +86,7 @@ class Client(BaseClient):
         """A client on the same connections that waits or tries differently."""
         other = copy.copy(self)
         other._policy = new_policy(self._policy, timeout, max_retries, max_downtime)
+        other._is_copy = True
         return other
 
     @property
@@ -110,7 +119,8 @@ class Client(BaseClient):
         :param samples: `Sample`, mappings with its fields, or a `datasets.Dataset`, of whose columns only those
             are sent. A sample's id defaults to its position; within one request ids have to differ.
         :param direction: the running direction to score against.
-        :param update: whether the samples are folded into the direction before they are scored.
+        :param update: whether the samples are folded into the direction before they are scored. Without, they should
+            not be in it already: their own part in it would make them look better than they are.
         :param selection: default: keep what has a conflict score of at most 0. A fraction within languages or the
             request is taken over all samples of the call.
         :param checkpoint: name or fingerprint, where the service has workers for several.
@@ -131,11 +141,8 @@ class Client(BaseClient):
         options = Options(direction, update, selection, checkpoint)
         call = self._filtering(samples, options, idempotency_key, batch_size, two_pass, on_unavailable)
         with progress_bar(call.samples * call.passes, progress) as advance:
-            for stage in call.stages():
-                with closing(ahead(stage.pending(), partial(self._send, stage.send), concurrency)) as outcomes:
-                    for pairs, outcome in outcomes:
-                        stage.take(pairs, outcome)
-                        advance(len(pairs))
+            self._drive(call.first_pass(), concurrency, advance)
+            self._drive(call.second_pass(), concurrency, advance)
         return call.result()
 
     def filter_stream(
@@ -153,12 +160,13 @@ class Client(BaseClient):
     ) -> Generator[wire.Decision]:
         """Yields decisions in the order of the samples, as they come; see `filter`.
 
-        Takes no more of ``samples``, which may have no end, than ``concurrency`` requests need.
+        Takes no more of ``samples``, which may have no end, than ``concurrency`` requests need. Where it has to wait
+        for samples, decisions that are ready wait too. Where ``samples`` raises, that comes after the decisions before.
 
         :raises ValueError: the selection ranks all samples of a call.
         """
         options = Options(direction, update, selection, checkpoint)
-        sent = self._ahead(samples, options, 0, batch_size, concurrency, idempotency_key)
+        sent = self._sent(samples, options, 0, batch_size, concurrency, idempotency_key)
         return self._decisions(sent, Fallback(on_unavailable))
 
     def filter_batches(
@@ -182,7 +190,7 @@ class Client(BaseClient):
         :raises ValueError: the selection ranks all samples of a call.
         """
         options = Options(direction, update, selection, checkpoint, retain)
-        return self._results(self._ahead(samples, options, start, batch_size, concurrency, idempotency_key))
+        return self._results(self._sent(samples, options, start, batch_size, concurrency, idempotency_key))
 
     def checkpoints(self) -> list[wire.Checkpoint]:
         """What the live workers serve."""
@@ -199,23 +207,29 @@ class Client(BaseClient):
         """
         self._run(calls.until_ready(timeout))
 
+    def _drive(self, stage: Pass[I], concurrency: int, advance: Callable[[int], None]) -> None:
+        with closing(self._ahead(stage.pending(), stage.send, concurrency)) as outcomes:
+            for parts in outcomes:
+                for part in parts:
+                    stage.answers.add(part)
+                    advance(len(part[0]))
+
     def _decisions(self, sent: Sent, fallback: Fallback) -> Generator[wire.Decision]:
         with closing(sent) as outcomes:
-            for pairs, outcome in outcomes:
+            for pairs, outcome in chain.from_iterable(outcomes):
                 if isinstance(outcome, CongradError):
                     yield from fallback.decide_or_raise(pairs, outcome)
                 else:
-                    for result in outcome:
-                        yield from result.decisions
+                    yield from outcome.decisions
 
     def _results(self, sent: Sent) -> Generator[wire.FilterResult]:
         with closing(sent) as outcomes:
-            for _, outcome in outcomes:
+            for _, outcome in chain.from_iterable(outcomes):
                 if isinstance(outcome, CongradError):
                     raise outcome
-                yield from outcome
+                yield outcome
 
-    def _ahead(
+    def _sent(
         self,
         samples: Iterable[SampleLike],
         options: Options,
@@ -224,12 +238,16 @@ class Client(BaseClient):
         concurrency: int,
         key: str | None,
     ) -> Sent:
-        submission = self._submission(options, key)
-        requests = split(samples, batch_size, start)
-        return ahead(requests, partial(self._send, submission.send), concurrency)
+        submission = self._submission(options, key, batch_size, concurrency)
+        return self._ahead(split(samples, batch_size, start), submission.send, concurrency)
 
-    def _send(self, send: Callable[[Pairs], Call[Results]], pairs: Pairs, gone: threading.Event) -> Results:
-        return self._run(send(pairs), gone)
+    def _ahead(self, items: Iterable[I], send: Callable[[I], Call[list[Part]]], concurrency: int) -> Sent:
+        def run(item: I, gone: threading.Event) -> list[Part]:
+            return self._run(send(item), gone)
+
+        with closing(ahead(items, run, concurrency, self._longest)) as outcomes:
+            for item, outcome in outcomes:
+                yield failed(item, outcome) if isinstance(outcome, CongradError) else outcome
 
     def _run(self, call: Call[T], gone: threading.Event | None = None) -> T:
         """Drives a call.
@@ -248,7 +266,7 @@ class Client(BaseClient):
                     continue
                 try:
                     reply = self._attempt(step)
-                except httpx.RequestError as error:
+                except (httpx.RequestError, CongradError) as error:
                     step = call.throw(error)
                 else:
                     step = call.send(reply)
@@ -257,6 +275,8 @@ class Client(BaseClient):
             return result
 
     def _attempt(self, send: HttpRequest) -> Reply:
+        if self._http.is_closed:
+            raise CongradError("the client is closed")
         deadline = time.monotonic() + send.timeout
         chunks = []
         with self._http.stream(

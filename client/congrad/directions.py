@@ -88,12 +88,12 @@ def _get(name: str, policy: Policy) -> Call[wire.Direction]:
     return calls.request(HttpRequest("GET", _path(name)), DIRECTION, policy)
 
 
-def _reset(name: str, policy: Policy) -> Call[bytes]:
-    return calls.request(HttpRequest("DELETE", _path(name)), calls.content_of, policy)
+def _reset(name: str, policy: Policy) -> Call[None]:
+    return calls.request(HttpRequest("DELETE", _path(name)), calls.nothing, policy)
 
 
 def _export(name: str, policy: Policy) -> Call[bytes]:
-    return calls.request(HttpRequest("GET", _path(name) + "/state"), calls.content_of, policy)
+    return calls.request(HttpRequest("GET", _path(name) + "/state"), calls.safetensors_of, policy)
 
 
 def _import(name: str, state: bytes, policy: Policy) -> Call[wire.Direction]:

@@ -14,6 +14,9 @@ from congrad.classify import is_unavailable
 from congrad.errors import APIConnectionError, APIResponseError, APITimeoutError, CongradError
 from congrad.policy import Policy, backoff
 
+SILENCE_S = 45.0
+"""The service writes a comment every 15 seconds while nothing happens."""
+
 
 class _Retries:
     """How often in a row the stream may be lost."""
@@ -90,7 +93,7 @@ async def follow_async(http: httpx.AsyncClient, job_id: str, policy: Policy) -> 
 
 
 def _timeout(policy: Policy) -> httpx.Timeout:
-    return httpx.Timeout(policy.timeouts.attempt, connect=policy.timeouts.connect)
+    return httpx.Timeout(max(policy.timeouts.attempt, SILENCE_S), connect=policy.timeouts.connect)
 
 
 def _failure(response: httpx.Response) -> CongradError:

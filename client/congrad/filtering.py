@@ -1,18 +1,23 @@
 """A call of `filter`: its requests, in one pass or two, and what becomes of their answers. Without input or output."""
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from congrad import wire
-from congrad.calls import Call, decide, probe
+from congrad.calls import Call, HttpRequest, decide, probe
 from congrad.classify import is_unavailable
-from congrad.errors import APIConnectionError, APIStatusError, CongradError, ContentTooLargeError
+from congrad.errors import (
+    APIConnectionError,
+    APIResponseError,
+    APIStatusError,
+    CongradError,
+    ContentTooLargeError,
+)
 from congrad.policy import Policy
 from congrad.requests import Options, Pairs, SampleLike, rescore_request, rows_of, split
-from congrad.results import Answers, Fallback, Filtered, Outcome, Selecting
-
-Results = list[wire.FilterResult]
+from congrad.results import Answers, Fallback, Filtered, Part, Selecting
 
 
 @dataclass
@@ -35,64 +40,66 @@ class Submission:
         self._policy = policy
         self._availability = availability
 
-    def send(self, pairs: Pairs) -> Call[Results]:
-        """The answer to some pairs: more than one where the service takes only smaller requests.
+    def send(self, pairs: Pairs) -> Call[list[Part]]:
+        """What comes of some pairs, in more than one part where the service takes only smaller requests."""
+        parts = yield from self._parts(pairs, pairs.request(self.options, self.key))
+        ((_, outcome),) = parts
+        if not isinstance(outcome, ContentTooLargeError) or len(pairs) == 1:
+            return parts
+        first, second = pairs.cut(len(pairs) // 2)
+        return [*(yield from self.send(first)), *(yield from self.send(second))]
 
-        :raises CongradError: there is none.
-        """
-        return self._unless_away(self._decide(pairs))
+    def rescore(self, part: Part) -> Call[list[Part]]:
+        """What comes of scoring a part again against the direction as it stands now; a failure stays one."""
+        pairs, result = part
+        if isinstance(result, CongradError):
+            return [part]
+        request = rescore_request(result.job_id, self.options.selection, False, self.key)
+        return (yield from self._parts(pairs, request))
 
-    def rescore(self, results: Results) -> Call[Results]:
-        """Scores what was folded in against the direction as it stands now.
-
-        :raises CongradError: there is no answer.
-        """
-        return self._unless_away(self._rescore(results))
-
-    def _unless_away(self, call: Call[Results]) -> Call[Results]:
-        if self._availability.is_given_up and not (yield from probe()):
-            raise APIConnectionError("the service is still away")
+    def _parts(self, pairs: Pairs, request: HttpRequest) -> Call[list[Part]]:
         try:
-            results = yield from call
+            if self._availability.is_given_up and not (yield from probe()):
+                raise APIConnectionError("the service is still away")
+            result = yield from decide(request, self._policy, self._policy.max_downtime)
+            _check_answer(pairs, result)
         except CongradError as error:
             self._availability.is_given_up = is_unavailable(error)
-            raise
+            if isinstance(error, APIStatusError):
+                error.samples = [pairs.start + index for index in error.samples]
+            return [(pairs, error)]
         self._availability.is_given_up = False
-        return results
+        return [(pairs, result)]
 
-    def _decide(self, pairs: Pairs) -> Call[Results]:
-        try:
-            send = pairs.request(self.options, self.key)
-            return [(yield from decide(send, self._policy, self._policy.max_downtime))]
-        except ContentTooLargeError:
-            if len(pairs) == 1:
-                raise
-        except APIStatusError as error:
-            error.samples = [pairs.start + index for index in error.samples]
-            raise
-        first, second = pairs.halves()
-        return [*(yield from self._decide(first)), *(yield from self._decide(second))]
 
-    def _rescore(self, results: Results) -> Call[Results]:
-        again = []
-        for result in results:
-            send = rescore_request(result.job_id, self.options.selection, False, self.key)
-            again.append((yield from decide(send, self._policy, self._policy.max_downtime)))
-        return again
+def _check_answer(pairs: Pairs, result: wire.FilterResult) -> None:
+    """:raises APIResponseError: the decisions are those of other pairs, as where two processes share a connection."""
+    if [decision.id for decision in result.decisions] != [row["id"] for row in pairs.rows]:
+        raise APIResponseError("an answer has decisions for other samples than were sent", 200, "")
+
+
+Item = Pairs | Part
+"""What a pass sends: pairs, or what came of them in the first one."""
+
+I = TypeVar("I", bound=Item)  # noqa: E741 # an item
+
+
+def failed(item: Item, error: CongradError) -> list[Part]:
+    """What came of an item for which nothing came back."""
+    return [(item if isinstance(item, Pairs) else item[0], error)]
 
 
 @dataclass(frozen=True)
-class Pass:
-    """One pass over the pairs of a call."""
+class Pass(Generic[I]):
+    """One pass over the pairs of a call: ``send`` each of ``items``, and ``take`` what comes of it."""
 
-    pairs: list[Pairs]
-    send: Callable[[Pairs], Call[Results]]
-    take: Callable[[Pairs, Outcome], None]
+    items: Sequence[I]
+    send: Callable[[I], Call[list[Part]]]
     answers: Answers
 
-    def pending(self) -> Iterator[Pairs]:
-        """The pairs to send, until a request fails."""
-        return (pairs for pairs in self.pairs if not self.answers.has_failed)
+    def pending(self) -> Iterator[I]:
+        """The items to send, until a request fails."""
+        return (item for item in self.items if not self.answers.has_failed)
 
 
 class Filtering:
@@ -122,7 +129,7 @@ class Filtering:
         self._two_pass = two_pass
         self._fallback = fallback
         self._answers = Answers(fallback)
-        self._first: dict[int, Outcome] = {}
+        self._is_scored = not two_pass
 
     @property
     def samples(self) -> int:
@@ -134,29 +141,24 @@ class Filtering:
         """How often each sample is sent or scored."""
         return 2 if self._two_pass else 1
 
-    def stages(self) -> Iterator[Pass]:
-        """The passes; the second begins when the first is through."""
-        yield Pass(self.pairs, self._submission.send, self._take_first, self._answers)
-        if self._two_pass and not self._answers.has_failed:
-            self._answers = Answers(self._fallback)
-            yield Pass(self.pairs, self._send_again, self._answers.add, self._answers)
+    def first_pass(self) -> Pass[Pairs]:
+        """Sends the pairs."""
+        return Pass(self.pairs, self._submission.send, self._answers)
+
+    def second_pass(self) -> Pass[Part]:
+        """Scores what the first pass has folded in; nothing to do in a call of one pass, or after a failure."""
+        if not self._two_pass or self._answers.has_failed:
+            return Pass([], self._submission.rescore, self._answers)
+        parts, self._answers = self._answers.parts, Answers(self._fallback)
+        self._is_scored = True
+        return Pass(parts, self._submission.rescore, self._answers)
 
     def result(self) -> Filtered:
         """The answer of the whole call.
 
         :raises CongradError: a request failed.
         """
-        return self._answers.result(self.pairs, self._selecting)
-
-    def _take_first(self, pairs: Pairs, outcome: Outcome) -> None:
-        self._first[pairs.start] = outcome
-        self._answers.add(pairs, outcome)
-
-    def _send_again(self, pairs: Pairs) -> Call[Results]:
-        outcome = self._first[pairs.start]
-        if isinstance(outcome, CongradError):
-            raise outcome
-        return (yield from self._submission.rescore(outcome))
+        return self._answers.result(self.samples, self._selecting, is_scored=self._is_scored)
 
 
 def whole(samples: Iterable[SampleLike]) -> Pairs:

@@ -73,6 +73,6 @@ def retry_after(header: str | None) -> float | None:
     else:
         try:
             seconds = max(parsedate_to_datetime(header).timestamp() - time.time(), 0.0)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return seconds * random.uniform(1.0, 1.25)  # noqa: S311 # jitter

@@ -4,17 +4,19 @@ import hashlib
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, Protocol, runtime_checkable
 
 from congrad import wire
 from congrad.calls import HttpRequest, job_path
 from congrad.errors import InvalidSampleError
+from congrad.samples import IMAGE_COLUMNS
 
 MAX_BYTES = 8 * 2**20
 """Of one request's samples, well below what the service takes."""
 
-FIELDS = frozenset(wire.Sample.model_fields)
+FIELDS = frozenset({*wire.Sample.model_fields, *IMAGE_COLUMNS})
+"""What is taken of a dataset: images too, so that they are refused."""
 
 SampleLike = wire.Sample | Mapping[str, Any]
 SelectionLike = wire.ThresholdSelection | wire.FractionSelection | Mapping[str, Any]
@@ -84,23 +86,24 @@ class Pairs:
         content = b'{"samples":' + self.encoded + b"," + _encode(options.fields)[1:]
         return _post("/filter", content, f"{key} {self.start}")
 
-    def halves(self) -> tuple["Pairs", "Pairs"]:
-        """Two smaller ones."""
-        middle = len(self.rows) // 2
-        return Pairs.of(self.rows[:middle], self.start), Pairs.of(self.rows[middle:], self.start + middle)
+    def cut(self, *ends: int) -> "list[Pairs]":
+        """Smaller ones, which end before these samples and before the last one's end."""
+        bounds = pairwise([0, *ends, len(self.rows)])
+        return [Pairs.of(self.rows[first:end], self.start + first) for first, end in bounds]
 
 
 def split(samples: Iterable[SampleLike], batch_size: int, start: int = 0) -> Iterator[Pairs]:
     """The samples of a call as requests of at most ``batch_size`` samples and `MAX_BYTES`, at least one sample each.
 
-    They are made as they are asked for.
+    They are made as they are asked for, and do not depend on where a call starts: one that goes on where an earlier one
+    stopped makes the requests that it would have made.
 
     :param start: position of the first sample.
     :raises InvalidSampleError: a sample cannot be sent.
     """
     check_batch_size(batch_size)
     source = iter(rows_of(samples))
-    while batch := list(islice(source, batch_size)):
+    while batch := list(islice(source, batch_size - start % batch_size)):
         yield from _within_limit(Pairs.of(batch, start))
         start += len(batch)
 
@@ -117,7 +120,7 @@ async def split_async(
     batch: list[SampleLike] = []
     async for sample in samples:
         batch.append(sample)
-        if len(batch) == batch_size:
+        if (start + len(batch)) % batch_size == 0:
             for pairs in split(batch, batch_size, start):
                 yield pairs
             start += len(batch)
@@ -132,17 +135,28 @@ def check_batch_size(batch_size: int) -> None:
         raise ValueError(f"batch_size is {batch_size}; at least 1 sample goes into a request")
 
 
-def _within_limit(pairs: Pairs) -> Iterator[Pairs]:
-    if len(pairs.encoded) <= MAX_BYTES or len(pairs) == 1:
-        yield pairs
-    else:
-        for half in pairs.halves():
-            yield from _within_limit(half)
+def _within_limit(pairs: Pairs) -> list[Pairs]:
+    if len(pairs.encoded) <= MAX_BYTES:
+        return [pairs]
+    ends = []
+    size = 1  # of the list's end; each sample has a bracket or comma before it
+    for i, row in enumerate(pairs.rows):
+        own = len(_encode(row)) + 1
+        if size + own > MAX_BYTES and size > 1:
+            ends.append(i)
+            size = 1
+        size += own
+    return pairs.cut(*ends)
 
 
 def rows_of(samples: Iterable[SampleLike]) -> Iterable[SampleLike]:
     """The samples. A `datasets.Dataset` has other columns beside a sample's fields, and nulls where a row has no value:
-    both are left out."""
+    both are left out.
+
+    :raises TypeError: it is one sample, or a dataset of several splits.
+    """
+    if isinstance(samples, Mapping):
+        raise TypeError("samples is a mapping; it should be a list of samples, or one split of a dataset")
     if not isinstance(samples, Columns):
         return samples
     # An IterableDataset does not always know its columns.

@@ -1,7 +1,6 @@
 """The answer of a call, put together from those of its requests."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,12 +9,14 @@ from pydantic import TypeAdapter
 from congrad import wire
 from congrad.classify import is_unavailable
 from congrad.errors import CongradError
+from congrad.languages import normalise_language
 from congrad.requests import Pairs, SelectionLike
 from congrad.selection import select
 from congrad.summary import summarise
 
 OnUnavailable = Literal["raise", "keep", "drop"]
-Outcome = list[wire.FilterResult] | CongradError
+Part = tuple[Pairs, wire.FilterResult | CongradError]
+"""Some neighbouring pairs, and what came of them."""
 
 log = logging.getLogger("congrad")
 
@@ -59,8 +60,13 @@ class Selecting:
         if isinstance(parsed, wire.FractionSelection) and parsed.within != "stream":
             self._own, self.of_requests = parsed, None
 
+    @property
+    def is_of_the_whole(self) -> bool:
+        """Whether it needs all samples before it can say anything of one."""
+        return self._own is not None
+
     def refuse_whole(self) -> None:
-        """:raises ValueError: the selection needs all samples before it can say anything of one."""
+        """:raises ValueError: the selection is of the whole."""
         if self._own is not None:
             raise ValueError(
                 f"within: {self._own.within} ranks all samples of a call, and a stream has no end; use within: stream, "
@@ -96,7 +102,7 @@ class Fallback:
         return [
             wire.Decision(
                 id=str(row["id"]),
-                language=str(row.get("language", "")),
+                language=_normalised(str(row.get("language", ""))),
                 keep=keep,
                 conflict_score=None,
                 conflicts_with=[],
@@ -107,8 +113,16 @@ class Fallback:
         ]
 
 
+def _normalised(tag: str) -> str:
+    """As the service would have answered, so that counts by language agree."""
+    try:
+        return normalise_language(tag)
+    except ValueError:
+        return tag
+
+
 class Answers:
-    """The outcomes of a call's requests, in their order."""
+    """What came of a call's samples, in their order."""
 
     def __init__(self, fallback: Fallback):
         self._fallback = fallback
@@ -116,46 +130,50 @@ class Answers:
         self._undecided: list[int] = []
         self._error: CongradError | None = None
         self._direction: wire.DirectionRef | None = None
-        self.job_ids: list[str] = []
+        self._job_ids: list[str] = []
+        self.parts: list[Part] = []
 
     @property
     def has_failed(self) -> bool:
         """Whether a request has ended the call: no further ones are sent."""
         return self._error is not None
 
-    def add(self, pairs: Pairs, outcome: Outcome) -> None:
-        """The outcome of the next request."""
-        if isinstance(outcome, CongradError):
-            self._undecided += pairs.positions
-            try:
-                self._decisions += self._fallback.decide_or_raise(pairs, outcome)
-            except CongradError as error:
-                self._error = self._error or error
-                self._decisions += [None] * len(pairs)
+    def add(self, part: Part) -> None:
+        """The next part."""
+        self.parts.append(part)
+        pairs, outcome = part
+        if not isinstance(outcome, CongradError):
+            self._decisions += outcome.decisions
+            self._job_ids.append(outcome.job_id)
+            if self._direction is None or outcome.direction.version >= self._direction.version:
+                self._direction = outcome.direction
             return
-        for result in outcome:
-            self._decisions += result.decisions
-            if self._direction is None or result.direction.version >= self._direction.version:
-                self._direction = result.direction
-            self.job_ids.append(result.job_id)
+        self._undecided += pairs.positions
+        try:
+            self._decisions += self._fallback.decide_or_raise(pairs, outcome)
+        except CongradError as error:
+            self._error = self._error or error
+            self._decisions += [None] * len(pairs)
 
-    def result(self, pairs: Sequence[Pairs], selecting: Selecting) -> Filtered:
-        """The answer to all of ``pairs``.
+    def result(self, count: int, selecting: Selecting, *, is_scored: bool) -> Filtered:
+        """The answer to all samples.
 
+        :param count: of the samples, those of requests that were not sent included.
+        :param is_scored: whether the decisions are what was asked for, and not those of a first pass.
         :raises CongradError: the first one, with the decisions that there are, and the positions without one.
         """
         if self._error is not None:
-            count = sum(len(some) for some in pairs)
-            never_sent = range(len(self._decisions), count)
-            self._error.decisions = [*self._decisions, *(None for _ in never_sent)]
-            self._error.undecided = [*self._undecided, *never_sent]
-            done = count - len(self._error.undecided)
-            self._error.add_note(f"{done} of {count} samples have decisions: see .decisions and .undecided")
-            raise self._error
+            raise self._failure(self._error, count, is_scored and not selecting.is_of_the_whole)
         decisions = selecting.apply([decision for decision in self._decisions if decision is not None])
-        return Filtered(
-            decisions=decisions,
-            direction=self._direction,
-            job_ids=self.job_ids,
-            undecided=self._undecided,
-        )
+        return Filtered(decisions, self._direction, self._job_ids, self._undecided)
+
+    def _failure(self, error: CongradError, count: int, are_final: bool) -> CongradError:
+        if are_final:
+            never_sent = range(len(self._decisions), count)
+            error.decisions = [*self._decisions, *(None for _ in never_sent)]
+            error.undecided = [*self._undecided, *never_sent]
+        else:  # what is kept depends on scores that are missing
+            error.decisions, error.undecided = [None] * count, range(count)
+        done = count - len(error.undecided)
+        error.add_note(f"{done} of {count} samples have decisions: see .decisions and .undecided")
+        return error

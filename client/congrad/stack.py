@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -144,6 +145,7 @@ def running_stack(options: StackOptions) -> Iterator[Stack]:
     :raises StartError: something that is needed is missing, or a part ended while it started.
     """
     _check_installed()
+    _check_port(options.host, options.port)
     redis_port = free_port()
     port = options.port or free_port()
     with locked(options.data_dir), _log_file(options.log) as log:
@@ -205,6 +207,16 @@ def _check_installed() -> None:
     missing = [name for name in ("fastapi", "celery", "redis", "torch", "transformers", "peft") if not find_spec(name)]
     if missing:
         raise StartError(f"{', '.join(missing)} not installed; install them with: pip install 'congrad[all]'")
+
+
+def _check_port(host: str, port: int) -> None:
+    """:raises StartError: somebody else listens there, and would be taken for the service."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise StartError(f"port {port} cannot be had on {host} ({error.strerror}); choose another") from error
 
 
 @contextmanager

@@ -36,6 +36,14 @@ def test_up_refuses_what_is_no_checkpoint_in_one_line(make: object, message: str
     assert _left(_running_with(f"CONGRAD_MODEL={model}")) == []
 
 
+def test_up_refuses_a_port_that_is_taken(stack: Stack, tmp_path: Path) -> None:
+    port = stack.url.rpartition(":")[2]
+    done = run("up", "--model", str(DEMO_CHECKPOINT), "--port", port, "--data-dir", str(tmp_path))
+    assert done.returncode == 2
+    assert f"port {port} cannot be had" in done.stderr
+    assert "congrad is ready" not in done.stderr
+
+
 def test_up_refuses_a_setting_that_is_wrong_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONGRAD_TARGET_MODULES", "(")
     done = run("up", "--model", str(DEMO_CHECKPOINT), "--port", "0", "--data-dir", str(tmp_path))
