@@ -311,7 +311,7 @@ def _beginning(reply: Reply) -> str:
     return reply.content[:500].decode(errors="replace")
 
 
-def _with_job(error: APIStatusError, policy: Policy) -> Call[APIStatusError]:
+def _with_job(error: APIStatusError, policy: Policy) -> Call[CongradError]:
     """The error, or, where it is the end of a job, the one that carries the job."""
     job_id = _job_id(error)
     if job_id is None:
@@ -320,6 +320,8 @@ def _with_job(error: APIStatusError, policy: Policy) -> Call[APIStatusError]:
         job = yield from request(HttpRequest("GET", job_path(job_id)), JOB, policy)
     except CongradError:
         return error
+    if job.status is wire.JobStatus.CANCELLED:
+        return JobCancelledError(job)
     return JobFailedError(job, error.problem, error.request_id)
 
 

@@ -29,6 +29,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         summary="Filters multilingual preference pairs by gradient consensus.",
         version=version("congrad"),
         lifespan=lifespan,
+        responses=problems.RESPONSES,
         middleware=[
             request_id.MIDDLEWARE,
             Middleware(BearerAuth, api_key=settings.api_key),

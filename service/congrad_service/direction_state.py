@@ -94,14 +94,15 @@ def dump(fields: Mapping[bytes, bytes]) -> bytes:
     return save(tensors, {"format_version": FORMAT_VERSION, **metadata})
 
 
-def parse(data: bytes) -> dict[str, str | bytes]:
+def parse(data: bytes, dims: Mapping[str, int]) -> dict[str, str | bytes]:
     """The inverse of `dump`.
 
+    :param dims: the lengths of gradients, by fingerprint, as far as they are known.
     :raises Unprocessable: the file is not one of a direction; every fault is named.
     """
     tensors = _tensors(data)
     metadata = _metadata(data)
-    if faults := list(_faults(tensors, list(metadata.languages))):
+    if faults := list(_faults(tensors, metadata, dims)):
         raise _unprocessable(faults)
     values = metadata.model_dump()
     return {
@@ -138,8 +139,9 @@ def _fault(loc: Sequence[str | int], message: str) -> str:
     return f"{'.'.join(['metadata', *map(str, loc)])}: {message.removeprefix('Value error, ')}"
 
 
-def _faults(tensors: Mapping[str, Mapping[str, Any]], tags: Sequence[str]) -> Iterator[str]:
+def _faults(tensors: Mapping[str, Mapping[str, Any]], metadata: Metadata, dims: Mapping[str, int]) -> Iterator[str]:
     """What is wrong with the vectors, given the languages that there should be."""
+    tags = list(metadata.languages)
     wanted = {f"{kind}/{tag}" for tag in tags for kind in VECTORS}
     yield from (f"tensor {name} is missing" for name in sorted(wanted - tensors.keys()))
     yield from (f"tensor {name} belongs to no language of the metadata" for name in sorted(tensors.keys() - wanted))
@@ -150,10 +152,20 @@ def _faults(tensors: Mapping[str, Mapping[str, Any]], tags: Sequence[str]) -> It
         elif not np.isfinite(np.frombuffer(tensors[name]["data"], dtype="<f4")).all():
             yield f"tensor {name} has numbers that are not finite"
     shapes = {tag: tensors[f"sum/{tag}"]["shape"] for tag in tags if f"sum/{tag}" in tensors}
+    yield from _sum_faults(shapes, metadata.fingerprint, dims)
+
+
+def _sum_faults(shapes: Mapping[str, Sequence[int]], fingerprint: str, dims: Mapping[str, int]) -> Iterator[str]:
+    """What is wrong with the shapes of the sums, by language."""
     if len({tuple(shape) for shape in shapes.values()}) > 1:
         yield f"the tensors sum/LANGUAGE should have one shape; they have {shapes}"
     if [0] in shapes.values():
         yield "the tensors sum/LANGUAGE should not be empty"
+    lengths = {shape[0] for shape in shapes.values() if len(shape) == 1}
+    dim = dims.get(fingerprint)
+    if dim is not None and (others := lengths - {0, dim}):
+        held = ", ".join(map(str, sorted(others)))
+        yield f"the tensors sum/LANGUAGE have {held} numbers; the gradients of checkpoint {fingerprint} have {dim}"
 
 
 def _unprocessable(faults: Sequence[str]) -> Unprocessable:

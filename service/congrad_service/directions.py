@@ -87,14 +87,15 @@ class Directions:
             raise _missing(name)
         return await asyncio.to_thread(direction_state.dump, fields)
 
-    async def replace(self, name: str, state: bytes) -> tuple[wire.Direction, bool]:
+    async def replace(self, name: str, state: bytes, dims: Mapping[str, int]) -> tuple[wire.Direction, bool]:
         """Makes an exported state the direction, in one step; also says whether there was one before.
 
         The epoch is new: a job that is being decided loses its race and decides again, from this state.
 
-        :raises Unprocessable: the state is not one; nothing was written.
+        :param dims: the lengths of gradients, by fingerprint, as far as they are known.
+        :raises Unprocessable: the state is not one, or its vectors have another length; nothing was written.
         """
-        fields = await asyncio.to_thread(direction_state.parse, state)
+        fields = await asyncio.to_thread(direction_state.parse, state, dims)
         async with self._redis.pipeline() as pipe:
             pipe.unlink(keys.direction(name))
             items = [part for item in fields.items() for part in item]

@@ -1,15 +1,15 @@
 """Jobs in Redis, as the service sees them: created, read, cancelled.
 
 The fields of a job's hash: status, created, started, gradients_done (times of the Redis server); direction, update,
-selection, retain, fingerprint, checkpoint, samples, chunks (what was asked); enqueued (set once its tasks are in the
-queue); result, or error and missing (chunks that were not done); attempts:* (how often each piece of work was started).
+selection, retain, fingerprint, checkpoint, samples, chunks (what was asked); idempotency (the key in Redis of what its
+Idempotency-Key made, which expires with the job); enqueued (set once its tasks are in the queue); result, or error and
+missing (chunks that were not done); attempts:* (how often each piece of work was started).
 
 Retain is 1 where the gradients are kept for another scoring, and `dropped` once that is over; standing (JSON) is what
 such a job's samples were in their direction when they were folded in. A job that scores those of another again has
 that one's id as source, its chunks as source_chunks and its standing; chunks and update of its own are 0.
 """
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from congrad_service import chunks, keys, scripts
 from congrad_service.errors import Conflict, NotFound, QueueFull, Unprocessable
 from congrad_service.idempotency import Claim
+from congrad_service.job_id import new_job_id
 from congrad_service.settings import ServiceSettings
 
 INHERITED = ("direction", "fingerprint", "checkpoint", "samples", "standing")
@@ -102,7 +103,7 @@ class Jobs:
         return fields
 
     async def _write(self, fields: Mapping[str, str | int], texts: Sequence[str], claim: Claim | None) -> Accepted:
-        job_id = uuid.uuid4().hex
+        job_id = new_job_id()
         outcome, found = await self._create(
             keys=[
                 keys.job(job_id),

@@ -23,11 +23,21 @@ from congrad_service.errors import (
     sample_name,
 )
 
+MEDIA_TYPE = "application/problem+json"
+
+# `wire.Job` brings the schema in. FastAPI would declare a model, named here, as plain JSON.
+_SCHEMA = {"$ref": "#/components/schemas/Problem"}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "What is wrong with the request.", "content": {MEDIA_TYPE: {"schema": _SCHEMA}}},
+    "5XX": {"description": "What is wrong with the service.", "content": {MEDIA_TYPE: {"schema": _SCHEMA}}},
+}
+"""How OpenAPI tells of them."""
+
 
 def response(problem: wire.Problem, headers: dict[str, str] | None = None) -> JSONResponse:
     """The problem document as a response."""
     content = problem.model_dump(exclude_none=True)
-    return JSONResponse(content, problem.status, headers, media_type="application/problem+json")
+    return JSONResponse(content, problem.status, headers, media_type=MEDIA_TYPE)
 
 
 def _on_problem(_: Request, error: Exception) -> JSONResponse:

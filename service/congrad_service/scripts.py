@@ -21,6 +21,11 @@ end
 local function publish(id, status)
   redis.call('PUBLISH', 'EVENTS', cjson.encode({job = id, status = status}))
 end
+local function keep(job, milliseconds) -- and what its Idempotency-Key made
+  redis.call('PEXPIRE', job, milliseconds)
+  local record = redis.call('HGET', job, 'idempotency')
+  if record then redis.call('PEXPIRE', record, milliseconds) end
+end
 """.replace("EVENTS", keys.EVENTS)
 
 _KNOWN = """
@@ -70,6 +75,7 @@ end
 redis.call('EXPIRE', KEYS[2], ARGV[5])
 redis.call('ZADD', KEYS[3], t, id)
 if keyed then
+  redis.call('HSET', KEYS[1], 'idempotency', KEYS[4])
   redis.call('HSET', KEYS[4], 'job', id, 'digest', digest, 'key', KEYS[1])
   redis.call('EXPIRE', KEYS[4], ARGV[5])
 end
@@ -119,7 +125,7 @@ return missing
 COMMIT = (
     _PRELUDE
     + """
--- KEYS: job, active, direction, directions, source ('' if there is none to drop), retained..., dropped...
+-- KEYS: job, active, direction, directions, source ('' if there is none), retained..., dropped...
 -- ARGV: id, result, ttl of job and retained, direction name, update, expected epoch, expected version, standing,
 --       number of retained, then field, value, ...
 -- 'committed'; 'ended' when the job has its answer already; 'lost' when another job committed in between.
@@ -133,12 +139,15 @@ if ARGV[5] == '1' then
 end
 redis.call('HSET', KEYS[1], 'status', 'succeeded', 'result', ARGV[2])
 if ARGV[8] ~= '' then redis.call('HSET', KEYS[1], 'standing', ARGV[8]) end
-redis.call('EXPIRE', KEYS[1], ARGV[3])
+-- Both passes are repeated together: the answer to the second is known for as long as that to the first.
+keep(KEYS[1], math.max(ARGV[3] * 1000, redis.call('PTTL', KEYS[5])))
 redis.call('ZREM', KEYS[2], ARGV[1])
 local retained = 5 + ARGV[9]
 for i = 6, retained do redis.call('EXPIRE', KEYS[i], ARGV[3]) end
 for i = retained + 1, #KEYS do redis.call('UNLINK', KEYS[i]) end
-if KEYS[5] ~= '' and redis.call('EXISTS', KEYS[5]) == 1 then redis.call('HSET', KEYS[5], 'retain', 'dropped') end
+if redis.call('EXISTS', KEYS[5]) == 1 and redis.call('HGET', KEYS[1], 'retain') ~= '1' then
+  redis.call('HSET', KEYS[5], 'retain', 'dropped')
+end
 publish(ARGV[1], 'succeeded')
 return 'committed'
 """
@@ -154,7 +163,7 @@ if not status then return '' end
 if ended(status) then return status end
 redis.call('HSET', KEYS[1], 'status', ARGV[2], 'error', ARGV[3], 'error_status', ARGV[4],
   'missing', redis.call('SCARD', KEYS[3]))
-redis.call('EXPIRE', KEYS[1], ARGV[5])
+keep(KEYS[1], ARGV[5] * 1000)
 redis.call('ZREM', KEYS[2], ARGV[1])
 for i = 3, #KEYS do redis.call('UNLINK', KEYS[i]) end
 publish(ARGV[1], ARGV[2])

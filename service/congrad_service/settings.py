@@ -18,9 +18,11 @@ class RedisSettings(BaseSettings):
     """Seconds after which the task of a worker that vanished is given to another. A task that takes longer is
     computed twice, which costs time and changes nothing."""
     job_ttl: Annotated[int, Field(ge=60)] = 86_400
-    """Seconds that an unfinished job, with its texts and vectors, is kept."""
+    """Seconds that an unfinished job, with its texts and vectors, is kept; and from its end on, a job whose gradients
+    are retained, with these and with the answers that it was scored again with."""
     result_ttl: Annotated[int, Field(ge=1)] = 3_600
-    """Seconds that a finished job's answer is kept, and so how long its idempotency key protects it."""
+    """Seconds that the answer of any other job is kept once it has ended, and so how long its idempotency key protects
+    it."""
 
     @property
     def celery_broker(self) -> str:

@@ -77,6 +77,7 @@ def _response(job: wire.Job, preference: Preference) -> Response:
         unavailable = job.error.status == errors.Unavailable.status
         return problems.response(job.error, {"Retry-After": str(errors.RETRY_AFTER_S)} if unavailable else None)
     if job.status is wire.JobStatus.CANCELLED:
-        raise errors.Conflict(f"job {job.id} was cancelled")
+        cancelled = errors.problem_of(errors.Conflict(f"job {job.id} was cancelled"))
+        return problems.response(cancelled.model_copy(update={"instance": f"/jobs/{job.id}"}))
     headers = {"Location": f"/jobs/{job.id}", **preference.applied}
     return JSONResponse(job.model_dump(mode="json"), status_code=202, headers=headers)

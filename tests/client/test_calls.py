@@ -157,6 +157,8 @@ def test_a_job_that_ends_otherwise_is_an_error_that_carries_it() -> None:
     with pytest.raises(congrad.JobCancelledError) as gone:
         drive(calls.decide(FILTER, Policy()), answer(QUEUED, 202), answer(cancelled))
     assert gone.value.job == cancelled
+    with pytest.raises(congrad.JobCancelledError):  # while the request itself was held
+        drive(calls.decide(FILTER, Policy()), problem(409, "/jobs/j"), answer(cancelled))
 
 
 def test_a_job_that_redis_has_lost_is_sent_again_under_its_key() -> None:

@@ -66,13 +66,12 @@ def test_two_passes_over_several_jobs_are_one_request_with_everything(http: http
         assert post(http, f"/jobs/{job_id}/rescore", {}, key=f"again-{job_id}") == result
 
 
-def test_after_a_reset_there_is_no_direction_to_score_against(http: httpx.Client) -> None:
+def test_after_a_reset_there_is_nothing_left_to_score_against(http: httpx.Client) -> None:
     direction = f"test-{uuid.uuid4().hex}"
     body = {"samples": demo_samples("de", "fr", each=2), "direction": direction, "retain": True}
     job_id = post(http, "/filter", body)["job_id"]
     assert http.delete(f"/directions/{direction}").status_code == 204
-    result = post(http, f"/jobs/{job_id}/rescore", {})
-    assert [d["reason"] for d in result["decisions"]] == ["no_direction"] * 4
-    assert result["summary"]["kept"] == 4
-    assert result["direction"]["version"] == 0
+    response = http.post(f"/jobs/{job_id}/rescore", json={})
+    assert response.status_code == 409
+    assert f"was reset or replaced since job {job_id} was folded in" in response.json()["detail"]
     assert http.get(f"/directions/{direction}").status_code == 404

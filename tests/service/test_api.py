@@ -182,6 +182,37 @@ def test_without_redis_the_service_is_live_and_says_503(redis_url: str) -> None:
     assert call(redis_url, "GET", "/directions").json() == []
 
 
+JOB_ROUTES = [("GET", ""), ("DELETE", ""), ("GET", "/events"), ("POST", "/rescore")]
+
+
+@pytest.mark.parametrize(("method", "route"), JOB_ROUTES)
+def test_an_id_that_no_job_can_have_is_404_before_redis_is_asked(method: str, route: str) -> None:
+    nowhere = "redis://127.0.0.1:1/0"
+    request: dict[str, Any] = {"headers": {"Idempotency-Key": "k"}, "json": {}} if method == "POST" else {}
+    job_id = "0123456789abcdef" * 2
+    assert_problem(call(nowhere, method, f"/jobs/{job_id}{route}", **request), 503)
+    for wrong in (f"{job_id}:pending", f"{job_id}:chunk:0", job_id.upper(), job_id[1:], f"{job_id}%0A", "%00", "x"):
+        problem = assert_problem(call(nowhere, method, f"/jobs/{wrong}{route}", **request), 404)
+        assert problem["detail"].startswith("there is no job '")
+
+
+def test_errors_are_documented_as_the_problem_documents_that_they_are(redis_url: str) -> None:
+    document = call(redis_url, "GET", "/openapi.json").json()
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    assert len(operations) > 10
+    for operation in operations:
+        errors = {status: told["content"] for status, told in operation["responses"].items() if status >= "4"}
+        (content_type,) = {name for content in errors.values() for name in content}
+        assert errors.keys() == {"4XX", "5XX"}
+        for content in errors.values():
+            assert content[content_type]["schema"] == {"$ref": "#/components/schemas/Problem"}
+    schemas = document["components"]["schemas"]
+    assert not {"HTTPValidationError", "ValidationError"} & schemas.keys()
+    for response in (call(redis_url, "GET", "/jobs/unknown"), call(redis_url, "POST", "/filter", json={"samples": []})):
+        assert response.headers["content-type"] == content_type
+        assert set(schemas["Problem"]["required"]) <= response.json().keys() <= schemas["Problem"]["properties"].keys()
+
+
 @pytest.mark.usefixtures("workers")
 def test_checkpoints_are_what_the_workers_announce(redis_url: str) -> None:
     (served,) = call(redis_url, "GET", "/checkpoints").json()

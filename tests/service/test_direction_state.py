@@ -12,6 +12,7 @@ import pytest
 import redis
 from congrad import wire
 from congrad_service import keys
+from congrad_service.registry import Role
 from congrad_worker.store import DirectionRecord, Store
 from safetensors.numpy import load, save
 from support.serving import DIM, announce_workers, compute, service, settings, settle, submit
@@ -197,6 +198,55 @@ def test_the_file_that_the_refused_ones_are_made_from_is_good(redis_url: str) ->
             assert imported.json()["cosines_after"] == GEOMETRY["cosines_after"]
 
     asyncio.run(put())
+
+
+SHORT = save({name: vector[:8] for name, vector in TENSORS.items()}, METADATA)
+"""A state whose vectors have half as many numbers as the gradients of the checkpoint that is announced."""
+
+
+@pytest.mark.usefixtures("store")
+def test_a_state_of_another_length_than_a_live_checkpoints_gradients_is_refused(redis_url: str) -> None:
+    for detail in ("sum/LANGUAGE have 8 numbers", "gradients of checkpoint f00d have 16"):
+        assert_refused(redis_url, SHORT, detail)
+
+
+@pytest.mark.usefixtures("store")
+def test_vectors_without_a_length_are_refused_as_such(redis_url: str) -> None:
+    scalar = np.array(1, np.float32)
+    content = save(TENSORS | {"sum/de": scalar, "sum/fr": scalar}, METADATA)
+    assert_refused(redis_url, content, "tensor sum/de should be F32 of one dimension; it is F32 of shape []")
+
+
+@pytest.mark.usefixtures("store")
+def test_a_state_whose_checkpoint_is_not_served_may_have_any_length(redis_url: str) -> None:
+    async def put() -> None:
+        async with service(redis_url) as client:
+            unserved = save(load(SHORT), METADATA | {"fingerprint": "beef"})
+            assert (await client.put(STATE, content=unserved, headers=SAFETENSORS)).status_code == 201
+            with redis.Redis.from_url(redis_url) as connection:
+                connection.delete(keys.workers(Role.GRADIENTS))
+            assert (await client.put(STATE, content=SHORT, headers=SAFETENSORS)).status_code == 200
+
+    asyncio.run(put())
+
+
+@pytest.mark.parametrize("update", [True, False])
+def test_a_job_whose_gradients_have_another_length_than_the_direction_is_409(update: bool, redis_url: str) -> None:
+    async def fail() -> None:
+        async with service(redis_url) as client:
+            assert (await client.put(STATE, content=SHORT, headers=SAFETENSORS)).status_code == 201
+            announce_workers(redis_url)
+            held = stored(redis_url)
+            worker = Store(settings(redis_url))
+            error = (await fold(client, worker, "de", "sw", update=update)).error
+            worker.redis.close()
+            assert error is not None
+            assert error.status == 409
+            assert "direction 'default' holds vectors of 8 numbers" in error.detail
+            assert "gradients have 16" in error.detail
+            assert stored(redis_url) == held
+
+    asyncio.run(fail())
 
 
 HALF = SUM.astype(np.float16)

@@ -1,7 +1,7 @@
 """`POST /jobs/{id}/rescore` over a real Redis: the tests do the workers' part."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +15,7 @@ from support.serving import announce_workers, compute, service, settings, settle
 
 LANGUAGES = ["de", "fr", "de"]
 JOB_TTL, RESULT_TTL = 5_000, 700
+TTLS = {"job_ttl": JOB_TTL, "result_ttl": RESULT_TTL}
 
 
 class Service:
@@ -22,17 +23,23 @@ class Service:
 
     def __init__(self, redis_url: str):
         self._redis_url = redis_url
-        self.store = Store(settings(redis_url, job_ttl=JOB_TTL, result_ttl=RESULT_TTL))
+        self.store = Store(settings(redis_url, **TTLS))
         self.redis: redis.Redis = self.store.redis
 
     def submit(self, **body: Any) -> str:
         """The id of a new job of several chunks."""
 
         async def once() -> str:
-            async with service(self._redis_url, chunk_tokens=1) as client:
+            async with service(self._redis_url, chunk_tokens=1, **TTLS) as client:
                 return await submit(client, LANGUAGES, **body)
 
         return asyncio.run(once())
+
+    def send(self, key: str, **body: Any) -> httpx.Response:
+        """The answer to pairs sent under a key."""
+        samples = [{"language": tag, "prompt": "p", "chosen": "c", "rejected": "r"} for tag in LANGUAGES]
+        headers = {"Prefer": "respond-async", "Idempotency-Key": key}
+        return self.call("POST", "/filter", json={"samples": samples, **body}, headers=headers)
 
     def finish(self, **body: Any) -> str:
         """The id of a job that has succeeded."""
@@ -59,10 +66,16 @@ class Service:
 
     def call(self, method: str, path: str, options: dict[str, Any] | None = None, **request: Any) -> httpx.Response:
         async def once() -> httpx.Response:
-            async with service(self._redis_url, **(options or {})) as client:
+            async with service(self._redis_url, **TTLS, **(options or {})) as client:
                 return await client.request(method, path, **request)
 
         return asyncio.run(once())
+
+    def let_pass(self, seconds: int) -> None:
+        """What has been written expires as though the seconds were over."""
+        for key in self.redis.scan_iter("congrad:*"):
+            if (left := self.redis.pttl(key)) >= 0:
+                self.redis.pexpire(key, left - 1000 * seconds)  # what should be over by then, goes at once
 
     def gradients(self, job_id: str) -> list[str]:
         """The keys of a job's gradients that exist."""
@@ -156,6 +169,41 @@ def test_a_retained_job_lives_as_long_as_its_gradients(update: bool, running: Se
     assert running.gradients(plain) == []
 
 
+def test_both_passes_can_be_repeated_for_as_long_as_the_first_is_known(running: Service) -> None:
+    first = accepted(running.send("first", retain=True))
+    compute(running.store, first)
+    running.let_pass(JOB_TTL - 100)  # in the queue
+    settle(running.store, first)
+    running.let_pass(RESULT_TTL + 100)
+    again = accepted(running.rescore(first, key="second"))
+    settle(running.store, again)
+    answers = [running.job(job_id).result for job_id in (first, again)]
+    for seconds in (RESULT_TTL + 100, JOB_TTL - 2 * RESULT_TTL - 300):
+        running.let_pass(seconds)
+        repeated = [running.send("first", retain=True), running.rescore(first, key="second")]
+        assert [wire.FilterResult.model_validate(response.json()) for response in repeated] == answers
+    running.let_pass(100)
+    assert list(running.redis.scan_iter("congrad:job:*")) == []
+    assert list(running.redis.scan_iter("congrad:idempotency:*")) == []
+
+
+def test_a_rescored_answer_is_kept_as_long_as_any_where_its_source_expires_sooner(running: Service) -> None:
+    job_id = running.finish(retain=True)
+    running.let_pass(JOB_TTL - 100)
+    again = running.rescored(job_id).job_id
+    assert running.redis.ttl(keys.job(job_id)) <= 100
+    assert 100 < running.redis.ttl(keys.job(again)) <= RESULT_TTL
+
+
+def test_a_key_is_known_as_long_as_the_answer_to_a_request_that_waited_long(running: Service) -> None:
+    job_id = accepted(running.send("k"))
+    running.let_pass(JOB_TTL - 100)
+    compute(running.store, job_id)
+    settle(running.store, job_id)
+    running.let_pass(RESULT_TTL - 100)
+    assert running.send("k").json()["job_id"] == job_id
+
+
 def test_the_same_key_and_body_get_the_same_answer_when_the_gradients_are_gone(running: Service) -> None:
     job_id = running.finish(retain=True)
     again = accepted(running.rescore(job_id, key="k"))
@@ -226,6 +274,49 @@ def test_a_direction_that_belongs_to_another_checkpoint_by_then_is_409(running: 
     assert error.status == 409
     assert "belongs to checkpoint another by now" in error.detail
     assert running.gradients(job_id) == keys.all_gradients(job_id, 3)
+
+
+def reset(running: Service) -> None:
+    assert running.call("DELETE", "/directions/default").status_code == 204
+
+
+def fold_anew(running: Service) -> None:
+    reset(running)
+    running.finish()  # the same languages, with as many samples: only the epoch tells the lives apart
+
+
+def import_itself(running: Service) -> None:
+    state = running.call("GET", "/directions/default/state").content
+    headers = {"Content-Type": "application/octet-stream"}
+    assert running.call("PUT", "/directions/default/state", content=state, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("replace", [reset, fold_anew, import_itself])
+def test_a_direction_that_was_reset_or_replaced_since_is_409(
+    replace: Callable[[Service], None], running: Service
+) -> None:
+    job_id = running.finish(retain=True)
+    replace(running)
+    again = accepted(running.rescore(job_id, key="k"))
+    direction = running.redis.hgetall(keys.direction("default"))
+    settle(running.store, again)
+    problem = problem_of(running.rescore(job_id, key="k"), 409)
+    assert problem.instance == f"/jobs/{again}"
+    assert f"direction 'default' was reset or replaced since job {job_id} was folded in" in problem.detail
+    assert running.redis.hgetall(keys.direction("default")) == direction
+    assert running.gradients(job_id) == keys.all_gradients(job_id, 3)
+
+
+@pytest.mark.parametrize("replace", [reset, fold_anew, import_itself])
+def test_a_job_that_was_not_folded_in_is_scored_against_whatever_is_there(
+    replace: Callable[[Service], None], running: Service
+) -> None:
+    running.finish()
+    job_id = running.finish(retain=True, update=False)
+    replace(running)
+    stranger = running.job(running.finish(update=False)).result
+    assert stranger is not None
+    assert running.rescored(job_id).decisions == stranger.decisions
 
 
 def test_a_cancelled_rescoring_leaves_the_gradients_alone(running: Service) -> None:

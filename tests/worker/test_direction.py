@@ -86,7 +86,7 @@ def test_only_usable_samples_of_a_language_with_a_stake_have_a_share() -> None:
     gradients[1], gradients[2, 5] = 0, np.inf
     batch = Samples.of(gradients, ["de", "de", "de", "fr"])
     states = fold({}, batch, float("inf")).languages
-    stakes = {"de": Stake(1, 1.0), "it": Stake(1, 1.0)}  # as though Italian had been lost in a reset
+    stakes = {"de": Stake(1, 1.0)}
     assert unfolded(states, batch, stakes, float("inf")).shares.tolist() == [1.0, 0.0, 0.0, 0.0]
 
 

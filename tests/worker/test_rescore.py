@@ -102,18 +102,36 @@ def test_a_job_that_did_not_update_has_no_share(bench: Bench) -> None:
     assert rescored(bench, probe).decisions == now.decisions
 
 
-def test_in_another_life_of_the_direction_there_is_no_share(bench: Bench) -> None:
+def test_a_reset_between_reading_the_job_and_deciding_it_fails_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job_id, chunks = bench.create(retain=True)
     bench.run(job_id, chunks)
+    again = bench.rescore(job_id)
+    read = bench.store.direction
+
+    def reset_and_read(name: str) -> Any:
+        monkeypatch.undo()
+        bench.reset(name)
+        bench.run(*bench.create())
+        return read(name)
+
+    monkeypatch.setattr(bench.store, "direction", reset_and_read)
+    bench.judge.settle(again)
+    error = bench.job(again).error
+    assert error is not None
+    assert (error.status, error.instance) == (409, f"/jobs/{again}")
+    assert f"was reset or replaced since job {job_id} was folded in" in error.detail
+
+
+def test_a_job_of_which_nothing_was_folded_in_is_scored_whatever_has_become_of_the_direction(bench: Bench) -> None:
+    rows = [row | {"rejected": row["chosen"]} for row in demo_samples("de", each=2)]
+    bench.run(*bench.create())
+    job_id, chunks = bench.create(samples=rows, retain=True)
+    bench.run(job_id, chunks)
     bench.reset()
-    gone = rescored(bench, job_id, retain=True)
-    assert {decision.reason for decision in gone.decisions} == {wire.Reason.NO_DIRECTION}
-    assert gone.direction.version == 0
-    # The same languages, with as many samples: only the epoch tells the lives apart.
-    bench.run(*bench.create(samples=demo_samples("de", "fr", each=9)))
-    stranger = bench.run(*bench.create(update=False)).result
-    assert stranger is not None
-    assert rescored(bench, job_id).decisions == stranger.decisions
+    result = rescored(bench, job_id)
+    assert {decision.reason for decision in result.decisions} == {wire.Reason.ZERO_GRADIENT}
 
 
 def test_samples_without_a_usable_gradient_keep_their_reason(bench: Bench) -> None:

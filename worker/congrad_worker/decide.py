@@ -17,7 +17,7 @@ from congrad_worker.surgery import Aggregator
 @dataclass(frozen=True)
 class Question:
     """What a job asks: its samples' ids, their gradients, and whether completions were cut. ``stakes`` are what the
-    samples have in the direction from an earlier job; only where this one does not update."""
+    samples have in this life of the direction from an earlier job; only where this one does not update."""
 
     ids: Sequence[str]
     samples: Samples

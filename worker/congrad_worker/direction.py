@@ -105,11 +105,13 @@ def unfolded(
     r"""The states as they stand, and what is left in them of samples that were folded in earlier.
 
     With m samples of the language folded in since, :math:`c = 2^{-m/h}\,(a/n)/W`. Without a stake c is 0.
+
+    :param stakes: of languages that the states have, in the same life of the direction.
     """
     shares = np.zeros(len(samples.norms))
     tags = np.array(samples.languages)
-    for tag in stakes.keys() & languages.keys():
-        stake, state = stakes[tag], languages[tag]
+    for tag, stake in stakes.items():
+        state = languages[tag]
         decay, _ = _decay(state.samples - stake.samples, half_life)
         shares[(tags == tag) & samples.usable] = decay * stake.amount / state.weight
     return Folded(dict(languages), shares, dict(stakes))

@@ -220,6 +220,9 @@ class Store:
     ) -> str:
         """Ends the job with its answer and, in the same step, writes the direction, and keeps or drops the gradients.
 
+        The answer is kept for ``result_ttl``; with gradients of its own for ``job_ttl``, as these are; and that of a
+        job that scores another's again at least as long as that one.
+
         :param fields: the direction's new fields; empty where the job does not update.
         :param stakes: what the job's samples brought to the direction; kept with the gradients.
         :returns: ``committed``; ``ended`` if the job has its answer already; ``lost`` if the direction has changed
@@ -234,7 +237,7 @@ class Store:
                 keys.JOBS_ACTIVE,
                 keys.direction(job.direction),
                 keys.DIRECTIONS,
-                "" if job.source is None or job.retain else keys.job(job.source),
+                "" if job.source is None else keys.job(job.source),
                 *retained,
                 *dropped,
             ],

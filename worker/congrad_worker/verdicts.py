@@ -1,8 +1,7 @@
 """The work of a decide task: gather a job's gradients, decide, commit. Runs without a broker, and without torch."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from http import HTTPStatus
 from itertools import compress
 
@@ -12,7 +11,7 @@ from congrad_service.errors import MAX_ERRORS, pointer, sample_name
 from redis.exceptions import RedisError
 
 from congrad_worker.decide import Outcome, Question, Rules, decide
-from congrad_worker.direction import Samples, Stake
+from congrad_worker.direction import Samples
 from congrad_worker.store import ChunkResult, DirectionRecord, JobRecord, Store, direction_fields
 
 MAX_ATTEMPTS = 5
@@ -65,15 +64,15 @@ class Judge:
         question = _question(job, chunks)
         for _ in range(MAX_RACES):
             read = self._store.direction(job.direction)
-            if read.fingerprint not in (None, job.fingerprint):
-                self._fail(job_id, _other_owner(job, read), HTTPStatus.CONFLICT)
+            if (conflict := _conflict(job, read, question.samples.units.shape[1])) is not None:
+                self._fail(job_id, conflict, HTTPStatus.CONFLICT)
                 return
             if self._commit(job, read, question) != "lost":
                 return
         self._fail(job_id, f"direction {job.direction!r} changed {MAX_RACES} times while the job was decided")
 
     def _commit(self, job: JobRecord, read: DirectionRecord, question: Question) -> str:
-        outcome = decide(replace(question, stakes=_stakes(job, read)), read.languages, self._rules)
+        outcome = decide(question, read.languages, self._rules)
         now = self._store.now()
         samples = question.samples
         touched = sorted(set(compress(samples.languages, samples.usable))) if job.update else []
@@ -83,11 +82,6 @@ class Judge:
 
     def _fail(self, job_id: str, detail: str, status: HTTPStatus = HTTPStatus.INTERNAL_SERVER_ERROR) -> None:
         self._store.fail(job_id, _problem(status, detail))
-
-
-def _stakes(job: JobRecord, read: DirectionRecord) -> Mapping[str, Stake]:
-    """What the samples of an earlier job still have in the direction: nothing in another life of it."""
-    return job.standing.stakes if job.standing is not None and job.standing.epoch == read.epoch else {}
 
 
 def _question(job: JobRecord, chunks: Sequence[ChunkResult]) -> Question:
@@ -101,6 +95,7 @@ def _question(job: JobRecord, chunks: Sequence[ChunkResult]) -> Question:
         truncated=[truncated for chunk in chunks for truncated in chunk.truncated],
         selection=job.selection,
         update=job.update,
+        stakes=job.standing.stakes if job.standing is not None else {},
     )
 
 
@@ -148,8 +143,22 @@ def _unprocessable(chunks: Sequence[ChunkResult]) -> wire.Problem:
     return wire.Problem(title=status.phrase, status=status, detail=errors[0].detail + more, errors=errors[:MAX_ERRORS])
 
 
-def _other_owner(job: JobRecord, read: DirectionRecord) -> str:
-    return (
-        f"direction {job.direction!r} belongs to checkpoint {read.fingerprint} by now, and this job's gradients were "
-        f"computed with {job.fingerprint}"
-    )
+def _conflict(job: JobRecord, read: DirectionRecord, dim: int) -> str | None:
+    """Why the job, with gradients of ``dim`` numbers, cannot be decided against the direction; None if it can be."""
+    name = f"direction {job.direction!r}"
+    if read.fingerprint not in (None, job.fingerprint):
+        return (
+            f"{name} belongs to checkpoint {read.fingerprint} by now, and this job's gradients were computed with "
+            f"{job.fingerprint}"
+        )
+    # The samples may be part of what is there now, as after an import; without knowing how much, they would agree
+    # with themselves.
+    if job.standing is not None and job.standing.epoch != read.epoch:
+        return (
+            f"{name} was reset or replaced since job {job.source} was folded in; what share its samples have in the "
+            "direction now is not known"
+        )
+    if lengths := {len(state.total) for state in read.languages.values()} - {dim}:
+        held = ", ".join(map(str, sorted(lengths)))
+        return f"{name} holds vectors of {held} numbers, and this job's gradients have {dim}"
+    return None

@@ -52,8 +52,12 @@ async def export_direction(state: Congrad, name: str) -> Response:
 async def import_direction(
     state: Congrad, name: wire.DirectionName, body: Annotated[bytes, Body(media_type=SAFETENSORS)], response: Response
 ) -> wire.Direction:
-    """Replaces a direction, or makes one, from an exported file."""
-    direction, replaced = await state.directions.replace(name, body)
+    """Replaces a direction, or makes one, from an exported file.
+
+    422 where its vectors are not as long as the gradients of its checkpoint, if that is served.
+    """
+    dims = {served.fingerprint: served.projection.dim for served in await state.registry.checkpoints()}
+    direction, replaced = await state.directions.replace(name, body, dims)
     response.status_code = HTTPStatus.OK if replaced else HTTPStatus.CREATED
     return direction
 

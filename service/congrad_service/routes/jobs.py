@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 from congrad_service.errors import NotFound
 from congrad_service.events import POLL_S
+from congrad_service.job_id import JobId
 from congrad_service.prefer import parse_prefer
 from congrad_service.state import Congrad
 from congrad_service.waiting import Prefer, wait
@@ -21,22 +22,22 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
 @router.get("/{job_id}")
-async def get_job(state: Congrad, job_id: str, prefer: Prefer = None) -> wire.Job:
+async def get_job(state: Congrad, job_id: JobId, prefer: Prefer = None) -> wire.Job:
     """Status, progress, and the result or the error once there is one. `Prefer: wait=SECONDS` waits for the end."""
     return await wait(state, job_id, parse_prefer(prefer, state.settings.max_wait, default=0.0).wait)
 
 
 @router.delete("/{job_id}")
-async def cancel_job(state: Congrad, job_id: str) -> wire.Job:
+async def cancel_job(state: Congrad, job_id: JobId) -> wire.Job:
     """Cancels a job. One that has not been folded into its direction never will be."""
     return await state.jobs.cancel(job_id)
 
 
-async def _job(state: Congrad, job_id: str) -> wire.Job:
+async def _job(state: Congrad, job_id: JobId) -> wire.Job:
     return await state.jobs.get(job_id)
 
 
-async def _changes(state: Congrad, job_id: str) -> AsyncIterator[asyncio.Event]:
+async def _changes(state: Congrad, job_id: JobId) -> AsyncIterator[asyncio.Event]:
     """An event that is set at each change of the job. A dependency, so that it ends with the response, however that
     ends; a generator that its reader left behind ends when it is collected."""
     async with state.events.of(job_id) as changed:

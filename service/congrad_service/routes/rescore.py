@@ -6,6 +6,7 @@ from congrad import wire
 from fastapi import APIRouter, Response
 
 from congrad_service.idempotency import claim
+from congrad_service.job_id import JobId
 from congrad_service.jobs import Accepted
 from congrad_service.prefer import parse_prefer
 from congrad_service.state import Congrad, State
@@ -21,13 +22,16 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 )
 async def rescore_job(
     state: Congrad,
-    job_id: str,
+    job_id: JobId,
     request: wire.RescoreRequest,
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
 ) -> Response:
     """Scores the samples of a retained job again, against the direction as it stands now, which does not change. Their
-    gradients are dropped then, unless they are retained once more."""
+    gradients are dropped then, unless they are retained once more.
+
+    409 where the job was folded in and the direction has been reset or replaced since.
+    """
     preference = parse_prefer(prefer, state.settings.max_wait)
     accepted = await _accept(state, job_id, request, idempotency_key)
     return await answer(state, accepted, partial(state.queue.enqueue_decision, accepted.job_id), preference)
