@@ -36,6 +36,7 @@ NOT_RUN = (
     "congrad up ",
     "deepspeed --module openrlhf.",
     "axolotl train ",
+    "python -m examples.self_rewarding ",
 )
 """What needs a network, another library or a GPU; the service that runs already; its address, which is set; and what
 other tests run."""

@@ -19,10 +19,12 @@ from support.models import DEMO_CHECKPOINT, settings
 from support.pairs import demo_samples
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from examples.self_rewarding.__main__ import main
 from examples.self_rewarding.judging import Message, Pair, best_against_worst
 from examples.self_rewarding.policy import GRADING, Policy
 from examples.self_rewarding.prompts import Answer, Answered, Prompt
 from examples.self_rewarding.settings import Settings
+from examples.self_rewarding.steps import once, whole
 from examples.self_rewarding.training import trainer_of
 from examples.self_rewarding.workers import PublishingError, filter_pairs
 
@@ -143,7 +145,7 @@ def test_checkpoints_are_published_by_a_command_and_a_round_whose_checkpoint_did
     options = StackOptions(tmp_path / "data", port=0, environment=environment, log=tmp_path / "log")
     publish = [sys.executable, "-c", f"import sys; print(sys.argv[1], file=open({str(tmp_path / 'told')!r}, 'a'))"]
     with running_stack(options) as stack:
-        given, output = write_settings(tmp_path, publish=publish, url=stack.url), tmp_path / "run"
+        given, output = write_settings(tmp_path, publish=publish, publish_timeout=1.0, url=stack.url), tmp_path / "run"
         done = run(given, output)
     assert done.returncode == 1
     assert "the service has 0 checkpoints that no earlier round had" in done.stderr
@@ -161,14 +163,14 @@ def test_workers_with_another_loss_than_the_training_are_refused(stack: Stack, t
         assert not [direction for direction in client.directions.list() if "self-rewarding" in direction.name]
 
 
-def test_a_run_with_other_settings_is_refused(tmp_path: Path) -> None:
+def test_a_run_with_other_settings_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "run"
     output.mkdir()
     other = Settings(model="another", prompts=tmp_path)
     (output / "settings.json").write_text(other.model_dump_json())
-    done = run(write_settings(tmp_path), output)
-    assert done.returncode == 2
-    assert "is a run with other settings" in done.stderr
+    with pytest.raises(SystemExit, match="2"):
+        main([str(write_settings(tmp_path)), "--output", str(output)])
+    assert "is a run with other settings" in capsys.readouterr().err
 
 
 PAIRS = [
@@ -187,8 +189,8 @@ def test_the_trainer_has_the_loss_of_the_workers(tmp_path: Path) -> None:
     given = Settings(
         model="", prompts=tmp_path, dtype="float32", beta=0.2, length_penalty=0.03, train_batch_size=4, max_length=256
     )
-    trainer = trainer_of(PAIRS, str(DEMO_CHECKPOINT), tmp_path, given)
-    model: Any = trainer.model
+    trainer: Any = trainer_of(PAIRS, str(DEMO_CHECKPOINT), tmp_path, given)
+    model = trainer.model
     torch.manual_seed(0)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:  # zero, and so the policy its own reference, until training begins
@@ -210,7 +212,7 @@ def test_the_trainer_has_the_loss_of_the_workers(tmp_path: Path) -> None:
 def completion_logps(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Log-probabilities of the completions of TRL's padded batch, float32 ``[2 * pairs]``."""
     with torch.no_grad():
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+        logits: torch.Tensor = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
     logps = logits[:, :-1].log_softmax(dim=-1).gather(2, batch["input_ids"][:, 1:, None]).squeeze(2)
     return (logps * batch["completion_mask"][:, 1:]).sum(dim=1)
 
@@ -231,6 +233,33 @@ def test_a_grade_is_the_mean_over_the_models_own_probabilities(tmp_path: Path) -
             logits = model(ids).logits[0, -1]
         probabilities = logits[[tokenizer.convert_tokens_to_ids(str(value)) for value in range(1, 6)]].softmax(dim=0)
         assert grade == pytest.approx(sum(value * float(p) for value, p in enumerate(probabilities, 1)), abs=1e-4)
+
+
+def test_a_step_that_is_cut_short_leaves_nothing_under_its_name_and_is_done_again(tmp_path: Path) -> None:
+    path, folder = tmp_path / "made.json", tmp_path / "made"
+    with pytest.raises(KeyboardInterrupt):
+        once(path, list[int], interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save_half(folder)
+    assert not path.exists()
+    assert not folder.exists()
+    with whole(folder) as partial:
+        partial.mkdir()
+        (partial / "second").touch()
+    assert [file.name for file in folder.iterdir()] == ["second"]
+    assert once(path, list[int], lambda: [1, 2]) == [1, 2]
+    assert once(path, list[int], interrupted) == [1, 2]
+
+
+def interrupted() -> Any:
+    raise KeyboardInterrupt
+
+
+def save_half(folder: Path) -> None:
+    with whole(folder) as partial:
+        partial.mkdir()
+        (partial / "first").touch()
+        interrupted()
 
 
 def test_the_best_answer_is_paired_with_the_worst_without_ties_and_answers_that_were_cut_off() -> None:
