@@ -1,7 +1,10 @@
 """What the `congrad` command makes of its arguments, before it needs a service."""
 
 import json
+import logging
+import os
 import re
+import resource
 import subprocess
 import sys
 import threading
@@ -11,9 +14,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from pathlib import Path
 
+import httpx
 import pytest
 from congrad.cli import app
+from congrad.commands.output import say_warnings
 from congrad.redis_server import free_port
+from support.commands import CONGRAD
+from support.stub_service import StubService
 from typer.testing import CliRunner, Result
 
 ROWS = [
@@ -146,6 +153,13 @@ def test_columns_are_named_by_options(tmp_path: Path) -> None:
         (["--dropped", "{source}"], "is the input; it would be overwritten"),
         (["--dropped", "{folder}/none/dropped.jsonl"], "there is no such folder"),
         (["--dropped", "{folder}"], "is a folder; a file should be named"),
+        (["--dropped", "{kept}.congrad", "--output-format", "jsonl"], "is where an unfinished run keeps its answers"),
+        (["--scores", "{kept}.congrad"], "is where an unfinished run keeps its answers"),
+        (["--dropped", "/dev/stdout", "--scores", "-"], "is named for two outputs"),
+        (["--timeout", "inf"], "the total timeout is inf"),
+        (["--timeout", "nan"], "Invalid value"),
+        (["--timeout", "0"], "Invalid value for '--timeout'"),
+        (["--timeout", "-1"], "Invalid value for '--timeout'"),
     ],
 )
 def test_options_that_are_wrong_are_refused_before_anything_is_sent(
@@ -205,9 +219,11 @@ def serving(status: int, body: bytes, date: str | None = None) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_doctor_tells_congrad_from_what_else_may_answer() -> None:
@@ -235,3 +251,140 @@ def test_a_state_that_cannot_be_read_is_a_wrong_argument(tmp_path: Path) -> None
     done = congrad("direction", "import", "name", tmp_path / "none.safetensors")
     assert done.exit_code == 2
     assert "none.safetensors: cannot be read" in done.stderr
+
+
+@pytest.mark.parametrize("url", ["foo", "http://[::1", "http://here:port"])
+@pytest.mark.parametrize(
+    "arguments",
+    [["status"], ["doctor"], ["direction", "list"], ["direction", "show"], ["filter", "{source}", "-o", "-"]],
+)
+def test_an_address_that_is_none_is_a_wrong_argument(arguments: list[str], url: str, source: Path) -> None:
+    done = congrad(*(argument.format(source=source) for argument in arguments), "--url", url)
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1), done.output
+    assert done.stderr.startswith("congrad: ")
+
+
+@contextmanager
+def deciding(stub: StubService) -> Iterator[str]:
+    """The stub as a server; its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:  # the name is the library's
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            answer = stub(httpx.Request("POST", f"http://stub{self.path}", headers=dict(self.headers), content=body))
+            self.send_response_only(answer.status_code)
+            self.send_header("Content-Length", str(len(answer.content)))
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def rows_kept(folder: Path, number: int, length: int = 1) -> Path:
+    """A file of rows that the stub keeps."""
+    row = {"language": "de", "prompt": "p" * length, "chosen": "0", "rejected": "b"}
+    path = folder / "in.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for _ in range(number)))
+    return path
+
+
+def run_with_files_of_at_most(size: int, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Runs the command where no file grows beyond so many bytes, as on a disk that is full."""
+    return subprocess.run(
+        [*CONGRAD, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+    )
+
+
+@pytest.mark.parametrize("size", [60, 20_000])
+def test_a_disk_that_is_full_ends_a_run_that_then_goes_on(size: int, tmp_path: Path) -> None:
+    source, kept, stub = rows_kept(tmp_path, 400), tmp_path / "kept.jsonl", StubService()
+    with deciding(stub) as url:
+        arguments = ("filter", source, "-o", kept, "--url", url, "--batch-size", "50", "--concurrency", "1")
+        full = run_with_files_of_at_most(size, *arguments)
+        assert full.returncode == 1
+        assert full.stderr.startswith("congrad: the answers cannot be kept beside the output: File too large\n")
+        assert "Traceback" not in full.stderr
+        done = congrad(*arguments)
+    assert done.exit_code == 0, done.stderr
+    assert kept.read_text() == source.read_text()
+    assert set(stub.folded.values()) == {1}
+
+
+def test_what_cannot_be_written_is_not_lost(tmp_path: Path) -> None:
+    source, kept, stub = rows_kept(tmp_path, 2, length=100_000), tmp_path / "kept.jsonl", StubService()
+    with deciding(stub) as url:
+        arguments = ("filter", source, "-o", kept, "--url", url, "--batch-size", "1")
+        full = run_with_files_of_at_most(100_000, *arguments)
+        assert full.returncode == 1
+        assert "kept.jsonl: cannot be written: File too large" in full.stderr
+        assert f"the decisions are kept in {kept}.congrad: the same command goes on from there" in full.stderr
+        assert "Traceback" not in full.stderr
+        done = congrad(*arguments, "--output-format", "csv")
+    assert done.exit_code == 0, done.stderr
+    assert kept.read_text().startswith("language,prompt,chosen,rejected\n")
+    assert len(stub.requests) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "kept.jsonl"]
+
+
+def test_what_the_output_does_not_take_is_found_before_anything_is_sent(tmp_path: Path) -> None:
+    source, stub = tmp_path / "in.jsonl", StubService()
+    mixed = [{"language": "de", "chosen": "0", "rejected": "b", "meta": meta} for meta in (1, "x", 2)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in mixed))
+    with deciding(stub) as url:
+        for output in (("-o", "kept.parquet"), ("-o", "kept.jsonl", "--dropped", "dropped.parquet")):
+            named = [tmp_path / name if "." in name else name for name in output]
+            done = congrad("filter", source, *named, "--url", url)
+            assert done.exit_code == 2
+            assert "the values of 'meta' are no column of Parquet" in words(done.stderr)
+    assert stub.requests == []
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdout", "/proc/self/fd/1"])
+def test_what_standard_output_leads_to_is_appended_to(name: str, tmp_path: Path) -> None:
+    source, target = rows_kept(tmp_path, 3), tmp_path / "all.jsonl"
+    target.write_text("earlier\n")
+    with deciding(StubService()) as url, target.open("ab") as file:
+        command = [*CONGRAD, "filter", str(source), "-o", name, "--url", url, "--json"]
+        done = subprocess.run(command, stdout=file, stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr
+    assert target.read_text() == "earlier\n" + source.read_text()
+    assert json.loads(done.stderr)["kept"] == 3
+
+
+def test_a_warning_of_the_sdk_is_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
+    say_warnings()
+    say_warnings()
+    logging.getLogger("congrad").warning("the service [cannot]\nbe reached")
+    logging.getLogger("congrad").info("trying again")
+    assert capsys.readouterr().err == "congrad: the service [cannot] be reached\n"
+
+
+def test_a_warning_does_not_break_the_progress_bar() -> None:
+    """On a terminal of its own, a warning that another thread logs has a line of its own."""
+    code = (
+        "import logging, sys; from threading import Thread\n"
+        "from congrad.commands.output import say_warnings; from congrad.progress import progress_bar\n"
+        "say_warnings()\n"
+        "with progress_bar(2, None) as advance:\n"
+        "    thread = Thread(target=logging.getLogger('congrad').warning, args=['the service is away'])\n"
+        "    thread.start(); thread.join(); advance(2)\n"
+    )
+    reader, terminal = os.openpty()
+    subprocess.run([sys.executable, "-c", code], check=True, stderr=terminal, env={**os.environ, "TERM": "xterm"})
+    shown = os.read(reader, 100_000).decode()
+    os.close(reader)
+    os.close(terminal)
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "\n").split("\n")
+    assert "congrad: the service is away" in lines
+    assert "2/2" in shown

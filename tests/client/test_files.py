@@ -11,11 +11,13 @@ from typing import Any
 import pyarrow
 import pytest
 from congrad.files.formats import Format, format_of
-from congrad.files.parquet_file import DECISION
+from congrad.files.parquet_file import DECISION, ROWS
 from congrad.files.rows import FileError
 from congrad.files.samples import Fields, read_samples, survey
 from congrad.files.source import Source
-from congrad.files.target import replacing, rows_to
+from congrad.files.streams import descriptor_of, is_special
+from congrad.files.target import check_writable, replacing, rows_to
+from congrad.files.trial import Form, Trial
 from pyarrow import parquet
 
 TURNS = [{"role": "user", "content": "a"}]
@@ -29,9 +31,12 @@ def copied(source: Path, target: Path, keep: Callable[[int], bool] = lambda _: T
     to = format_of(str(target))
     assert to is not None
     with Source(str(source), fields=Fields().by_column) as rows:
-        columns = list(survey(rows, Fields()).columns)
-        with rows_to(str(target), to, rows, columns, with_decision=verdict is not None) as writer:
-            for index, row in enumerate(rows.rows()):
+        form = Form(to, with_decision=verdict is not None)
+        trial = Trial(rows.name, rows.format, [form])
+        found = survey(rows, Fields(), trial)
+        wanted = None if trial.is_needed else Fields().wanted
+        with rows_to(str(target), form, rows, list(found.columns), found.schema) as writer:
+            for index, row in enumerate(rows.rows(wanted)):
                 if keep(index):
                     writer.write(row, {} if verdict is None else {DECISION: verdict})
 
@@ -169,7 +174,7 @@ def test_what_json_has_no_form_for_is_null_or_named(tmp_path: Path) -> None:
     copied(tmp_path / "nan.parquet", tmp_path / "out.jsonl")
     assert json.loads((tmp_path / "out.jsonl").read_text())["x"] is None
     parquet.write_table(pyarrow.table(rows | {"x": [b"\x00"]}), tmp_path / "bytes.parquet")
-    with pytest.raises(FileError, match="cannot be written as jsonl: JSON has no form for bytes"):
+    with pytest.raises(FileError, match="row 1: cannot be written as jsonl: JSON has no form for bytes"):
         copied(tmp_path / "bytes.parquet", tmp_path / "bytes.jsonl")
     assert not (tmp_path / "bytes.jsonl").exists()
 
@@ -206,7 +211,7 @@ GOOD = '{"language": "de", "chosen": "a", "rejected": "b"'
         ("in.jsonl", GOOD + ', "ref_chosen_logps": NaN}', "line 1: ref_chosen_logps: Input"),
         ("in.jsonl", GOOD + ', "tools": "?"}', "line 1: tools: is a string, but not of JSON"),
         ("in.jsonl", GOOD + ', "prompt": null}', "line 1: prompt should be a string or a list"),
-        ("in.jsonl", GOOD + ', "images": []}', "line 1: images are not supported"),
+        ("in.jsonl", GOOD + ', "images": ["a.png"]}', "line 1: images are not supported"),
         ("in.jsonl", " \n", "in.jsonl: holds no rows"),
         ("in.json", GOOD + "}\n" + GOOD + "}", "is an object, not a list of them; one object on each line is the"),
         ("in.json", '"text"', "in.json: is not a JSON list of objects"),
@@ -310,3 +315,115 @@ def test_formats_are_told_by_suffix() -> None:
         "d.gz": None,
         "e": None,
     }
+
+
+def test_a_cell_with_a_carriage_return_can_be_read_again(tmp_path: Path) -> None:
+    cells = ["a\rb", "\r", "a\r\nb\n", "x\r\n"]
+    with (tmp_path / "in.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["language", "chosen", "rejected"], *(["de", cell, "r"] for cell in cells)])
+    copied(tmp_path / "in.csv", tmp_path / "first.csv")
+    copied(tmp_path / "first.csv", tmp_path / "in.jsonl")
+    copied(tmp_path / "in.jsonl", tmp_path / "out.csv")
+    assert [sample["chosen"] for sample in read_samples(tmp_path / "out.csv")] == cells
+    assert (tmp_path / "out.csv").read_bytes().startswith(b"language,chosen,rejected\nde,")
+
+
+@pytest.fixture
+def far_future(tmp_path: Path) -> Path:
+    """A file with a time that Python has no form for, in a column that no sample needs."""
+    times = pyarrow.array([10**18, 2], pyarrow.timestamp("us"))
+    table = pyarrow.table({"language": ["de", "fr"], "chosen": ["a", "b"], "rejected": ["c", "d"], "time": times})
+    parquet.write_table(table, tmp_path / "in.parquet")
+    return tmp_path / "in.parquet"
+
+
+def test_a_column_that_no_sample_needs_is_copied_unread(far_future: Path, tmp_path: Path) -> None:
+    copied(far_future, tmp_path / "out.parquet", keep=lambda index: index == 0, verdict=VERDICT)
+    kept = parquet.read_table(tmp_path / "out.parquet")
+    assert kept["time"].cast(pyarrow.int64()).to_pylist() == [10**18]
+    assert kept[DECISION].to_pylist() == [VERDICT]
+
+
+def test_a_value_that_python_has_no_form_for_is_no_crash(far_future: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"in\.parquet: cannot be read after row 0: date value out of range"):
+        copied(far_future, tmp_path / "out.jsonl")
+
+
+@pytest.mark.parametrize("name", ["image", "images"])
+def test_a_pair_without_images_is_text(name: str, tmp_path: Path) -> None:
+    lines = "".join(GOOD + f', "{name}": {value}}}\n' for value in ("null", "[]"))
+    source = written(tmp_path / "in.jsonl", lines)
+    assert [name in sample for sample in read_samples(source)] == [False, False]
+    copied(source, tmp_path / "out.jsonl")
+    assert (tmp_path / "out.jsonl").read_text() == lines
+    rows = {"language": ["de"] * 2, "chosen": ["a"] * 2, "rejected": ["b"] * 2}
+    strings = pyarrow.list_(pyarrow.string())
+    parquet.write_table(pyarrow.table(rows | {name: pyarrow.array([None, []], strings)}), tmp_path / "in.parquet")
+    assert [name in sample for sample in read_samples(tmp_path / "in.parquet")] == [False, False]
+    parquet.write_table(pyarrow.table(rows | {name: pyarrow.array([[], ["a.png"]], strings)}), tmp_path / "in.parquet")
+    with pytest.raises(FileError, match="row 2: images are not supported"):
+        read_samples(tmp_path / "in.parquet")
+
+
+def test_a_stream_is_told_by_any_of_its_names(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("/dev/stdout")
+    for name in ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", str(link)):
+        assert descriptor_of(name) == 1
+        assert is_special(name)
+    for name in ("/dev/null", str(tmp_path / "1"), "1"):
+        assert descriptor_of(name) is None
+    assert not is_special(str(tmp_path / "1"))
+
+
+def test_what_is_open_is_written_on_and_not_replaced(tmp_path: Path) -> None:
+    target = written(tmp_path / "all.jsonl", "earlier\n")
+    with target.open("ab") as file:
+        check_writable(f"/dev/fd/{file.fileno()}")
+        with replacing(f"/dev/fd/{file.fileno()}") as stream:
+            stream.write(b"later\n")
+        gone = f"/proc/self/fd/{file.fileno()}"
+    assert target.read_text() == "earlier\nlater\n"
+    with pytest.raises(FileError, match="cannot be written: Bad file descriptor"):
+        check_writable(gone)
+
+
+def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(FileError, match="is a symbolic link that leads back to itself"):
+        check_writable(str(tmp_path / "a"))
+
+
+MANY = 2 * ROWS
+"""Rows, after which the last one is looked at by itself."""
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "message"),
+    [
+        ('"n": 1', '"n": "x"', "'n'.* int64 vs string"),
+        ('"n": {}', '"n": {}', "'n' are no column of Parquet: Cannot write struct type"),
+        ('"n": 1', f'"n": {10**30}', "'n' are no column of Parquet"),
+        ('"n": 1', '"n": "\\ud83d"', "'n' are no column of Parquet"),
+        ('"n": 1', '"\\ud83d": 1', "the values of '.ud83d' are no column of Parquet"),
+    ],
+)
+def test_what_parquet_does_not_take_is_found_when_rows_are_checked(
+    first: str, last: str, message: str, tmp_path: Path
+) -> None:
+    source = written(tmp_path / "in.jsonl", f"{GOOD}, {first}}}\n" * MANY + f"{GOOD}, {last}}}\n")
+    with Source(str(source)) as rows, pytest.raises(FileError, match=message):
+        survey(rows, Fields(), Trial(rows.name, rows.format, [Form(Format.PARQUET)]))
+
+
+def test_columns_have_the_types_of_all_rows_wherever_they_are_written(tmp_path: Path) -> None:
+    lines = [GOOD + ', "n": 1, "meta": {}}\n'] * MANY + [GOOD + ', "n": 1.5, "meta": {"a": [1]}}\n']
+    source = written(tmp_path / "in.jsonl", "".join(lines))
+    copied(source, tmp_path / "kept.parquet", keep=lambda index: index < 3)
+    copied(source, tmp_path / "rest.parquet", keep=lambda index: index >= 3, verdict=VERDICT)
+    kept, rest = (parquet.read_table(tmp_path / f"{name}.parquet") for name in ("kept", "rest"))
+    assert kept["n"].to_pylist() == [1.0] * 3
+    assert rest.drop_columns([DECISION]).schema.equals(kept.schema)
+    assert rest["meta"].to_pylist()[-2:] == [{"a": None}, {"a": [1]}]
+    assert rest.num_rows == MANY - 2

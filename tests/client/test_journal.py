@@ -3,14 +3,20 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx
 import pytest
-from congrad import wire
+from congrad import Client, wire
+from congrad.commands.asking import Asked, Run
 from congrad.commands.journal import Chain, Journal, digest_of, journal_of, open_journal
 from congrad.files.rows import FileError
+from congrad.files.samples import Fields
+from congrad.files.source import Source
+from support.stub_service import StubService, sample
 
 ASKED = {"direction": "default", "batch_size": 2}
 
@@ -95,11 +101,30 @@ def test_answers_to_another_question_are_not_taken(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "journal"
-    for text in ("mine", "mine\n", '{"congrad_journal": 1}\n'):
+    too_deep = '{"congrad_journal": 1, "key": ' + "[" * 100_000 + "\n"
+    for text in ("mine", "mine\n", '{"congrad_journal": 1}\n', too_deep):
         path.write_text(text)
         with pytest.raises(FileError, match="is no journal of congrad"), open_journal(path, ASKED, restart=False):
             pass
         assert path.read_text() == text
+
+
+def test_only_a_journal_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    path.write_text("mine\n")
+    with pytest.raises(FileError, match="is no journal of congrad"), open_journal(path, ASKED, restart=True):
+        pass
+    assert path.read_text() == "mine\n"
+    path.write_text("")
+    with open_journal(path, ASKED, restart=True) as journal:
+        assert journal.rows == 0
+
+
+def test_a_link_and_where_it_leads_have_one_journal(tmp_path: Path) -> None:
+    link, target = tmp_path / "link.jsonl", tmp_path / "folder" / "target.jsonl"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    assert journal_of(str(link)) == journal_of(str(target)) == target.with_name("target.jsonl.congrad")
 
 
 def test_two_processes_do_not_share_a_journal(tmp_path: Path) -> None:
@@ -127,3 +152,39 @@ def test_a_digest_is_of_all_samples_and_goes_on_from_any() -> None:
     assert [chain.add(sample) for sample in samples[3:]][-1] == digest_of(samples)
     assert digest_of([samples[1], samples[0], *samples[2:]]) != digest_of(samples)
     assert digest_of(json.loads(json.dumps(samples))) == digest_of(samples)
+
+
+@pytest.mark.parametrize("rows_in_a_request", [1, 2, 3])
+def test_requests_that_are_cut_by_their_bytes_are_the_same_ones_when_a_run_goes_on(
+    rows_in_a_request: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second request is acted on, and its answer never taken."""
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(json.dumps(sample(n) | {"prompt": "p" * 1000}) + "\n" for n in range(100, 111)))
+    monkeypatch.setattr("congrad.requests.MAX_BYTES", 1100 * rows_in_a_request)
+    stub = StubService()
+    two_done = threading.Event()
+
+    def serve(request: httpx.Request) -> httpx.Response:
+        response = stub(request)
+        if len(stub.requests) >= 2:
+            two_done.set()
+        assert two_done.wait(30)
+        return response
+
+    def interrupt(rows: int) -> None:
+        if rows:
+            raise KeyboardInterrupt
+
+    asked = Asked("default", update=True, selection=wire.ThresholdSelection(), checkpoint=None, batch_size=4,
+                  two_pass=False)  # fmt: skip
+    path = tmp_path / "journal"
+    with Source(str(source)) as rows, Client("http://stub", transport=httpx.MockTransport(serve)) as client:
+        run = Run(rows, Fields(), asked)
+        with suppress(KeyboardInterrupt), open_journal(path, asked.on_record("http://stub"), False) as journal:
+            run.ask(client, journal, concurrency=2, advance=interrupt)
+        with open_journal(path, asked.on_record("http://stub"), False) as journal:
+            assert journal.rows == rows_in_a_request
+            run.ask(client, journal, concurrency=2, advance=lambda _: None)
+            assert [decision.id for decision in run.decisions(journal)] == [f"line {n}" for n in range(1, 12)]
+    assert stub.folded == {f"line {n}": 1 for n in range(1, 12)}

@@ -6,13 +6,18 @@ import signal
 import subprocess
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow
 import pytest
-from congrad import Client
+from congrad import Client, wire
+from congrad.commands.asking import Asked, Run
+from congrad.commands.journal import journal_of, open_journal
+from congrad.files.samples import Fields
+from congrad.files.source import Source
 from congrad.redis_server import free_port
 from congrad.stack import Stack
 from pyarrow import parquet
@@ -170,6 +175,36 @@ def test_a_run_that_was_cut_short_goes_on_and_folds_nothing_in_twice(
     counts = {tag: language.samples for tag, language in client.directions.get(direction).languages.items()}
     assert counts == {row["language"]: 6 for row in demo_samples(each=1)}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dropped.jsonl", "in.jsonl", "kept.jsonl"]
+
+
+def test_rows_whose_gradients_are_gone_are_scored_without_folding_them_in_again(
+    stack: Stack, client: Client, direction: str, tmp_path: Path
+) -> None:
+    source, kept = tmp_path / "in.jsonl", tmp_path / "kept.jsonl"
+    write_rows(source, demo_samples("de", "fr", each=4))
+    asked = Asked(direction, update=True, selection=wire.ThresholdSelection(), checkpoint=None, batch_size=4,
+                  two_pass=True)  # fmt: skip
+    with (
+        Source(str(source)) as rows,
+        suppress(KeyboardInterrupt),
+        open_journal(journal_of(str(kept)), asked.on_record(stack.url), False) as journal,
+    ):
+        Run(rows, Fields(), asked).ask(client, journal, 1, lambda _: None)
+        for result in journal.results:
+            client.jobs.rescore(result.job_id)  # the gradients are dropped then
+        raise KeyboardInterrupt
+    arguments = ("filter", str(source), "-o", str(kept), "--url", stack.url, "--direction", direction,
+                 "--batch-size", "4")  # fmt: skip
+    gone = run(*arguments, "--two-pass")
+    assert gone.returncode == 1
+    assert "are no longer kept" in gone.stderr
+    assert f"all 8 rows are in direction {direction!r}" in gone.stderr
+    assert "the same command goes on" not in gone.stderr
+    done = run(*arguments, "--no-update", "--restart")
+    assert done.returncode == 0, done.stderr
+    assert kept.exists()
+    counts = {tag: language.samples for tag, language in client.directions.get(direction).languages.items()}
+    assert counts == {"de": 4, "fr": 4}
 
 
 def test_a_row_that_the_service_refuses_is_put_right_and_the_rest_goes_on(

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from http import HTTPStatus
 from itertools import islice
 from typing import Any
 
@@ -13,11 +14,18 @@ from congrad.ahead import ahead
 from congrad.client import Client
 from congrad.commands.journal import Chain, Journal, digest_of
 from congrad.commands.selection import Selection, is_of_service
-from congrad.errors import CongradError
+from congrad.errors import APIStatusError, CongradError
 from congrad.files.rows import FileError
 from congrad.files.samples import Fields
 from congrad.files.source import Source
 from congrad.selection import select
+
+GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
+
+
+class GradientsGoneError(CongradError):
+    """What was folded in cannot be scored again: the service keeps gradients for an hour, and drops them sooner when
+    they have been scored."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class Run:
 
     def samples(self) -> Iterator[dict[str, Any]]:
         """The samples of all rows."""
-        return (self.fields.sample(row) for row in self.source.rows())
+        return (self.fields.sample(row) for row in self.source.rows(self.fields.wanted))
 
     def check(self, journal: Journal) -> None:
         """:raises FileError: the journal answers other rows than the first ones of the file."""
@@ -90,6 +98,7 @@ class Run:
     def ask_again(self, client: Client, journal: Journal, concurrency: int, advance: Callable[[int], None]) -> None:
         """Puts all second answers into the journal: scores against the direction that all rows have been folded into.
 
+        :raises GradientsGoneError: it can no longer be done.
         :raises CongradError: the service did not answer.
         """
         advance(sum(len(result.decisions) for result in journal.rescored))
@@ -99,6 +108,8 @@ class Run:
 
         with closing(ahead(journal.results[len(journal.rescored) :], rescore, concurrency)) as answers:
             for _, again in answers:
+                if isinstance(again, APIStatusError) and again.status in GONE:
+                    raise GradientsGoneError(str(again)) from again
                 if isinstance(again, CongradError):
                     raise again
                 journal.add_rescored(again)

@@ -13,6 +13,7 @@ from congrad.commands.output import FAILED, WRONG, fail, fail_with, out, print_j
 from congrad.errors import CongradError
 from congrad.files.formats import STANDARD_STREAM
 from congrad.files.rows import FileError
+from congrad.files.streams import STANDARD_OUTPUT, descriptor_of
 from congrad.files.target import check_writable, replacing
 from congrad.tables import cosines_table, directions_table, languages_table
 
@@ -99,7 +100,7 @@ def export_state(
     except CongradError as error:
         fail_with(error)
     if as_json:
-        stream = sys.stderr if output == STANDARD_STREAM else sys.stdout
+        stream = sys.stderr if descriptor_of(output) == STANDARD_OUTPUT else sys.stdout
         print_json({"name": name, "file": output, "bytes": len(state)}, stream)
     else:
         say(f"direction {name!r}: {len(state)} bytes in {output}")

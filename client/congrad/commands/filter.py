@@ -3,29 +3,25 @@
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from congrad import wire
 from congrad.base_client import BATCH_SIZE, CONCURRENCY, DEFAULT_BASE_URL
 from congrad.client import Client
-from congrad.commands.asking import Asked, Run
-from congrad.commands.journal import Journal, journal_of, open_journal
+from congrad.commands.asking import Asked, GradientsGoneError, Run
+from congrad.commands.journal import Journal, open_journal
 from congrad.commands.options import SERVICE, ApiKey, AsJson, Url, connect
-from congrad.commands.output import FAILED, INTERRUPTED, WRONG, err, explained, fail, out, print_json, say
+from congrad.commands.output import FAILED, INTERRUPTED, WRONG, err, explained, fail, fail_with, out, print_json, say
+from congrad.commands.outputs import Outputs
 from congrad.commands.selection import Kind, Within, selection_of
 from congrad.errors import CongradError
-from congrad.files.formats import STANDARD_STREAM, Format, format_of
-from congrad.files.parquet_file import DECISION, require_pyarrow
+from congrad.files.formats import Format
 from congrad.files.rows import FileError
 from congrad.files.samples import FIELDS, Fields, Survey, survey
-from congrad.files.source import Source, same_file
-from congrad.files.target import check_writable, is_special, replacing, rows_to
-from congrad.files.values import encode
+from congrad.files.source import Source
 from congrad.policy import Timeouts
 from congrad.progress import progress_bar
 from congrad.summary import summarise
@@ -55,40 +51,6 @@ EXIT_CODES = (
     "[bold]Exit status[/]: 0 done; 1 the work failed, or the service is not there; 2 an argument, a file or a setting "
     "is wrong; 130 interrupted. After 1 and 130 the same command goes on where it stopped."
 )
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """Where results go."""
-
-    kept: str
-    dropped: str | None
-    scores: str | None
-    kept_format: Format | None
-
-    @property
-    def paths(self) -> list[str]:
-        """All that are given."""
-        return [path for path in (self.kept, self.dropped, self.scores) if path is not None]
-
-    def check(self, source: str) -> None:
-        """Finds out before the work whether its result can be written.
-
-        :raises FileError: it cannot, or would overwrite the input or another result.
-        """
-        for number, path in enumerate(self.paths):
-            check_writable(path)
-            if path != STANDARD_STREAM and same_file(path, source):
-                raise FileError(f"{path}: is the input; it would be overwritten")
-            if any(same_file(path, other) for other in self.paths[:number]) and path != "/dev/null":
-                raise FileError(f"{path}: is named for two outputs")
-        if Format.PARQUET in (self.kept_format, format_of(self.kept), format_of(self.dropped or "")):
-            require_pyarrow()
-
-    def format_of(self, path: str, source: Source) -> Format:
-        """What is written to ``path``: what its suffix says, else the same as what is read."""
-        given = self.kept_format if path == self.kept or format_of(path) is None else None
-        return given or format_of(path) or source.format
 
 
 def filter_file(
@@ -230,21 +192,24 @@ def filter_file(
     try:
         outputs.check(source)
         with Source(source, input_format, fields.by_column) as rows:
-            found = survey(rows, fields)
+            found = survey(rows, fields, outputs.trial(rows))
             run = Run(rows, fields, asked)
             if dry_run:
                 _show_plan(run, found, as_json)
                 return
-            with connect(url, api_key, timeout=timeout) as client:
-                path = None if is_special(output) else journal_of(output)
-                with open_journal(path, asked.on_record(client.base_url), restart) as journal:
-                    run.check(journal)
-                    _answer(run, client, journal, found.rows, path, concurrency)
-                    decisions = run.decisions(journal)
-                    _write(run.source, outputs, list(found.columns), decisions)
+            with (
+                connect(url, api_key, timeout=timeout) as client,
+                open_journal(outputs.journal, asked.on_record(client.base_url), restart) as journal,
+            ):
+                run.check(journal)
+                _answer(run, client, journal, found.rows, outputs.journal, concurrency)
+                decisions = run.decisions(journal)
+                _write(outputs, run, found, decisions)
             _show_summary(outputs, decisions, journal, as_json)
     except FileError as error:
         fail(str(error), WRONG)
+    except CongradError as error:
+        fail_with(error)
 
 
 def fields_of(given: Sequence[str], language_field: str | None, language: str | None) -> Fields:
@@ -276,6 +241,12 @@ def _answer(run: Run, client: Client, journal: Journal, rows: int, path: Path | 
                 run.ask_again(client, journal, concurrency, advance)
     except FileError:
         raise
+    except GradientsGoneError as error:
+        fail(
+            f"{error}\nall {rows} rows are in direction {run.asked.direction!r}: the same command with --no-update "
+            "--restart in place of --two-pass scores them against it, their own shares included, and folds nothing in",
+            FAILED,
+        )
     except CongradError as error:
         fail(f"{explained(error)}\n{_left(journal, rows, path)}", FAILED)
     except KeyboardInterrupt:
@@ -292,27 +263,18 @@ def _left(journal: Journal, rows: int, path: Path | None) -> str:
     return f"{done}, kept in {path}: the same command goes on from there"
 
 
-def _write(source: Source, outputs: Outputs, columns: Sequence[str], decisions: Sequence[wire.Decision]) -> None:
-    """Writes all outputs; KEPT takes its place last, so that where it is, the others are too."""
-    with ExitStack() as stack:
-        kept = stack.enter_context(rows_to(outputs.kept, outputs.format_of(outputs.kept, source), source, columns))
-        dropped = None
-        if outputs.dropped is not None:
-            written = outputs.format_of(outputs.dropped, source)
-            dropped = stack.enter_context(rows_to(outputs.dropped, written, source, columns, with_decision=True))
-        for row, decision in zip(source.rows(), decisions, strict=True):
-            if decision.keep:
-                kept.write(row, {})
-            elif dropped is not None:
-                dropped.write(row, {DECISION: _verdict(decision)})
-        if outputs.scores is not None:
-            stream = stack.enter_context(replacing(outputs.scores))
-            stream.writelines(encode(asdict(decision)) + b"\n" for decision in decisions)
-
-
-def _verdict(decision: wire.Decision) -> dict[str, Any]:
-    """What the row itself does not say."""
-    return {name: value for name, value in asdict(decision).items() if name not in ("id", "language", "keep")}
+def _write(outputs: Outputs, run: Run, found: Survey, decisions: Sequence[wire.Decision]) -> None:
+    """Writes all outputs, or ends the command and says how it can go on."""
+    try:
+        outputs.write(run.source, run.fields, found, decisions)
+    except FileError as error:
+        left = "the decisions are lost"
+        if outputs.journal is not None:
+            left = (
+                f"the decisions are kept in {outputs.journal}: the same command goes on from there, also with another "
+                "--output-format, such as jsonl, or another --dropped"
+            )
+        fail(f"{error}\n{left}", FAILED)
 
 
 def _show_plan(run: Run, found: Survey, as_json: bool) -> None:
@@ -337,7 +299,7 @@ def _show_summary(outputs: Outputs, decisions: Sequence[wire.Decision], journal:
             "truncated": sum(decision.truncated for decision in decisions),
             "direction": direction,
         }
-        print_json(summary, sys.stderr if STANDARD_STREAM in outputs.paths else sys.stdout)
+        print_json(summary, sys.stderr if outputs.has_standard_output else sys.stdout)
         return
     err.print(summary_table(counts))
     if reasons:

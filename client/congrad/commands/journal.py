@@ -11,12 +11,14 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from congrad import wire
+from congrad.errors import CongradError
 from congrad.files.rows import FileError
+from congrad.files.streams import resolved
 
 FORMAT = 1
 BEGINNING = b'{"congrad_journal"'
@@ -26,6 +28,10 @@ Json = dict[str, Any]
 
 class OtherQuestionError(Exception):
     """What the journal answers is not what is asked."""
+
+
+class JournalError(CongradError):
+    """An answer cannot be written down."""
 
 
 class Journal:
@@ -51,14 +57,14 @@ class Journal:
 
     def add(self, result: wire.FilterResult, digest: str) -> None:
         """The answer to the next rows."""
+        self._append({"digest": digest, "result": result.model_dump(mode="json")})
         self.results.append(result)
         self.digest = digest
-        self._append({"digest": digest, "result": result.model_dump(mode="json")})
 
     def add_rescored(self, result: wire.FilterResult) -> None:
         """The second answer to the rows of the next request."""
-        self.rescored.append(result)
         self._append({"rescored": result.model_dump(mode="json")})
+        self.rescored.append(result)
 
     def _append(self, line: Json) -> None:
         if self._file is None:
@@ -68,7 +74,7 @@ class Journal:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise FileError(f"the answers cannot be kept beside the output: {error.strerror}") from error
+            raise JournalError(f"the answers cannot be kept beside the output: {error.strerror}") from error
 
     def _read(self, file: BinaryIO, asked: Json) -> bool:
         """Takes over what an earlier run has left; whether it has left anything. Half a line is no answer.
@@ -76,9 +82,6 @@ class Journal:
         :raises ValueError, KeyError, TypeError: the file is something else.
         :raises OtherQuestionError: its answers are not to what is asked.
         """
-        if not BEGINNING.startswith(file.read(len(BEGINNING))):
-            raise ValueError("it begins otherwise")
-        file.seek(0)
         whole = 0
         is_same = False
         for number, line in enumerate(file):
@@ -131,8 +134,12 @@ def digest_of(samples: Iterable[Mapping[str, Any]]) -> str:
 
 
 def journal_of(output: str) -> Path:
-    """Where the journal of an output lies."""
-    return Path(output).with_name(Path(output).name + ".congrad")
+    """Where the journal of an output lies: beside the file that is written, whatever link leads there.
+
+    :raises FileError: the link leads nowhere.
+    """
+    target = resolved(output)
+    return target.with_name(target.name + ".congrad")
 
 
 @contextmanager
@@ -141,7 +148,8 @@ def open_journal(path: Path | None, asked: Mapping[str, Any], restart: bool) -> 
 
     :param path: None for one that is not written down.
     :param restart: forget what is there.
-    :raises FileError: another process has it, it answers something else, or is no journal.
+    :raises FileError: another process has it, it answers something else, or is no journal, which is then left alone.
+    :raises JournalError: nothing can be written to it.
     """
     if path is None:
         yield Journal(asked)
@@ -150,20 +158,31 @@ def open_journal(path: Path | None, asked: Mapping[str, Any], restart: bool) -> 
         file = _locked(path)
     except OSError as error:
         raise FileError(f"{path}: cannot be opened: {error.strerror}") from error
-    with file:
-        if restart:
-            file.truncate(0)
+    try:
         try:
+            _check_beginning(file)
+            if restart:
+                file.truncate(0)
             journal = Journal(asked, file)
         except OtherQuestionError:
             raise FileError(
                 f"{path}: an unfinished run with other options has left its answers here; finish it with those, "
                 "or begin anew with --restart"
             ) from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise FileError(f"{path}: is no journal of congrad ({error}); move it away") from error
         yield journal
         path.unlink(missing_ok=True)
+    finally:
+        with suppress(OSError):  # what a full disk has not taken, it does not take now
+            file.close()
+
+
+def _check_beginning(file: BinaryIO) -> None:
+    """:raises ValueError: it is something else's file; one without content is anyone's."""
+    if not BEGINNING.startswith(file.read(len(BEGINNING))):
+        raise ValueError("it begins otherwise")
+    file.seek(0)
 
 
 def _locked(path: Path) -> BinaryIO:

@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
+import httpx
 import typer
 
 from congrad.client import Client
-from congrad.commands.output import WRONG, fail
+from congrad.commands.output import WRONG, fail, say_warnings
 
 SERVICE = "Service"
 
@@ -34,8 +35,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JS
 
 
 def connect(url: str, api_key: str | None, *, timeout: float | None = None, max_retries: int | None = None) -> Client:
-    """A client of the service; nothing is sent yet."""
+    """A client of the service, whose warnings are shown; nothing is sent yet."""
+    say_warnings()
     try:
         return Client(url, api_key, timeout=timeout, max_retries=max_retries)
-    except ValueError as error:
+    except (ValueError, httpx.InvalidURL) as error:
         fail(str(error), WRONG)

@@ -1,5 +1,6 @@
 """What a command says: results on standard output, everything else on standard error."""
 
+import logging
 import sys
 from typing import Any, NoReturn, TextIO
 
@@ -40,6 +41,22 @@ def explained(error: CongradError) -> str:
 def say(message: str) -> None:
     """Prints a line beside the results, as it is."""
     err.print(message, markup=False, soft_wrap=True)
+
+
+class _Lines(logging.Handler):
+    """Prints what is logged as a line each. A progress bar takes the place of `sys.stderr` and puts them above itself,
+    which it cannot do to what `err` prints."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints one."""
+        print("congrad:", *record.getMessage().split(), file=sys.stderr)
+
+
+def say_warnings() -> None:
+    """From now on the SDK's warnings are printed."""
+    log = logging.getLogger("congrad")
+    if not any(isinstance(handler, _Lines) for handler in log.handlers):
+        log.addHandler(_Lines(logging.WARNING))
 
 
 def print_json(value: Any, stream: TextIO | None = None) -> None:

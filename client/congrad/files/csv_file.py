@@ -4,13 +4,15 @@ import codecs
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from congrad.files.rows import FileError, Row
 from congrad.files.values import cell_of, value_of
 
 LONGEST_CELL = 2**31 - 1
 """The csv module's own limit, 128 KiB, is short for a text."""
+
+LINE_END = "\r\n"
 
 
 def header(stream: BinaryIO, name: str) -> list[str]:
@@ -62,6 +64,18 @@ def _content(source: Mapping[str, str], fields: Mapping[str, str], where: str) -
     return content
 
 
+class _Lines:
+    """Ends lines with a line feed alone. The writer itself is told to end them with both characters, as it quotes no
+    others: a carriage return in a cell that is not quoted cannot be read again."""
+
+    def __init__(self, text: TextIO):
+        self._text = text
+
+    def write(self, line: str) -> None:
+        """Takes one line with its end, as the writer gives them."""
+        self._text.write(line.removesuffix(LINE_END) + "\n")
+
+
 class CsvWriter:
     """Writes rows.
 
@@ -73,7 +87,7 @@ class CsvWriter:
         self._text = io.TextIOWrapper(stream, encoding="utf-8", errors="backslashreplace", newline="")
         self._columns = columns
         self._as_read = as_read
-        self._writer = csv.writer(self._text, lineterminator="\n")
+        self._writer = csv.writer(_Lines(self._text), lineterminator=LINE_END)
         self._writer.writerow(columns)
 
     def write(self, row: Row, extra: dict[str, Any]) -> None:

@@ -5,13 +5,17 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from congrad.files.rows import FileError, Row
 from congrad.files.source import Source
+from congrad.files.trial import Trial
 from congrad.samples import IMAGE_COLUMNS, Sample
+
+if TYPE_CHECKING:
+    import pyarrow
 
 FIELDS = tuple(name for name in Sample.model_fields if name != "id")
 """What is taken of a row; whatever else stands in it stays here. Rows are numbered: an id in a file can occur twice."""
@@ -33,20 +37,31 @@ class Fields:
         """The field that a column is read for."""
         return {self.columns.get(name, name): name for name in FIELDS}
 
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The columns that samples are made of."""
+        return frozenset([*self.by_column, *IMAGE_COLUMNS])
+
     def sample(self, row: Row) -> dict[str, Any]:
-        """What the service takes of a row. Images are taken too, so that they are refused."""
-        found = {name: self.columns.get(name, name) for name in FIELDS} | {name: name for name in IMAGE_COLUMNS}
+        """What the service takes of a row. Images are taken too, so that they are refused; where there are none, the
+        column is null, or holds an empty list, which TRL takes for a pair of text as well."""
+        found = {name: self.columns.get(name, name) for name in FIELDS}
         sample = {name: row.content[column] for name, column in found.items() if column in row.content}
+        sample |= {name: row.content[name] for name in IMAGE_COLUMNS if row.content.get(name) not in (None, [])}
         return {"id": row.id} | sample | ({} if self.language is None else {"language": self.language})
 
 
 @dataclass
 class Survey:
-    """What a file holds: rows by language, the columns that occur, in order, and the size of the samples as JSON."""
+    """What a file holds: rows by language, the columns that occur, in order, and the size of the samples as JSON.
+
+    ``schema`` has the columns with their types, where Parquet is to be built of them.
+    """
 
     languages: Counter[str] = field(default_factory=Counter)
     columns: dict[str, None] = field(default_factory=dict)
     bytes: int = 0
+    schema: "pyarrow.Schema | None" = None
 
     @property
     def rows(self) -> int:
@@ -54,23 +69,29 @@ class Survey:
         return self.languages.total()
 
 
-def survey(source: Source, fields: Fields) -> Survey:
+def survey(source: Source, fields: Fields, trial: Trial | None = None) -> Survey:
     """Reads a file once, to its end.
 
+    :param trial: is shown all rows.
     :raises FileError: a row is no preference pair; the message names row and field. Or there is no row at all, or no
-        column of a name that was given.
+        column of a name that was given. Or rows cannot be written as they are to be.
     """
+    is_tried = trial is not None and trial.is_needed
     found = Survey(columns=dict.fromkeys(source.header()))
     if found.columns:
         _check_columns(source, fields, found)
-    for row in source.rows():
+    for row in source.rows(None if is_tried else fields.wanted):
         found.columns.update(dict.fromkeys(row.content))
         sample = fields.sample(row)
         found.languages[_language(source, fields, found, sample)] += 1
         found.bytes += len(json.dumps(sample, ensure_ascii=False).encode())
+        if trial is not None:
+            trial.add(row)
     if not found.rows:
         raise FileError(f"{source.name}: holds no rows")
     _check_columns(source, fields, found)
+    if trial is not None:
+        found.schema = trial.schema(found.columns)
     return found
 
 

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -48,9 +48,11 @@ class Source:
         if self._copy is not None:
             self._copy.close()
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
         """All rows.
 
+        :param columns: those whose values are wanted; default: all. A Parquet file's others are then not in a row's
+            ``content``.
         :raises FileError: the file cannot be read, is not of its format, or has changed since it was read before.
         """
         with self._opened() as stream:
@@ -62,7 +64,7 @@ class Source:
                 case Format.CSV:
                     yield from csv_file.read(stream, self.name, self._fields)
                 case Format.PARQUET:
-                    yield from parquet_file.read(stream, self.name)
+                    yield from parquet_file.read(stream, self.name, columns)
 
     def header(self) -> list[str]:
         """The columns that the file names before its rows; none where it does not.

@@ -1,5 +1,7 @@
 """Files to write rows to. They take their place whole, or not at all."""
 
+from __future__ import annotations
+
 import os
 import secrets
 import shutil
@@ -8,15 +10,20 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from congrad.files.csv_file import CsvWriter
 from congrad.files.formats import STANDARD_STREAM, Format
 from congrad.files.json_file import JsonWriter
 from congrad.files.jsonl_file import JsonlWriter
-from congrad.files.parquet_file import DECISION, ParquetBuilder, ParquetCopier
+from congrad.files.parquet_file import DECISION, NO_COLUMN, ParquetBuilder, ParquetCopier
 from congrad.files.rows import FileError, Row
 from congrad.files.source import Source
+from congrad.files.streams import descriptor_of, is_special, opened, resolved
+from congrad.files.trial import Form
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 class Writer(Protocol):
@@ -31,30 +38,30 @@ class Writer(Protocol):
 
 @contextmanager
 def rows_to(
-    path: str, as_format: Format, source: Source, columns: Sequence[str], with_decision: bool = False
+    path: str, form: Form, source: Source, columns: Sequence[str], schema: pyarrow.Schema | None
 ) -> Iterator[Writer]:
     """Writes some rows of ``source``, as they came where the formats are the same.
 
     :param columns: those that the rows have.
-    :param with_decision: whether each row comes with a further column, its decision.
+    :param schema: these with their types, where Parquet is built of another format.
     :raises FileError: they cannot be written.
     """
-    if with_decision:
+    if form.with_decision:
         columns = [*(column for column in columns if column != DECISION), DECISION]
     with replacing(path) as stream:
-        writer = _writer(path, stream, as_format, source, columns, with_decision)
         try:
+            writer = _writer(stream, form, source, columns, schema)
             yield writer
             writer.finish()
-        except TypeError as error:  # a value of Arrow's that JSON has no form for
-            raise FileError(f"{path}: cannot be written as {as_format}: {error}") from error
+        except NO_COLUMN as error:
+            raise FileError(f"{path}: cannot be written as {form.format}: {error}") from error
 
 
 def _writer(
-    path: str, stream: BinaryIO, as_format: Format, source: Source, columns: Sequence[str], with_decision: bool
+    stream: BinaryIO, form: Form, source: Source, columns: Sequence[str], schema: pyarrow.Schema | None
 ) -> Writer:
-    as_read = as_format is source.format
-    match as_format:
+    as_read = form.format is source.format
+    match form.format:
         case Format.JSONL:
             return JsonlWriter(stream, as_read)
         case Format.JSON:
@@ -62,9 +69,9 @@ def _writer(
         case Format.CSV:
             return CsvWriter(stream, columns, as_read)
         case Format.PARQUET if as_read:
-            return ParquetCopier(stream, source.schema(), with_decision)
+            return ParquetCopier(stream, source.schema(), form.with_decision)
         case Format.PARQUET:
-            return ParquetBuilder(stream, columns, with_decision, path)
+            return ParquetBuilder(stream, schema, form.with_decision)
 
 
 def check_writable(path: str) -> None:
@@ -72,20 +79,24 @@ def check_writable(path: str) -> None:
 
     :raises FileError: it cannot.
     """
-    if path == STANDARD_STREAM:
+    descriptor = descriptor_of(path)
+    if descriptor is not None:
+        _check_open(path, descriptor)
         return
-    folder = Path(path).resolve().parent
+    folder = resolved(path).parent
     if not folder.is_dir():
         raise FileError(f"{path}: there is no such folder")
     if Path(path).is_dir():
         raise FileError(f"{path}: is a folder; a file should be named")
-    if not os.access(folder, os.W_OK):
-        raise FileError(f"{path}: nothing can be written into its folder")
+    if not os.access(path if is_special(path) else folder, os.W_OK):
+        raise FileError(f"{path}: nothing can be written {'to it' if is_special(path) else 'into its folder'}")
 
 
-def is_special(path: str) -> bool:
-    """Whether it is a pipe or a device, which is written to and never replaced."""
-    return path == STANDARD_STREAM or (Path(path).exists() and not Path(path).is_file())
+def _check_open(path: str, descriptor: int) -> None:
+    try:
+        os.fstat(descriptor)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 @contextmanager
@@ -101,7 +112,7 @@ def replacing(path: str) -> Iterator[BinaryIO]:
                 draft.seek(0)
                 _pour(draft, path)
         else:
-            yield from _draft(Path(path).resolve())
+            yield from _draft(resolved(path))
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -113,7 +124,7 @@ def _pour(draft: BinaryIO, path: str) -> None:
         shutil.copyfileobj(draft, sys.stdout.buffer)
         sys.stdout.buffer.flush()
     else:
-        with Path(path).open("wb") as special:
+        with opened(path) as special:
             shutil.copyfileobj(draft, special)
 
 

@@ -11,11 +11,15 @@ MESSAGES = ("prompt", "chosen", "rejected")
 OBJECTS = ("chat_template_kwargs",)
 NUMBERS = ("ref_chosen_logps", "ref_rejected_logps")
 
+NO_FORM = (TypeError, ValueError, RecursionError)
+"""What `encode` raises."""
+
 
 def encode(value: Any) -> bytes:
     """A value as JSON. NaN becomes null: JSON has no form for it.
 
     :raises TypeError: JSON has no form for it, nor for anything near it.
+    :raises RecursionError: it is nested too deeply.
     """
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain)
@@ -44,7 +48,7 @@ def _finite(value: Any) -> Any:
 def cell_of(value: Any) -> str:
     """A value as a cell of a CSV file: text as it is, nothing for null, anything else as JSON.
 
-    :raises TypeError: JSON has no form for it.
+    :raises TypeError, RecursionError: JSON has no form for it.
     """
     if value is None:
         return ""
