@@ -217,7 +217,8 @@ def test_a_row_that_the_service_refuses_is_put_right_and_the_rest_goes_on(
     arguments = ["filter", str(source), "-o", str(kept), "--url", stack.url, "--direction", direction,
                  "--batch-size", "2", "--concurrency", "1"]  # fmt: skip
     refused = run(*arguments)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
+    assert "correct it or take it out first" in refused.stderr
     assert "(id 'line 7'): the prompt alone has" in refused.stderr
     assert "6 of 8 rows have decisions" in refused.stderr
     assert "Traceback" not in refused.stderr
@@ -237,6 +238,17 @@ def test_a_row_that_the_service_refuses_is_put_right_and_the_rest_goes_on(
     assert "resuming: 6 of 8" in done.stderr
     counts = {tag: language.samples for tag, language in client.directions.get(direction).languages.items()}
     assert counts == {"de": 4, "fr": 4}
+
+
+def test_a_direction_that_is_not_there_is_no_direction_to_score_against(
+    stack: Stack, direction: str, tmp_path: Path
+) -> None:
+    source, kept = tmp_path / "in.jsonl", tmp_path / "kept.jsonl"
+    write_rows(source, demo_samples("de", each=2))
+    done = run("filter", str(source), "-o", str(kept), "--url", stack.url, "--direction", direction, "--no-update")
+    assert done.returncode == 2
+    assert f"there is no direction {direction!r} to score against" in done.stderr
+    assert not kept.exists()
 
 
 def test_a_service_that_is_not_there_fails_without_a_trace(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from congrad.commands.options import SERVICE, ApiKey, AsJson, Url, connect
 from congrad.commands.output import FAILED, INTERRUPTED, WRONG, err, explained, fail, fail_with, out, print_json, say
 from congrad.commands.outputs import Outputs
 from congrad.commands.selection import Kind, Within, selection_of
-from congrad.errors import CongradError
+from congrad.errors import APIStatusError, CongradError, NotFoundError
 from congrad.files.formats import Format
 from congrad.files.rows import FileError
 from congrad.files.samples import FIELDS, Fields, Survey, survey
@@ -39,7 +40,9 @@ Each row is a pair: [bold]language[/], [bold]chosen[/], [bold]rejected[/] and, u
 of IN and KEPT differ. Parquet needs pyarrow: pip install 'congrad\\[parquet]'.
 
 A run that was cut short goes on where it stopped when the same command is given again: until KEPT is written, the \
-answers so far are in KEPT.congrad. Within the hour nothing is folded into the direction twice.
+answers so far are in KEPT.congrad, and within the hour nothing of it is folded into the direction twice. A run that \
+has finished is another matter: given again it adds its rows once more, and they are then compared with themselves. \
+Choose another [bold]--direction[/] for it.
 
 [bold]Examples[/]
   congrad filter pairs.parquet -o kept.parquet --dropped dropped.parquet
@@ -234,6 +237,8 @@ def _answer(run: Run, client: Client, journal: Journal, rows: int, path: Path | 
     """Gets all answers, or ends the command and says how it can go on."""
     if journal.rows:
         say(f"resuming: {journal.rows} of {rows} rows have decisions")
+    if not run.asked.update:
+        _check_direction(client, run.asked.direction)
     try:
         with progress_bar(rows * (2 if run.asked.two_pass else 1), None) as advance:
             run.ask(client, journal, concurrency, advance)
@@ -247,10 +252,23 @@ def _answer(run: Run, client: Client, journal: Journal, rows: int, path: Path | 
             "--restart in place of --two-pass scores them against it, their own shares included, and folds nothing in",
             FAILED,
         )
+    except APIStatusError as error:
+        is_row = error.status == HTTPStatus.UNPROCESSABLE_ENTITY
+        mend = "\nwhere a row is at fault, correct it or take it out first" if is_row else ""
+        fail(f"{explained(error)}\n{_left(journal, rows, path)}{mend}", WRONG if is_row else FAILED)
     except CongradError as error:
         fail(f"{explained(error)}\n{_left(journal, rows, path)}", FAILED)
     except KeyboardInterrupt:
         fail(f"interrupted; {_left(journal, rows, path)}", INTERRUPTED)
+
+
+def _check_direction(client: Client, name: str) -> None:
+    """Without an update there is nothing to compare with in a direction that does not exist: all rows would be kept."""
+    try:
+        client.directions.get(name)
+    except NotFoundError:
+        known = ", ".join(row.name for row in client.directions.list()) or "none"
+        fail(f"there is no direction {name!r} to score against (there are: {known}); --no-update begins none", WRONG)
 
 
 def _left(journal: Journal, rows: int, path: Path | None) -> str:
