@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-wheel lint format bench docs clean
+.PHONY: demo test test-slow test-wheel lint format bench bench-effect docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/congrad demo
@@ -40,6 +40,9 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/client.py
+
+bench-effect: $(INSTALLED)
+	$(BIN)/python benchmarks/effect.py
 
 docs: $(INSTALLED)
 	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'

@@ -167,7 +167,7 @@ def decide(send: HttpRequest, policy: Policy, downtime: float = 0.0) -> Call[wir
     :raises CongradError: there will be no answer, or not in time.
     """
     deadline = Deadline(policy.timeouts.total)
-    send = with_wait(send, policy)
+    send = with_wait(send, policy.timeouts.attempt)
     for attempt in count():
         try:
             answer = yield from request(send, answer_of, policy, deadline=deadline, downtime=downtime)
@@ -200,7 +200,7 @@ def wait(
     while not job.status.ended:
         if deadline.left <= POLL_S:
             raise JobNotFinishedError(job, deadline.seconds)
-        poll = with_wait(HttpRequest("GET", job_path(job.id)), policy)
+        poll = with_wait(HttpRequest("GET", job_path(job.id)), min(policy.timeouts.attempt, deadline.left))
         job = yield from request(poll, JOB, policy, deadline=deadline, downtime=downtime)
         if not job.status.ended:  # a service that is about to stop does not hold the request
             yield Pause(POLL_S)
@@ -253,10 +253,10 @@ def job_path(job_id: str) -> str:
     return f"/jobs/{quote(job_id, safe='')}"
 
 
-def with_wait(send: HttpRequest, policy: Policy) -> HttpRequest:
-    """The request with a wish to be answered within the time of an attempt."""
-    seconds = max(int(min(LONGEST_HOLD_S, policy.timeouts.attempt / 2)), 0)
-    return replace(send, headers={**send.headers, "Prefer": f"wait={seconds}"})
+def with_wait(send: HttpRequest, seconds: float) -> HttpRequest:
+    """The request with a wish to be answered well within ``seconds``."""
+    hold = max(int(min(LONGEST_HOLD_S, seconds / 2)), 0)
+    return replace(send, headers={**send.headers, "Prefer": f"wait={hold}"})
 
 
 def _attempt(send: HttpRequest) -> Call[Reply]:
