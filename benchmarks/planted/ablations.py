@@ -1,0 +1,67 @@
+"""What each part of the score is worth: the score with one part changed at a time, on the same pairs and model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from congrad import wire
+from congrad_worker.aggregators import aggregator
+from congrad_worker.direction import LanguageState, Samples
+from congrad_worker.randomness import generator
+from congrad_worker.surgery import Surgery, project_conflicts
+
+from benchmarks.planted.scoring import ask, conflict, gradients, part, rules
+
+DEFAULT = "default"
+REQUEST = 32
+"""Pairs a request where they come as a stream."""
+HALF_LIVES = (8.0, 32.0, 128.0, 1024.0, float("inf"))
+COMPRESSIONS: dict[str, dict[str, Any]] = {
+    "exact": {"projection": "exact"},
+    "kronecker, k = 32, D = 16,384": {"projection_rank": 32},
+    "kronecker, k = 32, D = 1,024": {"projection_rank": 32, "projection_dim": 1024},
+    "flora, k = 32, D = 16,384": {"projection": "flora", "projection_rank": 32},
+    "attention only": {"target_modules": "self_attn"},
+    "MLP only": {"target_modules": "mlp"},
+}
+"""Projections, and which layers."""
+
+
+def one_order(gram: np.ndarray, seed: int) -> Surgery:
+    """PCGrad in one random order, as published."""
+    order = generator(seed, "one order", len(gram)).permutation(len(gram))
+    coefficients = project_conflicts(gram, order[None])
+    return Surgery(coefficients.mean(0), coefficients)
+
+
+def own_share_left_in(samples: Samples) -> np.ndarray:
+    """Scores against a direction that each pair is part of."""
+    folded = ask(samples, rules()).languages
+    return conflict(ask(samples, rules(), languages=folded, update=False))
+
+
+def streamed(samples: Samples, half_life: float) -> np.ndarray:
+    """One request after another, each scored against the direction so far."""
+    how, found = rules(half_life=half_life), []
+    languages: dict[str, LanguageState] = {}
+    for start in range(0, len(samples.norms), REQUEST):
+        request = part(samples, np.arange(start, min(start + REQUEST, len(samples.norms))))
+        outcome = ask(request, how, languages=languages)
+        languages = outcome.languages
+        found.append(conflict(outcome))
+    return np.concatenate(found)
+
+
+def ablated_scores(samples: Samples, folder: Path, texts: Sequence[wire.Sample]) -> dict[str, np.ndarray]:
+    """By what was changed: conflict scores, float64 ``[n]``."""
+    found = {DEFAULT: conflict(ask(samples, rules()))}
+    for name in ("mean", "upgrad", "mgda", "cagrad"):
+        found[f"aggregator {name}"] = conflict(ask(samples, rules(aggregator(name))))
+    found["PCGrad, one order"] = conflict(ask(samples, rules(one_order)))
+    found["own share left in"] = own_share_left_in(samples)
+    for half_life in HALF_LIVES:
+        found[f"requests of {REQUEST}, half-life {half_life:g}"] = streamed(samples, half_life)
+    for name, options in COMPRESSIONS.items():
+        found[name] = conflict(ask(gradients(folder, texts, **options), rules()))
+    return found

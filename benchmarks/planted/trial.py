@@ -1,0 +1,92 @@
+"""One seed of one world, from the first text to the trained models."""
+
+import tempfile
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.utils.logging import disable_progress_bar
+
+from benchmarks.planted import ablations, arms, pretraining
+from benchmarks.planted.likelihoods import HeldOut, sequence_logps
+from benchmarks.planted.scoring import encode, gradients
+from benchmarks.planted.statistics import auroc, average_precision
+from benchmarks.planted.training import train
+from benchmarks.planted.vocabulary import tokenizer as tokenizer_of
+from benchmarks.planted.world import Author, Kind, PlantedPair, World
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long models are trained, in steps, and what else is done."""
+
+    pretraining: int = 1200
+    preference: int = 100
+    arms: Collection[str] | None = None  # None: all
+    ablations: bool = True
+
+
+def run(world: World, seed: int, budget: Budget) -> dict[str, Any]:
+    """Everything that was measured, as JSON."""
+    torch.manual_seed(seed)
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    author = Author(world, seed)
+    tokenizer = tokenizer_of(world.languages)
+    model = pretraining.build(tokenizer, len(world.languages))
+    pretraining.pretrain(model, tokenizer, author, budget.pretraining)
+    planted, held_out = author.training_pairs(), author.held_out_pairs()
+    texts = [author.tax_text(i) for i in range(len(world.languages)) for _ in range(world.tax_texts)]
+    samples = [pair.sample for pair in planted]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        gradient_samples = gradients(folder, samples)
+        pairs = encode(folder, samples)
+        held = HeldOut(
+            encode(folder, [pair.sample for pair in held_out]),
+            np.repeat(np.arange(len(world.languages)) < world.seen, world.held_out),
+            pretraining.encode(tokenizer, texts),
+        )
+        ablated = ablations.ablated_scores(gradient_samples, folder, samples) if budget.ablations else {}
+    conflicts = np.array([pair.conflicts for pair in planted])
+    evidence = arms.Evidence(gradient_samples, pairs, sequence_logps(model, pairs), conflicts)
+    found = arms.scores(evidence)
+    kept = arms.selections(evidence, found, seed)
+    return {
+        "seed": seed,
+        "conflicts": float(conflicts.mean()),
+        "start": held.measure(model, sequence_logps(model, held.pairs)),
+        "detection": {name: _detection(scores, conflicts) for name, scores in found.items()},
+        "ablations": {name: _detection(scores, conflicts) for name, scores in ablated.items()},
+        "dropped": _dropped(planted, kept[arms.THRESHOLD]),
+        "arms": {
+            name: _selection(keep, conflicts)
+            | held.measure(
+                train(model, tokenizer, [samples[i] for i in np.flatnonzero(keep)], budget.preference, seed),
+                sequence_logps(model, held.pairs),
+            )
+            for name, keep in kept.items()
+            if budget.arms is None or name in budget.arms
+        },
+    }
+
+
+def _detection(scores: np.ndarray, conflicts: np.ndarray) -> dict[str, float]:
+    return {"auroc": auroc(scores, conflicts), "average_precision": average_precision(scores, conflicts)}
+
+
+def _selection(keep: np.ndarray, conflicts: np.ndarray) -> dict[str, float]:
+    """How many are kept, and the share of conflicts among them."""
+    return {"kept": int(keep.sum()), "conflicts_kept": float(conflicts[keep].mean())}
+
+
+def _dropped(planted: list[PlantedPair], keep: np.ndarray) -> dict[str, float]:
+    """The share that the threshold drops, by how pairs came by their labels."""
+    kinds = [pair.kind for pair in planted]
+    dropped = Counter(kind for kind, kept in zip(kinds, keep, strict=True) if not kept)
+    return {kind: dropped[kind] / kinds.count(kind) for kind in Kind if kind in kinds}
