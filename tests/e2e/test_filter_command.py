@@ -148,7 +148,7 @@ def started(arguments: list[str], journal: Path) -> subprocess.Popen[bytes]:
     return process
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("options", [[], ["--two-pass"]])
 def test_a_run_that_was_cut_short_goes_on_and_folds_nothing_in_twice(
     end: signal.Signals, options: list[str], stack: Stack, client: Client, direction: str, tmp_path: Path
@@ -161,9 +161,9 @@ def test_a_run_that_was_cut_short_goes_on_and_folds_nothing_in_twice(
     process = started(arguments, journal)
     process.send_signal(end)
     _, said = process.communicate(timeout=30)
-    assert process.returncode == (130 if end is signal.SIGINT else -end), said
+    assert process.returncode == (-end if end is signal.SIGKILL else 130), said
     assert not kept.exists()
-    if end is signal.SIGINT:
+    if end is not signal.SIGKILL:
         assert b"the same command goes on from there" in said
         assert b"Traceback" not in said
     done = run(*arguments)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from congrad.commands.options import AsJson
 from congrad.commands.output import FAILED, WRONG, err, fail, out, print_json, say
-from congrad.commands.up import interrupt_on_signals
+from congrad.commands.signals import interrupt_on_signals
 from congrad.demo import print_demo, run_demo
 from congrad.errors import CongradError
 from congrad.redis_server import StartError

@@ -18,6 +18,7 @@ from congrad.commands.options import SERVICE, ApiKey, AsJson, Url, connect
 from congrad.commands.output import FAILED, INTERRUPTED, WRONG, err, explained, fail, fail_with, out, print_json, say
 from congrad.commands.outputs import Outputs
 from congrad.commands.selection import Kind, Within, selection_of
+from congrad.commands.signals import interrupt_on_signals
 from congrad.errors import APIStatusError, CongradError, NotFoundError
 from congrad.files.formats import Format
 from congrad.files.rows import FileError
@@ -235,6 +236,7 @@ def fields_of(given: Sequence[str], language_field: str | None, language: str | 
 
 def _answer(run: Run, client: Client, journal: Journal, rows: int, path: Path | None, concurrency: int) -> None:
     """Gets all answers, or ends the command and says how it can go on."""
+    interrupt_on_signals()
     if journal.rows:
         say(f"resuming: {journal.rows} of {rows} rows have decisions")
     if not run.asked.update:

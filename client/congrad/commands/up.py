@@ -1,15 +1,14 @@
 """`congrad up`: the whole stack on this machine."""
 
 import os
-import signal
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, TextIO
 
 import typer
 
 from congrad.commands.options import AsJson
 from congrad.commands.output import FAILED, WRONG, fail, print_json, say
+from congrad.commands.signals import interrupt_on_signals
 from congrad.redis_server import StartError
 from congrad.stack import StackFailedError, StackOptions, running_stack
 
@@ -61,14 +60,3 @@ def _stdout_alone() -> TextIO:
     alone = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     return alone
-
-
-def interrupt_on_signals() -> None:
-    """A service manager's SIGTERM stops the parts as Ctrl-C does. SIGINT is set too: a shell's background jobs start
-    with it ignored, and Python then leaves it so."""
-
-    def interrupt(_: int, __: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGINT, interrupt)
