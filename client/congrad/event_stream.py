@@ -1,6 +1,7 @@
-"""A job's server-sent events, followed to its end across lost connections."""
+"""A job's server-sent events, followed to its end across lost connections and restarts of the service."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Generator
 
@@ -17,79 +18,100 @@ from congrad.policy import Policy, backoff
 SILENCE_S = 45.0
 """The service writes a comment every 15 seconds while nothing happens."""
 
+LOST = (httpx.RequestError, ValidationError, CongradError)
+"""What a stream ends with before its job has ended."""
 
-class _Retries:
-    """How often in a row the stream may be lost."""
+log = logging.getLogger("congrad")
+
+
+class Reader:
+    """What of a stream is news, and whether a stream that was lost is opened again. Without input or output."""
 
     def __init__(self, policy: Policy):
         self._policy = policy
-        self._lost = 0
+        self._last: wire.Job | None = None
+        self._losses = 0  # since the last event
+        self._down_since = 0.0
 
-    def reset(self) -> None:
-        self._lost = 0
+    @property
+    def has_ended(self) -> bool:
+        """Whether there will be no further news."""
+        return self._last is not None and self._last.status.ended
 
-    def pause(self, error: CongradError) -> float:
-        """Seconds until the next attempt.
+    def news(self, data: str) -> wire.Job | None:
+        """The job as an event says it; None where it is as before, as in the first event of a stream opened again.
 
-        :raises CongradError: ``error``, if there is none.
+        :raises ValidationError: it is no job.
         """
-        if not is_unavailable(error) or self._lost >= self._policy.max_retries:
+        job = wire.Job.model_validate_json(data)
+        self._losses = 0
+        if job == self._last:
+            return None
+        self._last = job
+        return job
+
+    def pause(self, raised: Exception) -> float:
+        """Seconds until the stream, which ended with one of `LOST`, is opened again.
+
+        :raises CongradError: it is not: the request is at fault, or retries and downtime are used up.
+        """
+        error = _as_own(raised)
+        now, pause = time.monotonic(), backoff(self._losses)
+        if self._losses == 0:
+            self._down_since = now
+        is_patience_spent = now + pause - self._down_since > self._policy.max_downtime
+        if not is_unavailable(error) or (self._losses >= self._policy.max_retries and is_patience_spent):
             raise error
-        self._lost += 1
-        return backoff(self._lost - 1)
+        if self._losses == self._policy.max_retries:
+            log.warning("%s; waiting for the service to come back", error)
+        self._losses += 1
+        return pause
 
 
 def follow(http: httpx.Client, job_id: str, policy: Policy) -> Generator[wire.Job]:
     """The job now and at each of its changes, until it has ended.
 
-    :raises CongradError: the stream cannot be opened, or breaks more often in a row than ``policy.max_retries``.
+    :raises CongradError: the stream cannot be opened, or was lost more often in a row than ``policy.max_retries`` and
+        for longer than ``policy.max_downtime``.
     """
-    retries = _Retries(policy)
-    last: wire.Job | None = None
+    reader = Reader(policy)
     while True:
         try:
-            with connect_sse(http, "GET", job_path(job_id) + "/events", timeout=_timeout(policy)) as source:
+            with connect_sse(http, "GET", _path(job_id), timeout=_timeout(policy)) as source:
                 if not source.response.is_success:
                     source.response.read()
                     raise _failure(source.response)
                 for event in source.iter_sse():
-                    job = wire.Job.model_validate_json(event.data)
-                    if job == last:  # the first event of a stream that was opened again
-                        continue
-                    retries.reset()
-                    last = job
-                    yield job
-                    if job.status.ended:
+                    if job := reader.news(event.data):
+                        yield job
+                    if reader.has_ended:
                         return
-            error: CongradError = APIConnectionError("the stream of events ended before the job did")
-        except (httpx.RequestError, SSEError, ValidationError, CongradError) as raised:
-            error = _as_own(raised)
-        time.sleep(retries.pause(error))
+            raise _cut()
+        except LOST as error:
+            time.sleep(reader.pause(error))
 
 
 async def follow_async(http: httpx.AsyncClient, job_id: str, policy: Policy) -> AsyncGenerator[wire.Job]:
     """`follow`, asynchronously."""
-    retries = _Retries(policy)
-    last: wire.Job | None = None
+    reader = Reader(policy)
     while True:
         try:
-            async with aconnect_sse(http, "GET", job_path(job_id) + "/events", timeout=_timeout(policy)) as source:
+            async with aconnect_sse(http, "GET", _path(job_id), timeout=_timeout(policy)) as source:
                 if not source.response.is_success:
                     await source.response.aread()
                     raise _failure(source.response)
                 async for event in source.aiter_sse():
-                    job = wire.Job.model_validate_json(event.data)
-                    if job == last:  # the first event of a stream that was opened again
-                        continue
-                    retries.reset()
-                    last = job
-                    yield job
-                    if job.status.ended:
+                    if job := reader.news(event.data):
+                        yield job
+                    if reader.has_ended:
                         return
-            error: CongradError = APIConnectionError("the stream of events ended before the job did")
-        except (httpx.RequestError, SSEError, ValidationError, CongradError) as raised:
-            error = _as_own(raised)
-        await asyncio.sleep(retries.pause(error))
+            raise _cut()
+        except LOST as error:
+            await asyncio.sleep(reader.pause(error))
+
+
+def _path(job_id: str) -> str:
+    return job_path(job_id) + "/events"
 
 
 def _timeout(policy: Policy) -> httpx.Timeout:
@@ -100,11 +122,15 @@ def _failure(response: httpx.Response) -> CongradError:
     return failure(Reply(response.status_code, response.headers, response.content))
 
 
+def _cut() -> CongradError:
+    return APIConnectionError("the stream of events ended before the job did")
+
+
 def _as_own(error: Exception) -> CongradError:
     if isinstance(error, CongradError):
         return error
+    if isinstance(error, SSEError | ValidationError):  # the first is a RequestError as well
+        return APIResponseError(f"what came is no stream of events: {error}", 200, "")
     if isinstance(error, httpx.TimeoutException):
         return APITimeoutError("the stream of events fell silent")
-    if isinstance(error, httpx.RequestError):
-        return APIConnectionError(f"the stream of events was lost: {error or type(error).__name__}")
-    return APIResponseError(f"what came is no stream of events: {error}", 200, "")
+    return APIConnectionError(f"the stream of events was lost: {error or type(error).__name__}")

@@ -96,7 +96,8 @@ class Jobs:
     def events(self, job: JobLike) -> Generator[wire.Job]:
         """The job now and at each change, its progress included, to its end: without a limit on how long that takes.
 
-        :raises CongradError: the stream cannot be opened, or breaks more often in a row than ``max_retries``.
+        :raises CongradError: the stream cannot be opened, or breaks more often in a row than
+            ``max_retries`` and for longer than ``max_downtime``.
         """
         return self._follow(_id(job))
 

@@ -45,8 +45,8 @@ class Policy:
     """What a client does when the service does not answer as it should.
 
     :param max_retries: further attempts after connection errors, timeouts, 408, 429 and 5xx.
-    :param max_downtime: seconds for which requests of pairs are tried again beyond ``max_retries``: a restart of the
-        service is no error to a training run.
+    :param max_downtime: seconds for which requests of pairs and streams of events are tried again beyond
+        ``max_retries``: a restart of the service is no error to a training run.
     """
 
     timeouts: Timeouts = Timeouts()

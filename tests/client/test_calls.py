@@ -7,10 +7,12 @@ from typing import Any, TypeVar
 
 import congrad
 import httpx
+import numpy as np
 import pytest
 from congrad import calls, wire
 from congrad.calls import Call, HttpRequest, Pause, Reply
 from congrad.policy import Policy, Timeouts, backoff, retry_after
+from safetensors.numpy import save
 
 T = TypeVar("T")
 
@@ -121,6 +123,16 @@ def test_downtime_is_waited_out_beyond_the_retries() -> None:
     assert found == RESULT
     assert len(sent) == 21
     assert max(pauses) <= 8
+    found, sent, _ = drive(
+        calls.decide(FILTER, Policy(max_retries=0), downtime=60), answer(QUEUED, 202), *refused[:5], answer(DONE)
+    )
+    assert found == RESULT
+    assert [send.path for send in sent] == ["/filter", *["/jobs/j"] * 6]
+    with pytest.raises(congrad.APIConnectionError, match="third"):  # after which the pause alone would be too long
+        drive(
+            calls.decide(FILTER, Policy(max_retries=0), downtime=1.2),
+            *[httpx.ConnectError(number) for number in ("first", "second", "third")],
+        )
 
 
 def test_a_job_that_failed_is_tried_again_but_not_for_as_long_as_a_service_that_is_away() -> None:
@@ -136,7 +148,7 @@ def test_a_job_that_failed_is_tried_again_but_not_for_as_long_as_a_service_that_
 
 def test_a_longer_retry_after_than_anyone_waits_ends_the_call() -> None:
     with pytest.raises(congrad.ServerError):
-        drive(calls.decide(FILTER, Policy()), problem(503, **{"Retry-After": "3600"}))
+        drive(calls.decide(FILTER, Policy(Timeouts(total=600))), problem(503, **{"Retry-After": "150"}))
     with pytest.raises(congrad.RateLimitError):
         drive(calls.decide(FILTER, Policy(Timeouts(total=5))), problem(429, **{"Retry-After": "10"}))
 
@@ -159,31 +171,84 @@ def test_a_job_that_ends_otherwise_is_an_error_that_carries_it() -> None:
     assert gone.value.job == cancelled
     with pytest.raises(congrad.JobCancelledError):  # while the request itself was held
         drive(calls.decide(FILTER, Policy()), problem(409, "/jobs/j"), answer(cancelled))
+    with pytest.raises(congrad.ConflictError, match="what is wrong"):  # the job itself cannot be read
+        drive(calls.decide(FILTER, Policy()), problem(409, "/jobs/j"), problem(404))
 
 
 def test_a_job_that_redis_has_lost_is_sent_again_under_its_key() -> None:
     found, sent, _ = drive(calls.decide(FILTER, Policy()), answer(QUEUED, 202), problem(404), answer(RESULT))
     assert found == RESULT
     assert [send.path for send in sent] == ["/filter", "/jobs/j", "/filter"]
+    with pytest.raises(congrad.NotFoundError):  # but not for ever
+        drive(calls.decide(FILTER, Policy(max_retries=1)), *[answer(QUEUED, 202), problem(404)] * 2)
 
 
 def test_no_wait_for_a_job_is_longer_than_the_total() -> None:
     with pytest.raises(congrad.JobNotFinishedError) as caught:
         drive(calls.wait(QUEUED, Policy(Timeouts(total=0.1))))
     assert caught.value.job == QUEUED
+    _, sent, _ = drive(calls.wait(QUEUED, Policy(Timeouts(attempt=60, total=5))), answer(DONE))
+    assert sent[0].headers["Prefer"] == "wait=2"
+    assert sent[0].timeout <= 5
 
 
 def test_the_service_is_asked_to_answer_within_an_attempt() -> None:
     _, sent, _ = drive(calls.decide(FILTER, Policy(Timeouts(attempt=8))), answer(RESULT))
     assert sent[0].headers["Prefer"] == "wait=4"
     assert sent[0].timeout == 8
+    _, sent, _ = drive(calls.decide(FILTER, Policy(Timeouts(attempt=500))), answer(RESULT))
+    assert sent[0].headers["Prefer"] == "wait=30"  # proxies on the way have less patience
+
+
+def test_a_service_that_does_not_hold_requests_is_not_asked_without_a_pause() -> None:
+    _, _, pauses = drive(calls.wait(QUEUED, Policy()), answer(QUEUED), answer(QUEUED), answer(DONE))
+    assert pauses == [0.5, 0.5]
+
+
+def test_a_file_of_tensors_that_was_cut_or_is_a_page_is_no_answer() -> None:
+    whole = save({"sum/de": np.ones(16, np.float32)}, {"version": "1"})
+    export = calls.request(HttpRequest("GET", "/"), calls.safetensors_of, Policy())
+    assert drive(export, Reply(200, httpx.Headers(), whole))[0] == whole
+    for content in (whole[:20], b"", b"<html>sign in first</html>"):
+        export = calls.request(HttpRequest("GET", "/"), calls.safetensors_of, Policy(max_retries=0))
+        with pytest.raises(congrad.APIResponseError):
+            drive(export, Reply(200, httpx.Headers(), content))
 
 
 def test_retry_after_may_be_a_date() -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
     assert 28 <= (retry_after(later) or 0) <= 38
+    assert retry_after(format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True)) == 0
     assert retry_after("soon") is None
     assert retry_after(None) is None
+
+
+def test_a_number_is_the_time_for_the_whole_call_and_no_attempt_takes_longer() -> None:
+    assert Timeouts.of(5) == Timeouts(attempt=5, total=5)
+    assert Timeouts.of(300) == Timeouts(total=300)
+    with pytest.raises(ValueError, match="the total timeout is inf; it should be a positive number of seconds"):
+        Timeouts.of(float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, congrad.BadRequestError),
+        (401, congrad.AuthenticationError),
+        (404, congrad.NotFoundError),
+        (409, congrad.ConflictError),
+        (413, congrad.ContentTooLargeError),
+        (418, congrad.APIStatusError),
+        (422, congrad.UnprocessableError),
+        (429, congrad.RateLimitError),
+        (500, congrad.ServerError),
+        (599, congrad.ServerError),
+    ],
+)
+def test_each_status_has_its_error(status: int, error: type[Exception]) -> None:
+    with pytest.raises(error) as caught:
+        drive(calls.decide(FILTER, Policy(max_retries=0)), problem(status))
+    assert type(caught.value) is error
 
 
 def test_pauses_double_up_to_eight_seconds_and_vary() -> None:

@@ -2,13 +2,16 @@
 
 import asyncio
 import inspect
+import json
 import os
+import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import congrad
 import httpx
+import numpy as np
 import pytest
 from congrad import wire
 from congrad.async_client import AsyncClient
@@ -117,8 +120,55 @@ def test_two_passes_score_all_samples_again(both: Both) -> None:
     assert paths.count("/filter") == 4
     assert all("rescore" in path for path in paths[4:])
     assert len(paths) == 8
+    assert len({request.headers["Idempotency-Key"] for request in service.requests}) == 8
     with pytest.raises(ValueError, match="two_pass folds the samples in"):
         both.filter(service, [sample(0)], two_pass=True, update=False)
+
+
+def test_the_second_pass_selects_as_asked_and_leaves_no_gradients_behind(both: Both) -> None:
+    service = StubService()
+    selection = {"kind": "threshold", "max_conflict": -0.5}
+    both.filter(service, [sample(0)], two_pass=True, selection=selection)
+    rescore = service.requests[-1]
+    assert rescore.url.path == "/jobs/job0/rescore"
+    assert json.loads(rescore.content) == {"selection": selection, "retain": False}
+
+
+def test_what_the_service_did_not_decide_in_two_passes_is_told_once(
+    both: Both, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = StubService(before=lambda r: problem(503) if b'"chosen":"3"' in r.content else None)
+    found = both.filter(service, map(sample, range(5)), batch_size=1, concurrency=1, two_pass=True,
+                        on_unavailable="keep")  # fmt: skip
+    assert found.undecided == [3]
+    assert [d.conflict_score for d in found.decisions] == [-1, -0.999, -0.998, None, -0.996]
+    assert caplog.text.count("samples from 3 on are kept without a score") == 1
+
+
+def test_of_two_errors_that_of_the_first_samples_is_told() -> None:
+    together = threading.Barrier(2, timeout=20)
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        together.wait()
+        return problem(422 if b'"chosen":"0"' in request.content else 400)
+
+    with client(refuse) as connected, pytest.raises(congrad.UnprocessableError) as caught:
+        connected.filter(map(sample, range(2)), batch_size=1, concurrency=2)
+    assert list(caught.value.undecided) == [0, 1]
+
+
+def test_the_direction_is_told_as_it_stands_after_the_call(both: Both) -> None:
+    """Requests that are in flight together are not always folded in in the order of their samples."""
+    service = StubService()
+    versions = iter(["7", "9", "8"])
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        version = next(versions)
+        return httpx.Response(200, text=re.sub(r'"version":\d+', f'"version":{version}', service(request).text))
+
+    found = both.filter(handler, map(sample, range(3)), batch_size=1, concurrency=1)
+    assert found.direction is not None
+    assert found.direction.version == 9
 
 
 def test_an_error_says_which_samples_have_no_decision(both: Both) -> None:
@@ -176,7 +226,36 @@ def test_a_service_that_was_waited_for_in_vain_is_not_waited_for_again(caplog: p
         paths = [request.url.path for request in service.requests]
         assert paths[-3:] == ["/filter", "/readyz", "/readyz"]
         service.before = None
-        assert connected.filter([sample(0)], on_unavailable="keep").undecided == []
+        for _ in range(2):
+            assert connected.filter([sample(0)], on_unavailable="keep").undecided == []
+        paths = [request.url.path for request in service.requests]
+        assert paths[-3:] == ["/readyz", "/filter", "/filter"]
+
+
+def test_a_request_that_is_refused_is_no_sign_that_the_service_is_away() -> None:
+    refusals = iter([problem(422)])
+    service = StubService(before=lambda _: next(refusals, None))
+    with client(service) as connected:
+        with pytest.raises(congrad.UnprocessableError):
+            connected.filter([sample(0)])
+        connected.filter([sample(0)])
+    assert [request.url.path for request in service.requests] == ["/filter", "/filter"]
+
+
+def test_a_job_that_does_not_end_in_time_is_decided_as_asked(both: Both) -> None:
+    job = {
+        "id": "j",
+        "status": "queued",
+        "direction": "d",
+        "samples": 1,
+        "created": "2026-01-01T00:00:00Z",
+        "progress": {"done": 0, "total": 1},
+    }
+    options = {"timeout": 0.1}
+    found = both.filter(lambda _: httpx.Response(202, json=job), [sample(0)], options, on_unavailable="keep")
+    assert found.undecided == [0]
+    with pytest.raises(congrad.JobNotFinishedError):
+        both.filter(lambda _: httpx.Response(202, json=job), [sample(0)], options)
 
 
 def test_what_a_newer_service_says_can_be_read() -> None:
@@ -359,6 +438,28 @@ def test_a_call_with_the_same_key_and_samples_makes_the_same_requests(both: Both
     assert service.folded["0"] == 2
 
 
+def test_ids_may_be_numbers_and_the_same_sample_again_is_another_one(both: Both) -> None:
+    service = StubService()
+    found = both.filter(service, [sample(0) | {"id": 17}] * 2, batch_size=1)
+    assert [d.id for d in found.decisions] == ["17", "17"]
+    assert service.folded == {"17": 2}
+
+
+def test_messages_may_be_an_array(both: Both) -> None:
+    """As pandas and pyarrow give them."""
+    sent: list[Any] = []
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        sent.extend(json.loads(request.content)["samples"])
+        return problem(422)
+
+    messages = {name: [{"role": "user", "content": name}] for name in ("prompt", "chosen", "rejected")}
+    arrays = {name: np.array(turns, dtype=object) for name, turns in messages.items()}
+    with pytest.raises(congrad.UnprocessableError):
+        both.filter(refuse, [{"language": "de", **arrays}])
+    assert sent == [{"language": "de", **messages, "id": "0"}]
+
+
 def test_a_dataset_gives_the_columns_of_a_sample_and_no_nulls(both: Both) -> None:
     datasets = pytest.importorskip("datasets")
     rows = [sample(i) | {"source": "x", "id": None, "ref_chosen_logps": None} for i in range(5)]
@@ -366,6 +467,17 @@ def test_a_dataset_gives_the_columns_of_a_sample_and_no_nulls(both: Both) -> Non
     found = both.filter(service, datasets.Dataset.from_list(rows))
     assert len(found.decisions) == 5
     assert service.bodies[0]["samples"][0] == sample(0) | {"id": "0"}
+
+
+def test_completions_are_sent_as_they_are(both: Both) -> None:
+    datasets = pytest.importorskip("datasets")
+    row = {"id": "0", "language": "de", "prompt": "p", "completion": "-3"}
+    table = datasets.Dataset.from_list([row | {"chosen": None, "rejected": None, "messages": [], "source": "x"}])
+    for samples in ([row], [congrad.PromptCompletion.model_validate(row)], table):
+        service = StubService()
+        (decision,) = both.filter(service, samples).decisions
+        assert service.bodies[0]["samples"] == [row]
+        assert decision.conflict_score == -0.003
 
 
 def test_a_dataset_that_does_not_know_its_columns_is_read_row_by_row() -> None:
@@ -456,8 +568,36 @@ def test_batches_go_on_where_an_earlier_call_stopped() -> None:
         rest = list(connected.filter_batches(samples[8:], start=8, batch_size=8, idempotency_key="k"))
         whole = list(connected.filter_batches(samples, batch_size=8, idempotency_key="k"))
     assert [first, *rest] == whole
+    assert [len(body["samples"]) for body in service.bodies] == [8, 8, 4]
     assert set(service.folded.values()) == {1}
     assert [d.id for result in whole for d in result.decisions] == [str(i) for i in range(20)]
+
+
+def test_asynchronous_samples_are_cut_into_the_same_requests_wherever_a_call_starts() -> None:
+    service = StubService()
+    samples = [sample(i) for i in range(11)]
+
+    async def later(start: int) -> AsyncIterator[dict[str, Any]]:
+        for row in samples[start:]:
+            await asyncio.sleep(0)
+            yield row
+
+    async def run() -> None:
+        async with AsyncClient("http://service", transport=httpx.MockTransport(service)) as connected:
+            for start in (0, 6, 8):
+                results = connected.filter_batches(later(start), start=start, batch_size=4, idempotency_key="k")
+                assert [d.id async for r in results for d in r.decisions][-3:] == ["8", "9", "10"]
+
+    asyncio.run(run())
+    assert [len(body["samples"]) for body in service.bodies] == [4, 4, 3, 2]
+    assert service.folded == {str(i): 2 if i in (6, 7) else 1 for i in range(11)}
+
+
+def test_a_job_without_samples_is_not_sent() -> None:
+    service = StubService()
+    with client(service) as connected, pytest.raises(ValueError, match="there are no samples to send"):
+        connected.jobs.submit([])
+    assert service.requests == []
 
 
 def test_as_many_requests_are_in_flight_as_asked() -> None:
@@ -514,31 +654,6 @@ def test_an_answer_that_trickles_is_a_timeout() -> None:
         pytest.raises(congrad.APITimeoutError),
     ):
         connected.checkpoints()
-
-
-def test_a_jobs_events_are_followed_to_its_end_across_a_lost_connection() -> None:
-    def event(status: str) -> str:
-        job = {
-            "id": "j",
-            "status": status,
-            "direction": "d",
-            "samples": 1,
-            "created": "2026-01-01T00:00:00Z",
-            "progress": {"done": 0, "total": 1},
-        }
-        return f"event: {status}\ndata: {wire.Job.model_validate(job).model_dump_json()}\n\n"
-
-    streams = iter([event("queued") + ": keep-alive\n\n" + event("running"), event("running") + event("cancelled")])
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        assert request.url.path == "/jobs/j/events"
-        return httpx.Response(200, text=next(streams), headers={"Content-Type": "text/event-stream"})
-
-    job = wire.Job.model_validate_json(event("queued").split("data: ")[1])
-    with client(handler) as connected:
-        assert [found.status for found in connected.jobs.events(job)] == ["queued", "running", "cancelled"]
-    with client(lambda _: problem(404)) as connected, pytest.raises(congrad.NotFoundError):
-        next(connected.jobs.events(job))
 
 
 @pytest.mark.parametrize("pair", [(Client, AsyncClient), (Jobs, AsyncJobs), (Directions, AsyncDirections)])

@@ -4,9 +4,10 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from congrad.files.source import Source
 from support.stub_service import StubService, sample
 
 ASKED = {"direction": "default", "batch_size": 2}
+OTHER = ASKED | {"direction": "x"}
 
 
 def answer(number: int) -> wire.FilterResult:
@@ -42,16 +44,16 @@ def answer(number: int) -> wire.FilterResult:
 
 
 @contextmanager
-def cut_short(path: Path, restart: bool = False) -> Iterator[Journal]:
+def cut_short(path: Path, restart: bool = False, asked: Mapping[str, Any] = ASKED) -> Iterator[Journal]:
     """The journal of a run that is interrupted at the end of the block."""
-    with suppress(KeyboardInterrupt), open_journal(path, ASKED, restart) as journal:
+    with suppress(KeyboardInterrupt), open_journal(path, asked, restart) as journal:
         yield journal
         raise KeyboardInterrupt
 
 
-def left_behind(path: Path, answers: int = 2) -> Journal:
+def left_behind(path: Path, answers: int = 2, asked: Mapping[str, Any] = ASKED) -> Journal:
     """The journal of a run that ended before its work did."""
-    with cut_short(path) as journal:
+    with cut_short(path, asked=asked) as journal:
         for number in range(answers):
             journal.add(answer(number), f"digest-{number}")
     return journal
@@ -88,15 +90,30 @@ def test_half_a_line_is_no_answer_and_does_not_spoil_the_next(tmp_path: Path) ->
 def test_answers_to_another_question_are_not_taken(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     first = left_behind(path)
-    with pytest.raises(FileError, match="with other options"), open_journal(path, ASKED | {"direction": "x"}, False):
+    with pytest.raises(FileError, match="with other options"), open_journal(path, OTHER, restart=False):
         pass
     with cut_short(path, restart=True) as journal:
         assert journal.rows == 0
         assert journal.key != first.key
-    with open_journal(
-        path, ASKED | {"direction": "x"}, restart=False
-    ) as other:  # nothing was answered: nothing is lost
-        assert other.rows == 0
+
+
+def test_a_journal_without_answers_is_taken_over_by_another_question(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    first = left_behind(path, answers=0)
+    second = left_behind(path, answers=0, asked=OTHER)  # a shorter one
+    assert second.key != first.key
+    assert left_behind(path, answers=2, asked=OTHER).key == second.key
+    with open_journal(path, OTHER, restart=False) as last:
+        assert (last.key, last.rows) == (second.key, 2)
+
+
+def test_an_answer_is_on_the_disk_before_the_next_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with cut_short(path) as journal:
+        for number in range(3):
+            journal.add(answer(number), f"digest-{number}")
+            last = json.loads(path.read_bytes().splitlines()[-1])
+            assert (last["digest"], last["result"]["job_id"]) == (f"digest-{number}", f"job-{number}")
 
 
 def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path) -> None:
@@ -154,6 +171,34 @@ def test_a_digest_is_of_all_samples_and_goes_on_from_any() -> None:
     assert digest_of(json.loads(json.dumps(samples))) == digest_of(samples)
 
 
+def asked_for(selection: wire.ThresholdSelection | wire.FractionSelection) -> Asked:
+    return Asked("default", update=True, selection=selection, checkpoint=None, batch_size=4, two_pass=False)
+
+
+def test_a_share_of_the_file_is_taken_when_all_is_answered_and_may_be_another_when_a_run_goes_on(
+    tmp_path: Path,
+) -> None:
+    half, third = (wire.FractionSelection(kind="fraction", keep=share, within="request") for share in (0.5, 1 / 3))
+    source = tmp_path / "in.jsonl"
+    source.write_text("".join(json.dumps(sample(number)) + "\n" for number in (3, 1, 2, 6, 5, 4)))
+    with (
+        Source(str(source)) as rows,
+        Client("http://stub", transport=httpx.MockTransport(stub := StubService())) as client,
+        open_journal(tmp_path / "journal", asked_for(half).on_record("http://stub"), False) as journal,
+    ):
+        Run(rows, Fields(), asked_for(half)).ask(client, journal, concurrency=1, advance=lambda _: None)
+        assert [body.get("selection") for body in stub.bodies] == [None, None]
+        for selection, kept in ((half, [1, 1, 1, 0, 0, 0]), (third, [0, 1, 1, 0, 0, 0])):
+            assert asked_for(selection).on_record("u") == asked_for(half).on_record("u")
+            decisions = Run(rows, Fields(), asked_for(selection)).decisions(journal)
+            assert [decision.keep for decision in decisions] == [bool(number) for number in kept]
+
+
+def test_another_threshold_is_another_question() -> None:
+    first, second = (wire.ThresholdSelection(max_conflict=bound) for bound in (0.0, 0.1))
+    assert asked_for(first).on_record("u") != asked_for(second).on_record("u")
+
+
 @pytest.mark.parametrize("rows_in_a_request", [1, 2, 3])
 def test_requests_that_are_cut_by_their_bytes_are_the_same_ones_when_a_run_goes_on(
     rows_in_a_request: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -176,8 +221,7 @@ def test_requests_that_are_cut_by_their_bytes_are_the_same_ones_when_a_run_goes_
         if rows:
             raise KeyboardInterrupt
 
-    asked = Asked("default", update=True, selection=wire.ThresholdSelection(), checkpoint=None, batch_size=4,
-                  two_pass=False)  # fmt: skip
+    asked = asked_for(wire.ThresholdSelection())
     path = tmp_path / "journal"
     with Source(str(source)) as rows, Client("http://stub", transport=httpx.MockTransport(serve)) as client:
         run = Run(rows, Fields(), asked)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -19,15 +19,6 @@ from support.serving import DIM, announce_workers, compute, service, settings, s
 
 STATE = "/directions/default/state"
 SAFETENSORS = {"Content-Type": "application/octet-stream"}
-
-
-@pytest.fixture
-def store(redis_url: str) -> Iterator[Store]:
-    """A worker's store; the registry believes that workers are there."""
-    announce_workers(redis_url)
-    store = Store(settings(redis_url))
-    yield store
-    store.redis.close()
 
 
 async def fold(client: httpx.AsyncClient, store: Store, *languages: str, **body: Any) -> wire.Job:

@@ -6,26 +6,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
 import redis
-from congrad import wire
+from congrad import AsyncClient, Client, wire
 from congrad.redis_server import free_port
 from congrad_service import keys
 from congrad_service.__main__ import DRAIN_S
 from congrad_worker.store import Store
-from support.serving import announce_workers, compute, served, settings, settle, submit
-
-
-@pytest.fixture
-def store(redis_url: str) -> Iterator[Store]:
-    """A worker's store; the registry believes that workers are there."""
-    announce_workers(redis_url)
-    store = Store(settings(redis_url))
-    yield store
-    store.redis.close()
-
+from support.serving import compute, served, settle, submit
 
 Events = AsyncIterator[tuple[str, wire.Job]]
 
@@ -164,13 +155,23 @@ def test_a_client_that_leaves_is_no_longer_waited_for(redis_url: str) -> None:
     asyncio.run(leave())
 
 
+@contextmanager
+def service_at(port: int, redis_url: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the service, which takes a while to begin."""
+    environment = os.environ | {"CONGRAD_REDIS_URL": redis_url, "CONGRAD_PORT": str(port)}
+    process = subprocess.Popen([sys.executable, "-m", "congrad_service"], env=environment)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.usefixtures("store")
 def test_a_stream_does_not_hold_up_a_service_that_stops(redis_url: str) -> None:
     port = free_port()
-    environment = os.environ | {"CONGRAD_REDIS_URL": redis_url, "CONGRAD_PORT": str(port)}
-    process = subprocess.Popen([sys.executable, "-m", "congrad_service"], env=environment)
 
-    async def watch() -> None:
+    async def watch(process: subprocess.Popen[bytes]) -> None:
         transport = httpx.AsyncHTTPTransport(retries=8)  # of the connection, at 0.5 s, 1 s, ...: nothing tells
         async with httpx.AsyncClient(transport=transport, base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
             job_id = await submit(client, ["de"])
@@ -180,9 +181,32 @@ def test_a_stream_does_not_hold_up_a_service_that_stops(redis_url: str) -> None:
                 process.send_signal(signal.SIGTERM)
                 assert await rest(stream) == []
 
-    try:
-        asyncio.run(watch())
+    with service_at(port, redis_url) as process:
+        asyncio.run(watch(process))
         process.wait(DRAIN_S / 2)
-    finally:
-        process.kill()
-        process.wait()
+
+
+def test_both_clients_follow_a_job_across_a_restart_of_the_service_without_any_retries(
+    redis_url: str, store: Store
+) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+
+    async def follow(client: AsyncClient, other: Client) -> None:
+        with service_at(port, redis_url):
+            await client.wait_until_ready()
+            job = await client.jobs.submit([{"language": "de", "prompt": "p", "chosen": "c", "rejected": "r"}])
+            stream, of_other = client.jobs.events(job), other.jobs.events(job)
+            assert [(await anext(stream)).status, next(of_other).status] == ["queued", "queued"]
+        store.fail(job.id, wire.Problem(title="t", status=500, detail="while nobody served"))
+        with service_at(port, redis_url):
+            for found in [state async for state in stream], list(of_other):
+                details = [(state.status, state.error and state.error.detail) for state in found]
+                assert details == [("failed", "while nobody served")]
+
+    async def watch() -> None:
+        async with AsyncClient(url, max_retries=0) as client:
+            with Client(url, max_retries=0) as other:
+                await follow(client, other)
+
+    asyncio.run(watch())

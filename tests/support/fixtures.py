@@ -10,8 +10,10 @@ import redis
 from congrad.client import Client
 from congrad.redis_server import configure, free_port
 from congrad.stack import Stack, StackOptions, running_stack
+from congrad_worker.store import Store
 
 from support.models import DEMO_CHECKPOINT, save_small_llama
+from support.serving import announce_workers, settings
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +50,15 @@ def redis_url(redis_server: str) -> str:
     return redis_server
 
 
+@pytest.fixture
+def store(redis_url: str) -> Iterator[Store]:
+    """A worker's store; the registry believes that workers are there."""
+    announce_workers(redis_url)
+    store = Store(settings(redis_url))
+    yield store
+    store.redis.close()
+
+
 @pytest.fixture(scope="session")
 def stack_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the parts of the stack write."""
@@ -59,6 +70,16 @@ def stack(stack_log: Path) -> Iterator[Stack]:
     """Redis, a gradients worker on the demo checkpoint, a decide worker and the service, all real."""
     environment = {"CONGRAD_MODEL": str(DEMO_CHECKPOINT), "CONGRAD_HALF_LIFE": "inf", "CONGRAD_CHUNK_TOKENS": "4000"}
     options = StackOptions(stack_log.parent / "data", port=0, environment=environment, log=stack_log)
+    with running_stack(options) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def sft_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The same, where the workers have the loss of supervised fine-tuning."""
+    folder = tmp_path_factory.mktemp("sft-stack")
+    environment = {"CONGRAD_MODEL": str(DEMO_CHECKPOINT), "CONGRAD_HALF_LIFE": "inf", "CONGRAD_LOSS": "sft"}
+    options = StackOptions(folder / "data", port=0, environment=environment, log=folder / "log")
     with running_stack(options) as running:
         yield running
 

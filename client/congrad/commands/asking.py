@@ -13,19 +13,19 @@ from congrad import wire
 from congrad.ahead import ahead
 from congrad.client import Client
 from congrad.commands.journal import Chain, Journal, digest_of
-from congrad.commands.selection import Selection, is_of_service
+from congrad.commands.selection import Selection
 from congrad.errors import APIStatusError, CongradError
 from congrad.files.rows import FileError
 from congrad.files.samples import Fields
 from congrad.files.source import Source
-from congrad.selection import select
+from congrad.results import Selecting
 
 GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 
 
 class GradientsGoneError(CongradError):
-    """What was folded in cannot be scored again: the service keeps gradients for an hour, and drops them sooner when
-    they have been scored."""
+    """What was folded in cannot be scored again: the service keeps gradients for `CONGRAD_JOB_TTL` seconds, a day by
+    default, and drops them sooner when they have been scored."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +40,14 @@ class Asked:
     two_pass: bool
 
     @property
-    def of_requests(self) -> Selection | None:
-        """The selection that requests ask for; the rank of a row in the whole file is nothing that a request knows."""
-        return self.selection if is_of_service(self.selection) else None
+    def selecting(self) -> Selecting:
+        """The selection, which may be one of the whole file."""
+        return Selecting(self.selection)
 
     def on_record(self, url: str) -> dict[str, Any]:
         """What the answers depend on, as it goes into a journal."""
-        selection = self.of_requests
-        return asdict(self) | {"url": url, "selection": None if selection is None else selection.model_dump()}
+        selection = None if self.selecting.is_of_the_whole else self.selection.model_dump()
+        return asdict(self) | {"url": url, "selection": selection}
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Run:
             self._noted(journal, digests),
             direction=self.asked.direction,
             update=self.asked.update,
-            selection=self.asked.of_requests,
+            selection=self.asked.selecting.of_requests,
             checkpoint=self.asked.checkpoint,
             retain=self.asked.two_pass,
             start=journal.rows,
@@ -104,7 +104,9 @@ class Run:
         advance(sum(len(result.decisions) for result in journal.rescored))
 
         def rescore(result: wire.FilterResult, _: threading.Event) -> wire.FilterResult:
-            return client.jobs.rescore(result.job_id, selection=self.asked.of_requests, idempotency_key=journal.key)
+            return client.jobs.rescore(
+                result.job_id, selection=self.asked.selecting.of_requests, idempotency_key=journal.key
+            )
 
         with closing(ahead(journal.results[len(journal.rescored) :], rescore, concurrency)) as answers:
             for _, again in answers:
@@ -118,9 +120,7 @@ class Run:
     def decisions(self, journal: Journal) -> list[wire.Decision]:
         """What is decided about each row, once everything is answered."""
         results = journal.rescored if self.asked.two_pass else journal.results
-        decisions = [decision for result in results for decision in result.decisions]
-        selection = self.asked.selection
-        return decisions if is_of_service(selection) else select(selection, decisions)
+        return self.asked.selecting.apply([decision for result in results for decision in result.decisions])
 
     def _noted(self, journal: Journal, digests: deque[str]) -> Iterator[dict[str, Any]]:
         """The samples that have no answer yet."""

@@ -51,8 +51,3 @@ def _selection_of(
     if keep is not None or within is not None:
         raise typer.BadParameter("--keep and --within belong to --selection fraction, such as --keep 0.6")
     return wire.ThresholdSelection(max_conflict=max_conflict or 0.0)
-
-
-def is_of_service(selection: Selection) -> bool:
-    """Whether the service makes it. The others that rank pairs rank those of the whole file, not of a request."""
-    return isinstance(selection, wire.ThresholdSelection) or selection.within == "stream"
