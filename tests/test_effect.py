@@ -12,7 +12,8 @@ from scipy.stats import ttest_1samp
 
 from benchmarks.planted import arms
 from benchmarks.planted.statistics import auroc, average_precision, gap_closed, paired_difference
-from benchmarks.planted.tables import tables, targets
+from benchmarks.planted.tables import equal_margins, tables, targets
+from benchmarks.planted.training import Recipe
 from benchmarks.planted.trial import Budget, run
 from benchmarks.planted.world import Author, Kind, PlantedPair, World
 
@@ -141,6 +142,7 @@ def trial_with(accuracy: dict[str, float], seed: int, auroc: float = 0.95) -> di
     """What a trial gives, with these accuracies and a little noise."""
     noise = 0.001 * np.random.default_rng(seed).normal()
     figures = {"kept": 5, "conflicts_kept": 0.1, "margin_seen": 1.0, "margin_unseen": 1.0, "perplexity": 2.0}
+    curve = [{"step": 10, "seen": 0.8, "unseen": 0.8, **figures}]
     return {
         "seed": seed,
         "conflicts": 0.3,
@@ -148,7 +150,7 @@ def trial_with(accuracy: dict[str, float], seed: int, auroc: float = 0.95) -> di
         "detection": {arms.THRESHOLD: {"auroc": auroc + noise, "average_precision": 0.9}},
         "ablations": {},
         "dropped": {"clean": 0.1},
-        "arms": {name: {"seen": value + noise * value, "unseen": value, **figures} for name, value in accuracy.items()},
+        "arms": {name: {"seen": value + noise * value, "unseen": value, "curve": curve, **figures} for name, value in accuracy.items()},
     }
 
 
@@ -172,6 +174,21 @@ def test_targets_are_missed_where_the_figures_fall_short(
     assert [i for i, target in enumerate(targets(trials)) if not target.met] == missed
 
 
+def test_the_tax_is_read_off_where_an_arm_has_the_margin_of_all() -> None:
+    trial = trial_with(ACCURACIES, 0)
+    steps = [(10, 0.5, 2.1), (20, 2.5, 2.5)]
+    trial["arms"][arms.THRESHOLD]["curve"] = [
+        {"step": step, "seen": 0.9, "unseen": 0.9, "margin_seen": margin, "margin_unseen": 0.0, "perplexity": tax}
+        for step, margin, tax in steps
+    ]
+    trial["arms"][arms.LENGTH]["curve"] = trial["arms"][arms.THRESHOLD]["curve"][:1]
+    rows = {row[0]: row for row in equal_margins([trial, trial]).rows}
+    # A margin of 1 is a quarter of the way from 0.5 to 2.5.
+    assert rows[arms.THRESHOLD][1] == "12"
+    assert rows[arms.THRESHOLD][4].startswith("2.200")
+    assert arms.LENGTH not in rows
+
+
 def test_every_row_of_a_table_has_a_cell_for_each_column() -> None:
     trials = [trial_with(ACCURACIES, seed) for seed in range(4)]
     for table in tables(trials):
@@ -182,7 +199,7 @@ def test_every_row_of_a_table_has_a_cell_for_each_column() -> None:
 @pytest.fixture(scope="module")
 def result() -> dict[str, Any]:
     world = World(seen=3, unseen=1, pairs=40, rival_languages=(1,), noisy_languages=(2,), held_out=30, tax_texts=5)
-    return run(world, 0, Budget(pretraining=150, preference=30, arms=(arms.ALL, arms.ORACLE), ablations=False))
+    return run(world, 0, Budget(pretraining=150, preference=Recipe(steps=30), arms=(arms.ALL, arms.ORACLE), ablations=False))
 
 
 @pytest.mark.timeout(200)

@@ -15,6 +15,7 @@ ALL, RANDOM, ORACLE = "all", "random", "oracle"
 THRESHOLD, FRACTION = "CONGRAD, threshold", "CONGRAD, fraction"
 LENGTH, MARGIN, LOSS = "length", "reward margin", "loss"
 OWN_LANGUAGE, NO_SURGERY = "own-language cosine", "mean cosine, no surgery"
+THRESHOLD_AT = wire.ThresholdSelection().max_conflict
 CHEAP = (RANDOM, LENGTH, MARGIN, LOSS)
 """Baselines that need no gradients."""
 

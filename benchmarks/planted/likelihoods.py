@@ -12,19 +12,24 @@ from transformers import LlamaForCausalLM
 from benchmarks.planted.pretraining import Batch, loss
 from benchmarks.rows import IGNORED, pad
 
-PAIRS_AT_ONCE = 256
+LOGITS_AT_ONCE = 2**26
+"""256 MiB, and as much again for their logarithms."""
 
 
 @torch.no_grad()
 def sequence_logps(model: LlamaForCausalLM, pairs: Sequence[EncodedPair]) -> np.ndarray:
     """log π of chosen and of rejected, in nats: float64 ``[pairs, 2]``."""
-    parts = []
-    for start in range(0, len(pairs), PAIRS_AT_ONCE):
-        rows = pad(pairs[start : start + PAIRS_AT_ONCE], torch.device("cpu"))
+    found = np.empty((len(pairs), 2))
+    order = sorted(range(len(pairs)), key=lambda i: pairs[i].length)
+    longest = pairs[order[-1]].length
+    at_once = max(1, LOGITS_AT_ONCE // (2 * longest * model.config.vocab_size))
+    for start in range(0, len(pairs), at_once):
+        positions = order[start : start + at_once]
+        rows = pad([pairs[i] for i in positions], torch.device("cpu"))
         logps = model(input_ids=rows.input_ids, use_cache=False).logits[:, :-1].log_softmax(-1)
         targets = logps.gather(-1, rows.targets.clamp(min=0)[..., None])[..., 0]  # [2 * pairs, tokens - 1]
-        parts.append(targets.masked_fill(rows.targets == IGNORED, 0).sum(1).view(-1, 2).double().numpy())
-    return np.concatenate(parts)
+        found[positions] = targets.masked_fill(rows.targets == IGNORED, 0).sum(1).view(-1, 2).double().numpy()
+    return found
 
 
 @torch.no_grad()

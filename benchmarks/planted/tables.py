@@ -26,7 +26,7 @@ class Table:
 
 def tables(trials: Trials) -> list[Table]:
     """All tables of one world."""
-    found = [detection(trials), outcomes(trials), differences(trials), dropped(trials)]
+    found = [detection(trials), outcomes(trials), differences(trials), equal_margins(trials), dropped(trials)]
     return [*found, ablated(trials)] if trials[0]["ablations"] else found
 
 
@@ -67,6 +67,39 @@ def differences(trials: Trials) -> Table:
             rows.append([name, *(cell for pair in zip(intervals, map(_p, found), strict=True) for cell in pair)])
     columns = ("CONGRAD, threshold, less", "seen, points [95 %]", "p", "unseen, points [95 %]", "p", "perplexity", "p")
     return Table("Paired differences", columns, rows)
+
+
+def equal_margins(trials: Trials) -> Table:
+    """What each arm has paid when it has the margin that training on all pairs ends with, linear between the looks.
+
+    Arms that do not get as far in every seed are left out.
+    """
+    rows = []
+    base: list[float] = []
+    for name in [arms.ALL, *(name for name in trials[0]["arms"] if name != arms.ALL)]:
+        found = [_at_margin(t, name, t["arms"][arms.ALL]["margin_seen"]) for t in trials]
+        reached = [figures for figures in found if figures is not None]
+        if len(reached) < len(found):
+            continue
+        perplexities = [figures["perplexity"] for figures in reached]
+        base = base or perplexities
+        less = paired_difference(perplexities, base)
+        cells = ["", ""] if name == arms.ALL else [_interval(less), _p(less)]
+        figures = (_spread([each[key] for each in reached]) for key in ("seen", "unseen", "perplexity"))
+        rows.append([name, f"{mean(each['step'] for each in reached):.0f}", *figures, *cells])
+    columns = ("trained on", "steps", "seen", "unseen", "perplexity", "less all [95 %]", "p")
+    return Table("The tax at the same margin", columns, rows)
+
+
+def _at_margin(trial: dict[str, Any], name: str, margin: float) -> dict[str, float] | None:
+    """An arm's figures where its margin in seen languages first reaches ``margin``; None if it never does."""
+    before = {"step": 0.0, **trial["start"]}
+    for after in trial["arms"][name]["curve"]:
+        if after["margin_seen"] >= margin:
+            share = (margin - before["margin_seen"]) / (after["margin_seen"] - before["margin_seen"])
+            return {key: before[key] + share * (after[key] - before[key]) for key in before}
+        before = after
+    return None
 
 
 def dropped(trials: Trials) -> Table:

@@ -2,28 +2,71 @@
 
 import copy
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from congrad import wire
 from datasets import Dataset, disable_progress_bars
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, PrinterCallback
+from transformers import (
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
 BETA = 0.1
-BATCH = 16
-LEARNING_RATE = 3e-4
+LOOKS = 5
+"""How often a model is measured in its training, evenly, the last time at its end."""
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast models are trained, the same for every arm."""
+
+    steps: int
+    batch: int = 16
+    learning_rate: float = 3e-4
+
+
+class Watcher(TrainerCallback):
+    """Measures a model as it is trained."""
+
+    def __init__(self, measure: Callable[[LlamaForCausalLM], Figures], steps: int):
+        self.found: list[Figures] = []
+        self._measure = measure
+        self._due = {steps * (look + 1) // LOOKS for look in range(LOOKS)}
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """After each step of the optimiser."""
+        if state.global_step in self._due:
+            model = kwargs["model"]
+            model.train(False)
+            self.found.append({"step": state.global_step, **self._measure(model)})
+            model.train()
 
 
 def train(
     start: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
     samples: Sequence[wire.Sample],
-    steps: int,
+    recipe: Recipe,
     seed: int,
-) -> LlamaForCausalLM:
-    """A copy of ``start``, trained on the samples by `DPOTrainer`: AdamW, a rate that falls to zero, all weights."""
+    measure: Callable[[LlamaForCausalLM], Figures],
+) -> list[Figures]:
+    """What ``measure`` says of a copy of ``start`` as it is trained on the samples, the last time of the trained one.
+
+    By `DPOTrainer`: AdamW, a rate that falls to zero, all weights.
+    """
     disable_progress_bars()
     keys = ("prompt", "chosen", "rejected")
     dataset = Dataset.from_list([{key: getattr(sample, key) for key in keys} for sample in samples])
@@ -32,9 +75,9 @@ def train(
         config = DPOConfig(
             folder,
             beta=BETA,
-            learning_rate=LEARNING_RATE,
-            per_device_train_batch_size=BATCH,
-            max_steps=steps,
+            learning_rate=recipe.learning_rate,
+            per_device_train_batch_size=recipe.batch,
+            max_steps=recipe.steps,
             seed=seed,
             bf16=False,
             use_cpu=True,
@@ -47,7 +90,8 @@ def train(
         trainer: Any = DPOTrainer(
             model, copy.deepcopy(start), config, train_dataset=dataset, processing_class=tokenizer
         )
+        watcher = Watcher(measure, recipe.steps)
+        trainer.add_callback(watcher)
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-    model.train(False)
-    return model
+    return watcher.found

@@ -15,19 +15,20 @@ from benchmarks.planted import ablations, arms, pretraining
 from benchmarks.planted.likelihoods import HeldOut, sequence_logps
 from benchmarks.planted.scoring import encode, gradients
 from benchmarks.planted.statistics import auroc, average_precision
-from benchmarks.planted.training import train
+from benchmarks.planted.training import Recipe, train
 from benchmarks.planted.vocabulary import tokenizer as tokenizer_of
 from benchmarks.planted.world import Author, Kind, PlantedPair, World
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long models are trained, in steps, and what else is done."""
+    """How long models are trained, the pretraining in steps, and what else is done."""
 
     pretraining: int = 1200
-    preference: int = 100
+    preference: Recipe = Recipe(steps=100)
     arms: Collection[str] | None = None  # None: all
     ablations: bool = True
+    trained_ablations: Collection[str] = ()  # of which a threshold at 0 is an arm, too
 
 
 def run(world: World, seed: int, budget: Budget) -> dict[str, Any]:
@@ -57,22 +58,23 @@ def run(world: World, seed: int, budget: Budget) -> dict[str, Any]:
     evidence = arms.Evidence(gradient_samples, pairs, sequence_logps(model, pairs), conflicts)
     found = arms.scores(evidence)
     kept = arms.selections(evidence, found, seed)
+    chosen = {name: keep for name, keep in kept.items() if budget.arms is None or name in budget.arms}
+    chosen |= {name: ablated[name] <= arms.THRESHOLD_AT for name in budget.trained_ablations}
+    before = sequence_logps(model, held.pairs)
+
+    def outcome(keep: np.ndarray) -> dict[str, Any]:
+        rows = [samples[i] for i in np.flatnonzero(keep)]
+        curve = train(model, tokenizer, rows, budget.preference, seed, lambda trained: held.measure(trained, before))
+        return _selection(keep, conflicts) | curve[-1] | {"curve": curve}
+
     return {
         "seed": seed,
         "conflicts": float(conflicts.mean()),
-        "start": held.measure(model, sequence_logps(model, held.pairs)),
+        "start": held.measure(model, before),
         "detection": {name: _detection(scores, conflicts) for name, scores in found.items()},
         "ablations": {name: _detection(scores, conflicts) for name, scores in ablated.items()},
         "dropped": _dropped(planted, kept[arms.THRESHOLD]),
-        "arms": {
-            name: _selection(keep, conflicts)
-            | held.measure(
-                train(model, tokenizer, [samples[i] for i in np.flatnonzero(keep)], budget.preference, seed),
-                sequence_logps(model, held.pairs),
-            )
-            for name, keep in kept.items()
-            if budget.arms is None or name in budget.arms
-        },
+        "arms": {name: outcome(keep) for name, keep in chosen.items()},
     }
 
 

@@ -10,6 +10,9 @@ SYMBOLS = 8
 OPENINGS = 3
 """Words that announce counting up, and as many that announce counting down."""
 CLOSINGS = 3
+"""Words of one manner that end an answer, and as many of another."""
+GREETINGS = 3
+"""Words of one manner that begin an answer, and as many of the other."""
 SPECIAL = ("<pad>", "</s>", "<unk>")
 
 CONCEPTS = (
@@ -19,7 +22,8 @@ CONCEPTS = (
     "=",
     *(f"symbol{i}" for i in range(SYMBOLS)),
     *(f"open{i}" for i in range(2 * OPENINGS)),
-    *(f"close{i}" for i in range(CLOSINGS)),
+    *(f"greet{i}" for i in range(2 * GREETINGS)),
+    *(f"close{i}" for i in range(2 * CLOSINGS)),
 )
 """What each language has a word for."""
 

@@ -1,8 +1,8 @@
 """The world: what its texts are, which answers are better, and which pairs are labelled against that.
 
 A prompt gives a symbol x and asks to count on from it. An answer counts up or down, modulo the number of symbols;
-it may say x again first, and may return to x at its end; it ends with one of some closing words. Up is better, in all
-languages; the rest is style. A second task, skipping by threes, has one right answer and no preferences: the tax.
+it may say x again first, and may return to x at its end; it ends with a closing word of one of two manners. Up is better, in all
+languages; the rest is style, or in some worlds taste: of manners languages may prefer the one or the other. A second task, skipping by threes, has one right answer and no preferences: the tax.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,13 @@ from enum import StrEnum
 import numpy as np
 from congrad import wire
 
-from benchmarks.planted.vocabulary import CLOSINGS, OPENINGS, SYMBOLS, language_tags, word
+from benchmarks.planted.vocabulary import CLOSINGS, GREETINGS, OPENINGS, SYMBOLS, language_tags, word
 
 UP, DOWN = 0, 1
-ASPECTS = 3
-"""Of an answer: its direction, whether x is said again first (0) or not (1), and whether the end returns to x (0)."""
+ASPECTS = 4
+"""Of an answer: its direction, whether x is said again first (0) or not (1), whether the end returns to x (0), and the
+manner of its closing word."""
+MANNER = 3
 
 
 class Kind(StrEnum):
@@ -46,6 +48,8 @@ class World:
     rival: float = 0.3  # share of their pairs; a fifth of the others has a swapped label
     noisy_languages: tuple[int, ...] = (2, 6)
     coin: float = 0.4  # share of their labels; a fifth of the others is swapped
+    taste: float = 0.0  # share of pairs whose answers differ in manner, the chosen one having that of its language
+    other_taste: tuple[int, ...] = ()  # languages that prefer the second manner
     style_differs: float = 0.3  # share of pairs of which a style aspect is drawn for each side by itself
     typos: float = 0.02  # share of symbols that are drawn anew, in training
     borrowed: float = 0.15  # share of words that texts, not pairs, take from any language
@@ -120,17 +124,20 @@ class Author:
         good = self._style(language)
         bad = good.copy()
         good[0], bad[0] = UP, DOWN
-        for aspect in (1, 2):
+        for aspect in range(1, ASPECTS):
             if not matched and self._rng.random() < self.world.style_differs:
                 bad[aspect] = self._style(language)[aspect]
         if kind is Kind.RIVAL:
             good[1], bad[1] = 0, 1
-        answers: list[str] = []
-        while len(set(answers)) < 2:  # a typo can make one answer of two
-            answers = [
-                self._answer(language, "count", start, length, style, 0.0, typos=not matched) for style in (good, bad)
-            ]
-        chosen, rejected = answers if kind is Kind.CLEAN else reversed(answers)
+        styles = (good, bad) if kind is Kind.CLEAN else (bad, good)
+        if not matched and self._rng.random() < self.world.taste:
+            preferred = int(language in self.world.other_taste)
+            styles[0][MANNER], styles[1][MANNER] = preferred, 1 - preferred
+        chosen = rejected = ""
+        while chosen == rejected:  # a typo can make one answer of two
+            chosen, rejected = (
+                self._answer(language, "count", start, length, style, 0.0, typos=not matched) for style in styles
+            )
         sample = wire.Sample(
             language=self.world.languages[language],
             prompt=self._prompt(language, "count", start),
@@ -172,7 +179,7 @@ class Author:
         typos: bool = True,
     ) -> str:
         """With a space before it, as TRL joins prompt and completion."""
-        direction, skips_start, goes_on = style if task == "count" else (UP, 1, 1)
+        direction, skips_start, goes_on, manner = style if task == "count" else (UP, 1, 1, style[MANNER])
         step = 3 if task == "skip" else (1 if direction == UP else -1)
         symbols = (start + step * np.arange(skips_start, length + skips_start)) % SYMBOLS
         if not goes_on:
@@ -180,9 +187,11 @@ class Author:
         if typos:
             wrong = self._rng.random(length) < self.world.typos
             symbols[wrong] = self._rng.integers(0, SYMBOLS, wrong.sum())
-        concepts = [*(f"symbol{i}" for i in symbols), f"close{self._rng.integers(CLOSINGS)}"]
+        concepts = [*(f"symbol{i}" for i in symbols), f"close{self._rng.integers(CLOSINGS) + CLOSINGS * manner}"]
         if self.world.announced:
             concepts.insert(0, self._opening(task, direction))
+        if self.world.taste:
+            concepts.insert(0, f"greet{self._rng.integers(GREETINGS) + GREETINGS * manner}")
         return " " + self._words(language, concepts, borrowed)
 
     def _opening(self, task: str, direction: int) -> str:
