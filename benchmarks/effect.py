@@ -27,15 +27,23 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.planted import arms
-from benchmarks.planted.report import ANNOUNCED, SCATTERED, EffectReport
+from benchmarks.planted import ablations, arms
+from benchmarks.planted.report import ANNOUNCED, DIVIDED, SCATTERED, EffectReport
 from benchmarks.planted.trial import Budget, run
 from benchmarks.planted.world import World
 from benchmarks.report import describe_machine
 
-WORLDS = {ANNOUNCED: World(), SCATTERED: World(announced=False)}
-FEWER_ARMS = (arms.ALL, arms.RANDOM, arms.MARGIN, arms.OWN_LANGUAGE, arms.NO_SURGERY, arms.THRESHOLD, arms.ORACLE)
-BUDGETS = {ANNOUNCED: Budget(), SCATTERED: Budget(arms=FEWER_ARMS, ablations=False)}
+WORLDS = {
+    ANNOUNCED: World(),
+    SCATTERED: World(announced=False),
+    DIVIDED: World(pairs=200, swapped=0.3, rival_languages=(), noisy_languages=(), taste=0.9, other_taste=(3, 5, 7)),
+}
+SOME = (arms.ALL, arms.RANDOM, arms.NO_SURGERY, arms.THRESHOLD, arms.ORACLE)
+BUDGETS = {
+    ANNOUNCED: Budget(trained_ablations=(ablations.MLP_UNITS, ablations.STREAM)),
+    SCATTERED: Budget(arms=(*SOME, arms.MARGIN, arms.OWN_LANGUAGE), ablations=False),
+    DIVIDED: Budget(arms=SOME, compressions=False),
+}
 
 
 def trial(name: str, seed: int) -> dict[str, Any]:

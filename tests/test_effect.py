@@ -150,7 +150,10 @@ def trial_with(accuracy: dict[str, float], seed: int, auroc: float = 0.95) -> di
         "detection": {arms.THRESHOLD: {"auroc": auroc + noise, "average_precision": 0.9}},
         "ablations": {},
         "dropped": {"clean": 0.1},
-        "arms": {name: {"seen": value + noise * value, "unseen": value, "curve": curve, **figures} for name, value in accuracy.items()},
+        "arms": {
+            name: {"seen": value + noise * value, "unseen": value, "curve": curve, **figures}
+            for name, value in accuracy.items()
+        },
     }
 
 
@@ -199,7 +202,9 @@ def test_every_row_of_a_table_has_a_cell_for_each_column() -> None:
 @pytest.fixture(scope="module")
 def result() -> dict[str, Any]:
     world = World(seen=3, unseen=1, pairs=40, rival_languages=(1,), noisy_languages=(2,), held_out=30, tax_texts=5)
-    return run(world, 0, Budget(pretraining=150, preference=Recipe(steps=30), arms=(arms.ALL, arms.ORACLE), ablations=False))
+    return run(
+        world, 0, Budget(pretraining=150, preference=Recipe(steps=30), arms=(arms.ALL, arms.ORACLE), ablations=False)
+    )
 
 
 @pytest.mark.timeout(200)

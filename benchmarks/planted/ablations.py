@@ -11,12 +11,13 @@ from congrad_worker.direction import LanguageState, Samples
 from congrad_worker.randomness import generator
 from congrad_worker.surgery import Surgery, project_conflicts
 
-from benchmarks.planted.scoring import ask, conflict, gradients, part, rules
+from benchmarks.planted.scoring import ask, conflict, gradients, part, rules, unit_gradients
 
 DEFAULT = "default"
 REQUEST = 32
 """Pairs a request where they come as a stream."""
 HALF_LIVES = (8.0, 32.0, 128.0, 1024.0, float("inf"))
+MLP_UNITS = "MLP only, unit gradients"
 COMPRESSIONS: dict[str, dict[str, Any]] = {
     "exact": {"projection": "exact"},
     "kronecker, k = 32, D = 16,384": {"projection_rank": 32},
@@ -24,8 +25,11 @@ COMPRESSIONS: dict[str, dict[str, Any]] = {
     "flora, k = 32, D = 16,384": {"projection": "flora", "projection_rank": 32},
     "attention only": {"target_modules": "self_attn"},
     "MLP only": {"target_modules": "mlp"},
+    MLP_UNITS: {"target_modules": "mlp", "unit_gradients": True},
 }
 """Projections, and which layers."""
+STREAM = f"requests of {REQUEST}, half-life 1024"
+"""As a training loop that posts its batches would filter."""
 
 
 def one_order(gram: np.ndarray, seed: int) -> Surgery:
@@ -53,15 +57,19 @@ def streamed(samples: Samples, half_life: float) -> np.ndarray:
     return np.concatenate(found)
 
 
-def ablated_scores(samples: Samples, folder: Path, texts: Sequence[wire.Sample]) -> dict[str, np.ndarray]:
-    """By what was changed: conflict scores, float64 ``[n]``."""
+def ablated_scores(samples: Samples) -> dict[str, np.ndarray]:
+    """By what was changed with the same gradients: conflict scores, float64 ``[n]``."""
     found = {DEFAULT: conflict(ask(samples, rules()))}
     for name in ("mean", "upgrad", "mgda", "cagrad"):
         found[f"aggregator {name}"] = conflict(ask(samples, rules(aggregator(name))))
     found["PCGrad, one order"] = conflict(ask(samples, rules(one_order)))
+    found["unit gradients"] = conflict(ask(unit_gradients(samples), rules()))
     found["own share left in"] = own_share_left_in(samples)
     for half_life in HALF_LIVES:
         found[f"requests of {REQUEST}, half-life {half_life:g}"] = streamed(samples, half_life)
-    for name, options in COMPRESSIONS.items():
-        found[name] = conflict(ask(gradients(folder, texts, **options), rules()))
     return found
+
+
+def recompressed_scores(folder: Path, texts: Sequence[wire.Sample]) -> dict[str, np.ndarray]:
+    """By how gradients were taken: conflict scores, float64 ``[n]``."""
+    return {name: conflict(ask(gradients(folder, texts, **options), rules())) for name, options in COMPRESSIONS.items()}

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table as RichTable
 
+from benchmarks.planted import pages
 from benchmarks.planted.tables import Table, Trials, tables, targets
 from benchmarks.planted.world import World
 
-ANNOUNCED, SCATTERED = "announced", "scattered"
-"""The worlds: with a word that announces the direction, and without."""
+ANNOUNCED, SCATTERED, DIVIDED = "announced", "scattered", "divided"
+"""The worlds: with a word that announces the direction, without it, and with it and languages of different tastes."""
 
 INTRODUCTION = (
     "Twelve made-up languages have words of their own for the same concepts, and two tasks in common: to count on from "
@@ -29,6 +29,7 @@ INTRODUCTION = (
 WORLD_TITLES = {
     ANNOUNCED: "One shared choice",
     SCATTERED: "A choice for each symbol",
+    DIVIDED: "Languages that disagree",
 }
 WORLD_NOTES = {
     ANNOUNCED: "An answer begins with a word that announces whether it counts up or down, one of three synonyms "
@@ -37,6 +38,11 @@ WORLD_NOTES = {
     "the eight symbols it is learnt apart, and the gradients of pairs that begin at different ones have little in "
     "common. It is here because the result depends on it: the method's premise is one direction in common, and this "
     "world keeps less of it. Fewer arms are trained.",
+    DIVIDED: "The first world with a second criterion, of which languages think differently: answers begin and end "
+    "with words of one of two manners, and in 90 % of the pairs chosen and rejected differ in it. Five languages prefer "
+    "the one manner, three the other. 30 % of the labels are swapped, and nothing else is wrong; there are 200 pairs a "
+    "language. A pair conflicts if its label is against the shared criterion, whatever its manner. It is here for "
+    "surgery, which is made for languages whose gradients point away from each other.",
 }
 READING = (
     "scores: the worker's own engine and `decide` with default settings (kronecker, k = 128, D = 16,384, PCGrad over "
@@ -63,7 +69,10 @@ READING = (
     "ones meet one made of few pairs. Scoring everything against the finished direction (the client's `two_pass`) is "
     "the one request of the other rows.",
     "aggregators: PCGrad and UPGrad change the plain mean only where the languages' mean gradients conflict. Where "
-    "most labels in most languages are right they hardly do, so these worlds say little about surgery.",
+    "most labels in most languages are right they hardly do, so that the first two worlds say little about surgery.",
+    "the tax at the same margin: steps, accuracy and perplexity where an arm's margin in seen languages reaches what "
+    "training on all pairs ends with; each model is measured five times on its way, and figures between are linear.",
+    "arms named as ablations keep what their own threshold keeps, which is another number of pairs.",
     "embeddings begin as a vector of the concept, one of the language and one of the word: a multilingual model would "
     "have learnt that much from its texts.",
 )
@@ -79,20 +88,17 @@ class EffectReport:
 
     def show(self, console: Console) -> None:
         """Prints all tables."""
-        for name, rows in self.trials.items():
-            console.rule(WORLD_TITLES[name])
-            for table in (_targets(rows), *tables(rows)):
-                console.print(_rich(table))
+        for name, trials in self.trials.items():
+            pages.show(console, WORLD_TITLES[name], [_targets(trials), *tables(trials)])
 
     def to_markdown(self) -> str:
         """What was done, the tables, and how to read them."""
-        lines = ["# The effect of filtering: a controlled world", ""]
-        lines += [f"- {key}: {value}" for key, value in self.about.items()]
-        lines += [line for paragraph in INTRODUCTION for line in ("", paragraph)]
+        lines = pages.heading("The effect of filtering: a controlled world", self.about, INTRODUCTION)
         for name, trials in self.trials.items():
-            lines += ["", f"## {WORLD_TITLES[name]}", "", WORLD_NOTES[name]]
+            title = WORLD_TITLES[name]
+            lines += ["", f"## {title}", "", WORLD_NOTES[name]]
             for table in (_targets(trials), *tables(trials)):
-                lines += ["", f"### {WORLD_TITLES[name]}: {table.title}", "", *_markdown(table)]
+                lines += pages.section(table, f"{title}: {table.title}", 3)
         return "\n".join([*lines, "", "## Reading it", "", *(f"- {note}" for note in READING)]) + "\n"
 
     def to_json(self) -> str:
@@ -102,27 +108,9 @@ class EffectReport:
 
     def write(self, folder: Path) -> list[Path]:
         """Writes both files."""
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / "effect.json", folder / "effect.md"]
-        for path, text in zip(paths, (self.to_json(), self.to_markdown()), strict=True):
-            path.write_text(text, encoding="utf-8")
-        return paths
+        return pages.write(folder, "effect", self.to_markdown(), self.to_json())
 
 
 def _targets(trials: Trials) -> Table:
     rows = [[target.wanted, target.found, "yes" if target.met else "no"] for target in targets(trials)]
     return Table("Targets", ("target", "found", "met"), rows)
-
-
-def _rich(table: Table) -> RichTable:
-    rich = RichTable(title=table.title)
-    for i, column in enumerate(table.columns):
-        rich.add_column(column, justify="right" if i else "left", no_wrap=i == 0)
-    for row in table.rows:
-        rich.add_row(*row)
-    return rich
-
-
-def _markdown(table: Table) -> list[str]:
-    rows = [table.columns, ["---", *["---:"] * (len(table.columns) - 1)], *table.rows]
-    return [f"| {' | '.join(row)} |" for row in rows]

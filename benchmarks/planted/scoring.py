@@ -73,6 +73,11 @@ def part(samples: Samples, rows: np.ndarray) -> Samples:
     return Samples(samples.units[rows], samples.norms[rows], [samples.languages[i] for i in rows])
 
 
+def unit_gradients(samples: Samples) -> Samples:
+    """As a worker with CONGRAD_UNIT_GRADIENTS gives them."""
+    return Samples(samples.units, np.where(samples.usable, 1, samples.norms).astype(np.float32), samples.languages)
+
+
 def own_language_conflict(samples: Samples) -> np.ndarray:
     """Minus the cosine with the mean of the pair's own language, its own share taken out: float64 ``[n]``."""
     scores = np.empty(len(samples.norms))

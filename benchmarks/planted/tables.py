@@ -32,13 +32,17 @@ def tables(trials: Trials) -> list[Table]:
 
 def detection(trials: Trials) -> Table:
     """How well each score finds the conflicts."""
-    names = trials[0]["detection"]
-    rows = [
-        [name, *(_spread([t["detection"][name][key] for t in trials]) for key in ("auroc", "average_precision"))]
-        for name in names
-    ]
     share = mean(t["conflicts"] for t in trials)
-    return Table(f"Finding the conflicts ({share:.0%} of the pairs)", ("score", "AUROC", "average precision"), rows)
+    return scores(f"Finding the conflicts ({share:.0%} of the pairs)", [t["detection"] for t in trials])
+
+
+def scores(title: str, found: Sequence[dict[str, dict[str, float]]]) -> Table:
+    """AUROC and average precision by score, of all seeds."""
+    rows = [
+        [name, *(_spread([each[name][key] for each in found]) for key in ("auroc", "average_precision"))]
+        for name in found[0]
+    ]
+    return Table(title, ("score", "AUROC", "average precision"), rows)
 
 
 def outcomes(trials: Trials) -> Table:
@@ -63,8 +67,8 @@ def differences(trials: Trials) -> Table:
     for name in trials[0]["arms"]:
         if name != arms.THRESHOLD:
             found = [_difference(trials, name, key) for key in ("seen", "unseen", "perplexity")]
-            intervals = [_interval(each, scale) for each, scale in zip(found, (100, 100, 1), strict=True)]
-            rows.append([name, *(cell for pair in zip(intervals, map(_p, found), strict=True) for cell in pair)])
+            intervals = [interval(each, scale) for each, scale in zip(found, (100, 100, 1), strict=True)]
+            rows.append([name, *(cell for pair in zip(intervals, map(p_value, found), strict=True) for cell in pair)])
     columns = ("CONGRAD, threshold, less", "seen, points [95 %]", "p", "unseen, points [95 %]", "p", "perplexity", "p")
     return Table("Paired differences", columns, rows)
 
@@ -84,7 +88,7 @@ def equal_margins(trials: Trials) -> Table:
         perplexities = [figures["perplexity"] for figures in reached]
         base = base or perplexities
         less = paired_difference(perplexities, base)
-        cells = ["", ""] if name == arms.ALL else [_interval(less), _p(less)]
+        cells = ["", ""] if name == arms.ALL else [interval(less), p_value(less)]
         figures = (_spread([each[key] for each in reached]) for key in ("seen", "unseen", "perplexity"))
         rows.append([name, f"{mean(each['step'] for each in reached):.0f}", *figures, *cells])
     columns = ("trained on", "steps", "seen", "unseen", "perplexity", "less all [95 %]", "p")
@@ -116,7 +120,7 @@ def ablated(trials: Trials) -> Table:
     for name in trials[0]["ablations"]:
         values = [t["ablations"][name]["auroc"] for t in trials]
         less = paired_difference(values, default)
-        cells = ["", ""] if name == ablations.DEFAULT else [_interval(less, 1, 4), _p(less)]
+        cells = ["", ""] if name == ablations.DEFAULT else [interval(less, 1, 4), p_value(less)]
         rows.append([name, _spread(values), *cells])
     return Table("Ablations of the score", ("changed", "AUROC", "less the default [95 %]", "p"), rows)
 
@@ -139,20 +143,20 @@ def targets(trials: Trials) -> list[Target]:
     worst = max(against.items(), key=lambda item: 1.0 if item[1].p is None or item[1].mean <= 0 else item[1].p)
     unseen = _difference(trials, arms.ALL, "unseen")
     return [
-        Target(f"AUROC of at least {WANTED_AUROC}", _interval(auroc), auroc.mean >= WANTED_AUROC),
+        Target(f"AUROC of at least {WANTED_AUROC}", interval(auroc), auroc.mean >= WANTED_AUROC),
         Target(
             f"at least {WANTED_GAP:.0%} of the gap in seen languages from all to the oracle closed",
-            f"{_interval(gap, 100, 0)} %",
+            f"{interval(gap, 100, 0)} %",
             gap.mean >= WANTED_GAP,
         ),
         Target(
             f"in seen languages better than each of {', '.join(cheap)}, p < {WANTED_P}",
-            f"the hardest is {worst[0]}: {_interval(worst[1], 100)} points, p: {_p(worst[1])}",
+            f"the hardest is {worst[0]}: {interval(worst[1], 100)} points, p: {p_value(worst[1])}",
             all(e.mean > 0 and e.p is not None and e.p < WANTED_P for e in against.values()),
         ),
         Target(
             "in unseen languages not worse than all",
-            f"{_interval(unseen, 100)} points, p: {_p(unseen)}",
+            f"{interval(unseen, 100)} points, p: {p_value(unseen)}",
             unseen.mean >= 0,
         ),
     ]
@@ -170,13 +174,15 @@ def _spread(values: Sequence[float]) -> str:
     return f"{mean(values):.3f} ± {stdev(values):.3f}"
 
 
-def _interval(found: Estimate, scale: float = 1, digits: int | None = None) -> str:
+def interval(found: Estimate, scale: float = 1, digits: int | None = None) -> str:
+    """The mean and its interval, times ``scale``."""
     places = (1 if scale > 1 else 3) if digits is None else digits
     center, low, high = (f"{scale * value:.{places}f}" for value in (found.mean, found.low, found.high))
     return f"{center} [{low}, {high}]"
 
 
-def _p(found: Estimate) -> str:
+def p_value(found: Estimate) -> str:
+    """Of a paired test; a dash where all seeds agree."""
     if found.p is None:
         return "–"
     return "< 0.0001" if found.p < 0.0001 else f"{found.p:.4f}"

@@ -45,7 +45,11 @@ class Watcher(TrainerCallback):
         self._due = {steps * (look + 1) // LOOKS for look in range(LOOKS)}
 
     def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - transformers passes them by position
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **kwargs: Any,
     ) -> None:
         """After each step of the optimiser."""
         if state.global_step in self._due:

@@ -3,7 +3,7 @@
 import tempfile
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ class Budget:
     """How long models are trained, the pretraining in steps, and what else is done."""
 
     pretraining: int = 1200
-    preference: Recipe = Recipe(steps=100)
+    preference: Recipe = field(default_factory=lambda: Recipe(steps=100))
     arms: Collection[str] | None = None  # None: all
     ablations: bool = True
+    compressions: bool = True  # among them
     trained_ablations: Collection[str] = ()  # of which a threshold at 0 is an arm, too
 
 
@@ -53,7 +54,9 @@ def run(world: World, seed: int, budget: Budget) -> dict[str, Any]:
             np.repeat(np.arange(len(world.languages)) < world.seen, world.held_out),
             pretraining.encode(tokenizer, texts),
         )
-        ablated = ablations.ablated_scores(gradient_samples, folder, samples) if budget.ablations else {}
+        ablated = ablations.ablated_scores(gradient_samples) if budget.ablations else {}
+        if budget.ablations and budget.compressions:
+            ablated |= ablations.recompressed_scores(folder, samples)
     conflicts = np.array([pair.conflicts for pair in planted])
     evidence = arms.Evidence(gradient_samples, pairs, sequence_logps(model, pairs), conflicts)
     found = arms.scores(evidence)

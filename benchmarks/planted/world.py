@@ -1,13 +1,15 @@
 """The world: what its texts are, which answers are better, and which pairs are labelled against that.
 
 A prompt gives a symbol x and asks to count on from it. An answer counts up or down, modulo the number of symbols;
-it may say x again first, and may return to x at its end; it ends with a closing word of one of two manners. Up is better, in all
-languages; the rest is style, or in some worlds taste: of manners languages may prefer the one or the other. A second task, skipping by threes, has one right answer and no preferences: the tax.
+it may say x again first, and may return to x at its end; it ends with a closing word of one of two manners. Up is
+better, in all languages; the rest is style, or taste: of manners languages may prefer the one or the other. A second
+task, skipping by threes, has one right answer and no preferences: the tax.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 from congrad import wire
@@ -56,7 +58,7 @@ class World:
     held_out: int = 60  # clean pairs of each language
     tax_texts: int = 40  # of each language
 
-    @property
+    @cached_property  # each word asks for it
     def languages(self) -> list[str]:
         """All, the seen ones first."""
         return language_tags(self.seen + self.unseen)
