@@ -86,6 +86,10 @@ def main(
     report.show(console)
     for path in report.write(output):
         console.print(f"written: {path}")
+    try:
+        report.draw(output)
+    except ModuleNotFoundError:
+        console.print("there are no new pictures: matplotlib is missing (the extra `bench`)", style="yellow")
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def main(
     console = Console(width=max(Console().width, 140))  # a log file has no width of its own
     begun = time.perf_counter()
     pairs = read(data, model, seen, real_trial.OPTIONS)
-    recipe = Recipe(steps, batch=8, learning_rate=learning_rate)
+    recipe = Recipe(steps, batch=8, learning_rate=learning_rate, looks=2)
     context = multiprocessing.get_context("spawn")  # torch's threads would not survive a fork
     with ProcessPoolExecutor(processes, context, _begin, (pairs,)) as pool:
         waiting = [pool.submit(trial, model, recipe, seed) for seed in range(seeds)]

@@ -10,7 +10,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.planted import arms, pages, tables
-from benchmarks.planted.real_text import HELD_OUT, MATCHED, MAX_TOKENS, SWAPPED, RealPairs
+from benchmarks.planted.real_text import HELD_OUT, MATCHED, MAX_TOKENS, SWAPPED, TRAINED_TOKENS, RealPairs
 from benchmarks.planted.real_trial import ANY, BALANCED, DEFAULT, LENGTH_RATIO
 from benchmarks.planted.real_trial import MATCHED as OF_MATCHED_LENGTH
 from benchmarks.planted.statistics import paired_difference
@@ -72,7 +72,8 @@ class RealTextReport:
             "CONGRAD_TARGET_MODULES=mlp, and a loss CONGRAD_LOSS.",
             f"{LENGTH_RATIO}: the logarithm of |rejected| / |chosen|, in tokens, and nothing else.",
             "less the default: paired over seeds, with the p of a paired t test, not corrected for the number of rows.",
-            "training: on the pairs of matched length, by TRL's `DPOTrainer` with the same steps for every arm. "
+            f"training: on the pairs of matched length of at most {TRAINED_TOKENS} tokens, by TRL's `DPOTrainer` with "
+            "the same steps for every arm. "
             f"{HELD_OUT:.0%} of the prompts are held out in all languages, so that none is trained on in translation: "
             f"about {held['seen']} pairs in seen languages and {held['unseen']} in unseen ones, with their labels as "
             "they are. The tax is the perplexity of the held-out prompts.",

@@ -18,6 +18,8 @@ from benchmarks.planted.scoring import encode, gradients, part
 
 MAX_TOKENS = 384
 """Of prompt and completion: longer pairs are left out, which would take most of the time."""
+TRAINED_TOKENS = 192
+"""Likewise, of pairs that models are trained and measured on."""
 MATCHED = math.log(1.25)
 """Completions are of matched length where the logarithm of their ratio is at most this."""
 SWAPPED = 0.2
@@ -135,6 +137,11 @@ def plant(languages: np.ndarray, seed: int) -> np.ndarray:
 def matched(pairs: Labelled) -> np.ndarray:
     """The pairs whose completions differ little in length: positions."""
     return np.flatnonzero(np.abs(pairs.length_ratios) <= MATCHED)
+
+
+def short(pairs: Labelled) -> Labelled:
+    """Those of at most `TRAINED_TOKENS`."""
+    return pairs.of(np.flatnonzero([pair.length <= TRAINED_TOKENS for pair in pairs.encoded]))
 
 
 def balanced(pairs: Labelled) -> np.ndarray:

@@ -77,7 +77,7 @@ def training(real: RealPairs, model: Path, recipe: Recipe, seed: int) -> dict[st
     """
     start = LlamaForCausalLM.from_pretrained(model, dtype="float32")
     tokenizer: Any = AutoTokenizer.from_pretrained(model)
-    seen, unseen = (pairs.of(real_text.matched(pairs)) for pairs in (real.seen, real.unseen))
+    seen, unseen = (real_text.short(pairs.of(real_text.matched(pairs))) for pairs in (real.seen, real.unseen))
     names = np.unique(np.append(seen.groups, unseen.groups))
     out = np.random.default_rng([seed, 4]).permutation(names)[: round(real_text.HELD_OUT * len(names))]
     pairs = seen.of(np.flatnonzero(~np.isin(seen.groups, out)))

@@ -8,8 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks.planted import pages
+from benchmarks.planted import pages, plots
 from benchmarks.planted.tables import Table, Trials, tables, targets
+from benchmarks.planted.trial import BINS
 from benchmarks.planted.world import World
 
 ANNOUNCED, SCATTERED, DIVIDED = "announced", "scattered", "divided"
@@ -39,7 +40,7 @@ WORLD_NOTES = {
     "common. It is here because the result depends on it: the method's premise is one direction in common, and this "
     "world keeps less of it. Fewer arms are trained.",
     DIVIDED: "The first world with a second criterion, of which languages think differently: answers begin and end "
-    "with words of one of two manners, and in 90 % of the pairs chosen and rejected differ in it. Five languages prefer "
+    "with words of one of two manners, and in 90 % of the pairs chosen and rejected differ in it. Five languages like "
     "the one manner, three the other. 30 % of the labels are swapped, and nothing else is wrong; there are 200 pairs a "
     "language. A pair conflicts if its label is against the shared criterion, whatever its manner. It is here for "
     "surgery, which is made for languages whose gradients point away from each other.",
@@ -96,7 +97,7 @@ class EffectReport:
         lines = pages.heading("The effect of filtering: a controlled world", self.about, INTRODUCTION)
         for name, trials in self.trials.items():
             title = WORLD_TITLES[name]
-            lines += ["", f"## {title}", "", WORLD_NOTES[name]]
+            lines += ["", f"## {title}", "", WORLD_NOTES[name], "", f"![{title}]({_picture(name)})"]
             for table in (_targets(trials), *tables(trials)):
                 lines += pages.section(table, f"{title}: {table.title}", 3)
         return "\n".join([*lines, "", "## Reading it", "", *(f"- {note}" for note in READING)]) + "\n"
@@ -109,6 +110,20 @@ class EffectReport:
     def write(self, folder: Path) -> list[Path]:
         """Writes both files."""
         return pages.write(folder, "effect", self.to_markdown(), self.to_json())
+
+    def draw(self, folder: Path) -> list[Path]:
+        """Writes a picture of each world.
+
+        :raises ModuleNotFoundError: matplotlib is not installed.
+        """
+        paths = [folder / _picture(name) for name in self.trials]
+        for path, trials in zip(paths, self.trials.values(), strict=True):
+            plots.draw(path, trials, BINS)
+        return paths
+
+
+def _picture(world: str) -> str:
+    return f"effect-{world}.svg"
 
 
 def _targets(trials: Trials) -> Table:

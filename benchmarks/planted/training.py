@@ -21,28 +21,27 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
 BETA = 0.1
-LOOKS = 5
-"""How often a model is measured in its training, evenly, the last time at its end."""
-
 Figures = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how fast models are trained, the same for every arm."""
+    """How long and how fast models are trained, the same for every arm; and how often they are measured on the way,
+    evenly, the last time at the end."""
 
     steps: int
     batch: int = 16
     learning_rate: float = 3e-4
+    looks: int = 5
 
 
 class Watcher(TrainerCallback):
     """Measures a model as it is trained."""
 
-    def __init__(self, measure: Callable[[LlamaForCausalLM], Figures], steps: int):
+    def __init__(self, measure: Callable[[LlamaForCausalLM], Figures], recipe: Recipe):
         self.found: list[Figures] = []
         self._measure = measure
-        self._due = {steps * (look + 1) // LOOKS for look in range(LOOKS)}
+        self._due = {recipe.steps * (look + 1) // recipe.looks for look in range(recipe.looks)}
 
     def on_step_end(
         self,
@@ -94,7 +93,7 @@ def train(
         trainer: Any = DPOTrainer(
             model, copy.deepcopy(start), config, train_dataset=dataset, processing_class=tokenizer
         )
-        watcher = Watcher(measure, recipe.steps)
+        watcher = Watcher(measure, recipe)
         trainer.add_callback(watcher)
         trainer.remove_callback(PrinterCallback)
         trainer.train()

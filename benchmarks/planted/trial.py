@@ -19,6 +19,9 @@ from benchmarks.planted.training import Recipe, train
 from benchmarks.planted.vocabulary import tokenizer as tokenizer_of
 from benchmarks.planted.world import Author, Kind, PlantedPair, World
 
+BINS = np.linspace(-1, 1, 81).tolist()
+"""Of histograms of conflict scores."""
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -76,6 +79,7 @@ def run(world: World, seed: int, budget: Budget) -> dict[str, Any]:
         "start": held.measure(model, before),
         "detection": {name: _detection(scores, conflicts) for name, scores in found.items()},
         "ablations": {name: _detection(scores, conflicts) for name, scores in ablated.items()},
+        "histogram": _histogram(planted, found[arms.THRESHOLD]),
         "dropped": _dropped(planted, kept[arms.THRESHOLD]),
         "arms": {name: outcome(keep) for name, keep in chosen.items()},
     }
@@ -88,6 +92,12 @@ def _detection(scores: np.ndarray, conflicts: np.ndarray) -> dict[str, float]:
 def _selection(keep: np.ndarray, conflicts: np.ndarray) -> dict[str, float]:
     """How many are kept, and the share of conflicts among them."""
     return {"kept": int(keep.sum()), "conflicts_kept": float(conflicts[keep].mean())}
+
+
+def _histogram(planted: list[PlantedPair], scores: np.ndarray) -> dict[str, list[int]]:
+    """How many conflict scores lie between `BINS`, by how pairs came by their labels."""
+    kinds = np.array([pair.kind for pair in planted])
+    return {kind: np.histogram(scores[kinds == kind], BINS)[0].tolist() for kind in Kind if kind in kinds}
 
 
 def _dropped(planted: list[PlantedPair], keep: np.ndarray) -> dict[str, float]:
