@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-wheel lint format bench bench-effect docs clean
+.PHONY: demo test test-slow test-wheel lint format bench bench-effect bench-sft docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/congrad demo
@@ -42,7 +42,11 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/client.py
 
 bench-effect: $(INSTALLED)
+	$(BIN)/pip install -q -c constraints.txt -e '.[bench]'
 	$(BIN)/python benchmarks/effect.py
+
+bench-sft: $(INSTALLED)
+	$(BIN)/python benchmarks/sft.py
 
 docs: $(INSTALLED)
 	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'

@@ -27,19 +27,23 @@ PAGES = [
     *sorted(str(page.relative_to(ROOT)) for page in DOCS.rglob("*.md") if page.parent.name != "benchmarks"),
 ]
 
+SFT = "docs/recipes/sft.md"
+"""The page whose service has another loss."""
+
 RUN = ("congrad", "python")
 NOT_RUN = (
     "pip install ",
     "make ",
     "curl localhost:8000/",
     "export CONGRAD_BASE_URL=",
+    "export CONGRAD_LOSS=",
     "congrad up ",
     "deepspeed --module openrlhf.",
     "axolotl train ",
     "python -m examples.self_rewarding ",
 )
-"""What needs a network, another library or a GPU; the service that runs already; its address, which is set; and what
-other tests run."""
+"""What needs a network, another library or a GPU; the service that runs already; its address and its loss, which are
+set; and what other tests run."""
 
 
 def fences(page: str) -> list[Token]:
@@ -109,8 +113,14 @@ def write_inputs(folder: Path) -> dict[str, set[str]]:
         row | {"messages": row["chosen"][:1], **{side: row[side][1] for side in ("chosen", "rejected")}}
         for row in conversations
     ]
+    completions = [
+        {name: row[name] for name in ("language", "prompt")} | {"completion": row["chosen"]} for row in pairs
+    ]
+    chats = [{"language": row["language"], "messages": row["chosen"]} for row in conversations]
+    files = {"pairs": pairs, "conversations": conversations, "messages": messages}
+    files |= {"completions": completions, "chats": chats}
     lines = {}
-    for name, rows in (("pairs", pairs), ("conversations", conversations), ("messages", messages)):
+    for name, rows in files.items():
         lines[name] = [json.dumps(row, ensure_ascii=False) for row in rows]
         (folder / f"{name}.jsonl").write_text("".join(f"{line}\n" for line in lines[name]), encoding="utf-8")
     Dataset.from_list(pairs).to_parquet(folder / "pairs.parquet")
@@ -119,7 +129,8 @@ def write_inputs(folder: Path) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if script(page).strip()])
-def test_the_examples_of_a_page_run(page: str, stack: Stack, tmp_path: Path) -> None:
+def test_the_examples_of_a_page_run(page: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    stack: Stack = request.getfixturevalue("sft_stack" if page == SFT else "stack")
     inputs = write_inputs(tmp_path)
     source = tmp_path / Path(page).name
     source.write_text(script(page), encoding="utf-8")
@@ -140,7 +151,7 @@ def test_the_examples_of_a_page_run(page: str, stack: Stack, tmp_path: Path) -> 
 
 def test_all_recipes_and_the_quick_start_have_examples() -> None:
     with_examples = {page for page in PAGES if any(fence.info == "python" for fence in fences(page))}
-    recipes = {f"docs/recipes/{name}.md" for name in ("trl", "openrlhf", "axolotl")}
+    recipes = {f"docs/recipes/{name}.md" for name in ("trl", "sft", "openrlhf", "axolotl")}
     assert with_examples == {"README.md", "docs/quickstart.md", *recipes}
 
 

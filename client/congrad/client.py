@@ -114,10 +114,11 @@ class Client(BaseClient):
         progress: bool | None = None,
         idempotency_key: str | None = None,
     ) -> Filtered:
-        """Scores preference pairs and says which to keep.
+        """Scores samples and says which to keep: preference pairs, or prompts with one completion each.
 
-        :param samples: `Sample`, mappings with its fields, or a `datasets.Dataset`, of whose columns only those
-            are sent. A sample's id defaults to its position; within one request ids have to differ.
+        :param samples: `Sample` or `PromptCompletion`, mappings with their fields, or a `datasets.Dataset`, of whose
+            columns only those are sent. A `PromptCompletion` needs workers with ``CONGRAD_LOSS=sft``. A
+            sample's id defaults to its position; within one request ids have to differ.
         :param direction: the running direction to score against.
         :param update: whether the samples are folded into the direction before they are scored. Without, they should
             not be in it already: their own part in it would make them look better than they are.

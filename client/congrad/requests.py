@@ -1,4 +1,4 @@
-"""Pairs as requests: encoded once, cut by number and bytes, each with the key under which it is folded in once."""
+"""Samples as requests: encoded once, cut by number and bytes, each with the key under which it is folded in once."""
 
 import hashlib
 import json
@@ -10,15 +10,12 @@ from typing import Any, Protocol, runtime_checkable
 from congrad import wire
 from congrad.calls import HttpRequest, job_path
 from congrad.errors import InvalidSampleError
-from congrad.samples import IMAGE_COLUMNS
+from congrad.samples import COLUMNS, without_others
 
 MAX_BYTES = 8 * 2**20
 """Of one request's samples, well below what the service takes."""
 
-FIELDS = frozenset({*wire.Sample.model_fields, *IMAGE_COLUMNS})
-"""What is taken of a dataset: images too, so that they are refused."""
-
-SampleLike = wire.Sample | Mapping[str, Any]
+SampleLike = wire.Sample | wire.PromptCompletion | Mapping[str, Any]
 SelectionLike = wire.ThresholdSelection | wire.FractionSelection | Mapping[str, Any]
 
 
@@ -161,8 +158,8 @@ def rows_of(samples: Iterable[SampleLike]) -> Iterable[SampleLike]:
         return samples
     # An IterableDataset does not always know its columns.
     columns = samples.column_names
-    rows = samples if columns is None else samples.select_columns([name for name in columns if name in FIELDS])
-    return ({name: row[name] for name in FIELDS & row.keys() if row[name] is not None} for row in rows)
+    rows = samples if columns is None else samples.select_columns([name for name in columns if name in COLUMNS])
+    return (without_others({name: row[name] for name in COLUMNS if row.get(name) is not None}) for row in rows)
 
 
 def rescore_request(job_id: str, selection: SelectionLike | None, retain: bool, key: str) -> HttpRequest:
@@ -186,12 +183,13 @@ def _row(sample: SampleLike, position: int) -> Mapping[str, Any]:
     """The sample with an id, a string, which defaults to its position."""
     if isinstance(sample, dict):
         row = sample
-    elif isinstance(sample, wire.Sample):
+    elif isinstance(sample, wire.Sample | wire.PromptCompletion):
         row = sample.model_dump(exclude_none=True)
     elif isinstance(sample, Mapping):
         row = dict(sample)
     else:
-        raise InvalidSampleError(position, f"it is {type(sample).__name__}, not a mapping or a congrad.Sample")
+        detail = f"it is {type(sample).__name__}, not a mapping, a congrad.Sample or a congrad.PromptCompletion"
+        raise InvalidSampleError(position, detail)
     sample_id = row.get("id")
     if isinstance(sample_id, str):
         return row

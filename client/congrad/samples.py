@@ -1,8 +1,8 @@
-"""A preference pair as it is sent: TRL's columns, and a language."""
+"""A sample as it is sent, a preference pair or a prompt with its completion: TRL's columns, and a language."""
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -21,7 +21,10 @@ from pydantic import (
 from congrad.languages import normalise_language
 
 IMAGE_COLUMNS = ("image", "images")
-"""Where TRL looks for images; their pairs are refused, as scores of the text alone would pass for theirs."""
+"""Where TRL looks for images; their samples are refused, as scores of the text alone would pass for theirs."""
+
+CONVERSATION = "messages"
+"""Where TRL has whole conversations; a row with nothing else is refused, as nothing says where its prompt ends."""
 
 MAX_DEPTH = 64
 """Levels of objects and lists in tools, tool calls and template variables: whatever reads them recurses."""
@@ -75,8 +78,11 @@ def _is_plain(value: Any, levels: int = MAX_DEPTH) -> Any:
 
 Text = Annotated[str, AfterValidator(_is_unicode)]
 JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_is_plain)]
+Number = Annotated[FiniteFloat, Field(strict=True)]
 SampleId = Annotated[Text, Field(min_length=1, max_length=256)]
-Language = Annotated[Text, AfterValidator(normalise_language)]
+Language = Annotated[
+    Text, AfterValidator(normalise_language), Field(json_schema_extra={"format": "bcp47", "examples": ["de", "zh-Hant"]})
+]
 
 
 class Request(BaseModel):
@@ -177,7 +183,25 @@ Tools = Annotated[
 TemplateKwargs = Annotated[JsonObject, AfterValidator(_are_template_variables)]
 
 
-class Sample(Request):
+PAIR = ("chosen", "rejected")
+COMPLETIONS = (*PAIR, "completion")
+
+
+class _Sample(Request):
+    """What both kinds of sample have in common."""
+
+    id: SampleId | None = None
+    language: Language
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_text(cls, data: Any) -> Any:
+        if isinstance(data, dict) and not data.keys().isdisjoint(IMAGE_COLUMNS):
+            raise ValueError("images are not supported: a sample should be text, without a column image or images")
+        return data
+
+
+class Sample(_Sample):
     """A preference pair with its language.
 
     ``prompt`` may be missing: it is then the longest common prefix of ``chosen`` and ``rejected``, as in TRL.
@@ -187,21 +211,22 @@ class Sample(Request):
     template is applied, and they are ignored.
     """
 
-    id: SampleId | None = None
-    language: Language
     prompt: Content | None = None
     chosen: Content
     rejected: Content
-    ref_chosen_logps: FiniteFloat | None = None
-    ref_rejected_logps: FiniteFloat | None = None
+    ref_chosen_logps: Number | None = None
+    ref_rejected_logps: Number | None = None
     tools: Tools = None
     chat_template_kwargs: TemplateKwargs | None = None
 
     @model_validator(mode="before")
     @classmethod
-    def _is_text(cls, data: Any) -> Any:
-        if isinstance(data, dict) and not data.keys().isdisjoint(IMAGE_COLUMNS):
-            raise ValueError("images are not supported: a pair should be text, without a column image or images")
+    def _is_no_conversation(cls, data: Any) -> Any:
+        if isinstance(data, dict) and CONVERSATION in data and data.keys().isdisjoint(COMPLETIONS):
+            raise ValueError(
+                "a conversation in messages does not say what is to be judged: its last turn should be the completion, "
+                "all turns before it the prompt (or, for a preference pair, the last turn of each chosen and rejected)"
+            )
         return data
 
     @model_validator(mode="before")
@@ -221,3 +246,65 @@ class Sample(Request):
         if (self.ref_chosen_logps is None) != (self.ref_rejected_logps is None):
             raise ValueError("ref_chosen_logps and ref_rejected_logps should be given together")
         return self
+
+
+class PromptCompletion(_Sample):
+    """A prompt with its one completion and their language, for workers that are served with ``CONGRAD_LOSS=sft``.
+
+    ``id``, ``tools`` and ``chat_template_kwargs`` are those of a `Sample`.
+    """
+
+    prompt: Content
+    completion: Content
+    tools: Tools = None
+    chat_template_kwargs: TemplateKwargs | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_one_completion(cls, data: Any) -> Any:
+        if isinstance(data, dict) and (others := [name for name in PAIR if name in data]):
+            raise ValueError(
+                f"has a completion beside {' and '.join(others)}: a sample should be either a preference pair, with "
+                "chosen and rejected, or a prompt with its one completion"
+            )
+        return data
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> "PromptCompletion":
+        if isinstance(self.prompt, str) != isinstance(self.completion, str):
+            raise ValueError("prompt and completion should both be strings or both be lists of messages")
+        return self
+
+
+FIELDS = tuple(dict.fromkeys(("id", "language", "prompt", *COMPLETIONS, *Sample.model_fields)))
+"""Of both kinds, the most important first."""
+
+COLUMNS = (*FIELDS, *IMAGE_COLUMNS, CONVERSATION)
+"""What is looked at in the rows of a table: also what is refused."""
+
+
+def model_of(sample: Any) -> type[Sample] | type[PromptCompletion]:
+    """The kind of a sample, or of the JSON of one."""
+    if isinstance(sample, Mapping):
+        return PromptCompletion if "completion" in sample else Sample
+    return PromptCompletion if isinstance(sample, PromptCompletion) else Sample
+
+
+AnySample = Annotated[
+    Annotated[Sample, Tag(Sample.__name__)] | Annotated[PromptCompletion, Tag(PromptCompletion.__name__)],
+    Discriminator(lambda sample: model_of(sample).__name__),
+]
+
+
+def without_others(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns of a table's row that make one sample of it.
+
+    A table has columns for other uses, and those of both kinds where its rows are of both: a completion beside a whole
+    pair is left out, and so are messages beside any of the three, and nulls of the other kind.
+    """
+    given = {name for name in COMPLETIONS if row.get(name) is not None}
+    if not given:
+        return dict(row)
+    is_pair = "completion" not in given or given.issuperset(PAIR)
+    others = {CONVERSATION, *(("completion",) if is_pair else set(PAIR) - given)}
+    return {name: value for name, value in row.items() if name not in others}

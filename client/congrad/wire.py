@@ -9,9 +9,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictBool, model_validator
 
+from congrad.samples import AnySample as AnySample
 from congrad.samples import Message as Message
+from congrad.samples import PromptCompletion as PromptCompletion
 from congrad.samples import Request, Text
 from congrad.samples import Sample as Sample
 
@@ -26,7 +28,7 @@ class ThresholdSelection(Request):
     """Keeps a pair while its conflict score is at most ``max_conflict``."""
 
     kind: Literal["threshold"] = "threshold"
-    max_conflict: Annotated[FiniteFloat, Field(ge=-1, le=1)] = 0.0
+    max_conflict: Annotated[FiniteFloat, Field(strict=True, ge=-1, le=1)] = 0.0
 
 
 class FractionSelection(Request):
@@ -37,7 +39,7 @@ class FractionSelection(Request):
     """
 
     kind: Literal["fraction"] = "fraction"
-    keep: Annotated[FiniteFloat, Field(ge=0, le=1)]
+    keep: Annotated[FiniteFloat, Field(strict=True, ge=0, le=1)]
     within: Literal["language", "request", "stream"] = "language"
 
 
@@ -52,12 +54,12 @@ class FilterRequest(Request):
     job has ended, so that it can be scored again.
     """
 
-    samples: Annotated[list[Sample], Field(min_length=1)]
+    samples: Annotated[list[AnySample], Field(min_length=1)]
     direction: DirectionName = "default"
-    update: bool = True
+    update: StrictBool = True
     selection: Selection = ThresholdSelection()
     checkpoint: Text | None = None
-    retain: bool = False
+    retain: StrictBool = False
 
     @model_validator(mode="after")
     def _ids_default_to_positions(self) -> "FilterRequest":
@@ -70,7 +72,7 @@ class RescoreRequest(Request):
     """The body of ``POST /jobs/{id}/rescore``; ``retain`` keeps the gradients for yet another time."""
 
     selection: Selection = ThresholdSelection()
-    retain: bool = False
+    retain: StrictBool = False
 
 
 class Reason(StrEnum):
@@ -264,6 +266,7 @@ class Projection(_Answer):
 class Checkpoint(_Answer):
     """A checkpoint that at least one live worker serves.
 
+    ``unit_gradients`` says whether each sample counts alike in the mean of its language, however long its gradient.
     ``coverage`` is the share of the parameters that training changes which gradients are taken of. ``shared_prompts``
     says whether a prompt is computed once for both of its completions.
     """
@@ -275,6 +278,7 @@ class Checkpoint(_Answer):
     reference: str
     projection: Projection
     target_modules: str | None
+    unit_gradients: bool = False
     modules: int
     coverage: float
     shared_prompts: bool

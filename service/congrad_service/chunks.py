@@ -10,18 +10,18 @@ BYTES_PER_TOKEN = 3
 """A rough figure across scripts and tokenizers: the service has no tokenizer, and the split only balances work."""
 
 
-def split(samples: Sequence[wire.Sample], tokens: int) -> list[list[wire.Sample]]:
+def split(samples: Sequence[wire.AnySample], tokens: int) -> list[list[wire.AnySample]]:
     """Cuts ``samples`` into runs of at most ``tokens`` estimated tokens each, and at least one sample each."""
     return list(_runs(samples, tokens))
 
 
-def dump(run: Sequence[wire.Sample]) -> str:
+def dump(run: Sequence[wire.AnySample]) -> str:
     """A run as a worker reads it."""
     return json.dumps([sample.model_dump(exclude_none=True) for sample in run], ensure_ascii=False)
 
 
-def _runs(samples: Iterable[wire.Sample], tokens: int) -> Iterator[list[wire.Sample]]:
-    run: list[wire.Sample] = []
+def _runs(samples: Iterable[wire.AnySample], tokens: int) -> Iterator[list[wire.AnySample]]:
+    run: list[wire.AnySample] = []
     used = 0
     for sample in samples:
         cost = estimated_tokens(sample)
@@ -34,10 +34,11 @@ def _runs(samples: Iterable[wire.Sample], tokens: int) -> Iterator[list[wire.Sam
         yield run
 
 
-def estimated_tokens(sample: wire.Sample) -> int:
-    """Tokens of the pair's two sequences: tools, prompt and completion each."""
+def estimated_tokens(sample: wire.AnySample) -> int:
+    """Tokens of the sample's one sequence or of its two: tools, prompt and completion each."""
     shared = _json_size(sample.tools) + _json_size(sample.chat_template_kwargs) + _size(sample.prompt)
-    return (2 * shared + _size(sample.chosen) + _size(sample.rejected)) // BYTES_PER_TOKEN + 1
+    completions = [sample.completion] if isinstance(sample, wire.PromptCompletion) else [sample.chosen, sample.rejected]
+    return sum(shared + _size(completion) for completion in completions) // BYTES_PER_TOKEN + 1
 
 
 def _size(content: str | list[wire.Message] | None) -> int:

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from congrad_service import keys
 from congrad_service.errors import RETRY_AFTER_S, Conflict, Unavailable, Unprocessable
 
-HEARTBEAT_S = 3.0
+HEARTBEAT_S = 1.0
 LIFETIME_S = 12
 
 
@@ -39,6 +39,7 @@ class Announcement(BaseModel):
     reference: str
     projection: wire.Projection
     target_modules: str | None
+    unit_gradients: bool
     modules: int
     coverage: float
     shared_prompts: bool
@@ -53,10 +54,10 @@ class Registry:
     def __init__(self, redis: Redis):
         self._redis = redis
 
-    async def live(self, role: Role) -> list[str]:
-        """Ids of the live workers of a role."""
+    async def live(self, role: Role, within: float = LIFETIME_S) -> list[str]:
+        """Ids of the workers of a role that have announced themselves in the last seconds."""
         seconds, micros = await self._redis.time()
-        oldest = seconds + micros / 1e6 - LIFETIME_S
+        oldest = seconds + micros / 1e6 - within
         ids = await self._redis.zrangebyscore(keys.workers(role), oldest, "+inf")
         return [worker.decode() for worker in cast("list[bytes]", ids)]
 

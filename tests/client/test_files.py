@@ -260,6 +260,62 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None
             list(rows.rows())
 
 
+COMPLETION = '{"language": "de", "prompt": "a", "completion": "b"'
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("in.jsonl", '{"language": "de", "completion": "b"}', r"line 1: prompt: Field required \(column 'prompt'\)"),
+        (
+            "in.jsonl",
+            '{"language": "de", "prompt": "a"}',
+            r"chosen: Field required \(column 'chosen' or 'completion'\);",
+        ),
+        ("in.jsonl", COMPLETION + ', "chosen": "b"}', "line 1: has a completion beside chosen: a sample should be"),
+        ("in.jsonl", '{"language": "de", "messages": []}', "line 1: chosen: Field required"),
+        ("in.jsonl", '{"language": "de", "messages": [{}]}', "line 1: a conversation in messages does not say"),
+        ("in.csv", "language,messages\nde,[{}]\n", "row 1: a conversation in messages does not say"),
+        ("in.csv", "language,prompt,completion\nde,\"[{'role': 'user'}]\",b\n", "row 1: prompt: is a list as Python"),
+    ],
+)
+def test_what_is_wrong_with_a_completion_is_named_with_its_row(
+    name: str, text: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(FileError, match=message):
+        read_samples(written(tmp_path / name, text))
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "parquet"])
+def test_rows_of_both_kinds_are_told_apart_in_one_file(suffix: str, tmp_path: Path) -> None:
+    """Columns of the other kind are null, or empty cells; a completion beside a whole pair is another column."""
+    both = {"language": "de", "prompt": "p", "chosen": None, "rejected": None, "completion": None, "messages": "m"}
+    rows = [both | {"completion": "c"}, both | {"chosen": "a", "rejected": "b"}]
+    rows.append(rows[1] | {"completion": "another"})
+    (tmp_path / "first.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    copied(tmp_path / "first.jsonl", tmp_path / f"in.{suffix}")
+    pair = {"language": "de", "prompt": "p", "chosen": "a", "rejected": "b"}
+    found = [
+        {name: value for name, value in row.items() if name != "id"} for row in read_samples(tmp_path / f"in.{suffix}")
+    ]
+    assert found == [{"language": "de", "prompt": "p", "completion": "c"}, pair, pair]
+
+
+def test_messages_of_a_completion_survive_a_csv_file(tmp_path: Path) -> None:
+    row = {"language": "de", "prompt": TURNS, "completion": ANSWER}
+    written(tmp_path / "in.jsonl", json.dumps(row))
+    copied(tmp_path / "in.jsonl", tmp_path / "out.csv")
+    assert read_samples(tmp_path / "out.csv") == [{"id": "row 1"} | row]
+
+
+def test_a_completion_may_be_in_another_column(tmp_path: Path) -> None:
+    source = written(tmp_path / "in.csv", "lang,messages,answer\nde,p,c\n")
+    fields = Fields({"language": "lang", "prompt": "messages", "completion": "answer"})
+    assert sampled(source, fields) == [{"id": "row 1", "language": "de", "prompt": "p", "completion": "c"}]
+    with pytest.raises(FileError, match="has a completion beside chosen and rejected"):
+        sampled(written(tmp_path / "pairs.jsonl", GOOD + "}"), Fields({"completion": "chosen"}))
+
+
 def sampled(path: Path, fields: Fields) -> Iterable[dict[str, Any]]:
     with Source(str(path), fields=fields.by_column) as source:
         survey(source, fields)

@@ -96,6 +96,16 @@ def test_trls_other_columns_go_along_and_nulls_do_not() -> None:
         congrad.Sample(language="de", **to_sample(row | {"images": ["x.png"]}))
 
 
+def test_completions_and_conversations_are_read_and_other_columns_are_not() -> None:
+    prompt, completion = [user("a")], [assistant("b")]
+    row = {"id": 7, "prompt": prompt, "completion": completion, "chosen": None, "messages": prompt + completion}
+    assert to_sample(row) == {"prompt": prompt, "completion": completion}
+    pair = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    assert to_sample(pair | {"completion": "d", "messages": prompt}) == pair
+    with pytest.raises(ValueError, match="a conversation in messages does not say"):
+        congrad.Sample(language="de", **to_sample({"id": 7, "messages": prompt + completion}))
+
+
 # OpenRLHF: the texts are what its `preprocess_data` (0.11.2, is_dpo) returned for these rows and the demo's tokenizer.
 
 CONVERSATION = {

@@ -4,10 +4,12 @@ import json
 from typing import Any
 
 import pytest
-from congrad.samples import MAX_DEPTH, Message, Sample
-from pydantic import ValidationError
+from congrad.samples import MAX_DEPTH, AnySample, Message, PromptCompletion, Sample, without_others
+from pydantic import TypeAdapter, ValidationError
 
 PAIR = {"language": "de", "prompt": "p", "chosen": "c", "rejected": "r"}
+COMPLETION = {"language": "de", "prompt": "p", "completion": "c"}
+TURNS = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}]
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"x": {"default": None, "enum": [1, 2.5, True]}}}}
 
 
@@ -101,3 +103,69 @@ def test_what_a_template_must_not_get_is_refused(columns: dict[str, Any], messag
 def test_what_is_no_message_is_refused(message: dict[str, Any], fault: str) -> None:
     with pytest.raises(ValidationError, match=fault):
         Message.model_validate({"role": "assistant"} | message)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {},
+        {"prompt": "", "completion": ""},
+        {"prompt": TURNS[:1], "completion": TURNS[1:], "tools": [TOOL]},
+        {"chat_template_kwargs": {"enable_thinking": None}, "id": "a"},
+    ],
+)
+def test_a_prompt_with_its_completion_arrives_as_it_was_sent(columns: dict[str, Any]) -> None:
+    either: TypeAdapter[Any] = TypeAdapter(AnySample)
+    sent = PromptCompletion.model_validate(COMPLETION | columns)
+    received = either.validate_json(json.dumps(sent.model_dump(exclude_none=True)))
+    assert type(received) is PromptCompletion
+    assert received == sent == either.validate_python(sent)
+    assert received.model_dump(exclude_none=True) == COMPLETION | columns
+
+
+def test_a_sample_is_what_its_columns_say() -> None:
+    rows: list[dict[str, Any]] = [PAIR, COMPLETION]
+    kinds = [type(sample) for sample in TypeAdapter(list[AnySample]).validate_python(rows)]
+    assert kinds == [Sample, PromptCompletion]
+
+
+@pytest.mark.parametrize(
+    ("row", "where", "message"),
+    [
+        (COMPLETION | {"chosen": "c"}, (), "has a completion beside chosen: a sample should be either"),
+        (PAIR | {"completion": "c"}, (), "has a completion beside chosen and rejected"),
+        (COMPLETION | {"completion": TURNS}, (), "prompt and completion should both be strings or both be lists"),
+        (COMPLETION | {"prompt": TURNS}, (), "prompt and completion should both be strings or both be lists"),
+        (COMPLETION | {"images": []}, (), "images are not supported"),
+        (COMPLETION | {"prompt": None}, ("prompt",), "should be a string or a list of"),
+        (COMPLETION | {"completion": None}, ("completion",), "should be a string or a list of"),
+        (COMPLETION | {"completion": 7}, ("completion",), "should be a string or a list of"),
+        ({"language": "de", "completion": "c"}, ("prompt",), "Field required"),
+        (COMPLETION | {"ref_chosen_logps": -1.0}, ("ref_chosen_logps",), "Extra inputs are not permitted"),
+        (COMPLETION | {"language": "english"}, ("language",), "is not a BCP 47"),
+        ({"language": "de", "messages": TURNS}, (), "its last turn should be the completion, all turns before it"),
+        (PAIR | {"messages": TURNS}, ("messages",), "Extra inputs are not permitted"),
+    ],
+)
+def test_what_is_neither_a_pair_nor_a_completion_is_refused(
+    row: dict[str, Any], where: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(AnySample).validate_python(row)
+    faults = {fault["loc"][1:]: fault["msg"] for fault in caught.value.errors()}  # the first part is the kind
+    assert message in faults[where]
+
+
+@pytest.mark.parametrize(
+    ("row", "left_out"),
+    [
+        (PAIR | {"completion": "x", "messages": TURNS}, {"completion", "messages"}),
+        (PAIR | {"completion": None}, {"completion"}),
+        (COMPLETION | {"chosen": None, "rejected": None, "messages": TURNS}, {"chosen", "rejected", "messages"}),
+        (COMPLETION | {"chosen": "c"}, set()),  # half a pair beside it is a mistake, not another column
+        (PAIR | {"chosen": None}, set()),
+        ({"language": "de", "messages": TURNS}, set()),
+    ],
+)
+def test_columns_of_other_uses_are_left_out_of_a_tables_rows(row: dict[str, Any], left_out: set[str]) -> None:
+    assert without_others(row) == {name: value for name, value in row.items() if name not in left_out}

@@ -41,3 +41,35 @@ def test_trl_trains_on_the_kept_pairs_of_a_file(stack: Stack, tmp_path: Path) ->
     before, after = (load_file(folder / "model.safetensors") for folder in (DEMO_CHECKPOINT, tmp_path / "trained"))
     assert before.keys() == after.keys()
     assert any(not torch.equal(before[name].float(), after[name].float()) for name in before)
+
+
+def test_fine_tuning_trains_on_the_kept_completions(sft_stack: Stack, tmp_path: Path) -> None:
+    """The defaults: the chosen answers of the pairs and the checkpoint that the package ships."""
+    arguments = [
+        "--url",
+        sft_stack.url,
+        "--direction",
+        "sft",
+        "--output",
+        str(tmp_path / "trained"),
+        "--max-steps",
+        "3",
+    ]
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "sft_filter.py"), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        cwd=tmp_path,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")},
+    )
+    assert done.returncode == 0, done.stderr
+    summary = re.search(r"trained on (\d+) of (\d+) completions, mean loss ([0-9.]+)", done.stdout)
+    assert summary is not None
+    with Client(sft_stack.url) as client:
+        samples = [language.samples for language in client.directions.get("sft").languages.values()]
+    assert sum(samples) == int(summary[2]) == 144
+    assert int(summary[1]) == sum(round(0.8 * count) for count in samples)
+    assert 0 < float(summary[3]) < 10  # nats a token
+    before, after = (load_file(folder / "model.safetensors") for folder in (DEMO_CHECKPOINT, tmp_path / "trained"))
+    assert any(not torch.equal(before[name].float(), after[name].float()) for name in before)

@@ -1,7 +1,7 @@
 """Splitting requests."""
 
 import pytest
-from congrad.wire import Message, Sample
+from congrad.wire import Message, PromptCompletion, Sample
 from congrad_service.chunks import estimated_tokens, split
 
 
@@ -37,3 +37,9 @@ def test_tools_and_tool_calls_count() -> None:
     assert estimated_tokens(bare.model_copy(update={"chosen": [Message(role="a", content=[])]})) >= 1
     blocks = Message.model_validate({"role": "user", "content": [{"type": "text", "text": "ä" * 15}] * 2})
     assert estimated_tokens(bare.model_copy(update={"prompt": [blocks]})) >= 40
+
+
+def test_a_completion_is_one_sequence() -> None:
+    row = PromptCompletion(language="de", prompt="a" * 30, completion="ä" * 15, tools=[{}])
+    tools = len("[{}]")
+    assert estimated_tokens(row) == (30 + 30 + tools) // 3 + 1

@@ -67,8 +67,8 @@ class StubService:
             wire.Decision(
                 id=str(s.id),
                 language=s.language,
-                keep=int(str(s.chosen)) <= 0,
-                conflict_score=int(str(s.chosen)) / 1000,
+                keep=_number(s) <= 0,
+                conflict_score=_number(s) / 1000,
                 conflicts_with=[],
                 truncated=False,
                 reason=None,
@@ -96,3 +96,8 @@ class StubService:
 
     def _ok(self, result: wire.FilterResult) -> httpx.Response:
         return httpx.Response(200, text=result.model_dump_json())
+
+
+def _number(sample: wire.AnySample) -> int:
+    """What the completion that is to be learnt says."""
+    return int(str(sample.completion if isinstance(sample, wire.PromptCompletion) else sample.chosen))

@@ -14,7 +14,14 @@ def test_a_fingerprint_depends_on_contents_and_settings_but_not_on_the_path(smal
     original = locate(settings(small_llama)).fingerprint
     assert locate(settings(copy)).fingerprint == original
     assert locate(settings(copy, device="meta", max_batch_tokens=7)).fingerprint == original
-    for change in ({"seed": 1}, {"projection_dim": 8}, {"target_modules": "q_proj"}, {"beta": 0.2}):
+    changes = (
+        {"seed": 1},
+        {"projection_dim": 8},
+        {"target_modules": "q_proj"},
+        {"beta": 0.2},
+        {"unit_gradients": True},
+    )
+    for change in changes:
         assert locate(settings(copy, **change)).fingerprint != original
     weights = copy / "model.safetensors"
     data = bytearray(weights.read_bytes())

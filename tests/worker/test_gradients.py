@@ -10,7 +10,7 @@ from congrad_worker.checkpoint import load
 from congrad_worker.direction import Samples
 from congrad_worker.encoding import EncodedPair
 from congrad_worker.files import locate
-from congrad_worker.gradients import GradientEngine
+from congrad_worker.gradients import GradientEngine, unit_rows
 from congrad_worker.modules import target_modules
 from support.autograd import pair_gradient
 from support.models import SHARED_CHECKPOINT, SHARED_PAIRS, checkpoint, engine, save_lora, settings
@@ -146,6 +146,24 @@ def test_target_modules_narrow_the_choice(small_llama: Path, pairs: list[Encoded
     assert_rows_match(
         machine.compute(pairs[:2]).values, np.stack([pair_gradient(loaded, p, names) for p in pairs[:2]]), 1e-5
     )
+
+
+def test_unit_gradients_have_the_directions_of_the_others_and_length_one(
+    small_llama: Path, pairs: list[EncodedPair]
+) -> None:
+    tie = EncodedPair([5], [7, 2], [7, 2], truncated=False)
+    found = engine(small_llama, unit_gradients=True).compute([*pairs, tie]).values
+    whole = engine(small_llama).compute(pairs).values
+    assert np.linalg.norm(found[:-1], axis=1) == pytest.approx(1, abs=1e-6)
+    assert_rows_match(found[:-1] * np.linalg.norm(whole, axis=1, keepdims=True), whole, 1e-5)
+    assert not found[-1].any()
+
+
+def test_unit_gradients_leave_rows_without_a_length_as_they_are() -> None:
+    rows = unit_rows(np.array([[3e38, 3e38], [0, 0], [np.inf, 1], [1e-30, 0]], dtype=np.float32))
+    assert rows[0] == pytest.approx(0.5**0.5)
+    assert rows[[1, 3]].tolist() == [[0, 0], [1, 0]]
+    assert np.isinf(rows[2, 0])
 
 
 def test_half_precision_in_redis_keeps_the_gradients() -> None:

@@ -1,4 +1,4 @@
-"""From texts to token ids, as TRL's `DPOTrainer` does it (TRL 1.16)."""
+"""From texts to token ids, as TRL's `DPOTrainer` and `SFTTrainer` do it (TRL 1.16)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,10 @@ TEMPLATE_ERRORS = (
 
 @dataclass(frozen=True)
 class EncodedPair:
-    """Token ids of one preference pair, cut to the maximum length."""
+    """Token ids of one sample, cut to the maximum length.
+
+    A prompt with its one completion is a pair whose rejected completion has no tokens.
+    """
 
     prompt_ids: list[int]
     chosen_ids: list[int]
@@ -42,7 +45,8 @@ class EncodedPair:
 
     @property
     def is_tie(self) -> bool:
-        """Whether the model cannot tell the two completions apart, so that the gradient is zero."""
+        """Whether the model cannot tell the two completions apart, so that the gradient is zero. That of an only
+        completion is where it has no tokens itself."""
         return self.chosen_ids == self.rejected_ids
 
 
@@ -56,61 +60,54 @@ class Encoder:
         self._tokenizer = tokenizer
         self._max_length = max_length
 
-    def encode(self, sample: wire.Sample) -> EncodedPair:
+    def encode(self, sample: wire.AnySample) -> EncodedPair:
         """Encodes one sample.
 
         :raises ValueError: the sample cannot be encoded; the message says why.
         """
-        prompt, chosen, rejected = explicit_prompt(sample)
-        if isinstance(prompt, list) and isinstance(chosen, list) and isinstance(rejected, list):
-            prompt_ids, chosen_ids, rejected_ids = self._encode_messages(sample, prompt, chosen, rejected)
-        else:
-            prompt_ids, chosen_ids, rejected_ids = self._encode_text(str(prompt), str(chosen), str(rejected))
-        start = min(common_prefix(prompt_ids, chosen_ids), common_prefix(prompt_ids, rejected_ids))
+        prompt, *completions = _contents(sample)
+        prompt_ids, *sequences = (
+            self._encode_text(prompt, cast("list[str]", completions))
+            if isinstance(prompt, str)
+            else self._encode_messages(sample, prompt, cast("list[Messages]", completions))
+        )
+        start = min(common_prefix(prompt_ids, ids) for ids in sequences)
         if start >= self._max_length:
             raise ValueError(
                 f"the prompt alone has {start} tokens and leaves no room for a completion within the maximum "
                 f"length of {self._max_length}"
             )
-        if start == 0 and not (chosen_ids and rejected_ids):
+        if start == 0 and not all(sequences):
             raise ValueError("prompt and completion have no tokens at all")
-        return self._cut(sample, prompt_ids[:start], chosen_ids[start:], rejected_ids[start:])
-
-    def _cut(
-        self, sample: wire.Sample, prompt_ids: list[int], chosen_ids: list[int], rejected_ids: list[int]
-    ) -> EncodedPair:
-        room = self._max_length - len(prompt_ids)
-        ref_logps = None
-        if sample.ref_chosen_logps is not None and sample.ref_rejected_logps is not None:
-            ref_logps = sample.ref_chosen_logps, sample.ref_rejected_logps
+        room = self._max_length - start
+        whole = [ids[start:] for ids in sequences]
+        chosen_ids, rejected_ids = (ids[:room] for ids in (*whole, [])[:2])
         return EncodedPair(
-            prompt_ids,
-            chosen_ids[:room],
-            rejected_ids[:room],
-            truncated=max(len(chosen_ids), len(rejected_ids)) > room,
-            ref_logps=ref_logps,
+            prompt_ids[:start],
+            chosen_ids,
+            rejected_ids,
+            truncated=max(map(len, whole)) > room,
+            ref_logps=_ref_logps(sample),
         )
 
-    def _encode_text(self, prompt: str, chosen: str, rejected: str) -> tuple[list[int], list[int], list[int]]:
+    def _encode_text(self, prompt: str, completions: list[str]) -> list[list[int]]:
         end = self._tokenizer.eos_token or ""
-        texts = [prompt, *(prompt + c if c.endswith(end) else prompt + c + end for c in (chosen, rejected))]
-        prompt_ids, chosen_ids, rejected_ids = cast("dict[str, list[list[int]]]", self._tokenizer(texts))["input_ids"]
-        return prompt_ids, chosen_ids, rejected_ids
+        texts = [prompt, *(prompt + c if c.endswith(end) else prompt + c + end for c in completions)]
+        return cast("dict[str, list[list[int]]]", self._tokenizer(texts))["input_ids"]
 
     def _encode_messages(
-        self, sample: wire.Sample, prompt: Messages, chosen: Messages, rejected: Messages
-    ) -> tuple[list[int], list[int], list[int]]:
+        self, sample: wire.AnySample, prompt: Messages, completions: list[Messages]
+    ) -> list[list[int]]:
         if not self._tokenizer.chat_template:
             raise ValueError("it holds messages, but the checkpoint's tokenizer has no chat template")
         if not prompt:
             raise ValueError("chosen and rejected begin with different messages, so there is no prompt")
-        return (
+        return [
             self._render(sample, prompt, add_generation_prompt=True),
-            self._render(sample, prompt + chosen),
-            self._render(sample, prompt + rejected),
-        )
+            *(self._render(sample, prompt + completion) for completion in completions),
+        ]
 
-    def _render(self, sample: wire.Sample, messages: Messages, add_generation_prompt: bool = False) -> list[int]:
+    def _render(self, sample: wire.AnySample, messages: Messages, add_generation_prompt: bool = False) -> list[int]:
         variables = cast("dict[str, Any]", sample.chat_template_kwargs or {})
         try:
             encoded = self._tokenizer.apply_chat_template(
@@ -124,6 +121,20 @@ class Encoder:
         except TEMPLATE_ERRORS as error:
             raise ValueError(f"the checkpoint's chat template refuses it: {error}") from error
         return cast("dict[str, list[int]]", encoded)["input_ids"]
+
+
+def _contents(sample: wire.AnySample) -> tuple[Content, ...]:
+    """The prompt, and the one completion or both."""
+    if isinstance(sample, wire.PromptCompletion):
+        return _plain(sample.prompt), _plain(sample.completion)
+    return explicit_prompt(sample)
+
+
+def _ref_logps(sample: wire.AnySample) -> tuple[float, float] | None:
+    if isinstance(sample, wire.PromptCompletion):
+        return None
+    chosen, rejected = sample.ref_chosen_logps, sample.ref_rejected_logps
+    return None if chosen is None or rejected is None else (chosen, rejected)
 
 
 def explicit_prompt(sample: wire.Sample) -> tuple[Content, Content, Content]:

@@ -16,7 +16,7 @@ READ = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 
 GRADIENT_FIELDS = (
     "loss", "reference", "beta", "label_smoothing", "simpo_gamma", "length_penalty", "ld_alpha", "target_modules",
-    "projection", "projection_rank", "projection_dim", "seed", "max_length", "dtype", "load_in_4bit",
+    "unit_gradients", "projection", "projection_rank", "projection_dim", "seed", "max_length", "dtype", "load_in_4bit",
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Compressed per-sample gradients of preference pairs: one forward and one activation backward a micro-batch."""
+"""Compressed per-sample gradients: one forward and one activation backward a micro-batch."""
 
 import logging
 from collections.abc import Sequence
@@ -59,6 +59,7 @@ class GradientEngine:
             checkpoint.dtype,
         )
         self._max_batch_tokens = settings.max_batch_tokens or (8192 if checkpoint.device.type == "cuda" else 4096)
+        self._has_unit_gradients = settings.unit_gradients
         self._collector = Collector(self.modules, self.projection)
         verify(self)
 
@@ -78,6 +79,8 @@ class GradientEngine:
             torch.cuda.current_stream(self.checkpoint.device).synchronize()
         for group, part in parts:
             values[group] = part.numpy()
+        if self._has_unit_gradients:
+            values = unit_rows(values)
         values[too_long] = np.nan
         out_of_memory = np.zeros(len(pairs), dtype=np.bool_)
         out_of_memory[too_long] = True
@@ -87,7 +90,7 @@ class GradientEngine:
         """Which pairs are one row each, and which two. Those without a gradient are neither."""
         layouts: dict[bool, list[int]] = {True: [], False: []}
         for position, pair in enumerate(pairs):
-            if not (pair.is_tie and self.loss.compares):
+            if not pair.is_tie:
                 layouts[self.shares_prompts and is_worth_sharing(pair)].append(position)
         return list(layouts.items())
 
@@ -153,6 +156,13 @@ def _backward(losses: Tensor, policy: PairLogps) -> Tensor:
     scales = torch.where(largest > 0, largest, 1.0)
     torch.autograd.backward(sides, [derivative / scales for derivative in derivatives])
     return scales
+
+
+def unit_rows(values: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1, float32 ``[n, D]``; those that are zero or not finite are left as they are."""
+    norms = np.linalg.norm(values.astype(np.float64), axis=1, keepdims=True)
+    scaled: np.ndarray = values / np.where(np.isfinite(norms) & (norms > 0), norms, 1.0)
+    return scaled.astype(np.float32)
 
 
 def _to_host(values: Tensor) -> Tensor:

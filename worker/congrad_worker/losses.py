@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from congrad_service.comparing import ONE_COMPLETION
 from torch import Tensor
 
 from congrad_worker.settings import REFERENCE_FREE, GradientSettings, Loss
@@ -58,9 +59,10 @@ class PreferenceLoss:
     def __init__(self, settings: GradientSettings):
         self._loss = LOSSES[settings.loss]
         self._settings = settings
+        self.name: Loss = settings.loss
         self.needs_reference = settings.loss not in REFERENCE_FREE
         """Whether the loss looks at the reference's log-probabilities at all."""
-        self.compares = settings.loss != "sft"
+        self.compares = settings.loss not in ONE_COMPLETION
         """Whether the gradient of a pair is zero where both completions are the same."""
 
     def sequence_logps(self, tokens: TokenLogps, lengths: Tensor) -> PairLogps:
@@ -135,9 +137,9 @@ def sigmoid_norm(scores: Scores, given: GradientSettings) -> Tensor:
 
 
 def sft(scores: Scores, _: GradientSettings) -> Tensor:
-    r"""The chosen completion's mean loss: :math:`-\log\pi(y_w|x) / |y_w|`, without a reference.
+    r"""The chosen, or only, completion's mean loss: :math:`-\log\pi(y_w|x) / |y_w|`, without a reference.
 
-    TRL takes the mean over all chosen tokens of a batch, so that a pair weighs as much as it is long. Here every pair
+    TRL takes the mean over all such tokens of a batch, so that a sample weighs as much as it is long. Here every sample
     weighs the same, as in batches of one.
     """
     return -scores.per_token.chosen

@@ -28,6 +28,7 @@ def announce(
             seed=settings.seed,
         ),
         target_modules=settings.target_modules,
+        unit_gradients=settings.unit_gradients,
         modules=len(engine.modules),
         coverage=round(coverage(checkpoint.model, engine.modules), 4),
         shared_prompts=engine.shares_prompts,

@@ -66,6 +66,8 @@ class GradientSettings(RedisSettings):
     """LD-DPO: what tokens beyond the shorter completion of a pair count; none, as 1, leaves the loss as it is."""
     target_modules: str | None = None
     """A regular expression that a module's name must match somewhere."""
+    unit_gradients: bool = False
+    """Scales every gradient to length 1, so that each sample counts alike in the mean of its language."""
     projection: ProjectionKind = "kronecker"
     projection_rank: Annotated[int, Field(ge=1)] = 128
     projection_dim: Annotated[int, Field(ge=1)] = 16_384

@@ -1,4 +1,4 @@
-"""`congrad filter`: a file of preference pairs through a running service."""
+"""`congrad filter`: a file of samples through a running service."""
 
 import sys
 from collections import Counter
@@ -34,10 +34,11 @@ SELECTION = "Selection"
 SCORING = "Scoring"
 OUTPUT = "Output"
 
-HELP = """Filters a file of preference pairs through a running service.
+HELP = """Filters a file of preference pairs or of completions through a running service.
 
 Each row is a pair: [bold]language[/], [bold]chosen[/], [bold]rejected[/] and, unless both begin with it, \
-[bold]prompt[/], as text or as lists of messages. Kept rows leave as they came. Files are converted where the suffixes \
+[bold]prompt[/], as text or as lists of messages; or, where the workers have the loss sft, [bold]prompt[/] and \
+[bold]completion[/]. Kept rows leave as they came. Files are converted where the suffixes \
 of IN and KEPT differ. Parquet needs pyarrow: pip install 'congrad\\[parquet]'.
 
 A run that was cut short goes on where it stopped when the same command is given again: until KEPT is written, the \
@@ -59,7 +60,7 @@ EXIT_CODES = (
 
 def filter_file(
     source: Annotated[
-        str, typer.Argument(metavar="IN", help="File of pairs: .jsonl, .json, .csv or .parquet; - is standard input.")
+        str, typer.Argument(metavar="IN", help="File of rows: .jsonl, .json, .csv or .parquet; - is standard input.")
     ],
     output: Annotated[
         str,
@@ -180,7 +181,7 @@ def filter_file(
         typer.Option(min=1, metavar="SECONDS", rich_help_panel=SERVICE, help="How long to wait for one answer."),
     ] = Timeouts().total,
 ) -> None:
-    """Filters a file of preference pairs through a running service."""
+    """Filters a file of preference pairs or of completions through a running service."""
     asked = Asked(
         direction=direction,
         update=update,

@@ -7,7 +7,7 @@ from congrad.errors import CongradError
 
 
 class FileError(CongradError):
-    """A file cannot be read or written, or a row of it is no preference pair."""
+    """A file cannot be read or written, or a row of it is no sample."""
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from pydantic import ValidationError
 from congrad.files.rows import FileError, Row
 from congrad.files.source import Source
 from congrad.files.trial import Trial
-from congrad.samples import IMAGE_COLUMNS, Sample
+from congrad.samples import CONVERSATION, IMAGE_COLUMNS, model_of, without_others
+from congrad.samples import FIELDS as ALL_FIELDS
 
 if TYPE_CHECKING:
     import pyarrow
 
-FIELDS = tuple(name for name in Sample.model_fields if name != "id")
+FIELDS = tuple(name for name in ALL_FIELDS if name != "id")
 """What is taken of a row; whatever else stands in it stays here. Rows are numbered: an id in a file can occur twice."""
 
 
@@ -40,15 +41,19 @@ class Fields:
     @property
     def wanted(self) -> frozenset[str]:
         """The columns that samples are made of."""
-        return frozenset([*self.by_column, *IMAGE_COLUMNS])
+        return frozenset([*self.by_column, *IMAGE_COLUMNS, CONVERSATION])
 
     def sample(self, row: Row) -> dict[str, Any]:
         """What the service takes of a row. Images are taken too, so that they are refused; where there are none, the
-        column is null, or holds an empty list, which TRL takes for a pair of text as well."""
+        column is null, or holds an empty list, which TRL takes for a sample of text as well. So is a conversation where
+        there is nothing else, unless a field is made of it. A column that was named is the sample's in any case."""
         found = {name: self.columns.get(name, name) for name in FIELDS}
         sample = {name: row.content[column] for name, column in found.items() if column in row.content}
-        sample |= {name: row.content[name] for name in IMAGE_COLUMNS if row.content.get(name) not in (None, [])}
-        return {"id": row.id} | sample | ({} if self.language is None else {"language": self.language})
+        refused = (*IMAGE_COLUMNS, CONVERSATION)
+        others = {name: row.content[name] for name in refused if row.content.get(name) not in (None, [])}
+        named = {name: sample[name] for name in self.columns if name in sample}
+        language = {} if self.language is None else {"language": self.language}
+        return {"id": row.id} | without_others(sample | others) | named | language
 
 
 @dataclass
@@ -73,8 +78,8 @@ def survey(source: Source, fields: Fields, trial: Trial | None = None) -> Survey
     """Reads a file once, to its end.
 
     :param trial: is shown all rows.
-    :raises FileError: a row is no preference pair; the message names row and field. Or there is no row at all, or no
-        column of a name that was given. Or rows cannot be written as they are to be.
+    :raises FileError: a row is no sample; the message names row and field. Or there is no row at all, or no column of a
+        name that was given. Or rows cannot be written as they are to be.
     """
     is_tried = trial is not None and trial.is_needed
     found = Survey(columns=dict.fromkeys(source.header()))
@@ -96,9 +101,9 @@ def survey(source: Source, fields: Fields, trial: Trial | None = None) -> Survey
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
-    """All pairs of a file, with the fields that the service takes.
+    """All samples of a file, with the fields that the service takes.
 
-    :raises FileError: the file cannot be read, or a row is no preference pair.
+    :raises FileError: the file cannot be read, or a row is no sample.
     """
     fields = Fields()
     with Source(str(path), fields=fields.by_column) as source:
@@ -119,12 +124,14 @@ def _columns(found: Survey) -> str:
 def _language(source: Source, fields: Fields, found: Survey, sample: Mapping[str, Any]) -> str:
     """The language of a sample, which is checked."""
     try:
-        return Sample.model_validate(sample).language
+        return model_of(sample).model_validate(sample).language
     except ValidationError as error:
         fault = error.errors()[0]
     name = str(fault["loc"][0]) if fault["loc"] else ""
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "missing" and len(fault["loc"]) == 1:
-        message += f" (column {fields.columns.get(name, name)!r}); {_columns(found)}"
+        wanted = [name, "completion"] if name == "chosen" and "rejected" not in sample else [name]
+        columns = " or ".join(repr(fields.columns.get(name, name)) for name in wanted)
+        message += f" (column {columns}); {_columns(found)}"
     where = ".".join(str(part) for part in fault["loc"] if part not in ("text", "messages", "blocks"))
     raise FileError(f"{source.name}, {sample['id']}: {f'{where}: ' if where else ''}{message}")

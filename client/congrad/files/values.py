@@ -6,7 +6,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-MESSAGES = ("prompt", "chosen", "rejected")
+MESSAGES = ("prompt", "chosen", "rejected", "completion")
 """Fields whose cells may hold messages."""
 OBJECTS = ("chat_template_kwargs",)
 NUMBERS = ("ref_chosen_logps", "ref_rejected_logps")

@@ -1,4 +1,5 @@
-"""TRL: a dataset of preference pairs, filtered before a `DPOTrainer` sees it.
+"""TRL: a dataset of preference pairs, filtered before a `DPOTrainer` sees it, or of prompts with their completions,
+before an `SFTTrainer` does.
 
 with congrad.Client() as client:
     kept = filter_dataset(dataset, client, drop=True)
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from congrad.client import Client
 from congrad.errors import InvalidSampleError
-from congrad.samples import IMAGE_COLUMNS, Sample
+from congrad.samples import COLUMNS, without_others
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -20,16 +21,17 @@ ToSample = Callable[[Row], Mapping[str, Any]]
 KEEP = "keep"
 CONFLICT_SCORE = "conflict_score"
 
-FIELDS = (*(name for name in Sample.model_fields if name not in ("id", "language")), *IMAGE_COLUMNS)
-"""TRL's columns, images among them so that their pairs are refused."""
+FIELDS = tuple(name for name in COLUMNS if name not in ("id", "language"))
+"""TRL's columns, images and whole conversations among them so that they are refused."""
 
 
 def to_sample(row: Row) -> dict[str, Any]:
-    """The fields of a sample in a row of TRL's, standard or conversational, with an explicit or an implicit prompt.
+    """The fields of a sample in a row of TRL's, standard or conversational: a preference pair with an explicit or an
+    implicit prompt, or a prompt and its completion.
 
-    A null is a missing value: Arrow has no other form for one.
+    A null is a missing value: Arrow has no other form for one. A completion beside a whole pair is left out.
     """
-    return {name: row[name] for name in FIELDS if row.get(name) is not None}
+    return without_others({name: row[name] for name in FIELDS if row.get(name) is not None})
 
 
 def filter_dataset(
@@ -41,14 +43,17 @@ def filter_dataset(
     drop: bool = False,
     **options: Any,
 ) -> "Dataset":
-    """Scores a dataset of preference pairs and says which to keep. Its rows stay in order, its columns as they are.
+    """Scores a dataset of preference pairs, or of prompts with completions, and says which to keep.
+
+    Its rows stay in order, its columns as they are.
 
     :param language: the column with the language tags, or a function that tells a row's.
-    :param to_sample: the fields of a `congrad.Sample` in a row, but for its language. The default reads TRL's columns;
-        `congrad.integrations.openrlhf` and `congrad.integrations.axolotl` have those of OpenRLHF and Axolotl.
+    :param to_sample: the fields of a `congrad.Sample` or `congrad.PromptCompletion` in a row, but for its language. The
+        default reads TRL's columns; `congrad.integrations.openrlhf` and `congrad.integrations.axolotl` have those of
+        OpenRLHF and Axolotl.
     :param drop: return the kept rows only.
     :param options: what `Client.filter` takes beside the samples: ``direction``, ``selection``, ``two_pass``, ...
-    :returns: the dataset with two more columns: ``keep``, a bool, and ``conflict_score``, a float, null where the pair
+    :returns: the dataset with two more columns: ``keep``, a bool, and ``conflict_score``, a float, null where the row
         has none.
     :raises TypeError: it is not a `datasets.Dataset`.
     :raises ValueError: a column is missing, or there is one of these names already.

@@ -6,11 +6,12 @@ from congrad import wire
 from fastapi import APIRouter, Response
 
 from congrad_service import errors
+from congrad_service.comparing import refusal
 from congrad_service.idempotency import claim
 from congrad_service.jobs import Accepted
 from congrad_service.prefer import parse_prefer
 from congrad_service.state import Congrad, State
-from congrad_service.waiting import NOT_YET, IdempotencyKey, Prefer, answer, check_decide_worker
+from congrad_service.waiting import JOB_RESPONSES, IdempotencyKey, Prefer, answer, check_decide_worker
 
 router = APIRouter(tags=["filter"])
 
@@ -18,7 +19,7 @@ router = APIRouter(tags=["filter"])
 @router.post(
     "/filter",
     response_model=wire.FilterResult,
-    responses=NOT_YET,
+    responses=JOB_RESPONSES,
 )
 async def filter_samples(
     state: Congrad,
@@ -26,7 +27,7 @@ async def filter_samples(
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
 ) -> Response:
-    """Scores preference pairs against a direction, and says which to keep."""
+    """Scores samples against a direction, and says which to keep: preference pairs, or prompts with one completion."""
     _check(request, state.settings.max_samples)
     preference = parse_prefer(prefer, state.settings.max_wait)
     accepted = await _accept(state, request, idempotency_key)
@@ -49,11 +50,27 @@ def _check(request: wire.FilterRequest, max_samples: int) -> None:
         raise errors.Unprocessable(faults[0].detail, faults)
 
 
+def _check_kinds(request: wire.FilterRequest, loss: str) -> None:
+    """:raises Unprocessable: the workers' loss cannot judge some of the samples."""
+    faults = [
+        wire.ProblemError(
+            pointer=errors.pointer(["samples", index, "completion"]),
+            detail=f"{errors.sample_name(index, sample.id)}: {reason}",
+        )
+        for index, sample in enumerate(request.samples)
+        if (reason := refusal(sample, loss)) is not None
+    ]
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise errors.Unprocessable(faults[0].detail + more, faults)
+
+
 async def _accept(state: State, request: wire.FilterRequest, idempotency_key: str | None) -> Accepted:
     claimed = claim(idempotency_key, request.model_dump_json())
     if (known := await state.jobs.known(claimed)) is not None:
         return known
     owner = await state.directions.fingerprint(request.direction)
     checkpoint = await state.registry.choose(request.checkpoint, owner)
+    _check_kinds(request, checkpoint.loss)
     await check_decide_worker(state)
     return await state.jobs.create(request, checkpoint, claimed)

@@ -1,0 +1,170 @@
+"""Lost work is found and queued again, over a real Redis and Celery's own messages; the tests do the workers' part."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import redis
+from congrad import wire
+from congrad_service import keys
+from congrad_service.broker import UNACKED, UNACKED_INDEX, messages
+from congrad_service.jobs import Jobs
+from congrad_service.queue import Queue
+from congrad_service.recovery import HANDED_OUT_S, Recovery
+from congrad_service.registry import LIFETIME_S, Registry, Role
+from congrad_worker.heartbeat import Heartbeat
+from congrad_worker.store import Store
+from redis.asyncio import Redis
+from support.bench import SERVED
+from support.serving import settings
+
+QUEUE = keys.gradients_queue(SERVED.fingerprint)
+PAIR = {"prompt": "p", "chosen": "c", "rejected": "r"}
+
+
+@dataclass
+class Scene:
+    """A job of two chunks whose tasks are in the queue since a minute, a worker, and the recovery."""
+
+    job_id: str
+    store: Store
+    redis: "redis.Redis[bytes]"
+    recovery: Recovery
+    broker: Redis
+
+    def beat(self, age: float = 0.0) -> None:
+        """The worker's last heartbeat."""
+        self.redis.zadd(keys.workers(Role.GRADIENTS), {self.store.worker_id: self.store.now() - age})
+
+    def take(self, noted: bool = True, age: float = 0.0) -> None:
+        """A message leaves the queue for a worker, as kombu does it: it is noted in a second step."""
+        text = self.redis.rpop(QUEUE)
+        assert text is not None
+        if noted:
+            self.redis.hset(UNACKED, "tag", b'[%s, "", "%s"]' % (text, QUEUE.encode()))
+            self.redis.zadd(UNACKED_INDEX, {"tag": self.store.now() - age})
+
+    async def waiting(self) -> list[tuple[Any, ...]]:
+        """The tasks in the queue."""
+        return sorted((await messages(self.broker, [QUEUE, keys.DECIDE_QUEUE])).waiting)
+
+
+def play(redis_url: str, store: Store, act: Callable[[Scene], Awaitable[None]]) -> None:
+    """Sets the scene, and acts."""
+
+    async def once() -> None:
+        own = settings(redis_url, chunk_tokens=1)
+        connection, queue = Redis.from_url(redis_url), Queue(own)
+        samples = [{"language": tag, **PAIR} for tag in ("de", "fr")]
+        request = wire.FilterRequest.model_validate({"samples": samples})
+        accepted = await Jobs(connection, own).create(request, SERVED, None)
+        queue.enqueue_gradients(accepted.job_id, accepted.chunks, accepted.fingerprint)
+        then = store.now() - 60
+        store.redis.hset(keys.job(accepted.job_id), "created", then)
+        store.redis.zadd(keys.JOBS_ACTIVE, {accepted.job_id: then})
+        recovery = Recovery(connection, connection, Registry(connection), queue)
+        try:
+            await act(Scene(accepted.job_id, store, store.redis, recovery, connection))
+        finally:
+            queue.close()
+            await connection.aclose()
+
+    asyncio.run(once())
+
+
+def test_what_waits_in_the_queue_is_left_there(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        assert await scene.recovery.sweep() == []
+        assert await scene.waiting() == [(keys.GRADIENTS_TASK, scene.job_id, number) for number in (0, 1)]
+
+    play(redis_url, store, act)
+
+
+def test_a_message_that_vanished_between_queue_and_worker_is_sent_again_once(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        scene.take(noted=False)
+        assert await scene.recovery.sweep() == [(keys.GRADIENTS_TASK, scene.job_id, 0)]
+        assert len(await scene.waiting()) == 2
+        assert await scene.recovery.sweep() == []
+
+    play(redis_url, store, act)
+
+
+@pytest.mark.parametrize(("age", "found"), [(0.0, []), (HANDED_OUT_S + 1, [0])])
+def test_a_task_that_was_handed_out_and_not_started_is_missed_after_a_while(
+    age: float, found: list[int], redis_url: str, store: Store
+) -> None:
+    async def act(scene: Scene) -> None:
+        scene.take(age=age)
+        assert [task[-1] for task in await scene.recovery.sweep()] == found
+
+    play(redis_url, store, act)
+
+
+@pytest.mark.parametrize(("age", "found"), [(0.0, []), (LIFETIME_S / 2, [0])])
+def test_work_of_a_worker_that_has_gone_silent_is_sent_again(
+    age: float, found: list[int], redis_url: str, store: Store
+) -> None:
+    async def act(scene: Scene) -> None:
+        scene.take()
+        store.start(scene.job_id, keys.gradients_work(0))
+        scene.beat(age)
+        assert [task[-1] for task in await scene.recovery.sweep()] == found
+
+    play(redis_url, store, act)
+
+
+def test_work_that_its_worker_gave_back_is_not_sent_twice(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        store.start(scene.job_id, keys.gradients_work(0))
+        scene.beat(LIFETIME_S)
+        assert await scene.recovery.sweep() == []
+
+    play(redis_url, store, act)
+
+
+def test_a_decision_that_nobody_asked_for_is_asked_for(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        for number in range(2):
+            scene.take(noted=False)
+            store.start(scene.job_id, keys.gradients_work(number))
+            store.complete(scene.job_id, number)
+        # The last worker died before it could ask, a while ago.
+        scene.redis.hset(keys.job(scene.job_id), "gradients_done", store.now() - 10)
+        assert await scene.recovery.sweep() == [(keys.DECIDE_TASK, scene.job_id)]
+        assert await scene.waiting() == [(keys.DECIDE_TASK, scene.job_id)]
+
+    play(redis_url, store, act)
+
+
+def test_jobs_that_have_ended_are_left_alone(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        for _ in range(2):
+            scene.take(noted=False)
+        store.fail(scene.job_id, wire.Problem(title="t", status=500, detail="d"))
+        assert await scene.recovery.sweep() == []
+
+    play(redis_url, store, act)
+
+
+def test_messages_of_others_in_the_broker_are_passed_over(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        store.redis.lpush(QUEUE, b'{"body": "?", "headers": {}}')
+        assert len(await scene.waiting()) == 2
+        assert await scene.recovery.sweep() == []
+
+    play(redis_url, store, act)
+
+
+def test_a_worker_has_an_id_of_its_own_each_time(redis_url: str) -> None:
+    first, second = Store(settings(redis_url)), Store(settings(redis_url))
+    assert first.worker_id != second.worker_id
+    beat = Heartbeat(first, Role.DECIDE)
+    beat.start()
+    assert first.redis.zscore(keys.workers(Role.DECIDE), first.worker_id) is not None
+    beat.stop()
+    assert first.redis.zscore(keys.workers(Role.DECIDE), first.worker_id) is None
+    for each in (first, second):
+        each.redis.close()
