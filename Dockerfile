@@ -40,7 +40,8 @@ COPY --from=wheel /wheel /tmp/wheel
 RUN pip install --no-deps /tmp/wheel/*.whl
 USER congrad
 WORKDIR /home/congrad
-# Reached from outside of its container, unlike one that runs on a host.
+# Reached from outside of its container, unlike one that runs on a host; so it does not start without CONGRAD_API_KEY or
+# CONGRAD_API_KEYS_FILE.
 ENV CONGRAD_HOST=0.0.0.0
 EXPOSE 8000
 CMD ["python", "-m", "congrad_service"]

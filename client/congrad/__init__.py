@@ -1,4 +1,4 @@
-"""CONGRAD: which preference pairs pull a multilingual model where its other languages are hurt.
+"""CONGRAD: which preference pairs, or which completions, pull a multilingual model where its other languages are hurt.
 
 with congrad.Client() as client:
     result = client.filter([{"language": "de", "prompt": "…", "chosen": "…", "rejected": "…"}, …])
@@ -23,6 +23,7 @@ from congrad.errors import (
     JobFailedError,
     JobNotFinishedError,
     NotFoundError,
+    PermissionDeniedError,
     RateLimitError,
     ServerError,
     UnprocessableError,
@@ -31,7 +32,7 @@ from congrad.jobs import AsyncJobs, Jobs
 from congrad.policy import Timeouts
 from congrad.requests import SampleLike, SelectionLike
 from congrad.results import Filtered, OnUnavailable
-from congrad.samples import Message, Sample
+from congrad.samples import Message, PromptCompletion, Sample
 from congrad.selection import select
 from congrad.wire import (
     Checkpoint,
@@ -90,10 +91,12 @@ __all__ = [
     "Message",
     "NotFoundError",
     "OnUnavailable",
+    "PermissionDeniedError",
     "Problem",
     "ProblemError",
     "Progress",
     "Projection",
+    "PromptCompletion",
     "RateLimitError",
     "Reason",
     "Sample",

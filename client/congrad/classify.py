@@ -12,6 +12,7 @@ from congrad.errors import (
     ContentTooLargeError,
     JobNotFinishedError,
     NotFoundError,
+    PermissionDeniedError,
     RateLimitError,
     ServerError,
     UnprocessableError,
@@ -20,6 +21,7 @@ from congrad.errors import (
 BY_STATUS: dict[int, type[APIStatusError]] = {
     400: BadRequestError,
     401: AuthenticationError,
+    403: PermissionDeniedError,
     404: NotFoundError,
     409: ConflictError,
     413: ContentTooLargeError,

@@ -10,6 +10,7 @@ from congrad.commands.direction import app as direction
 from congrad.commands.doctor import doctor
 from congrad.commands.filter import EXIT_CODES, HELP, filter_file
 from congrad.commands.status import status
+from congrad.commands.token import token
 from congrad.commands.up import up
 
 PAIRS = "Pairs"
@@ -34,6 +35,7 @@ app.command(rich_help_panel=PAIRS)(demo)
 app.command(rich_help_panel=SERVICE, no_args_is_help=True)(up)
 app.command(rich_help_panel=SERVICE)(status)
 app.command(rich_help_panel=SERVICE)(doctor)
+app.command(rich_help_panel=SERVICE, no_args_is_help=True)(token)
 app.add_typer(direction, name="direction", rich_help_panel=SERVICE)
 
 

@@ -8,6 +8,7 @@ CongradError
 ├── APIStatusError                  it answered with a problem document
 │   ├── BadRequestError                 400
 │   ├── AuthenticationError             401
+│   ├── PermissionDeniedError           403
 │   ├── NotFoundError                   404
 │   ├── ConflictError                   409
 │   ├── ContentTooLargeError            413
@@ -81,6 +82,10 @@ class BadRequestError(APIStatusError):
 
 class AuthenticationError(APIStatusError):
     """No valid bearer token."""
+
+
+class PermissionDeniedError(APIStatusError):
+    """The token's role does not include this."""
 
 
 class NotFoundError(APIStatusError):

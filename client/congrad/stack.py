@@ -17,6 +17,7 @@ from typing import IO
 
 from congrad.client import Client
 from congrad.redis_server import StartError, configure, free_port, locked
+from congrad.tokens import new_token
 
 STOP_S = 30
 """How long a process may take to finish what it is doing; a worker's soft shutdown takes up to 10 of them."""
@@ -179,9 +180,11 @@ def running_stack(options: StackOptions) -> Iterator[Stack]:
 
 
 def _environment(options: StackOptions, redis_url: str, port: int) -> dict[str, str]:
+    given = {**os.environ, **options.environment}
+    if given.get("CONGRAD_API_KEYS_FILE") and not given.get("CONGRAD_API_KEY"):
+        given["CONGRAD_API_KEY"] = new_token()  # the file has digests only, and the stack asks whether it is ready
     return {
-        **os.environ,
-        **options.environment,
+        **given,
         "CONGRAD_REDIS_URL": redis_url,
         "CONGRAD_BROKER_URL": redis_url,
         "CONGRAD_HOST": options.host,

@@ -10,8 +10,9 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from congrad_service.app import create_app
-from congrad_service.logs import logging_config
+from congrad_service.logs import is_worth_keeping, logging_config
 from congrad_service.settings import ServiceSettings
+from congrad_service.tokens import TokensError
 
 DRAIN_S = 10
 
@@ -48,19 +49,18 @@ def main() -> int:
     """Runs the front end until a signal; 2 for settings that are wrong."""
     try:
         settings = ServiceSettings()
+        app = create_app(settings)
     except ValidationError as error:
         for fault in error.errors():
             name = "CONGRAD_" + "_".join(map(str, fault["loc"])).upper()
             print(f"congrad service: {name}: {fault['msg']}", file=sys.stderr)
         return 2
-    logging.getLogger("uvicorn.access").addFilter(_is_no_probe)
-    DrainingServer(create_app(settings), settings).run()
+    except TokensError as error:
+        print(f"congrad service: CONGRAD_API_KEYS_FILE: {error}", file=sys.stderr)
+        return 2
+    logging.getLogger("uvicorn.access").addFilter(is_worth_keeping)
+    DrainingServer(app, settings).run()
     return 0
-
-
-def _is_no_probe(record: logging.LogRecord) -> bool:
-    """Whether a line of the access log is worth keeping: probes come every few seconds, for ever."""
-    return not any(path in record.getMessage() for path in ("/livez", "/readyz"))
 
 
 if __name__ == "__main__":

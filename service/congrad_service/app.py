@@ -13,10 +13,15 @@ from congrad_service.body_limit import BodyLimit
 from congrad_service.routes import directions, filter, health, jobs, rescore
 from congrad_service.settings import ServiceSettings
 from congrad_service.state import open_state
+from congrad_service.tokens import Tokens
 
 
 def create_app(settings: ServiceSettings) -> FastAPI:
-    """The service under ``settings``."""
+    """The service under ``settings``.
+
+    :raises TokensError: the file of tokens cannot be used.
+    """
+    tokens = Tokens(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -29,10 +34,11 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         summary="Filters multilingual preference pairs by gradient consensus.",
         version=version("congrad"),
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,  # what links call an operation
         responses=problems.RESPONSES,
         middleware=[
             request_id.MIDDLEWARE,
-            Middleware(BearerAuth, api_key=settings.api_key),
+            Middleware(BearerAuth, tokens=tokens),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
         ],
     )

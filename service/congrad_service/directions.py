@@ -16,29 +16,35 @@ from typing import cast
 from congrad import wire
 from redis.asyncio import Redis
 
-from congrad_service import direction_state, keys
+from congrad_service import direction_state, keys, teams
 from congrad_service.errors import NotFound
 
 SHOWN = ("version", "checkpoint", "fingerprint", "created", "updated", "languages", "geometry")
 
 
 class Directions:
-    """The directions in one Redis."""
+    """The directions of one team, or those of nobody, in one Redis."""
 
-    def __init__(self, redis: Redis):
+    def __init__(self, redis: Redis, team: str | None = None):
         self._redis = redis
+        self._team = team
+
+    def of(self, team: str | None) -> "Directions":
+        """Those of another team."""
+        return Directions(self._redis, team)
 
     async def names(self) -> list[str]:
         """The names of all directions, sorted."""
-        names = cast("set[bytes]", await self._redis.smembers(keys.DIRECTIONS))
-        return sorted(name.decode() for name in names)
+        raw = cast("set[bytes]", await self._redis.smembers(keys.DIRECTIONS))
+        names = [name.decode() for name in raw]
+        return sorted(teams.plain(name) for name in names if teams.team_of(name) == self._team)
 
     async def get(self, name: str) -> wire.Direction:
         """The direction without its vectors.
 
         :raises NotFound: no such direction.
         """
-        values = await self._redis.hmget(keys.direction(name), list(SHOWN))
+        values = await self._redis.hmget(self._key(name), list(SHOWN))
         if values[0] is None:
             raise _missing(name)
         texts = (value.decode() for value in cast("list[bytes]", values))
@@ -46,7 +52,7 @@ class Directions:
 
     async def fingerprint(self, name: str) -> str | None:
         """Whose gradients the direction holds; None where there is none yet."""
-        value = await self._redis.hget(keys.direction(name), "fingerprint")
+        value = await self._redis.hget(self._key(name), "fingerprint")
         return None if value is None else cast("bytes", value).decode()
 
     async def summaries(self) -> list[wire.DirectionSummary]:
@@ -71,8 +77,8 @@ class Directions:
         :raises NotFound: no such direction.
         """
         async with self._redis.pipeline() as pipe:
-            pipe.unlink(keys.direction(name))
-            pipe.srem(keys.DIRECTIONS, name)
+            pipe.unlink(self._key(name))
+            pipe.srem(keys.DIRECTIONS, teams.qualified(self._team, name))
             removed, _ = await pipe.execute()
         if not removed:
             raise _missing(name)
@@ -82,7 +88,7 @@ class Directions:
 
         :raises NotFound: no such direction.
         """
-        fields = cast("dict[bytes, bytes]", await self._redis.hgetall(keys.direction(name)))
+        fields = cast("dict[bytes, bytes]", await self._redis.hgetall(self._key(name)))
         if not fields:
             raise _missing(name)
         return await asyncio.to_thread(direction_state.dump, fields)
@@ -97,12 +103,15 @@ class Directions:
         """
         fields = await asyncio.to_thread(direction_state.parse, state, dims)
         async with self._redis.pipeline() as pipe:
-            pipe.unlink(keys.direction(name))
+            pipe.unlink(self._key(name))
             items = [part for item in fields.items() for part in item]
-            pipe.hset(keys.direction(name), "epoch", uuid.uuid4().hex, items=items)
-            pipe.sadd(keys.DIRECTIONS, name)
+            pipe.hset(self._key(name), "epoch", uuid.uuid4().hex, items=items)
+            pipe.sadd(keys.DIRECTIONS, teams.qualified(self._team, name))
             replaced, *_ = await pipe.execute()
         return _described(name, {field: str(fields[field]) for field in SHOWN}), bool(replaced)
+
+    def _key(self, name: str) -> str:
+        return keys.direction(teams.qualified(self._team, name))
 
 
 def _described(name: str, fields: Mapping[str, str]) -> wire.Direction:

@@ -2,6 +2,7 @@
 
 ServiceError
 ├── Unauthorized           401
+├── Forbidden              403
 ├── NotFound               404
 ├── Conflict               409
 ├── ContentTooLarge        413
@@ -40,6 +41,10 @@ class Unauthorized(ServiceError):
     def __init__(self, detail: str):
         super().__init__(detail)
         self.headers = {"WWW-Authenticate": 'Bearer realm="congrad"'}
+
+
+class Forbidden(ServiceError):
+    status = HTTPStatus.FORBIDDEN
 
 
 class NotFound(ServiceError):

@@ -1,9 +1,10 @@
 """Jobs in Redis, as the service sees them: created, read, cancelled.
 
-The fields of a job's hash: status, created, started, gradients_done (times of the Redis server); direction, update,
-selection, retain, fingerprint, checkpoint, samples, chunks (what was asked); idempotency (the key in Redis of what its
-Idempotency-Key made, which expires with the job); enqueued (set once its tasks are in the queue); result, or error and
-missing (chunks that were not done); attempts:* (how often each piece of work was started).
+The fields of a job's hash: status, created, started, gradients_done (times of the Redis server); direction (qualified
+by its team, which is the job's too), update, selection, retain, fingerprint, checkpoint, samples, chunks (what was
+asked); idempotency (the key in Redis of what its Idempotency-Key made, which expires with the job); enqueued (set once
+its tasks are in the queue); result, or error and missing (chunks that were not done); attempts:* (how often each piece
+of work was started) and owner:* (by whom, the last time).
 
 Retain is 1 where the gradients are kept for another scoring, and `dropped` once that is over; standing (JSON) is what
 such a job's samples were in their direction when they were folded in. A job that scores those of another again has
@@ -18,7 +19,7 @@ from typing import TypeVar, cast
 from congrad import wire
 from redis.asyncio import Redis
 
-from congrad_service import chunks, keys, scripts
+from congrad_service import chunks, keys, scripts, teams
 from congrad_service.errors import Conflict, NotFound, QueueFull, Unprocessable
 from congrad_service.idempotency import Claim
 from congrad_service.job_id import new_job_id
@@ -41,25 +42,31 @@ class Accepted:
 
 
 class Jobs:
-    """The jobs in one Redis."""
+    """The jobs of one team, or those of nobody, in one Redis."""
 
-    def __init__(self, redis: Redis, settings: ServiceSettings):
+    def __init__(self, redis: Redis, settings: ServiceSettings, team: str | None = None):
         self._redis = redis
         self._settings = settings
+        self._team = team
         self._known = redis.register_script(scripts.KNOWN)
         self._create = redis.register_script(scripts.CREATE)
         self._end = redis.register_script(scripts.END)
         self._mark = redis.register_script(scripts.MARK_ENQUEUED)
 
+    def of(self, team: str | None) -> "Jobs":
+        """Those of another team."""
+        return Jobs(self._redis, self._settings, team)
+
     async def create(self, request: wire.FilterRequest, checkpoint: wire.Checkpoint, claim: Claim | None) -> Accepted:
         """Writes a job and its chunks, or finds the one that this claim made before.
 
         :raises Unprocessable: the key was used with another body.
+        :raises Conflict: the key's job has succeeded, and its answer has expired.
         :raises QueueFull: there are ``max_queue`` unfinished jobs.
         """
         runs = chunks.split(request.samples, self._settings.chunk_tokens)
         fields: dict[str, str | int] = {
-            "direction": request.direction,
+            "direction": teams.qualified(self._team, request.direction),
             "update": int(request.update),
             "selection": request.selection.model_dump_json(),
             "retain": int(request.retain),
@@ -75,6 +82,7 @@ class Jobs:
         :raises NotFound: no such job.
         :raises Conflict: its gradients are not there to be scored.
         :raises Unprocessable: the key was used with another body.
+        :raises Conflict: the key's job has succeeded, and its answer has expired.
         :raises QueueFull: there are ``max_queue`` unfinished jobs.
         """
         source = await self._retained(job_id)
@@ -109,7 +117,7 @@ class Jobs:
                 keys.job(job_id),
                 keys.pending(job_id),
                 keys.JOBS_ACTIVE,
-                keys.idempotency(claim.key if claim else job_id),
+                self._idempotency(claim) if claim else keys.idempotency(job_id),
                 *(keys.chunk(job_id, number) for number in range(len(texts))),
             ],
             args=[
@@ -129,15 +137,21 @@ class Jobs:
         none, or it failed for no fault of the request's and may be tried again.
 
         :raises Unprocessable: the key was used with another body.
+        :raises Conflict: the key's job has succeeded, and its answer has expired.
         """
         if claim is None:
             return None
-        outcome, found = await self._known(keys=[keys.idempotency(claim.key)], args=[claim.request])
+        outcome, found = await self._known(keys=[self._idempotency(claim)], args=[claim.request])
         return None if outcome == b"new" else await self._accepted(outcome.decode(), found.decode())
 
     async def _accepted(self, outcome: str, job_id: str) -> Accepted:
         if outcome == "mismatch":
             raise Unprocessable("this Idempotency-Key was used before with another body")
+        if outcome == "gone":
+            raise Conflict(
+                f"job {job_id} of this Idempotency-Key has succeeded, and its answer is no longer kept (answers are "
+                f"for {self._settings.result_ttl} s); nothing was done again"
+            )
         if outcome == "full":
             raise QueueFull(f"{self._settings.max_queue} jobs are waiting or running; try again later", retry_after=5)
         found = await self._redis.hmget(keys.job(job_id), ["chunks", "fingerprint", "enqueued"])
@@ -164,7 +178,7 @@ class Jobs:
         return wire.Job(
             id=job_id,
             status=wire.JobStatus(fields["status"]),
-            direction=fields["direction"],
+            direction=teams.plain(fields["direction"]),
             samples=int(fields["samples"]),
             created=datetime.fromtimestamp(float(fields["created"]), UTC),
             progress=wire.Progress(done=total - missing, total=total),
@@ -190,9 +204,13 @@ class Jobs:
             pipe.hgetall(keys.job(job_id))
             pipe.scard(keys.pending(job_id))
             raw, missing = await pipe.execute()
-        if not raw:
+        fields = {k.decode(): v.decode() for k, v in cast("dict[bytes, bytes]", raw).items()}
+        if not fields or teams.team_of(fields["direction"]) != self._team:
             raise NotFound(f"there is no job {job_id!r}; answers are kept for {self._settings.result_ttl} s")
-        return {k.decode(): v.decode() for k, v in cast("dict[bytes, bytes]", raw).items()}, missing
+        return fields, missing
+
+    def _idempotency(self, claim: Claim) -> str:
+        return keys.idempotency(teams.qualified(self._team, claim.key))
 
 
 def _parse(model: type[M], text: str | None) -> M | None:

@@ -6,21 +6,33 @@ congrad:job:ID:chunk:N         string  the samples of a chunk, JSON; gone when t
 congrad:job:ID:gradients:N     string  the compressed gradients of a chunk, safetensors; gone when the job ends, unless
                                        they are retained
 congrad:jobs:active            zset    unfinished jobs by time of creation
-congrad:idempotency:DIGEST     hash    job and body digest of an Idempotency-Key
-congrad:directions             set     names
-congrad:direction:NAME         hash    a running direction: see `directions.py`
+congrad:idempotency:DIGEST     hash    job and body digest of an Idempotency-Key; TEAM/DIGEST for that of a team
+congrad:directions             set     names, those of a team qualified: see `teams.py`
+congrad:direction:NAME         hash    a running direction, likewise: see `directions.py`
 congrad:workers:ROLE           zset    live workers of a role by time of the last heartbeat
 congrad:worker:ID              string  what a worker announces, JSON
+congrad:recovery               string  there while a service process looks for lost work
 congrad:events                 channel state changes of jobs
 """
+
+NONE = "congrad:none"
+"""Never there: for a script that has no use for one of its keys. Redis's access lists know no empty key."""
 
 JOBS_ACTIVE = "congrad:jobs:active"
 DIRECTIONS = "congrad:directions"
 EVENTS = "congrad:events"
+RECOVERY = "congrad:recovery"
 
 GRADIENTS_TASK = "congrad.gradients"
 DECIDE_TASK = "congrad.decide"
 DECIDE_QUEUE = "congrad.decide"
+
+DECIDE_WORK = "decide"
+"""The name of a decision in a job's hash, where `gradients_work` names a chunk."""
+
+
+def gradients_work(number: int) -> str:
+    return f"gradients:{number}"
 
 
 def job(job_id: str) -> str:

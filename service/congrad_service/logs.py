@@ -1,5 +1,6 @@
-"""How the service logs: as uvicorn does, with the id of the request at the end of each line."""
+"""How the service logs: as uvicorn does, without queries, and with the id of the request at the end of each line."""
 
+import logging
 from copy import deepcopy
 from typing import Any
 
@@ -17,3 +18,12 @@ def logging_config() -> dict[str, Any]:
         handler["filters"] = ["request_id"]
     config["root"] = {"handlers": ["default"], "level": "WARNING"}
     return config
+
+
+def is_worth_keeping(record: logging.LogRecord) -> bool:
+    """A filter of the access log: probes come every few seconds, for ever. The query is cut off: no route has one, and
+    whoever appends a token to a URL, as for a browser's EventSource, should not find it here."""
+    address, method, target, *rest = record.args or ()
+    path = str(target).partition("?")[0]
+    record.args = (address, method, path, *rest)
+    return path not in ("/livez", "/readyz")

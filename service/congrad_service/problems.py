@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from congrad_service import request_id
 from congrad_service.errors import (
@@ -26,12 +27,22 @@ from congrad_service.errors import (
 MEDIA_TYPE = "application/problem+json"
 
 # `wire.Job` brings the schema in. FastAPI would declare a model, named here, as plain JSON.
-_SCHEMA = {"$ref": "#/components/schemas/Problem"}
+_CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_RETRY_AFTER = {"Retry-After": {"description": "In seconds.", "required": True, "schema": {"type": "integer"}}}
+
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    "4XX": {"description": "What is wrong with the request.", "content": {MEDIA_TYPE: {"schema": _SCHEMA}}},
-    "5XX": {"description": "What is wrong with the service.", "content": {MEDIA_TYPE: {"schema": _SCHEMA}}},
+    "4XX": {"description": "What is wrong with the request.", "content": _CONTENT},
+    "5XX": {"description": "What is wrong with the service.", "content": _CONTENT},
+    503: {"description": "No worker, or no Redis.", "content": _CONTENT, "headers": _RETRY_AFTER},
 }
 """How OpenAPI tells of them."""
+
+QUEUE_FULL: dict[int | str, dict[str, Any]] = {
+    429: {"description": "The queue is full.", "content": _CONTENT, "headers": _RETRY_AFTER}
+}
+"""The same, for routes that make jobs."""
+
+METHODS = ("DELETE", "GET", "HEAD", "POST", "PUT")
 
 
 def response(problem: wire.Problem, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -45,11 +56,24 @@ def _on_problem(_: Request, error: Exception) -> JSONResponse:
     return response(problem_of(error), error.headers)
 
 
-def _on_http(_: Request, error: Exception) -> JSONResponse:
+def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     problem = wire.Problem(title=status.phrase, status=status, detail=str(error.detail))
-    return response(problem, dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request))
+    return response(problem, headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of the request's path. Starlette knows those of the first route that has it, and there are more."""
+
+    def is_served(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return [method for method in METHODS if is_served(method)]
 
 
 def _on_validation(_: Request, error: Exception) -> JSONResponse:
@@ -83,6 +107,8 @@ def _fault(fault: dict[str, Any], body: Any) -> wire.ProblemError:
         return wire.ProblemError(pointer="", detail=f"the body is not JSON: {reason} at character {loc[0]}")
     if isinstance(body, bytes):  # left unparsed: without the content type it could come from any web page's form
         return wire.ProblemError(pointer="", detail="the body should be JSON, with Content-Type: application/json")
+    if loc[:1] == ["samples"]:
+        del loc[2:3]  # the kind of the sample, which pydantic names and the body does not
     path = _path_in(body, loc)
     message = _message(fault)
     if len(path) >= 2 and path[0] == "samples":

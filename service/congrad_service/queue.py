@@ -1,5 +1,7 @@
 """The service's side of Celery: tasks by name, arguments that are references."""
 
+from typing import Any
+
 from celery import Celery
 
 from congrad_service import keys
@@ -38,16 +40,19 @@ class Queue:
         """One task for each chunk, on the queue of the checkpoint. Sending them twice changes nothing."""
         with self._app.producer_pool.acquire(block=True, timeout=30) as producer:
             for number in range(chunks):
-                self._app.send_task(
-                    keys.GRADIENTS_TASK,
-                    args=(job_id, number),
-                    queue=keys.gradients_queue(fingerprint),
-                    producer=producer,
-                )
+                self._send_chunk(job_id, number, fingerprint, producer=producer)
+
+    def enqueue_chunk(self, job_id: str, number: int, fingerprint: str) -> None:
+        """The task of one chunk, again."""
+        self._send_chunk(job_id, number, fingerprint)
 
     def enqueue_decision(self, job_id: str) -> None:
         """The task that decides a job whose gradients are all there. Sending it twice changes nothing."""
         self._app.send_task(keys.DECIDE_TASK, args=(job_id,), queue=keys.DECIDE_QUEUE)
+
+    def _send_chunk(self, job_id: str, number: int, fingerprint: str, **options: Any) -> None:
+        queue = keys.gradients_queue(fingerprint)
+        self._app.send_task(keys.GRADIENTS_TASK, args=(job_id, number), queue=queue, **options)
 
     def close(self) -> None:
         """Closes the connections to the broker."""

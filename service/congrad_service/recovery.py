@@ -75,6 +75,7 @@ class Recovery:
         self._queue = queue
         self._sent: dict[Task, float] = {}
         self._searched = 0.0
+        self._stopped = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -83,12 +84,14 @@ class Recovery:
         try:
             yield
         finally:
+            # While it connects, redis-py was seen to swallow a cancellation; the flag ends the task all the same.
+            self._stopped = True
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopped:
             try:
                 if await self._redis.set(keys.RECOVERY, "1", nx=True, px=int(900 * SWEEP_S)):
                     await self.sweep()

@@ -21,21 +21,27 @@ end
 local function publish(id, status)
   redis.call('PUBLISH', 'EVENTS', cjson.encode({job = id, status = status}))
 end
-local function keep(job, milliseconds) -- and what its Idempotency-Key made
+local function keep(job, milliseconds, succeeded) -- and what its Idempotency-Key made
   redis.call('PEXPIRE', job, milliseconds)
   local record = redis.call('HGET', job, 'idempotency')
-  if record then redis.call('PEXPIRE', record, milliseconds) end
+  if not record then return end
+  if succeeded then -- is never to happen again: that is remembered for longer than the answer
+    redis.call('HSET', record, 'succeeded', '1')
+    milliseconds = math.max(milliseconds, redis.call('PTTL', record))
+  end
+  redis.call('PEXPIRE', record, milliseconds)
 end
 """.replace("EVENTS", keys.EVENTS)
 
 _KNOWN = """
--- What an idempotency key made of this request before: 'new' (nothing, or nothing that counts), 'existing' or
--- 'mismatch' (another request), and the job's id.
+-- What an idempotency key made of this request before: 'new' (nothing, or nothing that counts), 'existing', 'gone'
+-- (a job that has succeeded, and whose answer has expired) or 'mismatch' (another request); and the job's id.
 local function known(key, digest)
   local made = redis.call('HMGET', key, 'job', 'digest', 'key')
   if not made[1] then return {'new', ''} end
   if made[2] ~= digest then return {'mismatch', made[1]} end
   local status = redis.call('HMGET', made[3], 'status', 'error_status')
+  if not status[1] and redis.call('HEXISTS', key, 'succeeded') == 1 then return {'gone', made[1]} end
   -- A job that failed for no fault of the request's may be tried again under its key.
   local retry = not status[1] or (status[1] == 'failed' and tonumber(status[2] or 0) >= 500)
   return {retry and 'new' or 'existing', made[1]}
@@ -91,8 +97,8 @@ if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'enqueued
 START = (
     _PRELUDE
     + """
--- KEYS: job   ARGV: id, name of the attempt counter
--- The job's status, and how often this piece of work has been started.
+-- KEYS: job   ARGV: id, piece of work, worker
+-- The job's status, and how often this piece of work has been started. Whoever started it last is its owner.
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return {'', 0} end
 if ended(status) then return {status, 0} end
@@ -100,7 +106,8 @@ if status == 'queued' then
   redis.call('HSET', KEYS[1], 'status', 'running', 'started', now())
   publish(ARGV[1], 'running')
 end
-return {'running', redis.call('HINCRBY', KEYS[1], ARGV[2], 1)}
+redis.call('HSET', KEYS[1], 'owner:' .. ARGV[2], ARGV[3])
+return {'running', redis.call('HINCRBY', KEYS[1], 'attempts:' .. ARGV[2], 1)}
 """
 )
 
@@ -125,7 +132,7 @@ return missing
 COMMIT = (
     _PRELUDE
     + """
--- KEYS: job, active, direction, directions, source ('' if there is none), retained..., dropped...
+-- KEYS: job, active, direction, directions, source (or none), retained..., dropped...
 -- ARGV: id, result, ttl of job and retained, direction name, update, expected epoch, expected version, standing,
 --       number of retained, then field, value, ...
 -- 'committed'; 'ended' when the job has its answer already; 'lost' when another job committed in between.
@@ -140,7 +147,7 @@ end
 redis.call('HSET', KEYS[1], 'status', 'succeeded', 'result', ARGV[2])
 if ARGV[8] ~= '' then redis.call('HSET', KEYS[1], 'standing', ARGV[8]) end
 -- Both passes are repeated together: the answer to the second is known for as long as that to the first.
-keep(KEYS[1], math.max(ARGV[3] * 1000, redis.call('PTTL', KEYS[5])))
+keep(KEYS[1], math.max(ARGV[3] * 1000, redis.call('PTTL', KEYS[5])), true)
 redis.call('ZREM', KEYS[2], ARGV[1])
 local retained = 5 + ARGV[9]
 for i = 6, retained do redis.call('EXPIRE', KEYS[i], ARGV[3]) end
@@ -163,7 +170,7 @@ if not status then return '' end
 if ended(status) then return status end
 redis.call('HSET', KEYS[1], 'status', ARGV[2], 'error', ARGV[3], 'error_status', ARGV[4],
   'missing', redis.call('SCARD', KEYS[3]))
-keep(KEYS[1], ARGV[5] * 1000)
+keep(KEYS[1], ARGV[5] * 1000, false)
 redis.call('ZREM', KEYS[2], ARGV[1])
 for i = 3, #KEYS do redis.call('UNLINK', KEYS[i]) end
 publish(ARGV[1], ARGV[2])

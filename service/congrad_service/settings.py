@@ -1,18 +1,26 @@
 """The settings of the service, and those that it shares with the workers; read from the environment once."""
 
+from ipaddress import ip_address
+from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class RedisSettings(BaseSettings):
     """Where jobs, directions and the queue live. Both parts need the same values."""
 
-    model_config = SettingsConfigDict(env_prefix="CONGRAD_", env_ignore_empty=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="CONGRAD_",
+        env_ignore_empty=True,
+        extra="ignore",
+        hide_input_in_errors=True,  # it may hold a password
+    )
 
-    redis_url: str = "redis://127.0.0.1:6379/0"
-    broker_url: str | None = None
+    redis_url: Annotated[str, Field(repr=False)] = "redis://127.0.0.1:6379/0"
+    broker_url: Annotated[str | None, Field(repr=False)] = None
     """Celery's broker; the same Redis unless set."""
     visibility_timeout: Annotated[int, Field(ge=5)] = 300
     """Seconds after which the task of a worker that vanished is given to another. A task that takes longer is
@@ -21,22 +29,35 @@ class RedisSettings(BaseSettings):
     """Seconds that an unfinished job, with its texts and vectors, is kept; and from its end on, a job whose gradients
     are retained, with these and with the answers that it was scored again with."""
     result_ttl: Annotated[int, Field(ge=1)] = 3_600
-    """Seconds that the answer of any other job is kept once it has ended, and so how long its idempotency key protects
-    it."""
+    """Seconds that the answer of any other job is kept once it has ended. Its idempotency key keeps it from being done
+    again for longer: for ``job_ttl`` from its beginning."""
 
     @property
     def celery_broker(self) -> str:
-        """The broker's URL."""
-        return self.broker_url or self.redis_url
+        """The broker's URL, with TLS as redis-py has it: Celery checks no certificate unless it is told to."""
+        url = self.broker_url or self.redis_url
+        if not url.startswith("rediss:") or "ssl_cert_reqs=" in url:
+            return url
+        return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=required"
+
+    @field_validator("redis_url", "broker_url")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        if value is not None and not _is_whole(value):
+            raise ValueError("should be a URL, in which user and password are percent-encoded")
+        return value
 
 
 class ServiceSettings(RedisSettings):
     """The front end's settings."""
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65_535)] = 8000
     api_key: SecretStr | None = None
-    """The bearer token that every route but /livez asks for; no token, no check."""
+    """A bearer token that may do everything without a team; white space around it is cut off."""
+    api_keys_file: Path | None = None
+    """A file of further tokens, as `congrad token` writes them; see `tokens.py`. It is read once."""
+    host: str = "127.0.0.1"
+    """Where to listen. Without a token there is no check, and then it must be loopback."""
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8000
     max_samples: Annotated[int, Field(ge=1)] = 4_096
     """Samples in one request."""
     max_body_bytes: Annotated[int, Field(ge=1)] = 64 * 2**20
@@ -47,3 +68,41 @@ class ServiceSettings(RedisSettings):
     chunk_tokens: Annotated[int, Field(ge=1)] = 65_536
     """Estimated tokens in one task: large enough that a worker can sort pairs by length, small enough that a
     request spreads over the workers and a lost task costs little."""
+
+    @field_validator("api_key")
+    @classmethod
+    def _is_token(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        token = value.get_secret_value().strip()  # files of secrets end with a line break
+        if not (token and token.isascii() and token.isprintable()):
+            raise ValueError("should be a token: ASCII characters that a header can hold, and at least one")
+        return SecretStr(token)
+
+    @field_validator("host")
+    @classmethod
+    def _is_guarded(cls, value: str, info: ValidationInfo) -> str:
+        # A setting that is wrong itself is missing here, and has an error of its own.
+        unguarded = all(info.data.get(name, "") is None for name in ("api_key", "api_keys_file"))
+        if unguarded and not _is_loopback(value):
+            raise ValueError(
+                f"{value} can be reached from other machines, and no token is asked for; set CONGRAD_API_KEY or "
+                "CONGRAD_API_KEYS_FILE, or listen on 127.0.0.1"
+            )
+        return value
+
+
+def _is_whole(url: str) -> bool:
+    """Whether nothing of it can be cut at the wrong place: part of a password would pass for a host, and be logged."""
+    try:
+        parts = urlsplit(url)
+        return parts.port != 0 and "@" not in parts.path + parts.query + parts.fragment
+    except ValueError:
+        return False
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

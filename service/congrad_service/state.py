@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
@@ -15,8 +15,13 @@ from congrad_service.directions import Directions
 from congrad_service.events import Events
 from congrad_service.jobs import Jobs
 from congrad_service.queue import Queue
+from congrad_service.recovery import Recovery
 from congrad_service.registry import Registry
 from congrad_service.settings import ServiceSettings
+from congrad_service.tokens import Caller
+
+REDIS = ("redis://", "rediss://")
+"""What the URL of a broker begins with that needs a search for lost messages."""
 
 
 @dataclass
@@ -33,6 +38,10 @@ class State:
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process is about to stop: whoever waits for a job is answered 202 and asks the next process."""
 
+    def of(self, caller: Caller) -> "State":
+        """The same, with the directions and jobs of the caller's team."""
+        return replace(self, jobs=self.jobs.of(caller.team), directions=self.directions.of(caller.team))
+
     def drain(self) -> None:
         """Answers everyone who waits."""
         self.draining.set()
@@ -42,25 +51,33 @@ class State:
 @asynccontextmanager
 async def open_state(settings: ServiceSettings) -> AsyncIterator[State]:
     """Connects to Redis and the broker, and closes both."""
-    redis = Redis.from_url(
-        settings.redis_url,
+    redis = _connect(settings.redis_url)
+    events, registry, queue = Events(redis), Registry(redis), Queue(settings)
+    state = State(settings, redis, Jobs(redis, settings), Directions(redis), registry, events, queue)
+    broker = _connect(settings.celery_broker) if settings.celery_broker.startswith(REDIS) else None
+    try:
+        async with events.listening(), Recovery(redis, broker, registry, queue).running():
+            yield state
+    finally:
+        queue.close()
+        if broker is not None:
+            await broker.aclose()
+        await redis.aclose()
+
+
+def _connect(url: str) -> Redis:
+    return Redis.from_url(
+        url,
         socket_timeout=30,
         socket_connect_timeout=5,
         health_check_interval=25,
         retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries=3),
     )
-    events = Events(redis)
-    state = State(settings, redis, Jobs(redis, settings), Directions(redis), Registry(redis), events, Queue(settings))
-    try:
-        async with events.listening():
-            yield state
-    finally:
-        state.queue.close()
-        await redis.aclose()
 
 
 def _of(request: Request) -> State:
-    return cast("State", request.app.state.congrad)
+    """The stores as the request's caller sees them: no route is handed those of another team."""
+    return cast("State", request.app.state.congrad).of(request.state.caller)
 
 
 Congrad = Annotated[State, Depends(_of)]

@@ -9,7 +9,7 @@ from fastapi import Header, Response
 from fastapi.responses import JSONResponse
 from kombu.exceptions import OperationalError
 
-from congrad_service import errors, problems
+from congrad_service import errors, links, problems
 from congrad_service.events import POLL_S
 from congrad_service.jobs import Accepted
 from congrad_service.prefer import Preference
@@ -19,9 +19,20 @@ from congrad_service.state import State
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
 Prefer = Annotated[str | None, Header(description="`respond-async`, or `wait=SECONDS`")]
 
-NOT_YET: dict[int | str, dict[str, Any]] = {
-    202: {"model": wire.Job, "description": "The wait ended first; ask at `Location`."}
+JOB_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The decisions.",
+        "links": links.to_job("$response.body#/job_id") | links.to_direction("$response.body#/direction/name"),
+    },
+    202: {
+        "model": wire.Job,
+        "description": "The wait ended first; ask at `Location`.",
+        "headers": {"Location": {"required": True, "schema": {"type": "string"}}},
+        "links": links.to_job("$response.body#/id"),
+    },
+    **problems.QUEUE_FULL,
 }
+"""How OpenAPI tells of the answers to a request that makes a job."""
 
 
 async def check_decide_worker(state: State) -> None:

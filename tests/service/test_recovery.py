@@ -1,9 +1,10 @@
 """Lost work is found and queued again, over a real Redis and Celery's own messages; the tests do the workers' part."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
@@ -30,7 +31,7 @@ class Scene:
 
     job_id: str
     store: Store
-    redis: "redis.Redis[bytes]"
+    redis: redis.Redis
     recovery: Recovery
     broker: Redis
 
@@ -43,7 +44,7 @@ class Scene:
         text = self.redis.rpop(QUEUE)
         assert text is not None
         if noted:
-            self.redis.hset(UNACKED, "tag", b'[%s, "", "%s"]' % (text, QUEUE.encode()))
+            self.redis.hset(UNACKED, "tag", json.dumps([json.loads(cast("bytes", text)), "", QUEUE]))
             self.redis.zadd(UNACKED_INDEX, {"tag": self.store.now() - age})
 
     async def waiting(self) -> list[tuple[Any, ...]]:

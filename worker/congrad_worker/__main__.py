@@ -52,7 +52,7 @@ def _run(app: object, role: str, queue: str) -> int:
     with tempfile.TemporaryDirectory(prefix="congrad-worker-") as folder:
         failure = Path(folder, "failure")
         os.environ[FAILURE_FILE] = str(failure)
-        options = ["--without-gossip", "--without-mingle", "--loglevel=INFO"]
+        options = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=INFO"]
         node = f"--hostname={role}-{os.getpid()}@%h"
         status = _worker_main(app, ["worker", f"--queues={queue}", node, *options])
         if failure.exists():

@@ -19,6 +19,8 @@ from congrad_service.settings import RedisSettings
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from congrad_worker import prefetch
+
 SOFT_SHUTDOWN_S = 10
 LOAD_TIMEOUT_S = 3600
 """How long a checkpoint may take to load before the parent thinks that the child is stuck."""
@@ -34,6 +36,7 @@ def worker_app(name: str, settings: RedisSettings) -> Celery:
 
     A task is acknowledged when it is done, and goes back to the queue if its process dies.
     """
+    prefetch.install()
     app = celery_app(name, settings)
     app.conf.update(
         task_acks_late=True,
@@ -45,6 +48,7 @@ def worker_app(name: str, settings: RedisSettings) -> Celery:
         worker_proc_alive_timeout=LOAD_TIMEOUT_S,
         worker_soft_shutdown_timeout=SOFT_SHUTDOWN_S,
         worker_send_task_events=False,
+        worker_enable_remote_control=False,  # nobody here asks, and Redis's other users should not tell
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=True,
     )

@@ -5,11 +5,13 @@ from http import HTTPStatus
 
 import numpy as np
 from congrad import wire
+from congrad_service import keys
+from congrad_service.comparing import refusal
 from redis.exceptions import RedisError
 
 from congrad_worker.direction import Samples
 from congrad_worker.encoding import EncodedPair, Encoder
-from congrad_worker.errors import SampleErrors
+from congrad_worker.errors import SampleErrors, origin
 from congrad_worker.gradients import GradientEngine
 from congrad_worker.store import ChunkResult, Store
 
@@ -32,7 +34,7 @@ class ChunkProcessor:
 
         A failure fails the job, except Redis's own, which is for the queue to try again.
         """
-        status, attempts = self._store.start(job_id, f"gradients:{number}")
+        status, attempts = self._store.start(job_id, keys.gradients_work(number))
         if status != wire.JobStatus.RUNNING:
             return False
         if attempts > MAX_ATTEMPTS:
@@ -43,7 +45,7 @@ class ChunkProcessor:
         except RedisError:
             raise
         except Exception as error:
-            log.exception("job %s: chunk %d failed", job_id, number)
+            log.error("job %s: chunk %d failed: %s", job_id, number, origin(error))
             self._fail(job_id, f"the gradients of chunk {number} failed: {type(error).__name__}: {error}")
             return False
 
@@ -55,7 +57,7 @@ class ChunkProcessor:
             self._store.put_gradients(job_id, number, self.compute(samples))
         return self._store.complete(job_id, number) == 0
 
-    def compute(self, samples: list[wire.Sample]) -> ChunkResult:
+    def compute(self, samples: list[wire.AnySample]) -> ChunkResult:
         """The gradients of some samples; only the errors where any of them cannot be encoded."""
         ids = [str(sample.id) for sample in samples]
         languages = [sample.language for sample in samples]
@@ -68,18 +70,25 @@ class ChunkProcessor:
         found = Samples.of(gradients.values, languages, gradients.out_of_memory)
         return ChunkResult(ids, found, [pair.truncated for pair in pairs], errors=[])
 
-    def _encode(self, samples: list[wire.Sample]) -> list[EncodedPair]:
-        """:raises SampleErrors: with all samples of the chunk that cannot be encoded."""
+    def _encode(self, samples: list[wire.AnySample]) -> list[EncodedPair]:
+        """:raises SampleErrors: with all samples of the chunk that are no pairs to the engine."""
         pairs: list[EncodedPair] = []
         errors: list[tuple[int, str]] = []
         for index, sample in enumerate(samples):
             try:
-                pairs.append(self._encoder.encode(sample))
+                pairs.append(self._pair(sample))
             except ValueError as error:
                 errors.append((index, str(error)))
         if errors:
             raise SampleErrors(errors)
         return pairs
+
+    def _pair(self, sample: wire.AnySample) -> EncodedPair:
+        """:raises ValueError: the loss cannot judge the sample, or it cannot be encoded."""
+        reason = refusal(sample, self._engine.loss.name)
+        if reason is not None:
+            raise ValueError(reason)
+        return self._encoder.encode(sample)
 
     def _fail(self, job_id: str, detail: str) -> None:
         status = HTTPStatus.INTERNAL_SERVER_ERROR

@@ -5,6 +5,7 @@ WorkerError
 └── SampleErrors        samples of a job cannot be encoded: the job fails with 422 and names them
 """
 
+import traceback
 from collections.abc import Sequence
 
 
@@ -22,3 +23,8 @@ class SampleErrors(WorkerError):
     def __init__(self, errors: Sequence[tuple[int, str]]):
         super().__init__(errors[0][1])
         self.errors = list(errors)
+
+
+def origin(error: Exception) -> str:
+    """Class and traceback of an error, for the log. Its message may quote a sample, and is for the job's owner."""
+    return f"{type(error).__name__}, from\n{''.join(traceback.format_tb(error.__traceback__))}"

@@ -1,8 +1,6 @@
 """A thread that says, every few seconds, that the process which computes is there."""
 
 import logging
-import os
-import socket
 import threading
 
 from congrad_service import keys
@@ -24,7 +22,7 @@ class Heartbeat:
         self._store = store
         self._role = role
         self._announcement = announcement
-        self._id = f"{role}:{socket.gethostname()}:{os.getpid()}"
+        self._id = store.worker_id
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 

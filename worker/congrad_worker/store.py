@@ -1,6 +1,8 @@
 """The workers' side of Redis: chunks in, gradients out, directions committed."""
 
 import json
+import os
+import socket
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +12,7 @@ import numpy as np
 from congrad import wire
 from congrad_service import keys, scripts
 from congrad_service.settings import RedisSettings
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
@@ -18,7 +20,7 @@ from safetensors.numpy import load, save
 
 from congrad_worker.direction import LanguageState, Samples, Stake
 
-SAMPLES = TypeAdapter(list[wire.Sample])
+SAMPLES = TypeAdapter(list[wire.AnySample], config=ConfigDict(hide_input_in_errors=True))
 SELECTION: TypeAdapter[wire.Selection] = TypeAdapter(wire.Selection)
 
 
@@ -117,9 +119,13 @@ class DirectionRecord:
 
 
 class Store:
-    """Jobs and directions in one Redis, for workers."""
+    """Jobs and directions in one Redis, for one worker.
+
+    ``worker_id`` is no other worker's, nor that of an earlier one in the same container.
+    """
 
     def __init__(self, settings: RedisSettings):
+        self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.redis = Redis.from_url(
             settings.redis_url,
             socket_timeout=30,
@@ -136,11 +142,11 @@ class Store:
     def start(self, job_id: str, work: str) -> tuple[str, int]:
         """Marks the job as running; its status ('' if it is gone) and how often this piece of work was started."""
         status, attempts = cast(
-            "tuple[bytes, int]", self._start(keys=[keys.job(job_id)], args=[job_id, f"attempts:{work}"])
+            "tuple[bytes, int]", self._start(keys=[keys.job(job_id)], args=[job_id, work, self.worker_id])
         )
         return status.decode(), attempts
 
-    def chunk(self, job_id: str, number: int) -> list[wire.Sample] | None:
+    def chunk(self, job_id: str, number: int) -> list[wire.AnySample] | None:
         """The samples of a chunk; None once the job has ended."""
         text = cast("bytes | None", self.redis.get(keys.chunk(job_id, number)))
         return None if text is None else SAMPLES.validate_json(text)
@@ -237,7 +243,7 @@ class Store:
                 keys.JOBS_ACTIVE,
                 keys.direction(job.direction),
                 keys.DIRECTIONS,
-                "" if job.source is None else keys.job(job.source),
+                keys.NONE if job.source is None else keys.job(job.source),
                 *retained,
                 *dropped,
             ],

@@ -7,11 +7,14 @@ from itertools import compress
 
 import numpy as np
 from congrad import wire
+from congrad_service import keys
 from congrad_service.errors import MAX_ERRORS, pointer, sample_name
+from congrad_service.teams import plain
 from redis.exceptions import RedisError
 
 from congrad_worker.decide import Outcome, Question, Rules, decide
 from congrad_worker.direction import Samples
+from congrad_worker.errors import origin
 from congrad_worker.store import ChunkResult, DirectionRecord, JobRecord, Store, direction_fields
 
 MAX_ATTEMPTS = 5
@@ -35,7 +38,7 @@ class Judge:
 
         A failure fails the job, except Redis's own, which is for the queue to try again.
         """
-        status, attempts = self._store.start(job_id, "decide")
+        status, attempts = self._store.start(job_id, keys.DECIDE_WORK)
         if status != wire.JobStatus.RUNNING:
             return
         if attempts > MAX_ATTEMPTS:
@@ -46,7 +49,7 @@ class Judge:
         except RedisError:
             raise
         except Exception as error:
-            log.exception("job %s: decision failed", job_id)
+            log.error("job %s: decision failed: %s", job_id, origin(error))
             self._fail(job_id, f"the decision failed: {type(error).__name__}: {error}")
 
     def _settle(self, job_id: str) -> None:
@@ -69,7 +72,7 @@ class Judge:
                 return
             if self._commit(job, read, question) != "lost":
                 return
-        self._fail(job_id, f"direction {job.direction!r} changed {MAX_RACES} times while the job was decided")
+        self._fail(job_id, f"direction {plain(job.direction)!r} changed {MAX_RACES} times while the job was decided")
 
     def _commit(self, job: JobRecord, read: DirectionRecord, question: Question) -> str:
         outcome = decide(question, read.languages, self._rules)
@@ -103,7 +106,7 @@ def _result(job: JobRecord, outcome: Outcome, version: int, now: float) -> wire.
     return wire.FilterResult(
         job_id=job.id,
         direction=wire.DirectionRef(
-            name=job.direction,
+            name=plain(job.direction),
             version=version,
             checkpoint=job.checkpoint,
             languages={tag: state.samples for tag, state in sorted(outcome.languages.items())},
@@ -145,7 +148,7 @@ def _unprocessable(chunks: Sequence[ChunkResult]) -> wire.Problem:
 
 def _conflict(job: JobRecord, read: DirectionRecord, dim: int) -> str | None:
     """Why the job, with gradients of ``dim`` numbers, cannot be decided against the direction; None if it can be."""
-    name = f"direction {job.direction!r}"
+    name = f"direction {plain(job.direction)!r}"
     if read.fingerprint not in (None, job.fingerprint):
         return (
             f"{name} belongs to checkpoint {read.fingerprint} by now, and this job's gradients were computed with "

@@ -15,7 +15,7 @@ import typer
 
 from congrad.base_client import DEFAULT_BASE_URL
 from congrad.commands.options import ApiKey, AsJson, Url, connect
-from congrad.commands.output import DONE, FAILED, out, print_json
+from congrad.commands.output import DONE, FAILED, UNAUTHORIZED_HINT, out, print_json
 from congrad.commands.probe import Answer, Probe
 from congrad.redis_server import StartError, redis_executable
 
@@ -111,7 +111,10 @@ def _clock(live: Answer) -> Check:
 def _token(ready: Answer, has_token: bool) -> Check:
     if ready.status == httpx.codes.UNAUTHORIZED:
         wrong = "the service does not accept this token" if has_token else "the service asks for a token"
-        return Check("token", Mark.FAILED, wrong, "set CONGRAD_API_KEY to the value that the service was started with")
+        return Check("token", Mark.FAILED, wrong, UNAUTHORIZED_HINT)
+    if ready.status == httpx.codes.FORBIDDEN:
+        hint = "any token of CONGRAD's would do for this; see what a proxy on the way asks for"
+        return Check("token", Mark.FAILED, ready.problem or "", hint)
     return Check("token", Mark.OK, "accepted" if has_token else "none is needed")
 
 

@@ -8,7 +8,7 @@ import typer
 from pydantic_core import to_json
 from rich.console import Console
 
-from congrad.errors import AuthenticationError, CongradError
+from congrad.errors import AuthenticationError, CongradError, PermissionDeniedError
 
 DONE = 0
 FAILED = 1
@@ -16,6 +16,9 @@ WRONG = 2
 """An argument, a file or a setting."""
 INTERRUPTED = 130
 """As a shell calls what SIGINT ended."""
+
+UNAUTHORIZED_HINT = "set CONGRAD_API_KEY to a token of the service"
+FORBIDDEN_HINT = "whoever runs the service can make a token of that role: `congrad token NAME --role ROLE`"
 
 out = Console()
 err = Console(stderr=True, highlight=False)
@@ -34,8 +37,12 @@ def fail_with(error: CongradError) -> NoReturn:
 
 def explained(error: CongradError) -> str:
     """The error, and what can be done about it."""
-    hint = "\nset CONGRAD_API_KEY to the service's token" if isinstance(error, AuthenticationError) else ""
-    return f"{error}{hint}"
+    match error:
+        case AuthenticationError():
+            return f"{error}\n{UNAUTHORIZED_HINT}"
+        case PermissionDeniedError():
+            return f"{error}\n{FORBIDDEN_HINT}"
+    return str(error)
 
 
 def say(message: str) -> None:

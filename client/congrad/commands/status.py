@@ -3,12 +3,13 @@
 from contextlib import closing
 from typing import TypeVar
 
+import httpx
 import typer
 
 from congrad import wire
 from congrad.base_client import DEFAULT_BASE_URL
 from congrad.commands.options import ApiKey, AsJson, Url, connect
-from congrad.commands.output import DONE, FAILED, explained, out, print_json, say
+from congrad.commands.output import DONE, FAILED, UNAUTHORIZED_HINT, explained, out, print_json, say
 from congrad.commands.probe import TIMEOUT_S, Probe
 from congrad.errors import CongradError
 from congrad.tables import checkpoints_table, directions_table
@@ -23,7 +24,8 @@ def status(url: Url = DEFAULT_BASE_URL, api_key: ApiKey = None, as_json: AsJson 
     """
     with connect(url, api_key, timeout=TIMEOUT_S, max_retries=0) as client:
         with closing(Probe(client.base_url, api_key)) as probe:
-            problem = probe.get("/readyz").problem
+            ready = probe.get("/readyz")
+        problem, unknown = ready.problem, ready.status == httpx.codes.UNAUTHORIZED
         checkpoints: list[wire.Checkpoint] | None = None
         directions: list[wire.DirectionSummary] | None = None
         try:
@@ -32,15 +34,17 @@ def status(url: Url = DEFAULT_BASE_URL, api_key: ApiKey = None, as_json: AsJson 
         except CongradError as error:  # a service without Redis answers, and has neither
             problem = problem or explained(error)
     if as_json:
-        ready = {"url": client.base_url, "ready": problem is None, "problem": problem}
-        print_json(ready | {"checkpoints": checkpoints, "directions": directions})
+        shown = {"url": client.base_url, "ready": problem is None, "problem": problem}
+        print_json(shown | {"checkpoints": checkpoints, "directions": directions})
     else:
-        state = "ready" if problem is None else f"not ready: {problem}"
+        state = "ready" if problem is None else f"{'cannot be seen' if unknown else 'not ready'}: {problem}"
         out.print(f"{client.base_url}: {state}", markup=False, soft_wrap=True)
         if checkpoints:
             out.print(checkpoints_table(checkpoints))
         if directions:
             out.print(directions_table(directions))
-    if problem is not None:
+    if unknown:
+        say(UNAUTHORIZED_HINT)
+    elif problem is not None:
         say("`congrad doctor` looks closer")
     raise typer.Exit(DONE if problem is None else FAILED)

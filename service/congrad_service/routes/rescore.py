@@ -10,7 +10,7 @@ from congrad_service.job_id import JobId
 from congrad_service.jobs import Accepted
 from congrad_service.prefer import parse_prefer
 from congrad_service.state import Congrad, State
-from congrad_service.waiting import NOT_YET, IdempotencyKey, Prefer, answer, check_decide_worker
+from congrad_service.waiting import JOB_RESPONSES, IdempotencyKey, Prefer, answer, check_decide_worker
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 @router.post(
     "/{job_id}/rescore",
     response_model=wire.FilterResult,
-    responses=NOT_YET,
+    responses=JOB_RESPONSES,
 )
 async def rescore_job(
     state: Congrad,
