@@ -9,6 +9,7 @@ docs/benchmarks.
 
 import multiprocessing
 import os
+import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -76,7 +77,8 @@ def main(
     about = {
         "command": f"`python benchmarks/effect.py --seeds {seeds} --processes {processes}`",
         "seeds": f"0 to {seeds - 1}; each draws the world, the model and the order of the pairs anew",
-        "time": f"{(time.perf_counter() - begun) / 60:.0f} minutes",
+        "time": f"{(time.perf_counter() - begun) / 60:.0f} minutes, in which the processes computed for "
+        f"{resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime / 60 / processes:.0f} each",
         "processes": processes,
         **{key: value for key, value in machine.items() if value},
         "trl": trl.__version__,

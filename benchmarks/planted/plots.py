@@ -44,6 +44,8 @@ def _scores(axes: Any, trials: Trials, bins: np.ndarray) -> None:
         counts = np.sum([t["histogram"][kind] for t in trials if kind in t["histogram"]], axis=0)
         if np.ndim(counts):
             axes.stairs(counts / counts.sum(), bins, color=color, label=kind, fill=kind == "clean", alpha=0.8)
+    filled = np.flatnonzero(np.sum([counts for t in trials for counts in t["histogram"].values()], axis=0))
+    axes.set_xlim(bins[filled[0]], bins[filled[-1] + 1])
     axes.axvline(arms.THRESHOLD_AT, color="black", linewidth=0.8, linestyle="--")
     axes.set(xlabel="conflict score", ylabel="share of the label's pairs", title="Scores, by how labels came about")
     axes.legend(frameon=False)

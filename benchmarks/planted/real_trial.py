@@ -1,5 +1,6 @@
 """One seed on real pairs: labels swapped, scores, and the models that come of them."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ OPTIONS: dict[str, dict[str, object]] = {
 """Settings that gradients are computed with."""
 MATCHED, BALANCED, ANY = "matched", "balanced", "any"
 LENGTH_RATIO = "length, shorter chosen"
-TRAINED = (arms.ALL, *arms.CHEAP, arms.OWN_LANGUAGE, arms.NO_SURGERY, arms.THRESHOLD, arms.ORACLE)
+TRAINED = (arms.ALL, *arms.CHEAP, arms.OWN_LANGUAGE, arms.THRESHOLD, arms.ORACLE)
 
 
 def run(real: RealPairs, model: Path, recipe: Recipe, seed: int) -> dict[str, Any]:
@@ -69,26 +70,40 @@ def _evidence(pairs: Labelled, wrong: np.ndarray) -> arms.Evidence:
     return arms.Evidence(pairs.samples[DEFAULT], pairs.encoded, pairs.logps, wrong)
 
 
-def training(real: RealPairs, model: Path, recipe: Recipe, seed: int) -> dict[str, Any]:
-    """What becomes of the model on what each arm keeps of pairs of matched length.
+@dataclass(frozen=True)
+class Split:
+    """Pairs to train on, and pairs whose prompts are held out in all languages at once: a translation of what is
+    trained on is not new."""
 
-    Prompts are held out in all languages at once: a translation of what is trained on is not new. The tax is the
-    perplexity of their prompts, which no label says anything of.
-    """
+    trained: Labelled
+    held_seen: Labelled
+    held_unseen: Labelled
+
+
+def split(real: RealPairs, seed: int) -> Split:
+    """Short pairs of matched length; a third of the prompts are held out."""
+    seen, unseen = (real_text.short(pairs.of(real_text.matched(pairs))) for pairs in (real.seen, real.unseen))
+    groups = np.unique(np.append(seen.groups, unseen.groups))
+    out = np.random.default_rng([seed, 4]).permutation(groups)[: round(real_text.HELD_OUT * len(groups))]
+    return Split(
+        seen.of(np.flatnonzero(~np.isin(seen.groups, out))),
+        *(each.of(np.flatnonzero(np.isin(each.groups, out))) for each in (seen, unseen)),
+    )
+
+
+def training(real: RealPairs, model: Path, recipe: Recipe, seed: int) -> dict[str, Any]:
+    """What becomes of the model on what each arm keeps. The tax is the perplexity of the held-out prompts, which no
+    label says anything of."""
     start = LlamaForCausalLM.from_pretrained(model, dtype="float32")
     tokenizer: Any = AutoTokenizer.from_pretrained(model)
-    seen, unseen = (real_text.short(pairs.of(real_text.matched(pairs))) for pairs in (real.seen, real.unseen))
-    names = np.unique(np.append(seen.groups, unseen.groups))
-    out = np.random.default_rng([seed, 4]).permutation(names)[: round(real_text.HELD_OUT * len(names))]
-    pairs = seen.of(np.flatnonzero(~np.isin(seen.groups, out)))
-    held_seen, held_unseen = (each.of(np.flatnonzero(np.isin(each.groups, out))) for each in (seen, unseen))
-    wrong = real_text.plant(pairs.languages, seed)
-    pairs = pairs.swapped(wrong)
+    parts = split(real, seed)
+    wrong = real_text.plant(parts.trained.languages, seed)
+    pairs = parts.trained.swapped(wrong)
     evidence = _evidence(pairs, wrong)
     kept = arms.selections(evidence, arms.scores(evidence), seed)
-    encoded = held_seen.encoded + held_unseen.encoded
-    prompts = encode(tokenizer, [("", str(text.prompt)) for text in held_seen.texts + held_unseen.texts])
-    held = HeldOut(encoded, np.arange(len(encoded)) < len(held_seen.encoded), prompts)
+    encoded = parts.held_seen.encoded + parts.held_unseen.encoded
+    prompts = encode(tokenizer, [("", str(text.prompt)) for text in parts.held_seen.texts + parts.held_unseen.texts])
+    held = HeldOut(encoded, np.arange(len(encoded)) < len(parts.held_seen.encoded), prompts)
     before = sequence_logps(start, held.pairs)
 
     def outcome(keep: np.ndarray) -> dict[str, Any]:
