@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-wheel lint format bench bench-effect bench-sft docs clean
+.PHONY: demo test test-slow test-wheel lint audit format bench bench-effect bench-sft docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/congrad demo
@@ -28,6 +28,11 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+# Known vulnerabilities of what is pinned. It asks pypi.org itself, so it is no part of CI, which may not reach it.
+audit: $(INSTALLED)
+	$(BIN)/pip install -q pip-audit
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt --index-url https://pypi.org/simple
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
