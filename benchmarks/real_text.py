@@ -49,7 +49,7 @@ def trial(model: Path, recipe: Recipe, seed: int) -> dict[str, Any]:
 
 
 def main(
-    model: Annotated[Path, typer.Option(help="Folder of a checkpoint.")] = DEMO / "checkpoint",
+    model: Annotated[Path, typer.Option(help="Folder of a Llama.")] = DEMO / "checkpoint",
     data: Annotated[Path, typer.Option(help="JSONL with TRL's columns, language, and group.")] = DEMO / "pairs.jsonl",
     seen: Annotated[int, typer.Option(help="Languages to train on; the others are unseen.", min=2)] = 8,
     seeds: Annotated[int, typer.Option(help="Draws of what is swapped and held out.", min=3)] = 10,

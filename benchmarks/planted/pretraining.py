@@ -60,7 +60,7 @@ class Batch:
 def encode(tokenizer: PreTrainedTokenizerFast, texts: Sequence[tuple[str, str]]) -> Batch:
     """Prompts and their answers, each with the end of sequence behind it."""
     prompts: list[list[int]] = tokenizer([prompt for prompt, _ in texts])["input_ids"]
-    rows: list[list[int]] = tokenizer([prompt + answer + "</s>" for prompt, answer in texts])["input_ids"]
+    rows: list[list[int]] = tokenizer([prompt + answer + tokenizer.eos_token for prompt, answer in texts])["input_ids"]
     tokens = max(map(len, rows))
     pad = tokenizer.pad_token_id
     labels = [

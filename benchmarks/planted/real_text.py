@@ -97,7 +97,8 @@ class RealPairs:
 def read(data: Path, folder: Path, seen: int, options: Mapping[str, Mapping[str, object]]) -> RealPairs:
     """The pairs of a JSONL file that are not too long, with their gradients under each of ``options``.
 
-    A column ``group`` says which rows are translations of each other; of rows with a true ``planted`` the label is
+    A column ``group`` says which rows are translations of each other, or else what stands in ``id`` behind the
+    language, as in ``de-03``; of rows with a true ``planted`` the label is
     known to be wrong, and they are taken the other way round.
 
     :param seen: how many languages to train on, the first ones by their tags.
@@ -109,7 +110,7 @@ def read(data: Path, folder: Path, seen: int, options: Mapping[str, Mapping[str,
     pairs = Labelled(
         [texts[i] for i in fits],
         [encoded[i] for i in fits],
-        np.array([str(rows[i].get("group", f"row {i}")) for i in fits]),
+        np.array([_group(rows[i]) for i in fits]),
         sequence_logps(LlamaForCausalLM.from_pretrained(folder, dtype="float32"), [encoded[i] for i in fits]),
         {},
     )
@@ -117,6 +118,10 @@ def read(data: Path, folder: Path, seen: int, options: Mapping[str, Mapping[str,
     trained, others = pairs.of(np.flatnonzero(is_seen)), pairs.of(np.flatnonzero(~is_seen))
     samples = {name: gradients(folder, trained.texts, **changed) for name, changed in options.items()}
     return RealPairs(replace(trained, samples=samples), others)
+
+
+def _group(row: Mapping[str, Any]) -> str:
+    return str(row.get("group", str(row["id"]).removeprefix(f"{row['language']}-")))
 
 
 def _text(row: Mapping[str, Any]) -> wire.Sample:
