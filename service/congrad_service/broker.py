@@ -3,54 +3,52 @@
 import asyncio
 import base64
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis
 
-UNACKED = "unacked"
-UNACKED_INDEX = "unacked_index"
-"""kombu's names: a hash of messages by delivery tag, and a sorted set of these tags by the time of delivery."""
+from congrad_service import keys
 
-Task = tuple[Any, ...]
+UNACKED = "unacked"
+"""kombu's name for a hash of messages by delivery tag, of all queues."""
+
+Task = tuple[str | int, ...]
 """The name of a task and its arguments."""
 
 
 @dataclass(frozen=True)
 class Messages:
-    """The tasks in some queues, and the time at which others were handed to a worker (seconds, by that worker's
-    clock)."""
+    """Our tasks: in some queues, and those that a worker has been handed."""
 
     waiting: frozenset[Task]
-    delivered: dict[Task, float]
+    delivered: frozenset[Task]
 
 
 async def messages(broker: Redis, queues: Iterable[str]) -> Messages:
     """Reads the queues as they are."""
-    async with broker.pipeline() as pipe:
+    async with broker.pipeline(transaction=False) as pipe:
         for queue in queues:
             pipe.lrange(queue, 0, -1)
-        pipe.hgetall(UNACKED)
-        pipe.zrange(UNACKED_INDEX, 0, -1, withscores=True)
-        *lists, unacked, index = await pipe.execute()
-    return await asyncio.to_thread(_read, lists, unacked, dict(index))  # there can be thousands
+        pipe.hvals(UNACKED)
+        *lists, unacked = await pipe.execute()
+    return await asyncio.to_thread(_read, lists, unacked)  # there can be thousands
 
 
-def _read(lists: Sequence[Sequence[bytes]], unacked: Mapping[bytes, bytes], times: Mapping[bytes, float]) -> Messages:
-    waiting = {_task(json.loads(text)) for texts in lists for text in texts}
-    delivered = {
-        task: times[tag]
-        for tag, text in unacked.items()
-        if tag in times and (task := _task(json.loads(text)[0])) is not None
-    }
-    return Messages(frozenset(task for task in waiting if task is not None), delivered)
+def _read(lists: Sequence[Sequence[bytes]], unacked: Sequence[bytes]) -> Messages:
+    waiting = (_task(text) for texts in lists for text in texts)
+    delivered = (_task(text, is_noted=True) for text in unacked)
+    return Messages(frozenset(filter(None, waiting)), frozenset(filter(None, delivered)))
 
 
-def _task(message: dict[str, Any]) -> Task | None:
-    """Of a message of Celery's protocol; None for one that is not ours."""
+def _task(text: bytes, is_noted: bool = False) -> Task | None:
+    """Of a message of Celery's protocol; None for those of other applications."""
     try:
-        arguments = json.loads(base64.b64decode(message["body"]))[0]
-        return (message["headers"]["task"], *arguments)
-    except (KeyError, TypeError, ValueError):
+        message: Any = json.loads(text)
+        message = message[0] if is_noted else message
+        name, arguments = message["headers"]["task"], json.loads(base64.b64decode(message["body"]))[0]
+        is_ours = name in (keys.GRADIENTS_TASK, keys.DECIDE_TASK) and all(isinstance(a, str | int) for a in arguments)
+        return (name, *arguments) if is_ours else None
+    except (KeyError, IndexError, TypeError, ValueError):
         return None

@@ -4,13 +4,14 @@ The fields of a job's hash: status, created, started, gradients_done (times of t
 by its team, which is the job's too), update, selection, retain, fingerprint, checkpoint, samples, chunks (what was
 asked); idempotency (the key in Redis of what its Idempotency-Key made, which expires with the job); enqueued (set once
 its tasks are in the queue); result, or error and missing (chunks that were not done); attempts:* (how often each piece
-of work was started) and owner:* (by whom, the last time).
+of work was started).
 
 Retain is 1 where the gradients are kept for another scoring, and `dropped` once that is over; standing (JSON) is what
 such a job's samples were in their direction when they were folded in. A job that scores those of another again has
 that one's id as source, its chunks as source_chunks and its standing; chunks and update of its own are 0.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ from congrad_service.settings import ServiceSettings
 
 INHERITED = ("direction", "fingerprint", "checkpoint", "samples", "standing")
 """What a job that scores another's samples again has from that one; there is a standing only where it was folded in."""
+
+MAX_RETRY_AFTER_S = 60
 
 M = TypeVar("M", wire.FilterResult, wire.Problem)
 
@@ -153,10 +156,24 @@ class Jobs:
                 f"for {self._settings.result_ttl} s); nothing was done again"
             )
         if outcome == "full":
-            raise QueueFull(f"{self._settings.max_queue} jobs are waiting or running; try again later", retry_after=5)
+            raise QueueFull(
+                f"{self._settings.max_queue} jobs are waiting or running; try again later",
+                retry_after=await self._seconds_per_job(),
+            )
         found = await self._redis.hmget(keys.job(job_id), ["chunks", "fingerprint", "enqueued"])
         count, fingerprint, enqueued = cast("list[bytes | None]", found)
         return Accepted(job_id, int(count or 0), (fingerprint or b"").decode(), enqueued is not None)
+
+    async def _seconds_per_job(self) -> int:
+        """About how long it takes until a job of a full queue ends: as they end in the order in which they came, as many
+        as there are end in the time that the oldest one has been there (Little's law)."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.zrange(keys.JOBS_ACTIVE, 0, 0, withscores=True)
+            pipe.zcard(keys.JOBS_ACTIVE)
+            (seconds, _), oldest, count = await pipe.execute()
+        age = max((seconds - created for _, created in oldest), default=0.0)
+        return math.ceil(min(max(age / max(count, 1), 1), MAX_RETRY_AFTER_S))
 
     async def mark_enqueued(self, job_id: str) -> None:
         """Notes that the job's tasks are in the queue, so that a repeated request does not send them again."""
@@ -174,7 +191,8 @@ class Jobs:
         """
         fields, missing = await self._read(job_id)
         total = int(fields["chunks"])
-        missing = int(fields.get("missing", missing))  # the set itself is gone once a job has ended
+        # The set itself is gone once a job has ended, or it was read before.
+        missing = 0 if fields["status"] == wire.JobStatus.SUCCEEDED else int(fields.get("missing", missing))
         return wire.Job(
             id=job_id,
             status=wire.JobStatus(fields["status"]),
@@ -200,10 +218,11 @@ class Jobs:
         return await self.get(job_id)
 
     async def _read(self, job_id: str) -> tuple[dict[str, str], int]:
-        async with self._redis.pipeline() as pipe:
-            pipe.hgetall(keys.job(job_id))
+        # No transaction: a full Redis takes none. In this order, what is missing is never told to be done.
+        async with self._redis.pipeline(transaction=False) as pipe:
             pipe.scard(keys.pending(job_id))
-            raw, missing = await pipe.execute()
+            pipe.hgetall(keys.job(job_id))
+            missing, raw = await pipe.execute()
         fields = {k.decode(): v.decode() for k, v in cast("dict[bytes, bytes]", raw).items()}
         if not fields or teams.team_of(fields["direction"]) != self._team:
             raise NotFound(f"there is no job {job_id!r}; answers are kept for {self._settings.result_ttl} s")

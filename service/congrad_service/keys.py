@@ -11,6 +11,7 @@ congrad:directions             set     names, those of a team qualified: see `te
 congrad:direction:NAME         hash    a running direction, likewise: see `directions.py`
 congrad:workers:ROLE           zset    live workers of a role by time of the last heartbeat
 congrad:worker:ID              string  what a worker announces, JSON
+congrad:job:ID:doing:WORK      string  the worker that is at a piece of work; gone when that falls silent
 congrad:recovery               string  there while a service process looks for lost work
 congrad:events                 channel state changes of jobs
 """
@@ -54,6 +55,10 @@ def gradients(job_id: str, number: int) -> str:
 def all_gradients(job_id: str, chunks: int) -> list[str]:
     """The gradients of all chunks, in their order."""
     return [gradients(job_id, number) for number in range(chunks)]
+
+
+def doing(job_id: str, work: str) -> str:
+    return f"congrad:job:{job_id}:doing:{work}"
 
 
 def work(job_id: str, chunks: int) -> list[str]:

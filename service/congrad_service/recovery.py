@@ -1,14 +1,17 @@
-"""Pieces of work that nobody is at any more are put back into the queue.
+"""Pieces of work that nobody is at any more are put back into the queue, where the broker is Redis.
 
 A message that a killed worker held comes back by itself only after the visibility timeout, which is longer than any
 task takes. One that the worker had taken and not yet noted is gone for good: kombu takes it and notes it in two steps.
 So the state of the jobs is what counts. A piece of work of an unfinished job, a chunk without gradients or a decision
-that is due, is lost where its owner, the worker that started it last, has gone silent; or where it has none, and
-neither waits in the queue nor has just been handed out. Sending it twice changes nothing.
+that is due, is lost unless a live worker says that it is at it, its task waits in the queue, or has just been handed
+out. A task that is sent twice changes nothing: whoever gets the second one finds the work done, or being done.
+
+Other brokers, such as RabbitMQ, give a message back as soon as the worker's connection is gone.
 """
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -18,19 +21,21 @@ from congrad import wire
 from redis.asyncio import Redis
 
 from congrad_service import keys
-from congrad_service.broker import Messages, Task, messages
+from congrad_service.broker import Task, messages
 from congrad_service.queue import Queue
-from congrad_service.registry import Registry, Role
+from congrad_service.registry import SILENT_S
 
 SWEEP_S = 1.0
-SILENT_S = 5.0
-"""Without a heartbeat for so long, a worker has lost what it was doing. If it has not, the work is done twice."""
 GRACE_S = 3.0
 """How old a piece of work is before it is missed: it takes a moment to get into the queue, and out of it."""
 SEARCH_S = 3.0
-"""How often the queues are searched for work that nobody has started; they can be long."""
+"""How often the queues are searched for work that nobody has started, at most: they can be long."""
+SEARCH_SHARE = 0.05
+"""Of the time, at most, goes into that."""
 HANDED_OUT_S = 10.0
 """How long a worker may hold a task before it starts it; one that still loads its checkpoint holds one for longer."""
+LOCK_S = 20
+"""After this another process sweeps, if the one that does has died in the middle."""
 
 log = logging.getLogger(__name__)
 
@@ -39,14 +44,13 @@ log = logging.getLogger(__name__)
 class Piece:
     """Work that an unfinished job waits for: a chunk's gradients, or with no chunk the decision.
 
-    ``owner`` is the worker that started it last, None where nobody has; ``since`` when it could have been started
-    (seconds, by Redis's clock).
+    ``started`` says whether a worker has begun with it; ``since`` when one could have (seconds, by Redis's clock).
     """
 
     job_id: str
     fingerprint: str
     chunk: int | None
-    owner: str | None
+    started: bool
     since: float
 
     @property
@@ -57,6 +61,11 @@ class Piece:
         return keys.GRADIENTS_TASK, self.job_id, self.chunk
 
     @property
+    def doing(self) -> str:
+        """There while a worker is at it."""
+        return keys.doing(self.job_id, keys.DECIDE_WORK if self.chunk is None else keys.gradients_work(self.chunk))
+
+    @property
     def queue(self) -> str:
         """Where that task waits."""
         return keys.DECIDE_QUEUE if self.chunk is None else keys.gradients_queue(self.fingerprint)
@@ -65,16 +74,16 @@ class Piece:
 class Recovery:
     """Sweeps the unfinished jobs of one Redis; of several processes that do, one at a time.
 
-    :param broker: Celery's broker, if it is a Redis; one that keeps its messages itself needs no search for them.
+    :param broker: the Redis that is Celery's broker.
     """
 
-    def __init__(self, redis: Redis, broker: Redis | None, registry: Registry, queue: Queue):
+    def __init__(self, redis: Redis, broker: Redis, queue: Queue):
         self._redis = redis
         self._broker = broker
-        self._registry = registry
         self._queue = queue
-        self._sent: dict[Task, float] = {}
-        self._searched = 0.0
+        self._sent: dict[Task, float] = {}  # when work was sent again
+        self._handed_out: dict[Task, float] = {}  # when tasks were first seen with a worker
+        self._next_search = 0.0
         self._stopped = False
 
     @asynccontextmanager
@@ -92,26 +101,33 @@ class Recovery:
 
     async def _run(self) -> None:
         while not self._stopped:
+            pause = SWEEP_S
             try:
-                if await self._redis.set(keys.RECOVERY, "1", nx=True, px=int(900 * SWEEP_S)):
+                if await self._redis.set(keys.RECOVERY, "1", nx=True, ex=LOCK_S):
                     await self.sweep()
+                    await self._redis.pexpire(keys.RECOVERY, int(900 * SWEEP_S))
             except Exception as error:  # the next sweep is another try, and must come
                 log.warning("could not look for lost work: %s: %s", type(error).__name__, error)
-            await asyncio.sleep(SWEEP_S)
+                pause = 2 * SILENT_S  # where Redis was away, workers were silent through no fault of theirs
+            await asyncio.sleep(pause)
 
     async def sweep(self) -> list[Task]:
         """Puts what is lost back into the queue, and says what that was."""
-        seconds, micros = await self._redis.time()
-        now = seconds + micros / 1e6
+        now = await self._now()
         pieces = [piece async for piece in self._pieces(now)]
-        self._sent = {task: at for task, at in self._sent.items() if task in {piece.task for piece in pieces}}
+        known = {piece.task for piece in pieces}
+        self._sent = {task: at for task, at in self._sent.items() if task in known}
         due = [piece for piece in pieces if now - self._sent.get(piece.task, piece.since) > GRACE_S]
-        lost = await self._lost(due, now) if due else []
+        lost = await self._lost(await self._idle(due), now)
         for piece in lost:
             log.warning("job %s: %s was lost and is queued again", piece.job_id, _name(piece))
             await self._send(piece)
             self._sent[piece.task] = now
         return [piece.task for piece in lost]
+
+    async def _now(self) -> float:
+        seconds, micros = await self._redis.time()
+        return float(seconds + micros / 1e6)
 
     async def _pieces(self, now: float) -> AsyncIterator[Piece]:
         ids = cast("list[bytes]", await self._redis.zrangebyscore(keys.JOBS_ACTIVE, "-inf", now - GRACE_S))
@@ -126,17 +142,24 @@ class Recovery:
                 for piece in _pieces_of(job_id.decode(), fields, sorted(int(n) for n in pending)):
                     yield piece
 
-    async def _lost(self, pieces: list[Piece], now: float) -> list[Piece]:
-        live = {worker for role in Role for worker in await self._registry.live(role, within=SILENT_S)}
-        idle = [piece for piece in pieces if piece.owner not in live]
-        orphans = [piece for piece in idle if piece.owner is not None]
-        if self._broker is None or (not orphans and now - self._searched < SEARCH_S):
-            return orphans
-        if not idle:
+    async def _idle(self, pieces: list[Piece]) -> list[Piece]:
+        """Those that no worker says it is at."""
+        doing = await self._redis.mget([piece.doing for piece in pieces]) if pieces else []
+        return [piece for piece, worker in zip(pieces, doing, strict=True) if worker is None]
+
+    async def _lost(self, idle: list[Piece], now: float) -> list[Piece]:
+        if not idle or (now < self._next_search and not any(piece.started for piece in idle)):
             return []
-        self._searched = now
+        begun = time.monotonic()
         found = await messages(self._broker, sorted({piece.queue for piece in idle}))
-        return [piece for piece in idle if _is_lost(piece, found, now)]
+        self._next_search = now + max(SEARCH_S, (time.monotonic() - begun) / SEARCH_SHARE)
+        self._handed_out = {task: self._handed_out.get(task, now) for task in found.delivered}
+        return [piece for piece in idle if piece.task not in found.waiting and not self._is_held(piece, now)]
+
+    def _is_held(self, piece: Piece, now: float) -> bool:
+        """Whether a worker may be about to start it. One that has been started is not: its worker is gone."""
+        handed_out = self._handed_out.get(piece.task)
+        return not piece.started and handed_out is not None and now - handed_out < HANDED_OUT_S
 
     async def _send(self, piece: Piece) -> None:
         if piece.chunk is None:
@@ -148,17 +171,10 @@ class Recovery:
 def _pieces_of(job_id: str, fields: Mapping[str, str], pending: list[int]) -> Iterator[Piece]:
     fingerprint, created = fields["fingerprint"], float(fields["created"])
     for number in pending:
-        yield Piece(job_id, fingerprint, number, fields.get(f"owner:{keys.gradients_work(number)}"), created)
+        yield Piece(job_id, fingerprint, number, f"attempts:{keys.gradients_work(number)}" in fields, created)
     if not pending:
         since = float(fields.get("gradients_done", created))
-        yield Piece(job_id, fingerprint, None, fields.get(f"owner:{keys.DECIDE_WORK}"), since)
-
-
-def _is_lost(piece: Piece, found: Messages, now: float) -> bool:
-    if piece.task in found.waiting:
-        return False
-    handed_out = found.delivered.get(piece.task)
-    return piece.owner is not None or handed_out is None or now - handed_out > HANDED_OUT_S
+        yield Piece(job_id, fingerprint, None, f"attempts:{keys.DECIDE_WORK}" in fields, since)
 
 
 def _name(piece: Piece) -> str:

@@ -18,6 +18,8 @@ from congrad_service.errors import RETRY_AFTER_S, Conflict, Unavailable, Unproce
 
 HEARTBEAT_S = 1.0
 LIFETIME_S = 12
+SILENT_S = 5
+"""Without a heartbeat for so long, a worker has lost what it was at. If it has not, the work is done twice."""
 
 
 class Role(StrEnum):
@@ -54,10 +56,10 @@ class Registry:
     def __init__(self, redis: Redis):
         self._redis = redis
 
-    async def live(self, role: Role, within: float = LIFETIME_S) -> list[str]:
-        """Ids of the workers of a role that have announced themselves in the last seconds."""
+    async def live(self, role: Role) -> list[str]:
+        """Ids of the live workers of a role."""
         seconds, micros = await self._redis.time()
-        oldest = seconds + micros / 1e6 - within
+        oldest = seconds + micros / 1e6 - LIFETIME_S
         ids = await self._redis.zrangebyscore(keys.workers(role), oldest, "+inf")
         return [worker.decode() for worker in cast("list[bytes]", ids)]
 

@@ -18,6 +18,11 @@ end
 local function ended(status)
   return status == 'succeeded' or status == 'failed' or status == 'cancelled'
 end
+-- A full Redis refuses the first write of a script that needs memory, and nothing after any other write. What is under
+-- way ends all the same, and then there is memory again.
+local function even_if_full(job)
+  redis.call('HDEL', job, '')
+end
 local function publish(id, status)
   redis.call('PUBLISH', 'EVENTS', cjson.encode({job = id, status = status}))
 end
@@ -70,8 +75,8 @@ end
 local chunks = #KEYS - 4
 local fields = #ARGV - chunks -- where the fields end and the chunks begin
 local t = now()
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', t - ARGV[5])
-if redis.call('ZCARD', KEYS[3]) >= tonumber(ARGV[4]) then return {'full', ''} end
+if redis.call('ZCOUNT', KEYS[3], '(' .. (t - ARGV[5]), '+inf') >= tonumber(ARGV[4]) then return {'full', ''} end
+-- The first write is one that a full Redis refuses: nothing is half-written.
 redis.call('HSET', KEYS[1], 'status', 'queued', 'created', t, 'chunks', chunks, unpack(ARGV, 6, fields))
 redis.call('EXPIRE', KEYS[1], ARGV[5])
 for i = 1, chunks do
@@ -79,6 +84,7 @@ for i = 1, chunks do
   redis.call('SADD', KEYS[2], i - 1)
 end
 redis.call('EXPIRE', KEYS[2], ARGV[5])
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', t - ARGV[5])
 redis.call('ZADD', KEYS[3], t, id)
 if keyed then
   redis.call('HSET', KEYS[1], 'idempotency', KEYS[4])
@@ -97,16 +103,20 @@ if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'enqueued
 START = (
     _PRELUDE
     + """
--- KEYS: job   ARGV: id, piece of work, worker
--- The job's status, and how often this piece of work has been started. Whoever started it last is its owner.
+-- KEYS: job, doing   ARGV: id, piece of work, worker, seconds until a silent worker is gone
+-- The job's status, and how often this piece of work has been started; 0 where it has not been now, because the job has
+-- ended or another worker is at it.
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return {'', 0} end
 if ended(status) then return {status, 0} end
+even_if_full(KEYS[1])
 if status == 'queued' then
   redis.call('HSET', KEYS[1], 'status', 'running', 'started', now())
   publish(ARGV[1], 'running')
 end
-redis.call('HSET', KEYS[1], 'owner:' .. ARGV[2], ARGV[3])
+local worker = redis.call('GET', KEYS[2])
+if worker and worker ~= ARGV[3] then return {'running', 0} end
+redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[4])
 return {'running', redis.call('HINCRBY', KEYS[1], 'attempts:' .. ARGV[2], 1)}
 """
 )
@@ -141,6 +151,9 @@ if not status or ended(status) then return 'ended' end
 if ARGV[5] == '1' then
   local current = redis.call('HMGET', KEYS[3], 'epoch', 'version')
   if (current[1] or '') ~= ARGV[6] or (current[2] or '0') ~= ARGV[7] then return 'lost' end
+end
+even_if_full(KEYS[1])
+if ARGV[5] == '1' then
   for i = 10, #ARGV, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
   redis.call('SADD', KEYS[4], ARGV[4])
 end
@@ -168,6 +181,7 @@ END = (
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return '' end
 if ended(status) then return status end
+even_if_full(KEYS[1])
 redis.call('HSET', KEYS[1], 'status', ARGV[2], 'error', ARGV[3], 'error_status', ARGV[4],
   'missing', redis.call('SCARD', KEYS[3]))
 keep(KEYS[1], ARGV[5] * 1000, false)
@@ -177,6 +191,12 @@ publish(ARGV[1], ARGV[2])
 return ARGV[2]
 """
 )
+
+RESET = """
+-- KEYS: direction, directions   ARGV: name. No transaction: a full Redis takes none, whatever is in it.
+redis.call('SREM', KEYS[2], ARGV[1])
+return redis.call('UNLINK', KEYS[1])
+"""
 
 
 def end(job_id: str, chunks: int, status: wire.JobStatus, error: wire.Problem | None, ttl: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Annotated, cast
 
@@ -21,7 +21,7 @@ from congrad_service.settings import ServiceSettings
 from congrad_service.tokens import Caller
 
 REDIS = ("redis://", "rediss://")
-"""What the URL of a broker begins with that needs a search for lost messages."""
+"""What the URL of a broker begins with whose messages can be lost, and searched."""
 
 
 @dataclass
@@ -52,17 +52,17 @@ class State:
 async def open_state(settings: ServiceSettings) -> AsyncIterator[State]:
     """Connects to Redis and the broker, and closes both."""
     redis = _connect(settings.redis_url)
-    events, registry, queue = Events(redis), Registry(redis), Queue(settings)
-    state = State(settings, redis, Jobs(redis, settings), Directions(redis), registry, events, queue)
-    broker = _connect(settings.celery_broker) if settings.celery_broker.startswith(REDIS) else None
-    try:
-        async with events.listening(), Recovery(redis, broker, registry, queue).running():
-            yield state
-    finally:
-        queue.close()
-        if broker is not None:
-            await broker.aclose()
-        await redis.aclose()
+    events, queue = Events(redis), Queue(settings)
+    state = State(settings, redis, Jobs(redis, settings), Directions(redis), Registry(redis), events, queue)
+    async with AsyncExitStack() as running:
+        running.push_async_callback(redis.aclose)
+        running.callback(queue.close)
+        await running.enter_async_context(events.listening())
+        if settings.celery_broker.startswith(REDIS):
+            broker = _connect(settings.celery_broker)
+            running.push_async_callback(broker.aclose)
+            await running.enter_async_context(Recovery(redis, broker, queue).running())
+        yield state
 
 
 def _connect(url: str) -> Redis:

@@ -1,6 +1,7 @@
 """Lost work is found and queued again, over a real Redis and Celery's own messages; the tests do the workers' part."""
 
 import asyncio
+import base64
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -9,12 +10,12 @@ from typing import Any, cast
 import pytest
 import redis
 from congrad import wire
-from congrad_service import keys
-from congrad_service.broker import UNACKED, UNACKED_INDEX, messages
+from congrad_service import keys, recovery
+from congrad_service.broker import UNACKED, messages
 from congrad_service.jobs import Jobs
 from congrad_service.queue import Queue
-from congrad_service.recovery import HANDED_OUT_S, Recovery
-from congrad_service.registry import LIFETIME_S, Registry, Role
+from congrad_service.recovery import Recovery
+from congrad_service.registry import Role
 from congrad_worker.heartbeat import Heartbeat
 from congrad_worker.store import Store
 from redis.asyncio import Redis
@@ -35,17 +36,16 @@ class Scene:
     recovery: Recovery
     broker: Redis
 
-    def beat(self, age: float = 0.0) -> None:
-        """The worker's last heartbeat."""
-        self.redis.zadd(keys.workers(Role.GRADIENTS), {self.store.worker_id: self.store.now() - age})
+    def fall_silent(self) -> None:
+        """The worker is gone: what it said that it was at lapses."""
+        self.redis.delete(*self.redis.keys(keys.doing(self.job_id, "*")))
 
-    def take(self, noted: bool = True, age: float = 0.0) -> None:
+    def take(self, noted: bool = True) -> None:
         """A message leaves the queue for a worker, as kombu does it: it is noted in a second step."""
         text = self.redis.rpop(QUEUE)
         assert text is not None
         if noted:
             self.redis.hset(UNACKED, "tag", json.dumps([json.loads(cast("bytes", text)), "", QUEUE]))
-            self.redis.zadd(UNACKED_INDEX, {"tag": self.store.now() - age})
 
     async def waiting(self) -> list[tuple[Any, ...]]:
         """The tasks in the queue."""
@@ -65,9 +65,9 @@ def play(redis_url: str, store: Store, act: Callable[[Scene], Awaitable[None]]) 
         then = store.now() - 60
         store.redis.hset(keys.job(accepted.job_id), "created", then)
         store.redis.zadd(keys.JOBS_ACTIVE, {accepted.job_id: then})
-        recovery = Recovery(connection, connection, Registry(connection), queue)
         try:
-            await act(Scene(accepted.job_id, store, store.redis, recovery, connection))
+            sweeper = Recovery(connection, connection, queue)
+            await act(Scene(accepted.job_id, store, store.redis, sweeper, connection))
         finally:
             queue.close()
             await connection.aclose()
@@ -93,26 +93,26 @@ def test_a_message_that_vanished_between_queue_and_worker_is_sent_again_once(red
     play(redis_url, store, act)
 
 
-@pytest.mark.parametrize(("age", "found"), [(0.0, []), (HANDED_OUT_S + 1, [0])])
 def test_a_task_that_was_handed_out_and_not_started_is_missed_after_a_while(
-    age: float, found: list[int], redis_url: str, store: Store
+    redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def act(scene: Scene) -> None:
-        scene.take(age=age)
-        assert [task[-1] for task in await scene.recovery.sweep()] == found
+        scene.take()
+        assert await scene.recovery.sweep() == []
+        monkeypatch.setattr(recovery, "HANDED_OUT_S", 0.0)
+        monkeypatch.setattr(scene.recovery, "_next_search", 0.0)
+        assert [task[-1] for task in await scene.recovery.sweep()] == [0]
 
     play(redis_url, store, act)
 
 
-@pytest.mark.parametrize(("age", "found"), [(0.0, []), (LIFETIME_S / 2, [0])])
-def test_work_of_a_worker_that_has_gone_silent_is_sent_again(
-    age: float, found: list[int], redis_url: str, store: Store
-) -> None:
+def test_work_is_sent_again_when_its_worker_has_gone_silent_and_not_before(redis_url: str, store: Store) -> None:
     async def act(scene: Scene) -> None:
         scene.take()
         store.start(scene.job_id, keys.gradients_work(0))
-        scene.beat(age)
-        assert [task[-1] for task in await scene.recovery.sweep()] == found
+        assert await scene.recovery.sweep() == []
+        scene.fall_silent()
+        assert [task[-1] for task in await scene.recovery.sweep()] == [0]
 
     play(redis_url, store, act)
 
@@ -120,8 +120,38 @@ def test_work_of_a_worker_that_has_gone_silent_is_sent_again(
 def test_work_that_its_worker_gave_back_is_not_sent_twice(redis_url: str, store: Store) -> None:
     async def act(scene: Scene) -> None:
         store.start(scene.job_id, keys.gradients_work(0))
-        scene.beat(LIFETIME_S)
+        store.rest()
         assert await scene.recovery.sweep() == []
+
+    play(redis_url, store, act)
+
+
+def test_work_that_another_worker_is_at_is_not_started_and_counts_as_no_attempt(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        other = Store(settings(redis_url))
+        assert store.start(scene.job_id, keys.gradients_work(0)) == ("running", 1)
+        assert other.start(scene.job_id, keys.gradients_work(0)) == ("running", 0)
+        other.rest()  # is at nothing, and says nothing of what others are at
+        assert other.start(scene.job_id, keys.gradients_work(1)) == ("running", 1)
+        store.rest()
+        assert other.start(scene.job_id, keys.gradients_work(0)) == ("running", 2)
+        other.redis.close()
+
+    play(redis_url, store, act)
+
+
+def test_a_heartbeat_says_what_its_worker_is_at_until_that_hangs(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        impatient = Store(settings(redis_url).model_copy(update={"visibility_timeout": 0}))
+        for worker, says in ((store, True), (impatient, False)):
+            worker.start(scene.job_id, keys.gradients_work(0))
+            scene.fall_silent()
+            beat = Heartbeat(worker, Role.DECIDE)
+            beat.start()
+            assert bool(scene.redis.exists(keys.doing(scene.job_id, keys.gradients_work(0)))) is says
+            beat.stop()
+            worker.rest()
+        impatient.redis.close()
 
     play(redis_url, store, act)
 
@@ -132,6 +162,7 @@ def test_a_decision_that_nobody_asked_for_is_asked_for(redis_url: str, store: St
             scene.take(noted=False)
             store.start(scene.job_id, keys.gradients_work(number))
             store.complete(scene.job_id, number)
+            store.rest()
         # The last worker died before it could ask, a while ago.
         scene.redis.hset(keys.job(scene.job_id), "gradients_done", store.now() - 10)
         assert await scene.recovery.sweep() == [(keys.DECIDE_TASK, scene.job_id)]
@@ -152,7 +183,11 @@ def test_jobs_that_have_ended_are_left_alone(redis_url: str, store: Store) -> No
 
 def test_messages_of_others_in_the_broker_are_passed_over(redis_url: str, store: Store) -> None:
     async def act(scene: Scene) -> None:
-        store.redis.lpush(QUEUE, b'{"body": "?", "headers": {}}')
+        body = base64.b64encode(b'[[{"a": []}], {}, {}]').decode()
+        strangers = [b"?", b"[]", b'{"body": "?", "headers": {}}', json.dumps({"body": body, "headers": {"task": "t"}})]
+        for number, text in enumerate(strangers):
+            store.redis.lpush(QUEUE, text)
+            store.redis.hset(UNACKED, str(number), text)
         assert len(await scene.waiting()) == 2
         assert await scene.recovery.sweep() == []
 

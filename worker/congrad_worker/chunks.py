@@ -34,23 +34,25 @@ class ChunkProcessor:
 
         A failure fails the job, except Redis's own, which is for the queue to try again.
         """
-        status, attempts = self._store.start(job_id, keys.gradients_work(number))
-        if status != wire.JobStatus.RUNNING:
-            return False
-        if attempts > MAX_ATTEMPTS:
-            self._fail(job_id, f"chunk {number} was given up: it was started {attempts - 1} times without an end")
+        _, attempts = self._store.start(job_id, keys.gradients_work(number))
+        if not attempts:
             return False
         try:
-            return self._run(job_id, number)
+            return self._run(job_id, number, attempts)
         except RedisError:
             raise
         except Exception as error:
             log.error("job %s: chunk %d failed: %s", job_id, number, origin(error))
             self._fail(job_id, f"the gradients of chunk {number} failed: {type(error).__name__}: {error}")
             return False
+        finally:
+            self._store.rest()
 
-    def _run(self, job_id: str, number: int) -> bool:
+    def _run(self, job_id: str, number: int, attempts: int) -> bool:
         if not self._store.has_gradients(job_id, number):
+            if attempts > MAX_ATTEMPTS:
+                self._fail(job_id, f"chunk {number} was given up: it was started {attempts - 1} times without an end")
+                return False
             samples = self._store.chunk(job_id, number)
             if samples is None:
                 return False

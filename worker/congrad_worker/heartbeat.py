@@ -1,4 +1,4 @@
-"""A thread that says, every few seconds, that the process which computes is there."""
+"""A thread that says, every second, that the process which computes is there, and what it is at."""
 
 import logging
 import threading
@@ -53,6 +53,7 @@ class Heartbeat:
             now = self._store.now()
             with self._store.redis.pipeline() as pipe:
                 pipe.set(keys.worker(self._id), text, ex=LIFETIME_S)
+                self._store.say(pipe)
                 pipe.zadd(keys.workers(self._role), {self._id: now})
                 pipe.zremrangebyscore(keys.workers(self._role), "-inf", now - LIFETIME_S)
                 pipe.execute()

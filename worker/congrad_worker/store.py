@@ -3,18 +3,23 @@
 import json
 import os
 import socket
+import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import numpy as np
 from congrad import wire
 from congrad_service import keys, scripts
+from congrad_service.registry import SILENT_S
 from congrad_service.settings import RedisSettings
 from pydantic import ConfigDict, TypeAdapter
 from redis import Redis
 from redis.backoff import ExponentialBackoff
+from redis.client import Pipeline
+from redis.exceptions import RedisError
 from redis.retry import Retry
 from safetensors.numpy import load, save
 
@@ -125,6 +130,7 @@ class Store:
     """
 
     def __init__(self, settings: RedisSettings):
+        self._doing: tuple[str, float] | None = None  # and until when
         self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.redis = Redis.from_url(
             settings.redis_url,
@@ -140,11 +146,32 @@ class Store:
         self._end = self.redis.register_script(scripts.END)
 
     def start(self, job_id: str, work: str) -> tuple[str, int]:
-        """Marks the job as running; its status ('' if it is gone) and how often this piece of work was started."""
+        """Marks the job as running, and this worker as being at a piece of its work until it rests.
+
+        :returns: the job's status ('' if it is gone), and how often the piece has been started: 0 if it is not to be
+            done, because the job has ended or another worker is at it.
+        """
+        doing = keys.doing(job_id, work)
         status, attempts = cast(
-            "tuple[bytes, int]", self._start(keys=[keys.job(job_id)], args=[job_id, work, self.worker_id])
+            "tuple[bytes, int]",
+            self._start(keys=[keys.job(job_id), doing], args=[job_id, work, self.worker_id, SILENT_S]),
         )
+        # One that hangs for longer than any task takes should be replaced, although its process is there.
+        self._doing = (doing, time.monotonic() + self._settings.visibility_timeout) if attempts else None
         return status.decode(), attempts
+
+    def rest(self) -> None:
+        """This worker is at nothing any more."""
+        if self._doing is not None:
+            doing, _ = self._doing
+            self._doing = None
+            with suppress(RedisError):  # it lapses by itself
+                self.redis.delete(doing)
+
+    def say(self, pipe: Pipeline) -> None:
+        """Says again what this worker is at, if it is at anything."""
+        if (doing := self._doing) is not None and time.monotonic() < doing[1]:
+            pipe.set(doing[0], self.worker_id, ex=SILENT_S)
 
     def chunk(self, job_id: str, number: int) -> list[wire.AnySample] | None:
         """The samples of a chunk; None once the job has ended."""

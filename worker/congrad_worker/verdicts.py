@@ -38,21 +38,23 @@ class Judge:
 
         A failure fails the job, except Redis's own, which is for the queue to try again.
         """
-        status, attempts = self._store.start(job_id, keys.DECIDE_WORK)
-        if status != wire.JobStatus.RUNNING:
-            return
-        if attempts > MAX_ATTEMPTS:
-            self._fail(job_id, f"the decision was given up: it was started {attempts - 1} times without an end")
+        _, attempts = self._store.start(job_id, keys.DECIDE_WORK)
+        if not attempts:
             return
         try:
-            self._settle(job_id)
+            self._settle(job_id, attempts)
         except RedisError:
             raise
         except Exception as error:
             log.error("job %s: decision failed: %s", job_id, origin(error))
             self._fail(job_id, f"the decision failed: {type(error).__name__}: {error}")
+        finally:
+            self._store.rest()
 
-    def _settle(self, job_id: str) -> None:
+    def _settle(self, job_id: str, attempts: int) -> None:
+        if attempts > MAX_ATTEMPTS:
+            self._fail(job_id, f"the decision was given up: it was started {attempts - 1} times without an end")
+            return
         job = self._store.job(job_id)
         if job is None:
             return
