@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-wheel lint audit format bench bench-effect bench-sft docs clean
+.PHONY: demo test test-slow fuzz test-wheel chaos lint audit format bench bench-effect bench-sft bench-load docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/congrad demo
@@ -14,6 +14,17 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m slow --timeout=1800
+
+# Kills the parts of a stack under load for some minutes; SEED decides which, and when.
+MINUTES ?= 10
+SEED ?= 0
+
+chaos: $(INSTALLED)
+	PYTHONPATH=tests $(BIN)/python -m chaos --minutes $(MINUTES) --seed $(SEED)
+
+# Other examples than those of `make test`, from seeds that are printed, for so many minutes.
+fuzz: $(INSTALLED)
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 # The wheel as a user gets it: built, installed into an environment of its own, and run.
 test-wheel:
@@ -52,6 +63,9 @@ bench-effect: $(INSTALLED)
 
 bench-sft: $(INSTALLED)
 	$(BIN)/python benchmarks/sft.py
+
+bench-load: $(INSTALLED)
+	$(BIN)/python benchmarks/load.py
 
 docs: $(INSTALLED)
 	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'

@@ -53,8 +53,8 @@ def main(
     data: Annotated[Path, typer.Option(help="JSONL with TRL's columns, language, and group.")] = DEMO / "pairs.jsonl",
     seen: Annotated[int, typer.Option(help="Languages to train on; the others are unseen.", min=2)] = 8,
     seeds: Annotated[int, typer.Option(help="Draws of what is swapped and held out.", min=3)] = 10,
-    steps: Annotated[int, typer.Option(help="Of DPO, of eight pairs.", min=1)] = 40,
-    learning_rate: Annotated[float, typer.Option(help="Of DPO.")] = 1e-4,
+    steps: Annotated[int, typer.Option(help="Of DPO, of eight pairs.", min=1)] = 10,
+    learning_rate: Annotated[float, typer.Option(help="Of DPO.")] = 5e-4,
     processes: Annotated[int, typer.Option(help="Seeds at a time, one thread each.", min=1)] = 2,
     output: Annotated[Path, typer.Option(help="Folder for the JSON and Markdown files.")] = Path("docs/benchmarks"),
 ) -> None:
@@ -62,7 +62,7 @@ def main(
     console = Console(width=max(Console().width, 140))  # a log file has no width of its own
     begun = time.perf_counter()
     pairs = read(data, model, seen, real_trial.OPTIONS)
-    recipe = Recipe(steps, batch=8, learning_rate=learning_rate, looks=2)
+    recipe = Recipe(steps, batch=8, learning_rate=learning_rate, looks=1)
     context = multiprocessing.get_context("spawn")  # torch's threads would not survive a fork
     with ProcessPoolExecutor(processes, context, _begin, (pairs,)) as pool:
         waiting = [pool.submit(trial, model, recipe, seed) for seed in range(seeds)]

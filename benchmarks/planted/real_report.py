@@ -57,7 +57,6 @@ class RealTextReport:
             *detection,
             tables.outcomes(self.trials),
             tables.differences(self.trials),
-            tables.equal_margins(self.trials),
         ]
 
     def _notes(self) -> list[str]:
@@ -74,8 +73,6 @@ class RealTextReport:
             "less the default: paired over seeds, with the p of a paired t test, not corrected for the number of rows. "
             "Seeds differ in what is swapped and held out; the pairs and the checkpoint are the same. So the intervals "
             "say nothing of other pairs or checkpoints, for which they would be wider.",
-            "the tax at the same margin: linear between three looks at a model, the first before its training; arms "
-            "that do not get to that margin in every seed are left out.",
             f"training: on the pairs of matched length of at most {TRAINED_TOKENS} tokens, by TRL's `DPOTrainer` with "
             "the same steps for every arm. "
             f"{HELD_OUT:.0%} of the prompts are held out in all languages, so that none is trained on in translation: "

@@ -23,12 +23,11 @@ OPTIONS: dict[str, dict[str, object]] = {
     DEFAULT: {},
     MLP: {"target_modules": "mlp"},
     NORMALISED: {"loss": "sigmoid_norm"},
-    f"{MLP}, {NORMALISED}": {"target_modules": "mlp", "loss": "sigmoid_norm"},
 }
 """Settings that gradients are computed with."""
 MATCHED, BALANCED, ANY = "matched", "balanced", "any"
 LENGTH_RATIO = "length, shorter chosen"
-TRAINED = (arms.ALL, *arms.CHEAP, arms.OWN_LANGUAGE, arms.THRESHOLD, arms.ORACLE)
+TRAINED = (arms.ALL, arms.RANDOM, LENGTH_RATIO, arms.OWN_LANGUAGE, arms.THRESHOLD, arms.ORACLE)
 
 
 def run(real: RealPairs, model: Path, recipe: Recipe, seed: int) -> dict[str, Any]:
@@ -100,7 +99,8 @@ def training(real: RealPairs, model: Path, recipe: Recipe, seed: int) -> dict[st
     wrong = real_text.plant(parts.trained.languages, seed)
     pairs = parts.trained.swapped(wrong)
     evidence = _evidence(pairs, wrong)
-    kept = arms.selections(evidence, arms.scores(evidence), seed)
+    found = arms.scores(evidence) | {LENGTH_RATIO: -pairs.length_ratios}
+    kept = arms.selections(evidence, found, seed)
     encoded = parts.held_seen.encoded + parts.held_unseen.encoded
     prompts = encode(tokenizer, [("", str(text.prompt)) for text in parts.held_seen.texts + parts.held_unseen.texts])
     held = HeldOut(encoded, np.arange(len(encoded)) < len(parts.held_seen.encoded), prompts)

@@ -92,8 +92,10 @@ def equal_margins(trials: Trials) -> Table:
             less = paired_difference(values, [each[key] for each in everything])
             cells += [_spread(values), *(["", ""] if name == arms.ALL else [interval(less, scale), p_value(less)])]
         rows.append([name, *cells])
-    less = "less all [95 %]"
-    columns = ("trained on", "steps", "seen", less, "p", "unseen", less, "p", "perplexity", less, "p")
+    difference = "less all [95 %]"
+    columns = ["trained on", "steps"]
+    for key in ("seen", "unseen", "perplexity"):
+        columns += [key, difference, "p"]
     return Table("The tax at the same margin", columns, rows)
 
 

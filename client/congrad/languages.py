@@ -22,4 +22,6 @@ def normalise_language(tag: str) -> str:
             raise LanguageTagError
         return canonical
     except LanguageTagError:
-        raise ValueError(f"{tag!r} is not a BCP 47 language tag such as 'de', 'pt-BR' or 'zh-Hant'") from None
+        raise ValueError(
+            f"{tag[:MAX_LENGTH]!r} is not a BCP 47 language tag such as 'de', 'pt-BR' or 'zh-Hant'"
+        ) from None

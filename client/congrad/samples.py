@@ -17,7 +17,9 @@ from pydantic import (
     Tag,
     model_validator,
 )
+from pydantic.json_schema import SkipJsonSchema
 
+from congrad.bounded import few_fields
 from congrad.languages import normalise_language
 
 IMAGE_COLUMNS = ("image", "images")
@@ -81,7 +83,9 @@ JsonObject = Annotated[dict[str, JsonValue], BeforeValidator(_is_plain)]
 Number = Annotated[FiniteFloat, Field(strict=True)]
 SampleId = Annotated[Text, Field(min_length=1, max_length=256)]
 Language = Annotated[
-    Text, AfterValidator(normalise_language), Field(json_schema_extra={"format": "bcp47", "examples": ["de", "zh-Hant"]})
+    Text,
+    AfterValidator(normalise_language),
+    Field(json_schema_extra={"format": "bcp47", "examples": ["de", "zh-Hant"]}),
 ]
 
 
@@ -89,6 +93,11 @@ class Request(BaseModel):
     """Refuses unknown fields, so that a misspelt option is an error and not a silent default."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_fields(cls, data: Any) -> Any:
+        return few_fields(data)
 
 
 class TextBlock(Request):
@@ -113,7 +122,7 @@ def _text_or_blocks(value: Any) -> str | None:
 
 
 MessageContent = Annotated[
-    Annotated[Text, Tag("text")] | Annotated[list[TextBlock], Tag("blocks")],
+    Annotated[Text, Tag("text")] | Annotated[list[TextBlock], Field(fail_fast=True), Tag("blocks")],
     Discriminator(
         _text_or_blocks,
         custom_error_type="text_or_blocks",
@@ -132,7 +141,7 @@ class Message(Request):
     role: Annotated[Text, Field(min_length=1, max_length=64)]
     content: MessageContent | None = None
     name: Text | None = None
-    tool_calls: list[JsonObject] | None = None
+    tool_calls: Annotated[list[JsonObject], Field(fail_fast=True)] | None = None
     tool_call_id: Text | None = None
     reasoning_content: Text | None = None
     thinking: Text | None = None
@@ -152,7 +161,7 @@ def _text_or_messages(value: Any) -> str | None:
 
 
 Content = Annotated[
-    Annotated[Text, Tag("text")] | Annotated[list[Message], Field(min_length=1), Tag("messages")],
+    Annotated[Text, Tag("text")] | Annotated[list[Message], Field(min_length=1, fail_fast=True), Tag("messages")],
     Discriminator(
         _text_or_messages,
         custom_error_type="text_or_messages",
@@ -178,9 +187,15 @@ def _are_template_variables(kwargs: dict[str, JsonValue]) -> dict[str, JsonValue
 
 
 Tools = Annotated[
-    list[JsonObject] | None, BeforeValidator(_parsed, json_schema_input_type=list[JsonObject] | str | None)
+    Annotated[list[JsonObject], Field(fail_fast=True)] | None,
+    BeforeValidator(_parsed, json_schema_input_type=list[JsonObject] | str | None),
 ]
 TemplateKwargs = Annotated[JsonObject, AfterValidator(_are_template_variables)]
+
+
+def _without_default(schema: dict[str, Any]) -> None:
+    """The default is for Python: in JSON a missing prompt is missing, and not null."""
+    del schema["default"]
 
 
 PAIR = ("chosen", "rejected")
@@ -211,7 +226,7 @@ class Sample(_Sample):
     template is applied, and they are ignored.
     """
 
-    prompt: Content | None = None
+    prompt: Content | SkipJsonSchema[None] = Field(default=None, json_schema_extra=_without_default)
     chosen: Content
     rejected: Content
     ref_chosen_logps: Number | None = None

@@ -7,10 +7,11 @@ Answers accept them, so that an older client can read a newer service.
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictBool, model_validator
 
+from congrad.bounded import FirstFaults
 from congrad.samples import AnySample as AnySample
 from congrad.samples import Message as Message
 from congrad.samples import PromptCompletion as PromptCompletion
@@ -24,8 +25,15 @@ class _Answer(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
 
+def _kind_is_needed(schema: dict[str, Any]) -> None:
+    """In JSON it says which selection this is; the default is for Python."""
+    schema["required"] = ["kind", *schema.get("required", [])]
+
+
 class ThresholdSelection(Request):
     """Keeps a pair while its conflict score is at most ``max_conflict``."""
+
+    model_config = ConfigDict(json_schema_extra=_kind_is_needed)
 
     kind: Literal["threshold"] = "threshold"
     max_conflict: Annotated[FiniteFloat, Field(strict=True, ge=-1, le=1)] = 0.0
@@ -37,6 +45,8 @@ class FractionSelection(Request):
     The ranking is within each language of the request, over the whole request, or (``stream``) against the
     language's most recent scores in this direction, so that small requests keep the same share on average.
     """
+
+    model_config = ConfigDict(json_schema_extra=_kind_is_needed)
 
     kind: Literal["fraction"] = "fraction"
     keep: Annotated[FiniteFloat, Field(strict=True, ge=0, le=1)]
@@ -54,7 +64,7 @@ class FilterRequest(Request):
     job has ended, so that it can be scored again.
     """
 
-    samples: Annotated[list[AnySample], Field(min_length=1)]
+    samples: Annotated[list[AnySample], Field(min_length=1), FirstFaults]
     direction: DirectionName = "default"
     update: StrictBool = True
     selection: Selection = ThresholdSelection()

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from congrad_service.app import create_app
+from congrad_service.bounded_protocol import BoundedProtocol
 from congrad_service.logs import is_worth_keeping, logging_config
 from congrad_service.settings import ServiceSettings
 from congrad_service.tokens import TokensError
@@ -24,6 +25,7 @@ class DrainingServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=BoundedProtocol,
                 host=settings.host,
                 port=settings.port,
                 log_config=logging_config(),

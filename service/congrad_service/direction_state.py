@@ -7,13 +7,15 @@ checked to the last number, because the workers believe what Redis holds.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from congrad import wire
+from congrad.bounded import few_fields
 from congrad.languages import normalise_language
 from congrad.samples import Request, Text
-from pydantic import AfterValidator, Field, Json, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, FailFast, Field, Json, ValidationError, model_validator
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
@@ -38,6 +40,17 @@ Seconds = Annotated[float, Field(ge=0, lt=253_402_300_800, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Norm = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+Cosines = Annotated[list[Annotated[list[Cosine], FailFast()]], FailFast()]
+
+MAX_LANGUAGES = 1024
+MAX_FAULTS = 1000
+"""Both so that the errors of a large file have an end."""
+
+
+def _are_few(languages: Any) -> Any:
+    if isinstance(languages, dict) and len(languages) > MAX_LANGUAGES:
+        raise ValueError(f"there are {len(languages)}; a direction has {MAX_LANGUAGES} at most")
+    return languages
 
 
 class Language(Request):
@@ -52,10 +65,10 @@ class Geometry(Request):
     """What `wire.Direction` shows of the surgery."""
 
     norm: Norm
-    cosines_before: list[list[Cosine]]
-    cosines_after: list[list[Cosine]]
+    cosines_before: Cosines
+    cosines_after: Cosines
     half_life: Positive | None
-    aggregator: dict[Text, Text | int]
+    aggregator: Annotated[dict[Text, Text | int], BeforeValidator(few_fields)]
 
 
 class Metadata(Request):
@@ -67,7 +80,7 @@ class Metadata(Request):
     checkpoint: Name
     created: Seconds
     updated: Seconds
-    languages: Json[Annotated[dict[Tag, Language], Field(min_length=1)]]
+    languages: Json[Annotated[dict[Tag, Language], Field(min_length=1), BeforeValidator(_are_few)]]
     geometry: Json[Geometry]
 
     @model_validator(mode="after")
@@ -102,7 +115,7 @@ def parse(data: bytes, dims: Mapping[str, int]) -> dict[str, str | bytes]:
     """
     tensors = _tensors(data)
     metadata = _metadata(data)
-    if faults := list(_faults(tensors, metadata, dims)):
+    if faults := list(islice(_faults(tensors, metadata, dims), MAX_FAULTS)):
         raise _unprocessable(faults)
     values = metadata.model_dump()
     return {

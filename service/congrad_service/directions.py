@@ -16,8 +16,8 @@ from typing import cast
 from congrad import wire
 from redis.asyncio import Redis
 
-from congrad_service import direction_state, keys, teams
-from congrad_service.errors import NotFound
+from congrad_service import direction_state, keys, scripts, teams
+from congrad_service.errors import Conflict, NotFound
 
 SHOWN = ("version", "checkpoint", "fingerprint", "created", "updated", "languages", "geometry")
 
@@ -28,6 +28,7 @@ class Directions:
     def __init__(self, redis: Redis, team: str | None = None):
         self._redis = redis
         self._team = team
+        self._reset = redis.register_script(scripts.RESET)
 
     def of(self, team: str | None) -> "Directions":
         """Those of another team."""
@@ -55,6 +56,12 @@ class Directions:
         value = await self._redis.hget(self._key(name), "fingerprint")
         return None if value is None else cast("bytes", value).decode()
 
+    async def check_room(self, name: str, most: int) -> None:
+        """:raises Conflict: the direction would be one more than ``most``."""
+        names = await self.names()
+        if name not in names and len(names) >= most:
+            raise Conflict(f"there are {len(names)} directions, and {most} at most; reset one that is not needed")
+
     async def summaries(self) -> list[wire.DirectionSummary]:
         """A row for each direction."""
         rows = []
@@ -76,11 +83,8 @@ class Directions:
 
         :raises NotFound: no such direction.
         """
-        async with self._redis.pipeline() as pipe:
-            pipe.unlink(self._key(name))
-            pipe.srem(keys.DIRECTIONS, teams.qualified(self._team, name))
-            removed, _ = await pipe.execute()
-        if not removed:
+        qualified = teams.qualified(self._team, name)
+        if not await self._reset(keys=[self._key(name), keys.DIRECTIONS], args=[qualified]):
             raise _missing(name)
 
     async def export(self, name: str) -> bytes:

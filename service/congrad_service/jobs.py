@@ -165,15 +165,15 @@ class Jobs:
         return Accepted(job_id, int(count or 0), (fingerprint or b"").decode(), enqueued is not None)
 
     async def _seconds_per_job(self) -> int:
-        """About how long it takes until a job of a full queue ends: as they end in the order in which they came, as many
-        as there are end in the time that the oldest one has been there (Little's law)."""
+        """About how long it takes until a job of a full queue ends. They end in the order in which they came: in the
+        time that the oldest one has been there, as many end as there are (Little's law)."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
             pipe.zrange(keys.JOBS_ACTIVE, 0, 0, withscores=True)
             pipe.zcard(keys.JOBS_ACTIVE)
             (seconds, _), oldest, count = await pipe.execute()
-        age = max((seconds - created for _, created in oldest), default=0.0)
-        return math.ceil(min(max(age / max(count, 1), 1), MAX_RETRY_AFTER_S))
+        age: float = max((seconds - created for _, created in oldest), default=0.0)
+        return math.ceil(min(max(float(age) / max(int(count), 1), 1.0), MAX_RETRY_AFTER_S))
 
     async def mark_enqueued(self, job_id: str) -> None:
         """Notes that the job's tasks are in the queue, so that a repeated request does not send them again."""

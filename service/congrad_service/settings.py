@@ -63,6 +63,9 @@ class ServiceSettings(RedisSettings):
     max_body_bytes: Annotated[int, Field(ge=1)] = 64 * 2**20
     max_queue: Annotated[int, Field(ge=1)] = 256
     """Unfinished jobs; one more is refused with 429."""
+    max_directions: Annotated[int, Field(ge=1)] = 1_000
+    """Directions of a team; a request that would begin one more is refused with 409. Requests that are accepted at the
+    same time may together go beyond it."""
     max_wait: Annotated[float, Field(gt=0)] = 600.0
     """Seconds that a request waits for its job at most, and waits if it does not say."""
     chunk_tokens: Annotated[int, Field(ge=1)] = 65_536

@@ -8,6 +8,7 @@ from congrad import wire
 from fastapi import Header, Response
 from fastapi.responses import JSONResponse
 from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from congrad_service import errors, links, problems
 from congrad_service.events import POLL_S
@@ -28,7 +29,7 @@ JOB_RESPONSES: dict[int | str, dict[str, Any]] = {
         "model": wire.Job,
         "description": "The wait ended first; ask at `Location`.",
         "headers": {"Location": {"required": True, "schema": {"type": "string"}}},
-        "links": links.to_job("$response.body#/id"),
+        "links": links.to_job("$response.body#/id") | links.to_direction("$response.body#/direction"),
     },
     **problems.QUEUE_FULL,
 }
@@ -56,7 +57,7 @@ async def _enqueue(state: State, accepted: Accepted, send: Callable[[], None]) -
     try:
         # Celery's producer blocks; a thread keeps the event loop free.
         await asyncio.to_thread(send)
-    except OperationalError:
+    except (OperationalError, RedisError):  # kombu lets Redis's own answers pass: it is full
         await state.jobs.fail(accepted, errors.problem_of(errors.Unavailable("the queue cannot be reached")))
     else:
         await state.jobs.mark_enqueued(accepted.job_id)

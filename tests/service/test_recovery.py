@@ -184,7 +184,8 @@ def test_jobs_that_have_ended_are_left_alone(redis_url: str, store: Store) -> No
 def test_messages_of_others_in_the_broker_are_passed_over(redis_url: str, store: Store) -> None:
     async def act(scene: Scene) -> None:
         body = base64.b64encode(b'[[{"a": []}], {}, {}]').decode()
-        strangers = [b"?", b"[]", b'{"body": "?", "headers": {}}', json.dumps({"body": body, "headers": {"task": "t"}})]
+        stranger = json.dumps({"body": body, "headers": {"task": "t"}})
+        strangers: list[str] = ["?", "[]", '{"body": "?", "headers": {}}', stranger]
         for number, text in enumerate(strangers):
             store.redis.lpush(QUEUE, text)
             store.redis.hset(UNACKED, str(number), text)

@@ -1,23 +1,23 @@
-"""The workers' part, played in a thread: takes the tasks of one Redis from their queues, with random gradients."""
+"""The workers' part, played by the test: tasks are taken from their queues and done, with random gradients."""
 
 import base64
 import json
 import threading
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
+import redis
 from congrad_service import keys
 from congrad_worker.direction import Samples
 from congrad_worker.store import ChunkResult, Store
 
 from support.serving import ANNOUNCEMENT, DIM, announce_workers, settings, settle
 
-GRADIENTS = keys.gradients_queue(ANNOUNCEMENT.fingerprint)
+QUEUES = [keys.gradients_queue(ANNOUNCEMENT.fingerprint), keys.DECIDE_QUEUE]
 
-LYING = 8
+WAKE = b"wake"
 
 
 def arguments(message: bytes) -> list[Any]:
@@ -39,47 +39,41 @@ def compute_chunk(store: Store, job_id: str, number: int) -> bool:
     return store.complete(job_id, number) == 0
 
 
-class Lying:
-    """Jobs that nobody has taken up yet: of those that do not update, so that tests find some to cancel."""
-
-    def __init__(self, store: Store):
-        self._store = store
-        self._tasks: deque[list[Any]] = deque()
-
-    def next(self, task: list[Any]) -> list[Any] | None:
-        """The task to do instead of this one; None for now."""
-        if self._store.redis.hget(keys.job(task[0]), "update") == b"1" or len(task) == 1:
-            return task
-        self._tasks.append(task)
-        return self._tasks.popleft() if len(self._tasks) > LYING else None
+def do(store: Store, message: bytes) -> None:
+    """Does a task as the worker that it is for."""
+    job_id, *chunk = arguments(message)
+    if not chunk or compute_chunk(store, job_id, *chunk):
+        settle(store, job_id)
 
 
-def work(redis_url: str, stopped: threading.Event) -> None:
-    """Does tasks until it is stopped, announced as a worker of each role."""
+def do_all(store: Store) -> None:
+    """Does the tasks that there are, and those that follow from them."""
+    for queue in QUEUES:
+        while (message := cast("bytes | None", store.redis.lpop(queue))) is not None:
+            do(store, message)
+
+
+def _work(redis_url: str, stopped: threading.Event) -> None:
     store = Store(settings(redis_url))
-    lying = Lying(store)
     while not stopped.is_set():
         announce_workers(redis_url)
-        popped = cast("tuple[bytes, bytes] | None", store.redis.blpop([GRADIENTS, keys.DECIDE_QUEUE], timeout=1))
-        if popped is None:
-            continue
-        if (task := lying.next(arguments(popped[1]))) is None:
-            continue
-        job_id, *chunk = task
-        if not chunk or compute_chunk(store, job_id, *chunk):
-            settle(store, job_id)
+        popped = cast("tuple[bytes, bytes] | None", store.redis.blpop(QUEUES, timeout=60))
+        if popped is not None and popped[1] != WAKE:
+            do(store, popped[1])
     store.redis.close()
 
 
 @contextmanager
 def hands(redis_url: str) -> Iterator[None]:
-    """Has the tasks of ``redis_url`` done meanwhile."""
+    """Has the tasks of ``redis_url`` done as they come, announced as a worker of each role."""
     announce_workers(redis_url)
     stopped = threading.Event()
-    thread = threading.Thread(target=work, args=(redis_url, stopped))
+    thread = threading.Thread(target=_work, args=(redis_url, stopped))
     thread.start()
     try:
         yield
     finally:
         stopped.set()
+        with redis.Redis.from_url(redis_url) as connection:
+            connection.rpush(keys.DECIDE_QUEUE, WAKE)
         thread.join()

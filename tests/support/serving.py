@@ -13,6 +13,7 @@ import uvicorn
 from congrad import wire
 from congrad_service import keys
 from congrad_service.app import create_app
+from congrad_service.bounded_protocol import BoundedProtocol
 from congrad_service.registry import Announcement, Role
 from congrad_service.settings import ServiceSettings
 from congrad_service.state import State
@@ -71,7 +72,7 @@ async def service(redis_url: str, **options: Any) -> AsyncIterator[httpx.AsyncCl
 async def served(redis_url: str, **options: Any) -> AsyncIterator[tuple[httpx.AsyncClient, State]]:
     """A client of a service under uvicorn, as streams and disconnects need it, and the service's state."""
     app = create_app(settings(redis_url, **options))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+    server = uvicorn.Server(uvicorn.Config(app, http=BoundedProtocol, log_config=None))
     with socket.create_server(("127.0.0.1", 0)) as listener:  # what comes before the server is up, waits here
         running = asyncio.create_task(server.serve(sockets=[listener]))
         url = "http://{}:{}".format(*listener.getsockname())

@@ -54,8 +54,10 @@ async def import_direction(
 ) -> wire.Direction:
     """Replaces a direction, or makes one, from an exported file.
 
-    422 where its vectors are not as long as the gradients of its checkpoint, if that is served.
+    422 where its vectors are not as long as the gradients of its checkpoint, if that is served; 409 where it would be
+    one more direction than are kept.
     """
+    await state.directions.check_room(name, state.settings.max_directions)
     dims = {served.fingerprint: served.projection.dim for served in await state.registry.checkpoints()}
     direction, replaced = await state.directions.replace(name, body, dims)
     response.status_code = HTTPStatus.OK if replaced else HTTPStatus.CREATED

@@ -72,5 +72,7 @@ async def _accept(state: State, request: wire.FilterRequest, idempotency_key: st
     owner = await state.directions.fingerprint(request.direction)
     checkpoint = await state.registry.choose(request.checkpoint, owner)
     _check_kinds(request, checkpoint.loss)
+    if owner is None and request.update:
+        await state.directions.check_room(request.direction, state.settings.max_directions)
     await check_decide_worker(state)
     return await state.jobs.create(request, checkpoint, claimed)
