@@ -38,7 +38,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from benchmarks.load_report import Level, LoadReport, Memory, Trip
-from benchmarks.processes import part_pids, resident_mib
+from benchmarks.processes import cpu_s, part_pids, resident_mib
 from benchmarks.report import describe_machine
 
 DEMO = Path(str(files("congrad"))) / "demo_data"
@@ -56,16 +56,24 @@ class Bench:
         self._url = stack.url
         self._redis = redis.Redis.from_url(stack.environment["CONGRAD_REDIS_URL"])
         self._rows = rows
+        self._pids = part_pids()
         settings = GradientSettings(model=str(model))
         checkpoint = load(locate(settings), settings)
         self._engine = GradientEngine(checkpoint, settings)
         self._encoder = Encoder(checkpoint.tokenizer, checkpoint.max_length)
 
-    def trips(self, count: int) -> list[Trip]:
-        """One request after the other, and between them the engine alone on the same pair."""
+    def trips(self, count: int) -> tuple[list[Trip], dict[str, float]]:
+        """One request after the other, and between them the engine alone on the same pair; and the processor time of
+        a request, in seconds by process."""
         with self._client() as http:
-            found = [self._trip(http, row) for row in islice(cycle(self._rows), count + WARM)]
-        return found[WARM:]
+            for row in islice(cycle(self._rows), WARM):
+                self._trip(http, row)
+            before = self._cpu()
+            found = [self._trip(http, row) for row in islice(cycle(self._rows), count)]
+        return found, {name: (after - before[name]) / count for name, after in self._cpu().items()}
+
+    def _cpu(self) -> dict[str, float]:
+        return {name: cpu_s(pid) for name, pid in self._pids.items()}
 
     def _trip(self, http: httpx.Client, row: dict[str, Any]) -> Trip:
         start = time.perf_counter()
@@ -95,18 +103,17 @@ class Bench:
 
     def memory(self, requests: int) -> Iterator[Memory]:
         """What the processes hold before, now and then, and after so many requests."""
-        pids = part_pids()
-        yield self._memory(pids, 0)
+        yield self._memory(0)
         each = requests // SNAPSHOTS
         with self._client() as http, ThreadPoolExecutor(MEMORY_CLIENTS) as pool:
             for number in range(1, SNAPSHOTS + 1):
                 list(pool.map(lambda row: _post(http, row), islice(cycle(self._rows), each)))
-                yield self._memory(pids, number * each)
+                yield self._memory(number * each)
 
-    def _memory(self, pids: dict[str, int], requests: int) -> Memory:
-        held = {name: resident_mib(pid) for name, pid in pids.items()}
+    def _memory(self, requests: int) -> Memory:
+        held = {name: resident_mib(pid) for name, pid in self._pids.items()}
         used = self._redis.info("memory")["used_memory"] / 2**20
-        return Memory(requests, {**held, "Redis (used_memory)": used})
+        return Memory(requests, {**held, "Redis: used_memory": used})
 
     def _client(self) -> httpx.Client:
         return httpx.Client(base_url=self._url, timeout=120)
@@ -134,7 +141,7 @@ def main(
         options = StackOptions(Path(folder), port=0, environment=environment, log=Path(folder) / "log")
         with running_stack(options) as stack:
             bench = Bench(stack, model, rows)
-            measured_trips = bench.trips(trips)
+            measured_trips, cpu = bench.trips(trips)
             levels = [bench.level(clients, seconds) for clients in CLIENTS]
             memory = list(bench.memory(requests))
     about = {
@@ -144,7 +151,7 @@ def main(
         "answers are kept for": f"{RESULT_TTL_S} s (`CONGRAD_RESULT_TTL`)",
         **{key: value for key, value in describe_machine(THREADS, torch.device("cpu")).items() if value},
     }
-    report = LoadReport(about, measured_trips, levels, memory)
+    report = LoadReport(about, measured_trips, cpu, levels, memory)
     console = Console(width=max(Console().width, 140))  # a log file has no width of its own
     console.print(Markdown(report.to_markdown()))
     for path in report.write(output):

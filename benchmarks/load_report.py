@@ -1,7 +1,7 @@
 """What a load was measured to do, as JSON and as Markdown."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,10 +57,12 @@ READING = (
     "two of them the same pair goes through the encoder and the engine in the client's process, with as many threads.",
     "the stages are those of the answer's `timing`, by Redis's clock. Medians of parts need not add up to the median "
     "of the whole.",
+    "processor time: what Linux counts for each process of the stack while these requests are made, whatever else the "
+    "machine does; the engine's own time is part of it.",
     "requests/s: clients in threads of one process beside the stack, on the same cores, each posting when it has been "
     "answered. All fold into one direction.",
-    "memory: resident memory of the service and of the process of each worker that computes, and what Redis says that "
-    "it uses. Before the first row the stack has answered the requests of the tables above.",
+    "memory: resident memory of each process, and what Redis says that it uses. Before the first row the "
+    "stack has answered the requests of the tables above.",
 )
 
 
@@ -70,6 +72,7 @@ class LoadReport:
 
     about: dict[str, Any]
     trips: Sequence[Trip]
+    cpu_s: Mapping[str, float]
     levels: Sequence[Level]
     memory: Sequence[Memory]
 
@@ -78,6 +81,7 @@ class LoadReport:
         whole = {
             "about": self.about,
             "trips": [asdict(trip) for trip in self.trips],
+            "cpu_s": dict(self.cpu_s),
             "levels": [asdict(level) for level in self.levels],
             "memory": [asdict(memory) for memory in self.memory],
         }
@@ -91,6 +95,7 @@ class LoadReport:
         lines += ["## A request with one pair", ""]
         lines += [f"Target: at most {TARGET_MS} ms beyond the engine's own time at the median. {met.capitalize()}."]
         lines += ["", *_table(("ms", "p50", "p99"), self._stages())]
+        lines += ["", *_table(("processor time of such a request", "ms"), self._cpu())]
         lines += ["", "## Requests with one pair each, as many as there is time for", ""]
         lines += _table(("clients", "requests/s", "p50 ms", "p99 ms"), self._levels())
         lines += ["", "## Memory", "", *_table(("requests", *self.memory[0].mib), self._memory())]
@@ -106,6 +111,11 @@ class LoadReport:
 
     def _stages(self) -> list[list[str]]:
         return [[name, *_ms([stage(trip) for trip in self.trips])] for name, stage in STAGES.items()]
+
+    def _cpu(self) -> list[list[str]]:
+        return [
+            [name, f"{seconds * 1e3:.1f}"] for name, seconds in {**self.cpu_s, "all": sum(self.cpu_s.values())}.items()
+        ]
 
     def _levels(self) -> list[list[str]]:
         return [[str(level.clients), f"{level.rate:.1f}", *_ms(level.latencies)] for level in self.levels]

@@ -1,4 +1,4 @@
-"""Memory of the processes of a stack that this process has started, as Linux counts it."""
+"""Memory and processor time of the processes of a stack that this one has started, as Linux counts them."""
 
 import os
 from collections.abc import Iterator
@@ -7,14 +7,17 @@ from pathlib import Path
 
 PARTS = {
     "service": ("congrad_service",),
-    "gradients worker": ("congrad_worker\0gradients", "spawn_main"),
-    "decide worker": ("congrad_worker\0decide", "spawn_main"),
+    "gradients worker: Celery": ("congrad_worker\0gradients",),
+    "gradients worker: engine": ("congrad_worker\0gradients", "spawn_main"),
+    "decide worker: Celery": ("congrad_worker\0decide",),
+    "decide worker: decisions": ("congrad_worker\0decide", "spawn_main"),
+    "Redis": ("redis-server",),
 }
-"""What stands in the command of a part, and in that of its child which does the work, if it has one."""
+"""What stands in the command of a process of the stack; where it is a child, first in its parent's."""
 
 
 def part_pids() -> dict[str, int]:
-    """The processes that do the work, by the name of their part."""
+    """The processes, by name."""
     return {name: next(_matching(os.getpid(), commands)) for name, commands in PARTS.items()}
 
 
@@ -22,6 +25,12 @@ def resident_mib(pid: int) -> float:
     """What a process has in memory."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+
+
+def cpu_s(pid: int) -> float:
+    """The processor time that a process has taken so far, in seconds."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _matching(parent: int, commands: tuple[str, ...]) -> Iterator[int]:

@@ -18,7 +18,7 @@ from benchmarks.planted.scoring import encode, gradients, part
 
 MAX_TOKENS = 384
 """Of prompt and completion: longer pairs are left out, which would take most of the time."""
-TRAINED_TOKENS = 192
+TRAINED_TOKENS = 144
 """Likewise, of pairs that models are trained and measured on."""
 MATCHED = math.log(1.25)
 """Completions are of matched length where the logarithm of their ratio is at most this."""

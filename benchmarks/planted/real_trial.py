@@ -27,7 +27,7 @@ OPTIONS: dict[str, dict[str, object]] = {
 """Settings that gradients are computed with."""
 MATCHED, BALANCED, ANY = "matched", "balanced", "any"
 LENGTH_RATIO = "length, shorter chosen"
-TRAINED = (arms.ALL, arms.RANDOM, LENGTH_RATIO, arms.OWN_LANGUAGE, arms.THRESHOLD, arms.ORACLE)
+TRAINED = (arms.ALL, arms.RANDOM, LENGTH_RATIO, arms.THRESHOLD, arms.ORACLE)
 
 
 def run(real: RealPairs, model: Path, recipe: Recipe, seed: int) -> dict[str, Any]:

@@ -1,0 +1,102 @@
+"""Whether the promise was kept: nothing lost, nothing doubled, and the directions those of a run without faults."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import numpy as np
+from safetensors.numpy import load
+
+from chaos.load import Sent
+
+Commits = Mapping[str, Sequence[Sent]]
+"""By direction, the requests in the order in which they were folded in."""
+
+Vectors = Mapping[str, Mapping[str, np.ndarray]]
+"""By direction and the name of the vector in an exported state."""
+
+
+def lost(sent: Iterable[Sent]) -> list[str]:
+    """The accepted jobs that did not succeed, and what has become of each."""
+    return [
+        f"job {one.job_id}: {one.job['status'] + ': ' + str(one.job['error']) if one.job else 'has not ended'}"
+        for one in sent
+        if one.job_id is not None and (one.job is None or one.job["status"] != "succeeded")
+    ]
+
+
+def unfulfilled(http: httpx.Client, sent: Iterable[Sent]) -> list[str]:
+    """The jobs whose answer is no longer what the client was told, now that all is over."""
+    wrong = []
+    for one in sent:
+        if one.job is not None:
+            response = http.get(f"/jobs/{one.job_id}")
+            if response.status_code != 200 or response.json() != one.job:
+                wrong.append(f"job {one.job_id} has another answer by now: {response.text}")
+    return wrong
+
+
+def commits(sent: Iterable[Sent]) -> Commits:
+    """The jobs that succeeded, by direction and in the order of its versions."""
+    found: defaultdict[str, list[Sent]] = defaultdict(list)
+    for one in sent:
+        if one.job is not None and one.job["status"] == "succeeded":
+            found[one.request.direction].append(one)
+    return {name: sorted(ones, key=_version) for name, ones in sorted(found.items())}
+
+
+def _version(one: Sent) -> int:
+    assert one.job is not None
+    version: int = one.job["result"]["direction"]["version"]
+    return version
+
+
+def doubled(http: httpx.Client, committed: Commits) -> list[str]:
+    """Where a direction has not exactly the samples and the versions of the jobs that were folded in."""
+    wrong = []
+    for name, ones in committed.items():
+        direction = http.get(f"/directions/{name}").raise_for_status().json()
+        folded = {tag: language["samples"] for tag, language in direction["languages"].items()}
+        expected = Counter(sample["language"] for one in ones for sample in one.request.samples)
+        if folded != expected:
+            wrong.append(f"direction {name} has {folded} samples, and {dict(expected)} were accepted")
+        if [_version(one) for one in ones] != list(range(1, len(ones) + 1)) or direction["version"] != len(ones):
+            versions = Counter(map(_version, ones))
+            twice = [version for version, count in versions.items() if count > 1]
+            wrong.append(
+                f"direction {name} has version {direction['version']} after {len(ones)} jobs; twice: {twice}; "
+                f"missing: {sorted(set(range(1, len(ones) + 1)) - versions.keys())}"
+            )
+    return wrong
+
+
+def export(http: httpx.Client, names: Iterable[str]) -> Vectors:
+    """The vectors of directions."""
+    return {name: load(http.get(f"/directions/{name}/state").raise_for_status().content) for name in names}
+
+
+def replay(http: httpx.Client, committed: Commits) -> None:
+    """Folds the same requests in again, each direction's one after the other."""
+
+    def one_direction(ones: Sequence[Sent]) -> None:
+        for one in ones:
+            answer = http.post("/filter", json=one.request.body, headers={"Prefer": "wait=60"}).raise_for_status()
+            assert answer.status_code == 200, answer.text
+
+    with ThreadPoolExecutor(len(committed)) as pool:
+        list(pool.map(one_direction, committed.values()))
+
+
+def different(found: Vectors, truth: Vectors) -> list[str]:
+    """The vectors that are not the same to the last bit."""
+    wrong = []
+    for name, vectors in truth.items():
+        if found[name].keys() != vectors.keys():
+            wrong.append(f"direction {name} has {sorted(found[name])}, and without faults {sorted(vectors)}")
+            continue
+        for key, vector in vectors.items():
+            if found[name][key].tobytes() != vector.tobytes():
+                gap = np.abs(found[name][key] - vector).max() if found[name][key].shape == vector.shape else np.inf
+                wrong.append(f"direction {name}: {key} differs by up to {gap:.3g}")
+    return wrong

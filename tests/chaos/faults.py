@@ -1,0 +1,114 @@
+"""Faults of every kind, one after the other in a random order, at random moments."""
+
+import random
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import cast
+
+import redis
+
+from chaos.parts import Part, Role, unacknowledged
+from chaos.stack import SupervisedStack
+
+GAP_S = (0.5, 5.0)
+"""Seconds before a fault: at least and at most."""
+
+MENDED = 2 / 3
+"""The share of faults that come when what was hit before is there again; the others come whatever there is."""
+
+
+class Kind(StrEnum):
+    """What is done, and to which part."""
+
+    KILL_CHILD = "SIGKILL of a gradients worker's pool process"
+    KILL_WORKER = "SIGKILL of a whole gradients worker"
+    KILL_DECIDE_CHILD = "SIGKILL of the decide worker's pool process"
+    KILL_DECIDE = "SIGKILL of the whole decide worker"
+    KILL_SERVICE = "SIGKILL of the service"
+    KILL_REDIS = "SIGKILL of Redis"
+    END_WORKER = "SIGTERM of a gradients worker"
+    END_SERVICE = "SIGTERM of the service"
+
+    @property
+    def role(self) -> Role:
+        """The part that it hits."""
+        return _ROLES.get(self, Role.GRADIENTS)
+
+
+_ROLES = {
+    Kind.KILL_DECIDE_CHILD: Role.DECIDE,
+    Kind.KILL_DECIDE: Role.DECIDE,
+    Kind.KILL_SERVICE: Role.SERVICE,
+    Kind.KILL_REDIS: Role.REDIS,
+    Kind.END_SERVICE: Role.SERVICE,
+}
+
+
+ENDS = (Kind.END_WORKER, Kind.END_SERVICE)
+CHILDREN = (Kind.KILL_CHILD, Kind.KILL_DECIDE_CHILD)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault; ``at`` is in seconds since 1970, and ``held`` the jobs of the tasks that a killed worker had."""
+
+    kind: Kind
+    at: float
+    held: frozenset[str]
+
+
+class Injector:
+    """Deals the kinds like cards, so that each comes as often as the others, and picks a part that can be hit."""
+
+    def __init__(self, stack: SupervisedStack, draw: random.Random):
+        self._stack = stack
+        self._draw = draw
+        self._deck: list[Kind] = []
+        self.faults: list[Fault] = []
+
+    def run(self, seconds: float) -> None:
+        """Injects faults for so long, or until there was one of each kind, and supervises meanwhile."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end or len(self.faults) < len(Kind):
+            if self._draw.random() < MENDED:
+                self._stack.wait_until_whole()
+            self._stack.supervise_for(self._draw.uniform(*GAP_S))
+            self._strike()
+
+    def _strike(self) -> None:
+        if not self._deck:
+            self._deck = self._draw.sample(list(Kind), len(Kind))
+        kind = self._deck.pop()
+        self._stack.wait_until(lambda: self._targets(kind))
+        self.faults.append(self._inject(kind, self._draw.choice(self._targets(kind))))
+
+    def _targets(self, kind: Kind) -> list[Part]:
+        return [part for part in self._stack.of(kind.role) if _can_be_hit(kind, part)]
+
+    def _inject(self, kind: Kind, part: Part) -> Fault:
+        if kind in ENDS:
+            fault = Fault(kind, time.time(), frozenset())
+            part.terminate()
+            return fault
+        with part.held_still():
+            fault = Fault(kind, time.time(), self._held(part))
+            part.kill_child() if kind in CHILDREN else part.kill()
+        return fault
+
+    def _held(self, part: Part) -> frozenset[str]:
+        """The jobs of a worker's tasks, as far as Redis is there to tell."""
+        if part.role not in (Role.GRADIENTS, Role.DECIDE):
+            return frozenset()
+        try:
+            taken = unacknowledged(cast("dict[bytes, bytes]", self._stack.redis.hgetall("unacked")))
+        except redis.RedisError:
+            return frozenset()
+        return frozenset(taken[task] for task in part.held() & taken.keys())
+
+
+def _can_be_hit(kind: Kind, part: Part) -> bool:
+    if kind in ENDS:
+        # A process that has no handler yet dies of the signal, and there is nothing to see.
+        return part.is_running and part.ready is not None
+    return part.is_running and not part.struck and (kind not in CHILDREN or part.child() is not None)

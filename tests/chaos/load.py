@@ -1,0 +1,166 @@
+"""Clients that post small requests, one after the other, and remember what was accepted.
+
+Plain HTTP with a rule of their own for trying again, so that every answer is seen.
+"""
+
+import random
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import httpx
+from congrad.demo import demo_pairs
+
+CLIENTS = 6
+DIRECTIONS = ("a", "b", "c")
+PAIRS = (1, 8)
+"""Of one request: at least and at most."""
+
+PAUSE_S = 0.3
+"""The most that a client pauses between two requests, and between two tries."""
+
+TRY_AGAIN = (429, 503)
+"""What the service may answer while a part is away; anything else is for good."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request; ``key`` is its Idempotency-Key."""
+
+    key: str
+    direction: str
+    samples: list[dict[str, Any]]
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What is posted."""
+        return {"samples": self.samples, "direction": self.direction, "update": True}
+
+
+@dataclass
+class Sent:
+    """What has come of a request: the job that was accepted for it, and that job once it had ended."""
+
+    request: Request
+    job_id: str | None = None
+    job: dict[str, Any] | None = None
+    wrong: list[str] = field(default_factory=list)
+
+
+class Load:
+    """The clients of one run.
+
+    :param url: of the service.
+    :param seed: decides what is sent.
+    """
+
+    def __init__(self, url: str, seed: int):
+        self._url = url
+        self._seed = seed
+        self._no_more = threading.Event()
+        self._give_up = threading.Event()
+        self._futures: list[Future[list[Sent]]] = []
+        self._pool = ThreadPoolExecutor(CLIENTS, thread_name_prefix="client")
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Starts the clients; at the end, whatever they wait for, they stop."""
+        with self._pool:
+            self._futures = [self._pool.submit(self._client, number) for number in range(CLIENTS)]
+            try:
+                yield
+            finally:
+                self._give_up.set()
+
+    def stop_sending(self) -> None:
+        """No new requests; those under way are waited for."""
+        self._no_more.set()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all that was sent has ended."""
+        return all(future.done() for future in self._futures)
+
+    def sent(self) -> list[Sent]:
+        """All requests, after the clients have stopped."""
+        return [sent for future in self._futures for sent in future.result()]
+
+    def _client(self, number: int) -> list[Sent]:
+        draw = random.Random(f"{self._seed}/{number}")  # noqa: S311 # not a secret
+        sent: list[Sent] = []
+        with httpx.Client(base_url=self._url, timeout=httpx.Timeout(15, connect=2)) as http:
+            while not self._no_more.is_set():
+                sent.append(Sent(_request(draw, f"{self._seed}/{number}/{len(sent)}")))
+                _Conversation(http, draw, sent[-1], self._give_up).run()
+                self._no_more.wait(draw.uniform(0, PAUSE_S))
+        return sent
+
+
+class _Conversation:
+    """One request, from the first try to the end of its job."""
+
+    def __init__(self, http: httpx.Client, draw: random.Random, sent: Sent, give_up: threading.Event):
+        self._http = http
+        self._draw = draw
+        self._sent = sent
+        self._give_up = give_up
+        self._prefer = draw.choice(["respond-async", "wait=1", "wait=10"])
+
+    def run(self) -> None:
+        accepted = self._post()
+        if accepted is None:
+            return
+        self._sent.job_id = accepted
+        while (response := self._ask("GET", f"/jobs/{accepted}", {"Prefer": "wait=5"})) is not None:
+            if response.status_code != 200:
+                self._sent.wrong.append(f"the accepted job is answered with {response.status_code}: {response.text}")
+                return
+            job = response.json()
+            if job["status"] not in ("queued", "running"):
+                self._sent.job = job
+                break
+        if self._draw.random() < 0.1 and (again := self._post()) not in (None, accepted):
+            self._sent.wrong.append(f"job {accepted} and then job {again} were made of one Idempotency-Key")
+
+    def _post(self) -> str | None:
+        """The id of the job that was accepted; None if the run is over before there is one."""
+        headers = {"Prefer": self._prefer, "Idempotency-Key": self._sent.request.key}
+        response = self._ask("POST", "/filter", headers, json=self._sent.request.body)
+        if response is None:
+            return None
+        if response.status_code not in (200, 202):
+            self._sent.wrong.append(f"refused with {response.status_code}: {response.text}")
+            return None
+        found: str = response.json()["job_id" if response.status_code == 200 else "id"]
+        return found
+
+    def _ask(self, method: str, path: str, headers: dict[str, str], **body: Any) -> httpx.Response | None:
+        """The first answer that is not a fault of the moment."""
+        while not self._give_up.is_set():
+            try:
+                response = self._http.request(method, path, headers=headers, **body)
+            except httpx.TransportError:
+                response = None
+            if response is not None and response.status_code not in TRY_AGAIN:
+                return response
+            self._give_up.wait(self._draw.uniform(0.05, PAUSE_S))
+        return None
+
+
+def _request(draw: random.Random, key: str) -> Request:
+    rows = draw.sample(_short_pairs(), draw.randint(*PAIRS))
+    samples = [
+        {"id": str(number), **row, "prompt": f"{key}/{number} {row['prompt']}"} for number, row in enumerate(rows)
+    ]
+    return Request(key, draw.choice(DIRECTIONS), samples)
+
+
+@cache
+def _short_pairs() -> list[dict[str, Any]]:
+    rows = [row for row in demo_pairs() if len(row["prompt"]) + len(row["chosen"]) < 120]
+    texts = [("prompt", 30), ("chosen", 30), ("rejected", 20)]
+    return [{"language": row["language"], **{name: row[name][:length] for name, length in texts}} for row in rows]

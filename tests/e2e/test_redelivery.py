@@ -1,0 +1,239 @@
+"""Tasks that are delivered more than once, tasks that kill their worker, and workers that are told to stop."""
+
+import random
+import sys
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
+
+import httpx
+import pytest
+from celery import Celery
+from chaos.check import export
+from chaos.parts import Part, Role
+from chaos.stack import SupervisedStack, supervised_stack
+from congrad_service import keys
+from congrad_service.queue import celery_app
+from support.pairs import demo_samples
+from support.serving import settings
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds and ends processes as Linux has them")
+
+VISIBILITY_S = 5
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisedStack]:
+    """Two gradients workers whose tasks are given to another after five seconds."""
+    options = {
+        "CONGRAD_VISIBILITY_TIMEOUT": str(VISIBILITY_S),
+        "CONGRAD_CHUNK_TOKENS": "10000000",  # one chunk a request
+        "CONGRAD_MAX_SAMPLES": "100000",
+    }
+    with supervised_stack(tmp_path_factory.mktemp("redelivery"), random.Random(0), **options) as running:  # noqa: S311
+        yield running
+
+
+@pytest.fixture
+def whole(stack: SupervisedStack) -> SupervisedStack:
+    """The stack, with all parts there whatever the test before has done."""
+    stack.wait_until_whole()
+    return stack
+
+
+@pytest.fixture
+def http(whole: SupervisedStack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=whole.url, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def celery(whole: SupervisedStack) -> Iterator[Celery]:
+    """Sends tasks past the service."""
+    with celery_app("test", settings(whole.redis_url)) as app:
+        yield app
+
+
+@pytest.fixture
+def direction() -> str:
+    return f"test-{uuid.uuid4().hex}"
+
+
+def copies(count: int) -> list[dict[str, Any]]:
+    """The shipped pairs so many times, all of them different."""
+    rows = demo_samples()
+    return [row | {"id": f"{i}-{row['id']}", "prompt": f"{i} {row['prompt']}"} for i in range(count) for row in rows]
+
+
+def post(http: httpx.Client, rows: list[dict[str, Any]], direction: str) -> str:
+    """The id of a job that has been accepted."""
+    body = {"samples": rows, "direction": direction}
+    response = http.post("/filter", json=body, headers={"Prefer": "respond-async"})
+    assert response.status_code == 202, response.text
+    return str(response.json()["id"])
+
+
+def job(http: httpx.Client, job_id: str) -> dict[str, Any]:
+    """The job as it is."""
+    found: dict[str, Any] = http.get(f"/jobs/{job_id}").raise_for_status().json()
+    return found
+
+
+def ended(http: httpx.Client, stack: SupervisedStack, job_id: str, seconds: float = 90) -> dict[str, Any]:
+    """The job at its end."""
+    stack.wait_until(lambda: job(http, job_id)["status"] in ("succeeded", "failed"), seconds)
+    return job(http, job_id)
+
+
+def fields(stack: SupervisedStack, job_id: str) -> Mapping[str, str]:
+    """What Redis holds of a job."""
+    raw = cast("dict[bytes, bytes]", stack.redis.hgetall(keys.job(job_id)))
+    return {name.decode(): value.decode() for name, value in raw.items()}
+
+
+def starts(stack: SupervisedStack, job_id: str) -> int:
+    """How often the job's only chunk was started."""
+    return int(fields(stack, job_id).get(f"attempts:{keys.gradients_work(0)}", 0))
+
+
+def computing(stack: SupervisedStack, job_id: str) -> Part | None:
+    """The worker that has the job's only chunk."""
+    owner = fields(stack, job_id).get(f"owner:{keys.gradients_work(0)}", "")
+    return next((part for part in stack.of(Role.GRADIENTS) if part.child() and str(part.child()) in owner), None)
+
+
+def send(celery: Celery, stack: SupervisedStack, job_id: str) -> None:
+    """The task of the job's only chunk, once more."""
+    queue = keys.gradients_queue(fields(stack, job_id)["fingerprint"])
+    celery.send_task(keys.GRADIENTS_TASK, args=(job_id, 0), queue=queue)
+
+
+def is_idle(stack: SupervisedStack, fingerprint: str) -> bool:
+    """Whether every task that was sent has been done with."""
+    waiting = [stack.redis.llen(queue) for queue in (keys.gradients_queue(fingerprint), keys.DECIDE_QUEUE)]
+    return not any(waiting) and not stack.redis.hlen("unacked")
+
+
+def state(http: httpx.Client, direction: str) -> tuple[Any, dict[str, bytes]]:
+    """The direction to the last bit."""
+    described = http.get(f"/directions/{direction}").raise_for_status().json()
+    vectors = export(http, [direction])[direction]
+    return described, {name: vector.tobytes() for name, vector in vectors.items()}
+
+
+def assert_folded_once(http: httpx.Client, direction: str, rows: list[dict[str, Any]]) -> None:
+    found = http.get(f"/directions/{direction}").raise_for_status().json()
+    assert found["version"] == 1
+    assert {tag: of["samples"] for tag, of in found["languages"].items()} == Counter(row["language"] for row in rows)
+
+
+def test_tasks_that_come_after_the_end_change_nothing(
+    whole: SupervisedStack, http: httpx.Client, celery: Celery, direction: str
+) -> None:
+    job_id = post(http, demo_samples(each=2), direction)
+    before, vectors = ended(http, whole, job_id), state(http, direction)
+    assert before["status"] == "succeeded"
+    for _ in range(3):
+        send(celery, whole, job_id)
+        celery.send_task(keys.DECIDE_TASK, args=(job_id,), queue=keys.DECIDE_QUEUE)
+    whole.wait_until(lambda: is_idle(whole, fields(whole, job_id)["fingerprint"]))
+    assert (job(http, job_id), state(http, direction)) == (before, vectors)
+
+
+def test_a_task_on_two_workers_at_once_has_one_effect(
+    whole: SupervisedStack, http: httpx.Client, celery: Celery, direction: str
+) -> None:
+    rows = copies(1)
+    job_id = post(http, rows, direction)
+    for _ in range(5):  # with the first more than may be started without an end
+        send(celery, whole, job_id)
+    whole.wait_until(lambda: starts(whole, job_id) >= 2)
+    assert job(http, job_id)["status"] == "running", "the first was over before the second began"
+    found = ended(http, whole, job_id)
+    assert found["status"] == "succeeded", found["error"]
+    whole.wait_until(lambda: is_idle(whole, fields(whole, job_id)["fingerprint"]))
+    assert_folded_once(http, direction, rows)
+
+
+def test_a_task_that_outlives_the_visibility_timeout_has_one_effect(
+    whole: SupervisedStack, http: httpx.Client, direction: str
+) -> None:
+    rows = copies(3)
+    job_id = post(http, rows, direction)
+    found = ended(http, whole, job_id)
+    assert found["status"] == "succeeded"
+    assert found["result"]["timing"]["gradients_s"] > VISIBILITY_S, "the task was over before it was visible again"
+    assert starts(whole, job_id) >= 2, "nobody was given the task again"
+    whole.wait_until(lambda: is_idle(whole, fields(whole, job_id)["fingerprint"]))
+    assert_folded_once(http, direction, rows)
+
+
+def test_a_chunk_that_kills_its_worker_every_time_is_given_up_and_the_queue_moves_on(
+    whole: SupervisedStack, http: httpx.Client, direction: str
+) -> None:
+    """As the kernel does where memory runs out: whoever computes the chunk is killed, and that is all it hears."""
+    poisonous = post(http, copies(1), direction)
+    killed = 0
+
+    def kill_or_end() -> bool:
+        nonlocal killed
+        if starts(whole, poisonous) > killed and (part := computing(whole, poisonous)) is not None:
+            part.kill_child()
+            killed += 1
+        return str(job(http, poisonous)["status"]) == "failed"
+
+    whole.wait_until(kill_or_end, 280)  # five starts of a worker
+    failed = job(http, poisonous)
+    assert killed == 5
+    assert failed["error"]["status"] == 500
+    assert "chunk 0 was given up: it was started 5 times without an end" in failed["error"]["detail"]
+    assert http.get(f"/directions/{direction}").status_code == 404
+    assert ended(http, whole, post(http, demo_samples(each=1), direction))["status"] == "succeeded"
+
+
+def test_a_worker_that_is_told_to_stop_ends_its_task_first(
+    whole: SupervisedStack, http: httpx.Client, direction: str
+) -> None:
+    rows = copies(1)
+    job_id = post(http, rows, direction)
+    whole.wait_until(lambda: computing(whole, job_id) is not None)
+    part = computing(whole, job_id)
+    assert part is not None
+    part.terminate()
+    assert ended(http, whole, job_id)["status"] == "succeeded"
+    assert starts(whole, job_id) == 1
+    assert_folded_once(http, direction, rows)
+    whole.wait_until(lambda: part.process is not None and part.process.returncode is not None)
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_told_to_stop_gives_back_a_task_that_takes_too_long(
+    whole: SupervisedStack, http: httpx.Client, direction: str
+) -> None:
+    rows = copies(6)
+    job_id = post(http, rows, direction)
+    whole.wait_until(lambda: computing(whole, job_id) is not None)
+    part = computing(whole, job_id)
+    assert part is not None
+    part.terminate()
+    assert ended(http, whole, job_id)["status"] == "succeeded"
+    assert starts(whole, job_id) >= 2
+    assert_folded_once(http, direction, rows)
+
+
+def test_a_service_that_is_told_to_stop_says_where_the_answer_will_be(whole: SupervisedStack, direction: str) -> None:
+    rows = copies(1)
+    body, headers = {"samples": rows, "direction": direction}, {"Prefer": "wait=60"}
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(httpx.post, f"{whole.url}/filter", json=body, headers=headers, timeout=60)
+        whole.wait_until(lambda: whole.redis.zcard(keys.JOBS_ACTIVE))
+        whole.of(Role.SERVICE)[0].terminate()
+        whole.wait_until(waiting.done)
+    response = waiting.result()
+    assert response.status_code == 202, response.text
+    whole.wait_until_whole()
+    with httpx.Client(base_url=whole.url, timeout=60) as http:
+        assert ended(http, whole, response.headers["Location"].rpartition("/")[2])["status"] == "succeeded"
+        assert_folded_once(http, direction, rows)
