@@ -22,6 +22,7 @@ MLP = "MLP only"
 OPTIONS: dict[str, dict[str, object]] = {
     DEFAULT: {},
     MLP: {"target_modules": "mlp"},
+    f"{MLP}, D = 65,536": {"target_modules": "mlp", "projection_rank": 256, "projection_dim": 65_536},
     NORMALISED: {"loss": "sigmoid_norm"},
 }
 """Settings that gradients are computed with."""
