@@ -188,7 +188,7 @@ def test_the_tax_is_read_off_where_an_arm_has_the_margin_of_all() -> None:
     rows = {row[0]: row for row in equal_margins([trial, trial]).rows}
     # A margin of 1 is a quarter of the way from 0.5 to 2.5.
     assert rows[arms.THRESHOLD][1] == "12"
-    assert rows[arms.THRESHOLD][4].startswith("2.200")
+    assert rows[arms.THRESHOLD][8].startswith("2.200")
     assert arms.LENGTH not in rows
 
 
