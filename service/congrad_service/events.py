@@ -5,7 +5,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -27,20 +27,6 @@ class Events:
     def __init__(self, redis: Redis):
         self._redis = redis
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        self._stopped = False
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        """Keeps the subscription while the service runs."""
-        task = asyncio.create_task(self._listen_for_ever())
-        try:
-            yield
-        finally:
-            # While it connects, redis-py was seen to swallow a cancellation; the flag ends the task all the same.
-            self._stopped = True
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     @asynccontextmanager
     async def of(self, job_id: str) -> AsyncIterator[asyncio.Event]:
@@ -60,18 +46,19 @@ class Events:
             for event in events:
                 event.set()
 
-    async def _listen_for_ever(self) -> None:
-        while not self._stopped:
+    async def listen(self, stopped: asyncio.Event) -> None:
+        """Keeps the subscription until it is stopped."""
+        while not stopped.is_set():
             try:
-                await self._listen()
+                await self._listen(stopped)
             except RedisError as error:
                 log.warning("lost the subscription to job events (%s); polling until it is back", error)
                 await asyncio.sleep(POLL_S)
 
-    async def _listen(self) -> None:
+    async def _listen(self, stopped: asyncio.Event) -> None:
         async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
             await pubsub.subscribe(keys.EVENTS)
-            while not self._stopped:
+            while not stopped.is_set():
                 message = await pubsub.get_message(timeout=1.0)
                 if message is not None:
                     for event in self._waiting.get(json.loads(message["data"])["job"], ()):

@@ -13,7 +13,6 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -84,23 +83,10 @@ class Recovery:
         self._sent: dict[Task, float] = {}  # when work was sent again
         self._handed_out: dict[Task, float] = {}  # when tasks were first seen with a worker
         self._next_search = 0.0
-        self._stopped = False
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Sweeps for the time of the block."""
-        task = asyncio.create_task(self._run())
-        try:
-            yield
-        finally:
-            # While it connects, redis-py was seen to swallow a cancellation; the flag ends the task all the same.
-            self._stopped = True
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-
-    async def _run(self) -> None:
-        while not self._stopped:
+    async def run(self, stopped: asyncio.Event) -> None:
+        """Sweeps until it is stopped."""
+        while not stopped.is_set():
             pause = SWEEP_S
             try:
                 if await self._redis.set(keys.RECOVERY, "1", nx=True, ex=LOCK_S):

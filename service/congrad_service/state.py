@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
+from congrad_service.background import background
 from congrad_service.directions import Directions
 from congrad_service.events import Events
 from congrad_service.jobs import Jobs
@@ -57,11 +58,11 @@ async def open_state(settings: ServiceSettings) -> AsyncIterator[State]:
     async with AsyncExitStack() as running:
         running.push_async_callback(redis.aclose)
         running.callback(queue.close)
-        await running.enter_async_context(events.listening())
+        await running.enter_async_context(background(events.listen))
         if settings.celery_broker.startswith(REDIS):
             broker = _connect(settings.celery_broker)
             running.push_async_callback(broker.aclose)
-            await running.enter_async_context(Recovery(redis, broker, queue).running())
+            await running.enter_async_context(background(Recovery(redis, broker, queue).run))
         yield state
 
 
