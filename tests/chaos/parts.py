@@ -34,7 +34,7 @@ class Part:
 
     ``ready`` says since when this life does its work, in seconds since 1970 as the jobs have them; ``spans`` has from
     and to when earlier ones did. ``due`` is when a part that has ended is to be started again; ``struck`` says that its
-    end is expected.
+    end is expected, and that until then it is not ready whatever it still answers.
     """
 
     role: Role

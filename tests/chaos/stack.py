@@ -105,7 +105,7 @@ class SupervisedStack:
         """One round: starts what is due, notes what has ended and what has become ready. Takes a moment."""
         for part in self.parts:
             if part.is_running:
-                if part.ready is None and self._is_ready(part):
+                if part.ready is None and not part.struck and self._is_ready(part):
                     part.ready = time.time()
             elif part.due is None:
                 self._has_ended(part)

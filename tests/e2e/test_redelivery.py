@@ -1,6 +1,7 @@
 """Tasks that are delivered more than once, tasks that kill their worker, and workers that are told to stop."""
 
 import random
+import subprocess
 import sys
 import uuid
 from collections import Counter
@@ -105,6 +106,16 @@ def computing(stack: SupervisedStack, job_id: str) -> Part | None:
     return next((part for part in stack.of(Role.GRADIENTS) if part.child() and str(part.child()) in owner), None)
 
 
+def tell_its_worker_to_stop(stack: SupervisedStack, job_id: str) -> subprocess.Popen[bytes]:
+    """Sends SIGTERM to the worker that computes the job's only chunk. Returns its process: the part gets another."""
+    stack.wait_until(lambda: computing(stack, job_id) is not None)
+    part = computing(stack, job_id)
+    assert part is not None
+    assert part.process is not None
+    part.terminate()
+    return part.process
+
+
 def send(celery: Celery, stack: SupervisedStack, job_id: str) -> None:
     """The task of the job's only chunk, once more."""
     queue = keys.gradients_queue(fields(stack, job_id)["fingerprint"])
@@ -196,14 +207,11 @@ def test_a_worker_that_is_told_to_stop_ends_its_task_first(
 ) -> None:
     rows = copies(1)
     job_id = post(http, rows, direction)
-    whole.wait_until(lambda: computing(whole, job_id) is not None)
-    part = computing(whole, job_id)
-    assert part is not None
-    part.terminate()
+    process = tell_its_worker_to_stop(whole, job_id)
     assert ended(http, whole, job_id)["status"] == "succeeded"
     assert starts(whole, job_id) == 1
     assert_folded_once(http, direction, rows)
-    whole.wait_until(lambda: part.process is not None and part.process.returncode is not None)
+    whole.wait_until(lambda: process.returncode is not None)
 
 
 @pytest.mark.slow
@@ -212,10 +220,7 @@ def test_a_worker_that_is_told_to_stop_gives_back_a_task_that_takes_too_long(
 ) -> None:
     rows = copies(6)
     job_id = post(http, rows, direction)
-    whole.wait_until(lambda: computing(whole, job_id) is not None)
-    part = computing(whole, job_id)
-    assert part is not None
-    part.terminate()
+    tell_its_worker_to_stop(whole, job_id)
     assert ended(http, whole, job_id)["status"] == "succeeded"
     assert starts(whole, job_id) >= 2
     assert_folded_once(http, direction, rows)

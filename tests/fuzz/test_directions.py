@@ -15,7 +15,7 @@ from congrad_service.errors import Conflict, NotFound
 from congrad_service.jobs import Jobs
 from congrad_worker.decide import Rules
 from congrad_worker.direction import Samples
-from congrad_worker.store import ChunkResult, DirectionRecord, Store
+from congrad_worker.store import ChunkResult
 from congrad_worker.surgery import pcgrad
 from congrad_worker.verdicts import Judge
 from hypothesis import HealthCheck
@@ -31,6 +31,7 @@ from hypothesis.stateful import (
 from support import direction_model as model
 from support.bench import SERVED
 from support.fuzzing import examples
+from support.interrupted import Interrupted
 from support.scoring import explicit_pcgrad
 from support.serving import settings
 
@@ -49,19 +50,6 @@ def _redis(redis_url: str) -> Iterator[None]:
     URL[:] = [redis_url]
     yield
     URL.clear()
-
-
-class Interrupted(Store):
-    """A store to which something happens right after a direction was read for the first time."""
-
-    happening: Callable[[], None] | None = None
-
-    def direction(self, name: str) -> DirectionRecord:
-        read = super().direction(name)
-        if self.happening is not None:
-            happening, self.happening = self.happening, None
-            happening()
-        return read
 
 
 @dataclass(eq=False)

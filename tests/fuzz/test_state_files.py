@@ -18,28 +18,11 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 from support.fuzzing import examples
 from support.serving import DIM, service
+from support.states import METADATA
 
 STATE = "/directions/default/state"
 SAFETENSORS = {"Content-Type": "application/octet-stream"}
 
-METADATA = {
-    "format_version": "1",
-    "version": "7",
-    "fingerprint": "f00d",
-    "checkpoint": "policy",
-    "created": "1.5",
-    "updated": "2.5",
-    "languages": json.dumps({tag: {"samples": 3, "weight": 2.5, "norm": 1.5} for tag in ("de", "fr")}),
-    "geometry": json.dumps(
-        {
-            "norm": 1.0,
-            "cosines_before": [[1, 0.5], [0.5, 1]],
-            "cosines_after": [[1, 0.5], [0.5, 1]],
-            "half_life": None,
-            "aggregator": {"name": "pcgrad", "seed": 0},
-        }
-    ),
-}
 TENSORS = {f"{kind}/{tag}": np.ones(DIM, np.float32) for kind in ("sum", "recent") for tag in ("de", "fr")}
 GOOD = save(TENSORS, METADATA)
 HEADER: dict[str, Any] = json.loads(GOOD[8 : 8 + struct.unpack("<Q", GOOD[:8])[0]])

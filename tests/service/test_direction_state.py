@@ -13,9 +13,11 @@ import redis
 from congrad import wire
 from congrad_service import keys
 from congrad_service.registry import Role
-from congrad_worker.store import DirectionRecord, Store
+from congrad_worker.store import Store
 from safetensors.numpy import load, save
+from support.interrupted import Interrupted
 from support.serving import DIM, announce_workers, compute, service, settings, settle, submit
+from support.states import GEOMETRY, LANGUAGES, METADATA
 
 STATE = "/directions/default/state"
 SAFETENSORS = {"Content-Type": "application/octet-stream"}
@@ -77,19 +79,6 @@ def test_the_file_can_be_read_by_anyone(redis_url: str, store: Store) -> None:
         assert np.allclose(load(content)[f"sum/{tag}"], row, rtol=2e-3, atol=2e-3)
 
 
-class Interrupted(Store):
-    """A worker's store to which something happens after a direction was read for the first time."""
-
-    happening: Callable[[], object] | None = None
-
-    def direction(self, name: str) -> DirectionRecord:
-        read = super().direction(name)
-        if self.happening is not None:
-            happening, self.happening = self.happening, None
-            happening()
-        return read
-
-
 def test_a_job_in_flight_is_folded_into_what_was_imported_meanwhile(redis_url: str, store: Store) -> None:
     async def race() -> None:
         async with service(redis_url) as client:
@@ -125,24 +114,6 @@ def test_a_direction_without_any_score_yet_makes_the_round_trip(redis_url: str, 
     asyncio.run(round_trip())
 
 
-LANGUAGES = {tag: {"samples": 3, "weight": 2.5, "norm": 1.5} for tag in ("de", "fr")}
-GEOMETRY = {
-    "norm": 1.0,
-    "cosines_before": [[1, 0.5], [0.5, 1]],
-    "cosines_after": [[1, 0.5], [0.5, 1]],
-    "half_life": None,
-    "aggregator": {"name": "pcgrad", "seed": 0},
-}
-METADATA = {
-    "format_version": "1",
-    "version": "7",
-    "fingerprint": "f00d",
-    "checkpoint": "policy",
-    "created": "1.5",
-    "updated": "2.5",
-    "languages": json.dumps(LANGUAGES),
-    "geometry": json.dumps(GEOMETRY),
-}
 SUM, RECENT = np.ones(DIM, np.float32), np.zeros(3, np.float32)
 TENSORS = {"sum/de": SUM, "sum/fr": SUM, "recent/de": RECENT, "recent/fr": RECENT}
 
