@@ -19,6 +19,7 @@ from congrad_service.queue import Queue
 from congrad_service.recovery import Recovery
 from congrad_service.registry import Registry
 from congrad_service.settings import ServiceSettings
+from congrad_service.stranded import Stranded
 from congrad_service.tokens import Caller
 
 REDIS = ("redis://", "rediss://")
@@ -59,6 +60,8 @@ async def open_state(settings: ServiceSettings) -> AsyncIterator[State]:
         running.push_async_callback(redis.aclose)
         running.callback(queue.close)
         await running.enter_async_context(background(events.listen))
+        stranded = Stranded(redis, state.registry, settings.result_ttl)
+        await running.enter_async_context(background(stranded.run))
         if settings.celery_broker.startswith(REDIS):
             broker = _connect(settings.celery_broker)
             running.push_async_callback(broker.aclose)
