@@ -139,6 +139,12 @@ def _visible_gpu(worker: int, workers: int) -> dict[str, str]:
     return {"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]}
 
 
+def _metrics_port(environment: Mapping[str, str], worker: int) -> dict[str, str]:
+    """A port for the metrics of each worker: what is set is that of the first, and the others have the next ones."""
+    first = environment.get("CONGRAD_METRICS_PORT", "")
+    return {"CONGRAD_METRICS_PORT": str(int(first) + worker)} if first.isdecimal() else {}
+
+
 @contextmanager
 def running_stack(options: StackOptions) -> Iterator[Stack]:
     """Redis, ``workers`` gradients workers, a decide worker and the service, ready for requests.
@@ -153,7 +159,7 @@ def running_stack(options: StackOptions) -> Iterator[Stack]:
         redis = configure(options.data_dir, redis_port)
         environment = _environment(options, redis.url, port)
         stack = Stack(f"http://{options.host}:{port}", environment, log)
-        threads = environment | _thread_limits(options.workers)
+        threads = _thread_limits(options.workers) | environment
         ready = False
         try:
             stack.start(REDIS, redis.command, environment, orphaned=signal.SIGTERM)
@@ -161,12 +167,14 @@ def running_stack(options: StackOptions) -> Iterator[Stack]:
                 stack.start(
                     "gradients worker",
                     [sys.executable, "-m", "congrad_worker", "gradients"],
-                    threads | _visible_gpu(number, options.workers),
+                    threads | _visible_gpu(number, options.workers) | _metrics_port(environment, number),
                 )
             stack.start(
                 "decide worker",
                 [sys.executable, "-m", "congrad_worker", "decide"],
-                environment | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                environment
+                | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+                | _metrics_port(environment, options.workers),
             )
             stack.start("service", [sys.executable, "-m", "congrad_service"], environment)
             stack.wait_until_ready(environment.get("CONGRAD_API_KEY"))
@@ -198,12 +206,9 @@ def _cores() -> int:
 
 
 def _thread_limits(workers: int) -> dict[str, str]:
-    """Threads of a gradients worker on a CPU. OpenMP's threads spin while they wait unless told not to, and spinning
+    """Threads of a gradients worker on a CPU, where the environment says nothing of them. OpenMP's threads spin while they wait unless told not to, and spinning
     beside other processes on the same cores was seen to make a batch eight times slower."""
-    limits = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
-    if "OMP_NUM_THREADS" not in os.environ:
-        limits["OMP_NUM_THREADS"] = str(max(1, _cores() // workers))
-    return limits
+    return {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(max(1, _cores() // workers))}
 
 
 def _check_installed() -> None:
