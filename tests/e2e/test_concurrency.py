@@ -19,7 +19,7 @@ from support.models import DEMO_CHECKPOINT
 from support.pairs import demo_samples
 
 CLIENTS = 64
-REQUESTS = 4
+REQUESTS = 2
 """Of each client, one after the other, with one pair each."""
 
 

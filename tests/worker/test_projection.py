@@ -2,14 +2,16 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from congrad_worker.projection import LinearShape, Projection, block_signs, orthonormal
 from scipy.stats import spearmanr
-from support.models import SHARED_CHECKPOINT, SHARED_PAIRS, engine
-from support.pairs import encoded, file_rows
+from support.models import DEMO_CHECKPOINT, SHARED_CHECKPOINT, SHARED_PAIRS, engine
+from support.pairs import demo_samples, encoded, file_rows
 from support.scoring import conflict_scores
 
 SHAPES = {"a": LinearShape(d_in=24, d_out=40), "b": LinearShape(d_in=40, d_out=12)}
@@ -101,14 +103,23 @@ def test_every_process_draws_the_same_projection() -> None:
 PINNED = [[1, 1, 1], [-1, 1, -1], [-1, 1, 1]]
 
 
+def agreement(model: Path, rows: list[dict[str, Any]]) -> float:
+    """Spearman's correlation of the scores under the default compression with those without any."""
+    pairs, languages = encoded(rows, model), [row["language"] for row in rows]
+    exact = conflict_scores(engine(model, projection="exact"), pairs, languages)
+    default = conflict_scores(engine(model), pairs, languages)
+    return float(spearmanr(exact, default).statistic)
+
+
+def test_default_scores_agree_with_exact_ones() -> None:
+    assert agreement(DEMO_CHECKPOINT, demo_samples()) >= 0.99
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED_PAIRS.exists(), reason="the real pairs are not on this machine")
 @pytest.mark.timeout(1200)
 def test_default_scores_agree_with_exact_ones_on_real_pairs() -> None:
     rows = file_rows(SHARED_PAIRS, each=30, languages=10)
-    pairs = encoded(rows, SHARED_CHECKPOINT)
-    languages = [row["language"] for row in rows]
-    exact = conflict_scores(engine(SHARED_CHECKPOINT, projection="exact"), pairs, languages)
-    default = conflict_scores(engine(SHARED_CHECKPOINT), pairs, languages)
-    correlation = spearmanr(exact, default).statistic
+    correlation = agreement(SHARED_CHECKPOINT, rows)
     print(f"Spearman of default and exact scores on {len(rows)} real pairs: {correlation:.4f}")
     assert correlation >= 0.98
