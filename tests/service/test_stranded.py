@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable
 from congrad import wire
 from congrad_service import keys
 from congrad_service.jobs import Jobs
-from congrad_service.registry import Registry
+from congrad_service.registry import Registry, Role
 from congrad_service.stranded import AWAY_S, Stranded
 from congrad_worker.store import Store
 from redis.asyncio import Redis
 from support.bench import SERVED
 from support.serving import settings
 
+WORKERS = keys.workers(Role.GRADIENTS)
 PAIR = {"prompt": "p", "chosen": "c", "rejected": "r", "language": "de"}
 
 
@@ -55,12 +56,11 @@ def test_a_job_is_ended_when_its_checkpoint_has_been_away_for_an_hour(redis_url:
 def test_a_checkpoint_that_comes_back_in_between_begins_another_hour(redis_url: str, store: Store) -> None:
     async def act(stranded: Stranded, jobs: Jobs) -> None:
         job = await create(jobs, SERVED.fingerprint)
-        announced = store.redis.zrange(keys.workers("gradients"), 0, -1, withscores=True)
-        store.redis.delete(keys.workers("gradients"))
+        store.redis.rename(WORKERS, "away")
         assert await stranded.sweep(0.0) == []
-        store.redis.zadd(keys.workers("gradients"), dict(announced))
+        store.redis.rename("away", WORKERS)
         assert await stranded.sweep(AWAY_S) == []
-        store.redis.delete(keys.workers("gradients"))
+        store.redis.rename(WORKERS, "away")
         assert await stranded.sweep(AWAY_S + 1) == []
         assert await stranded.sweep(2 * AWAY_S) == []
         assert await stranded.sweep(2 * AWAY_S + 1) == [job]
