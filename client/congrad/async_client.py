@@ -154,6 +154,14 @@ class AsyncClient(BaseClient):
         """See `Client.checkpoints`."""
         return await self._run(calls.request(HttpRequest("GET", "/checkpoints"), calls.CHECKPOINTS, self._policy))
 
+    async def workers(self) -> list[wire.Worker]:
+        """See `Client.workers`."""
+        return await self._run(calls.request(HttpRequest("GET", "/workers"), calls.WORKERS, self._policy))
+
+    async def queue(self) -> wire.Queue:
+        """See `Client.queue`."""
+        return await self._run(calls.request(HttpRequest("GET", "/queue"), calls.QUEUE, self._policy))
+
     async def is_ready(self) -> bool:
         """See `Client.is_ready`."""
         return await self._run(calls.probe())

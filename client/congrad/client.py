@@ -197,6 +197,14 @@ class Client(BaseClient):
         """What the live workers serve."""
         return self._run(calls.request(HttpRequest("GET", "/checkpoints"), calls.CHECKPOINTS, self._policy))
 
+    def workers(self) -> list[wire.Worker]:
+        """What the live workers serve, and how they are doing."""
+        return self._run(calls.request(HttpRequest("GET", "/workers"), calls.WORKERS, self._policy))
+
+    def queue(self) -> wire.Queue:
+        """What waits, of all teams: unfinished jobs, and tasks that no worker has taken up."""
+        return self._run(calls.request(HttpRequest("GET", "/queue"), calls.QUEUE, self._policy))
+
     def is_ready(self) -> bool:
         """Whether the service, Redis and its workers are there, asked once."""
         return self._run(calls.probe())

@@ -3,9 +3,12 @@
 from urllib.parse import quote
 
 from congrad import calls, wire
-from congrad.calls import DIRECTION, DIRECTIONS, Call, HttpRequest
+from congrad.calls import CONFLICTS, DIRECTION, DIRECTIONS, HISTORY, SCORES, Call, HttpRequest
 from congrad.jobs import AsyncRun, Run
 from congrad.policy import Policy
+
+History = list[wire.HistoryEntry]
+"""The versions of a direction, the oldest first."""
 
 
 class Directions:
@@ -25,6 +28,28 @@ class Directions:
         :raises NotFoundError: there is none of this name.
         """
         return self._run(_get(name, self._policy))
+
+    def scores(self, name: str = "default") -> wire.DirectionScores:
+        """How its latest conflict scores are distributed, by language: what another threshold would have kept.
+
+        :raises NotFoundError: there is none of this name.
+        """
+        return self._run(_scores(name, self._policy))
+
+    def history(self, name: str = "default", limit: int = 500) -> History:
+        """How it came about: its latest versions, the oldest of them first.
+
+        :param limit: at most this many; the service remembers 1,000.
+        :raises NotFoundError: there is none of this name.
+        """
+        return self._run(_history(name, limit, self._policy))
+
+    def conflicts(self, name: str = "default") -> wire.DirectionConflicts:
+        """Which languages the pairs conflict with that were folded in and not kept.
+
+        :raises NotFoundError: there is none of this name.
+        """
+        return self._run(_conflicts(name, self._policy))
 
     def reset(self, name: str = "default") -> None:
         """Forgets it.
@@ -63,6 +88,18 @@ class AsyncDirections:
         """See `Directions.get`."""
         return await self._run(_get(name, self._policy))
 
+    async def scores(self, name: str = "default") -> wire.DirectionScores:
+        """See `Directions.scores`."""
+        return await self._run(_scores(name, self._policy))
+
+    async def history(self, name: str = "default", limit: int = 500) -> History:
+        """See `Directions.history`."""
+        return await self._run(_history(name, limit, self._policy))
+
+    async def conflicts(self, name: str = "default") -> wire.DirectionConflicts:
+        """See `Directions.conflicts`."""
+        return await self._run(_conflicts(name, self._policy))
+
     async def reset(self, name: str = "default") -> None:
         """See `Directions.reset`."""
         await self._run(_reset(name, self._policy))
@@ -86,6 +123,18 @@ def _list(policy: Policy) -> Call[list[wire.DirectionSummary]]:
 
 def _get(name: str, policy: Policy) -> Call[wire.Direction]:
     return calls.request(HttpRequest("GET", _path(name)), DIRECTION, policy)
+
+
+def _scores(name: str, policy: Policy) -> Call[wire.DirectionScores]:
+    return calls.request(HttpRequest("GET", _path(name) + "/scores"), SCORES, policy)
+
+
+def _history(name: str, limit: int, policy: Policy) -> Call[History]:
+    return calls.request(HttpRequest("GET", f"{_path(name)}/history?limit={limit}"), HISTORY, policy)
+
+
+def _conflicts(name: str, policy: Policy) -> Call[wire.DirectionConflicts]:
+    return calls.request(HttpRequest("GET", _path(name) + "/conflicts"), CONFLICTS, policy)
 
 
 def _reset(name: str, policy: Policy) -> Call[None]:

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Generator, Iterable
 from typing import Protocol, TypeVar
 
 from congrad import calls, wire
-from congrad.calls import JOB, Call, HttpRequest, job_path
+from congrad.calls import JOB, JOBS, Call, HttpRequest, job_path
 from congrad.filtering import whole
 from congrad.policy import Policy
 from congrad.requests import Options, SampleLike, SelectionLike, rescore_request
@@ -101,6 +101,13 @@ class Jobs:
         """
         return self._follow(_id(job))
 
+    def list(self, limit: int = 50) -> list[wire.JobSummary]:
+        """The latest jobs whose answers are still kept, the newest of them first.
+
+        :param limit: at most this many; the service remembers 500.
+        """
+        return self._run(_list(limit, self._policy))
+
     def rescore(
         self,
         job: JobLike,
@@ -159,6 +166,10 @@ class AsyncJobs:
         """See `Jobs.events`."""
         return self._follow(_id(job))
 
+    async def list(self, limit: int = 50) -> list[wire.JobSummary]:
+        """See `Jobs.list`."""
+        return await self._run(_list(limit, self._policy))
+
     async def rescore(
         self,
         job: JobLike,
@@ -186,6 +197,10 @@ def _id(job: JobLike) -> str:
 
 def _get(job: JobLike, policy: Policy) -> Call[wire.Job]:
     return calls.request(HttpRequest("GET", job_path(_id(job))), JOB, policy)
+
+
+def _list(limit: int, policy: Policy) -> Call[list[wire.JobSummary]]:
+    return calls.request(HttpRequest("GET", f"/jobs?limit={limit}"), JOBS, policy)
 
 
 def _wait(job: JobLike, policy: Policy) -> Call[wire.FilterResult]:

@@ -9,20 +9,27 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, StrictBool, model_validator
+from pydantic import ConfigDict, Field, FiniteFloat, StrictBool, model_validator
 
+from congrad.answer import Answer
 from congrad.bounded import FirstFaults
 from congrad.samples import AnySample as AnySample
 from congrad.samples import Message as Message
 from congrad.samples import PromptCompletion as PromptCompletion
 from congrad.samples import Request, Text
 from congrad.samples import Sample as Sample
+from congrad.views import CheckpointQueue as CheckpointQueue
+from congrad.views import DirectionConflicts as DirectionConflicts
+from congrad.views import DirectionScores as DirectionScores
+from congrad.views import HistoryEntry as HistoryEntry
+from congrad.views import LanguageConflicts as LanguageConflicts
+from congrad.views import LanguageScores as LanguageScores
+from congrad.views import LanguageStep as LanguageStep
+from congrad.views import Memory as Memory
+from congrad.views import Queue as Queue
+from congrad.views import Worker as Worker
 
 DirectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(extra="ignore")
 
 
 def _kind_is_needed(schema: dict[str, Any]) -> None:
@@ -119,7 +126,7 @@ class Decision:
     reason: Annotated[Reason | str, Field(union_mode="left_to_right")] | None
 
 
-class LanguageSummary(_Answer):
+class LanguageSummary(Answer):
     """Counts of one language in one answer, and the mean of its conflict scores (null where none exists)."""
 
     kept: int
@@ -127,7 +134,7 @@ class LanguageSummary(_Answer):
     mean_conflict: float | None
 
 
-class Summary(_Answer):
+class Summary(Answer):
     """Counts of one answer."""
 
     kept: int
@@ -135,7 +142,7 @@ class Summary(_Answer):
     by_language: dict[str, LanguageSummary]
 
 
-class DirectionRef(_Answer):
+class DirectionRef(Answer):
     """The direction that a request was scored against; ``languages`` counts the samples folded in so far."""
 
     name: str
@@ -144,7 +151,7 @@ class DirectionRef(_Answer):
     languages: dict[str, int]
 
 
-class Timing(_Answer):
+class Timing(Answer):
     """Seconds spent in each stage, by the clock of Redis."""
 
     queued_s: float
@@ -153,7 +160,7 @@ class Timing(_Answer):
     total_s: float
 
 
-class FilterResult(_Answer):
+class FilterResult(Answer):
     """The answer of ``POST /filter``; decisions are in the order of the samples."""
 
     job_id: str
@@ -188,14 +195,14 @@ class JobStatus(StrEnum):
         return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
 
 
-class ProblemError(_Answer):
+class ProblemError(Answer):
     """One fault in a request: a JSON pointer into its body, and what is wrong there."""
 
     pointer: str
     detail: str
 
 
-class Problem(_Answer):
+class Problem(Answer):
     """An RFC 9457 problem document. ``instance`` is ``/jobs/ID`` where it says why that job failed."""
 
     type: str = "about:blank"
@@ -203,17 +210,17 @@ class Problem(_Answer):
     status: int
     detail: str
     instance: str | None = None
-    errors: list[ProblemError] = []
+    errors: list[ProblemError] = Field(default_factory=list)
 
 
-class Progress(_Answer):
+class Progress(Answer):
     """Chunks of a job whose gradients are done."""
 
     done: int
     total: int
 
 
-class Job(_Answer):
+class Job(Answer):
     """A job's state. ``result`` is there once it succeeded, ``error`` once it failed."""
 
     id: str
@@ -226,7 +233,28 @@ class Job(_Answer):
     error: Problem | None = None
 
 
-class DirectionLanguage(_Answer):
+class JobSummary(Answer):
+    """A row of ``GET /jobs``: a job without its decisions.
+
+    ``ended`` is null until it has; ``kept``, ``dropped`` and ``timing`` are there once it succeeded, ``error`` once it
+    failed.
+    """
+
+    id: str
+    status: JobStatus
+    direction: str
+    checkpoint: str
+    samples: int
+    created: datetime
+    ended: datetime | None = None
+    progress: Progress
+    kept: int | None = None
+    dropped: int | None = None
+    timing: Timing | None = None
+    error: Problem | None = None
+
+
+class DirectionLanguage(Answer):
     """One language of a direction: samples folded in, effective number of samples, norm of its gradient."""
 
     samples: int
@@ -234,7 +262,7 @@ class DirectionLanguage(_Answer):
     norm: float
 
 
-class Direction(_Answer):
+class Direction(Answer):
     """A running direction.
 
     ``cosines_before`` and ``cosines_after`` are [languages, languages] in the order of ``languages``: cosines of
@@ -255,7 +283,7 @@ class Direction(_Answer):
     cosines_after: list[list[float]]
 
 
-class DirectionSummary(_Answer):
+class DirectionSummary(Answer):
     """A row of ``GET /directions``."""
 
     name: str
@@ -264,7 +292,7 @@ class DirectionSummary(_Answer):
     languages: dict[str, int]
 
 
-class Projection(_Answer):
+class Projection(Answer):
     """How gradients are compressed: kind, rank k of the first stage, dimension D of the result, seed."""
 
     kind: str
@@ -273,7 +301,7 @@ class Projection(_Answer):
     seed: int
 
 
-class Checkpoint(_Answer):
+class Checkpoint(Answer):
     """A checkpoint that at least one live worker serves.
 
     ``unit_gradients`` says whether each sample counts alike in the mean of its language, however long its gradient.

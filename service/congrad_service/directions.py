@@ -13,11 +13,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import cast
 
+import numpy as np
 from congrad import wire
 from redis.asyncio import Redis
 
 from congrad_service import direction_state, keys, scripts, teams
 from congrad_service.errors import Conflict, NotFound
+from congrad_service.histograms import WIDTH, histogram
 
 SHOWN = ("version", "checkpoint", "fingerprint", "created", "updated", "languages", "geometry")
 
@@ -33,6 +35,11 @@ class Directions:
     def of(self, team: str | None) -> "Directions":
         """Those of another team."""
         return Directions(self._redis, team)
+
+    @property
+    def team(self) -> str | None:
+        """Whose they are; None for nobody's."""
+        return self._team
 
     async def names(self) -> list[str]:
         """The names of all directions, sorted."""
@@ -50,6 +57,43 @@ class Directions:
             raise _missing(name)
         texts = (value.decode() for value in cast("list[bytes]", values))
         return _described(name, dict(zip(SHOWN, texts, strict=True)))
+
+    async def scores(self, name: str) -> wire.DirectionScores:
+        """The latest conflict scores of each language.
+
+        :raises NotFound: no such direction.
+        """
+        tags = list((await self.get(name)).languages)
+        found = await self._redis.hmget(self._key(name), [f"recent:{tag}" for tag in tags])
+        if None in found:  # reset or replaced since
+            raise _missing(name)
+        recent = (np.frombuffer(scores, dtype="<f4") for scores in cast("list[bytes]", found))
+        languages = {tag: histogram(scores) for tag, scores in zip(tags, recent, strict=True)}
+        return wire.DirectionScores(width=WIDTH, languages=languages)
+
+    async def history(self, name: str, limit: int) -> list[wire.HistoryEntry]:
+        """The latest versions, the oldest of them first.
+
+        :raises NotFound: no such direction.
+        """
+        await self.get(name)
+        texts = await self._redis.lrange(keys.history(teams.qualified(self._team, name)), -limit, -1)
+        return [wire.HistoryEntry.model_validate_json(text) for text in cast("list[bytes]", texts)]
+
+    async def conflicts(self, name: str) -> wire.DirectionConflicts:
+        """Whom the pairs that were dropped conflicted with.
+
+        :raises NotFound: no such direction.
+        """
+        tags = (await self.get(name)).languages
+        raw = await self._redis.hgetall(keys.conflicts(teams.qualified(self._team, name)))
+        counts = {field.decode(): int(count) for field, count in cast("dict[bytes, bytes]", raw).items()}
+        found = {tag: wire.LanguageConflicts(dropped=counts.get(tag, 0), conflicts_with={}) for tag in tags}
+        for field, count in sorted(counts.items()):
+            tag, _, other = field.partition(":")
+            if other and tag in found:
+                found[tag].conflicts_with[other] = count
+        return wire.DirectionConflicts(languages=found)
 
     async def fingerprint(self, name: str) -> str | None:
         """Whose gradients the direction holds; None where there is none yet."""
@@ -84,7 +128,7 @@ class Directions:
         :raises NotFound: no such direction.
         """
         qualified = teams.qualified(self._team, name)
-        if not await self._reset(keys=[self._key(name), keys.DIRECTIONS], args=[qualified]):
+        if not await self._reset(keys=[keys.DIRECTIONS, *keys.life(qualified)], args=[qualified]):
             raise _missing(name)
 
     async def export(self, name: str) -> bytes:
@@ -106,11 +150,14 @@ class Directions:
         :raises Unprocessable: the state is not one, or its vectors have another length; nothing was written.
         """
         fields = await asyncio.to_thread(direction_state.parse, state, dims)
+        qualified = teams.qualified(self._team, name)
+        key, *rest = keys.life(qualified)
         async with self._redis.pipeline() as pipe:
-            pipe.unlink(self._key(name))
+            pipe.unlink(key)
+            pipe.unlink(*rest)
             items = [part for item in fields.items() for part in item]
-            pipe.hset(self._key(name), "epoch", uuid.uuid4().hex, items=items)
-            pipe.sadd(keys.DIRECTIONS, teams.qualified(self._team, name))
+            pipe.hset(key, "epoch", uuid.uuid4().hex, items=items)
+            pipe.sadd(keys.DIRECTIONS, qualified)
             replaced, *_ = await pipe.execute()
         return _described(name, {field: str(fields[field]) for field in SHOWN}), bool(replaced)
 

@@ -4,13 +4,14 @@ import asyncio
 import json
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from congrad_service import keys
+from congrad_service.background import pause
 
 POLL_S = 2.0
 """Pub/sub may lose a message (a reconnect, a full buffer); whoever waits looks for himself this often."""
@@ -27,6 +28,11 @@ class Events:
     def __init__(self, redis: Redis):
         self._redis = redis
         self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._watchers: list[Callable[[str], None]] = []
+
+    def watch(self, watcher: Callable[[str], None]) -> None:
+        """Calls a function at each change of any job, with its id."""
+        self._watchers.append(watcher)
 
     @asynccontextmanager
     async def of(self, job_id: str) -> AsyncIterator[asyncio.Event]:
@@ -53,7 +59,7 @@ class Events:
                 await self._listen(stopped)
             except RedisError as error:
                 log.warning("lost the subscription to job events (%s); polling until it is back", error)
-                await asyncio.sleep(POLL_S)
+                await pause(stopped, POLL_S)
 
     async def _listen(self, stopped: asyncio.Event) -> None:
         async with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:
@@ -61,5 +67,10 @@ class Events:
             while not stopped.is_set():
                 message = await pubsub.get_message(timeout=1.0)
                 if message is not None:
-                    for event in self._waiting.get(json.loads(message["data"])["job"], ()):
-                        event.set()
+                    self._on_change(json.loads(message["data"])["job"])
+
+    def _on_change(self, job_id: str) -> None:
+        for event in self._waiting.get(job_id, ()):
+            event.set()
+        for watcher in self._watchers:
+            watcher(job_id)

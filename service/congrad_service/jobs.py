@@ -2,9 +2,10 @@
 
 The fields of a job's hash: status, created, started, gradients_done (times of the Redis server); direction (qualified
 by its team, which is the job's too), update, selection, retain, fingerprint, checkpoint, samples, chunks (what was
-asked); idempotency (the key in Redis of what its Idempotency-Key made, which expires with the job); enqueued (set once
-its tasks are in the queue); result, or error and missing (chunks that were not done); attempts:* (how often each piece
-of work was started).
+asked); request and trace (the id of the request, and its place in a trace); idempotency (the key in Redis of what its
+Idempotency-Key made, which expires with the job); enqueued (set once its tasks are in the queue); ended (as the times
+above); result and, of what it says, kept, dropped and timing, or error and missing (chunks that were not done);
+attempts:* (how often each piece of work was started).
 
 Retain is 1 where the gradients are kept for another scoring, and `dropped` once that is over; standing (JSON) is what
 such a job's samples were in their direction when they were folded in. A job that scores those of another again has
@@ -20,10 +21,11 @@ from typing import TypeVar, cast
 from congrad import wire
 from redis.asyncio import Redis
 
-from congrad_service import chunks, keys, scripts, teams
+from congrad_service import chunks, keys, request_id, scripts, teams, tracing
 from congrad_service.errors import Conflict, NotFound, QueueFull, Unprocessable
 from congrad_service.idempotency import Claim
 from congrad_service.job_id import new_job_id
+from congrad_service.job_summaries import missing_chunks, summaries
 from congrad_service.settings import ServiceSettings
 
 INHERITED = ("direction", "fingerprint", "checkpoint", "samples", "standing")
@@ -115,11 +117,13 @@ class Jobs:
 
     async def _write(self, fields: Mapping[str, str | int], texts: Sequence[str], claim: Claim | None) -> Accepted:
         job_id = new_job_id()
+        fields = {**fields, "request": request_id.current(), "trace": tracing.carried()}
         outcome, found = await self._create(
             keys=[
                 keys.job(job_id),
                 keys.pending(job_id),
                 keys.JOBS_ACTIVE,
+                keys.recent_jobs(self._team),
                 self._idempotency(claim) if claim else keys.idempotency(job_id),
                 *(keys.chunk(job_id, number) for number in range(len(texts))),
             ],
@@ -191,8 +195,7 @@ class Jobs:
         """
         fields, missing = await self._read(job_id)
         total = int(fields["chunks"])
-        # The set itself is gone once a job has ended, or it was read before.
-        missing = 0 if fields["status"] == wire.JobStatus.SUCCEEDED else int(fields.get("missing", missing))
+        missing = missing_chunks(fields, missing)
         return wire.Job(
             id=job_id,
             status=wire.JobStatus(fields["status"]),
@@ -203,6 +206,30 @@ class Jobs:
             result=_parse(wire.FilterResult, fields.get("result")),
             error=_parse(wire.Problem, fields.get("error")),
         )
+
+    async def samples(self, job_id: str) -> bytes:
+        """The samples of a job, as a JSON list.
+
+        :raises NotFound: no such job, or their texts are not kept.
+        """
+        if not self._settings.keep_texts:
+            raise NotFound("texts of samples are not kept here: CONGRAD_KEEP_TEXTS is not set")
+        fields, _ = await self._read(job_id)
+        count = int(fields.get("source_chunks", fields["chunks"]))
+        texts = await self._redis.mget(keys.chunks(fields.get("source", job_id), count))
+        if None in texts:
+            raise NotFound(f"the texts of job {job_id} are no longer kept")
+        return b"[" + b",".join(text[1:-1] for text in cast("list[bytes]", texts)) + b"]"
+
+    async def recent(self, limit: int) -> list[wire.JobSummary]:
+        """The latest jobs that are still there, the newest of them first."""
+        ids = await self._redis.zrange(keys.recent_jobs(self._team), 0, -1, desc=True)
+        found: list[wire.JobSummary] = []
+        while ids and len(found) < limit:  # some may have expired
+            some = [job_id.decode() for job_id in cast("list[bytes]", ids[: limit - len(found)])]
+            found += [one.summary for one in await summaries(self._redis, some)]
+            ids = ids[len(some) :]
+        return found
 
     async def cancel(self, job_id: str) -> wire.Job:
         """Cancels an unfinished job; it will not be folded in.

@@ -2,18 +2,23 @@
 
 congrad:job:ID                 hash    state of a job: see `jobs.py`
 congrad:job:ID:pending         set     numbers of the chunks whose gradients are missing
-congrad:job:ID:chunk:N         string  the samples of a chunk, JSON; gone when the job ends
+congrad:job:ID:chunk:N         string  the samples of a chunk, JSON; gone when the job ends, unless texts are kept
 congrad:job:ID:gradients:N     string  the compressed gradients of a chunk, safetensors; gone when the job ends, unless
                                        they are retained
 congrad:jobs:active            zset    unfinished jobs by time of creation
+congrad:jobs:recent            zset    the latest jobs without a team, by time of creation, whatever became of them;
+                                       congrad:jobs:recent:TEAM those of a team
 congrad:idempotency:DIGEST     hash    job and body digest of an Idempotency-Key; TEAM/DIGEST for that of a team
 congrad:directions             set     names, those of a team qualified: see `teams.py`
 congrad:direction:NAME         hash    a running direction, likewise: see `directions.py`
+congrad:history:NAME           list    a `wire.HistoryEntry` for each of its latest versions, JSON, the oldest first
+congrad:conflicts:NAME         hash    pairs that were folded in and have a score, and were dropped: TAG how many,
+                                       TAG:OTHER how many of them conflict with OTHER
 congrad:workers:ROLE           zset    live workers of a role by time of the last heartbeat
-congrad:worker:ID              string  what a worker announces, JSON
+congrad:worker:ID              string  what a worker serves and how it is doing: a `registry.Beat`, JSON
 congrad:job:ID:doing:WORK      string  the worker that is at a piece of work; gone when that falls silent
 congrad:recovery               string  there while a service process looks for lost work
-congrad:events                 channel state changes of jobs
+congrad:events                 channel state changes of jobs, their creation the first
 """
 
 NONE = "congrad:none"
@@ -48,22 +53,31 @@ def chunk(job_id: str, number: int) -> str:
     return f"congrad:job:{job_id}:chunk:{number}"
 
 
+def chunks(job_id: str, count: int) -> list[str]:
+    """The samples of all chunks, in their order."""
+    return [chunk(job_id, number) for number in range(count)]
+
+
 def gradients(job_id: str, number: int) -> str:
     return f"congrad:job:{job_id}:gradients:{number}"
 
 
-def all_gradients(job_id: str, chunks: int) -> list[str]:
+def all_gradients(job_id: str, count: int) -> list[str]:
     """The gradients of all chunks, in their order."""
-    return [gradients(job_id, number) for number in range(chunks)]
+    return [gradients(job_id, number) for number in range(count)]
 
 
 def doing(job_id: str, work: str) -> str:
     return f"congrad:job:{job_id}:doing:{work}"
 
 
-def work(job_id: str, chunks: int) -> list[str]:
+def work(job_id: str, count: int) -> list[str]:
     """What the gradients are made from: worth nothing once they are there. The pending set is the first."""
-    return [pending(job_id), *(chunk(job_id, number) for number in range(chunks))]
+    return [pending(job_id), *chunks(job_id, count)]
+
+
+def recent_jobs(team: str | None) -> str:
+    return "congrad:jobs:recent" if team is None else f"congrad:jobs:recent:{team}"
 
 
 def idempotency(digest: str) -> str:
@@ -72,6 +86,19 @@ def idempotency(digest: str) -> str:
 
 def direction(name: str) -> str:
     return f"congrad:direction:{name}"
+
+
+def history(name: str) -> str:
+    return f"congrad:history:{name}"
+
+
+def conflicts(name: str) -> str:
+    return f"congrad:conflicts:{name}"
+
+
+def life(name: str) -> list[str]:
+    """All that there is of a direction, which begins and ends together. The direction is the first."""
+    return [direction(name), history(name), conflicts(name)]
 
 
 def workers(role: str) -> str:

@@ -10,7 +10,7 @@ def to_job(job_id: str) -> Links:
 
     :param job_id: the runtime expression of its id.
     """
-    operations = ("get_job", "cancel_job", "job_events", "rescore_job")
+    operations = ("get_job", "cancel_job", "job_events", "job_samples", "rescore_job")
     return {name: _link(name, job_id=job_id) for name in operations}
 
 
@@ -19,7 +19,14 @@ def to_direction(name: str) -> Links:
 
     :param name: the runtime expression of its name.
     """
-    operations = ("get_direction", "reset_direction", "export_direction")
+    operations = (
+        "get_direction",
+        "reset_direction",
+        "export_direction",
+        "direction_scores",
+        "direction_history",
+        "direction_conflicts",
+    )
     return {operation: _link(operation, name=name) for operation in operations}
 
 

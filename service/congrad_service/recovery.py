@@ -1,4 +1,4 @@
-"""Pieces of work that nobody is at any more are put back into the queue, where the broker is Redis.
+"""Pieces of work that nobody is at any more are put back into the queue.
 
 A message that a killed worker held comes back by itself only after the visibility timeout, which is longer than any
 task takes. One that the worker had taken and not yet noted is gone for good: kombu takes it and notes it in two steps.
@@ -6,7 +6,9 @@ So the state of the jobs is what counts. A piece of work of an unfinished job, a
 that is due, is lost unless a live worker says that it is at it, its task waits in the queue, or has just been handed
 out. A task that is sent twice changes nothing: whoever gets the second one finds the work done, or being done.
 
-Other brokers, such as RabbitMQ, give a message back as soon as the worker's connection is gone.
+Other brokers, such as RabbitMQ, give a message back as soon as the worker's connection is gone. Whoever gets it then
+finds that the worker is not yet known to be gone, and lets it be; so there, too, the state of the jobs is what counts.
+What waits in their queues cannot be read: work is lost where nobody is at it and nothing waits in its queue.
 """
 
 import asyncio
@@ -20,7 +22,9 @@ from congrad import wire
 from redis.asyncio import Redis
 
 from congrad_service import keys
-from congrad_service.broker import Task, messages
+from congrad_service.background import pause
+from congrad_service.broker import Messages, Task, messages
+from congrad_service.metrics import Metrics
 from congrad_service.queue import Queue
 from congrad_service.registry import SILENT_S
 
@@ -73,13 +77,14 @@ class Piece:
 class Recovery:
     """Sweeps the unfinished jobs of one Redis; of several processes that do, one at a time.
 
-    :param broker: the Redis that is Celery's broker.
+    :param broker: the Redis that is Celery's broker; None where it is no Redis.
     """
 
-    def __init__(self, redis: Redis, broker: Redis, queue: Queue):
+    def __init__(self, redis: Redis, broker: Redis | None, queue: Queue, metrics: Metrics):
         self._redis = redis
         self._broker = broker
         self._queue = queue
+        self._recovered = metrics.recovered
         self._sent: dict[Task, float] = {}  # when work was sent again
         self._handed_out: dict[Task, float] = {}  # when tasks were first seen with a worker
         self._next_search = 0.0
@@ -87,15 +92,15 @@ class Recovery:
     async def run(self, stopped: asyncio.Event) -> None:
         """Sweeps until it is stopped."""
         while not stopped.is_set():
-            pause = SWEEP_S
+            seconds = SWEEP_S
             try:
                 if await self._redis.set(keys.RECOVERY, "1", nx=True, ex=LOCK_S):
                     await self.sweep()
                     await self._redis.pexpire(keys.RECOVERY, int(900 * SWEEP_S))
             except Exception as error:  # the next sweep is another try, and must come
                 log.warning("could not look for lost work: %s: %s", type(error).__name__, error)
-                pause = 2 * SILENT_S  # where Redis was away, workers were silent through no fault of theirs
-            await asyncio.sleep(pause)
+                seconds = 2 * SILENT_S  # where Redis was away, workers were silent through no fault of theirs
+            await pause(stopped, seconds)
 
     async def sweep(self) -> list[Task]:
         """Puts what is lost back into the queue, and says what that was."""
@@ -109,6 +114,7 @@ class Recovery:
             log.warning("job %s: %s was lost and is queued again", piece.job_id, _name(piece))
             await self._send(piece)
             self._sent[piece.task] = now
+            self._recovered.labels("decide" if piece.chunk is None else "gradients").inc()
         return [piece.task for piece in lost]
 
     async def _now(self) -> float:
@@ -137,10 +143,17 @@ class Recovery:
         if not idle or (now < self._next_search and not any(piece.started for piece in idle)):
             return []
         begun = time.monotonic()
-        found = await messages(self._broker, sorted({piece.queue for piece in idle}))
+        found = await self._messages(sorted({piece.queue for piece in idle}))
         self._next_search = now + max(SEARCH_S, (time.monotonic() - begun) / SEARCH_SHARE)
         self._handed_out = {task: self._handed_out.get(task, now) for task in found.delivered}
-        return [piece for piece in idle if piece.task not in found.waiting and not self._is_held(piece, now)]
+        open_ = [piece for piece in idle if piece.queue not in found.closed]
+        return [piece for piece in open_ if piece.task not in found.waiting and not self._is_held(piece, now)]
+
+    async def _messages(self, queues: list[str]) -> Messages:
+        if self._broker is not None:
+            return await messages(self._broker, queues)
+        lengths = await asyncio.to_thread(self._queue.lengths, queues)
+        return Messages(closed=frozenset(queue for queue, length in lengths.items() if length))
 
     def _is_held(self, piece: Piece, now: float) -> bool:
         """Whether a worker may be about to start it. One that has been started is not: its worker is gone."""

@@ -6,6 +6,7 @@ its parent) does not.
 """
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import cast
 
@@ -50,6 +51,23 @@ class Announcement(BaseModel):
     device: str
 
 
+class Status(BaseModel):
+    """How a worker is doing; `wire.Worker` says what that means. ``started`` is in seconds, by Redis's clock."""
+
+    started: float
+    busy: bool
+    tasks: int
+    tokens_per_s: float | None
+    memory: wire.Memory | None
+
+
+class Beat(BaseModel):
+    """What a worker says each time; a decide worker serves nothing."""
+
+    announcement: Announcement | None
+    status: Status
+
+
 class Registry:
     """The live workers of one Redis."""
 
@@ -58,16 +76,35 @@ class Registry:
 
     async def live(self, role: Role) -> list[str]:
         """Ids of the live workers of a role."""
-        seconds, micros = await self._redis.time()
-        oldest = seconds + micros / 1e6 - LIFETIME_S
-        ids = await self._redis.zrangebyscore(keys.workers(role), oldest, "+inf")
-        return [worker.decode() for worker in cast("list[bytes]", ids)]
+        return list(await self._seen(role))
+
+    async def workers(self) -> list[wire.Worker]:
+        """The live workers: those that compute gradients by their checkpoints, then those that decide."""
+        found = [
+            _worker(worker, role, beat, seen)
+            for role in Role
+            for (worker, seen), beat in (await self._beats(role)).items()
+        ]
+        return sorted(found, key=lambda one: (one.checkpoint is None, one.checkpoint or "", one.started, one.id))
 
     async def checkpoints(self) -> list[wire.Checkpoint]:
         """What the live gradients workers serve, one entry a fingerprint."""
-        ids = await self.live(Role.GRADIENTS)
-        texts = await self._redis.mget([keys.worker(worker) for worker in ids]) if ids else []
-        return _merge(Announcement.model_validate_json(text) for text in texts if text is not None)
+        beats = (await self._beats(Role.GRADIENTS)).values()
+        return _merge(beat.announcement for beat in beats if beat.announcement is not None)
+
+    async def _seen(self, role: Role) -> dict[str, float]:
+        """When the live workers were heard last."""
+        seconds, micros = await self._redis.time()
+        oldest = seconds + micros / 1e6 - LIFETIME_S
+        found = await self._redis.zrangebyscore(keys.workers(role), oldest, "+inf", withscores=True)
+        return {worker.decode(): seen for worker, seen in cast("list[tuple[bytes, float]]", found)}
+
+    async def _beats(self, role: Role) -> dict[tuple[str, float], Beat]:
+        """What the live workers said last, by id and when."""
+        seen = list((await self._seen(role)).items())
+        texts = await self._redis.mget([keys.worker(worker) for worker, _ in seen]) if seen else []
+        pairs = zip(seen, texts, strict=True)
+        return {one: Beat.model_validate_json(text) for one, text in pairs if text is not None}
 
     async def choose(self, wanted: str | None, direction_fingerprint: str | None) -> wire.Checkpoint:
         """The checkpoint that a request is computed with.
@@ -99,6 +136,20 @@ class Registry:
                 [wire.ProblemError(pointer="/checkpoint", detail="is needed to choose a checkpoint")],
             )
         return matching[0]
+
+
+def _worker(worker: str, role: Role, beat: Beat, seen: float) -> wire.Worker:
+    served = beat.announcement
+    return wire.Worker(
+        id=worker,
+        role=role.value,
+        checkpoint=served.name if served else None,
+        fingerprint=served.fingerprint if served else None,
+        device=served.device if served else "cpu",
+        started=datetime.fromtimestamp(beat.status.started, UTC),
+        seen=datetime.fromtimestamp(seen, UTC),
+        **beat.status.model_dump(exclude={"started"}),
+    )
 
 
 def _merge(announcements: Iterable[Announcement]) -> list[wire.Checkpoint]:

@@ -10,6 +10,12 @@ from congrad import wire
 
 from congrad_service import keys
 
+RECENT = 500
+"""Jobs of a team that are listed."""
+
+HISTORY = 1000
+"""Versions of a direction whose history is kept."""
+
 _PRELUDE = """
 local function now()
   local t = redis.call('TIME')
@@ -65,14 +71,14 @@ CREATE = (
     _PRELUDE
     + _KNOWN
     + """
--- KEYS: job, pending, active, idempotency, chunks...
+-- KEYS: job, pending, active, recent, idempotency, chunks...
 -- ARGV: id, has key, digest, max_queue, job_ttl, field, value, ..., chunks...
 local id, keyed, digest = ARGV[1], ARGV[2] == '1', ARGV[3]
 if keyed then
-  local found = known(KEYS[4], digest)
+  local found = known(KEYS[5], digest)
   if found[1] ~= 'new' then return found end
 end
-local chunks = #KEYS - 4
+local chunks = #KEYS - 5
 local fields = #ARGV - chunks -- where the fields end and the chunks begin
 local t = now()
 if redis.call('ZCOUNT', KEYS[3], '(' .. (t - ARGV[5]), '+inf') >= tonumber(ARGV[4]) then return {'full', ''} end
@@ -80,19 +86,23 @@ if redis.call('ZCOUNT', KEYS[3], '(' .. (t - ARGV[5]), '+inf') >= tonumber(ARGV[
 redis.call('HSET', KEYS[1], 'status', 'queued', 'created', t, 'chunks', chunks, unpack(ARGV, 6, fields))
 redis.call('EXPIRE', KEYS[1], ARGV[5])
 for i = 1, chunks do
-  redis.call('SET', KEYS[4 + i], ARGV[fields + i], 'EX', ARGV[5])
+  redis.call('SET', KEYS[5 + i], ARGV[fields + i], 'EX', ARGV[5])
   redis.call('SADD', KEYS[2], i - 1)
 end
 redis.call('EXPIRE', KEYS[2], ARGV[5])
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', t - ARGV[5])
 redis.call('ZADD', KEYS[3], t, id)
+redis.call('ZADD', KEYS[4], t, id)
+redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -RECENT - 1)
+redis.call('EXPIRE', KEYS[4], 2 * ARGV[5]) -- no job is there for longer
 if keyed then
-  redis.call('HSET', KEYS[1], 'idempotency', KEYS[4])
-  redis.call('HSET', KEYS[4], 'job', id, 'digest', digest, 'key', KEYS[1])
-  redis.call('EXPIRE', KEYS[4], ARGV[5])
+  redis.call('HSET', KEYS[1], 'idempotency', KEYS[5])
+  redis.call('HSET', KEYS[5], 'job', id, 'digest', digest, 'key', KEYS[1])
+  redis.call('EXPIRE', KEYS[5], ARGV[5])
 end
+publish(id, 'queued')
 return {'created', id}
-"""
+""".replace("RECENT", str(RECENT))
 )
 
 MARK_ENQUEUED = """
@@ -142,35 +152,40 @@ return missing
 COMMIT = (
     _PRELUDE
     + """
--- KEYS: job, active, direction, directions, source (or none), retained..., dropped...
--- ARGV: id, result, ttl of job and retained, direction name, update, expected epoch, expected version, standing,
---       number of retained, then field, value, ...
+-- KEYS: job, active, direction, directions, history, conflicts, source (or none), kept with the job..., dropped...
+-- ARGV: id, result, kept, dropped, timing, ttl of the job, standing, number of keys kept with it, direction name,
+--       update, expected epoch, expected version, entry of the history, counts of conflicts (JSON), field, value, ...
 -- 'committed'; 'ended' when the job has its answer already; 'lost' when another job committed in between.
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status or ended(status) then return 'ended' end
-if ARGV[5] == '1' then
+if ARGV[10] == '1' then
   local current = redis.call('HMGET', KEYS[3], 'epoch', 'version')
-  if (current[1] or '') ~= ARGV[6] or (current[2] or '0') ~= ARGV[7] then return 'lost' end
+  if (current[1] or '') ~= ARGV[11] or (current[2] or '0') ~= ARGV[12] then return 'lost' end
 end
 even_if_full(KEYS[1])
-if ARGV[5] == '1' then
-  for i = 10, #ARGV, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
-  redis.call('SADD', KEYS[4], ARGV[4])
+if ARGV[10] == '1' then
+  for i = 15, #ARGV, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
+  redis.call('SADD', KEYS[4], ARGV[9])
+  redis.call('RPUSH', KEYS[5], ARGV[13])
+  redis.call('LTRIM', KEYS[5], -HISTORY, -1)
+  for field, count in pairs(cjson.decode(ARGV[14])) do redis.call('HINCRBY', KEYS[6], field, count) end
 end
-redis.call('HSET', KEYS[1], 'status', 'succeeded', 'result', ARGV[2])
-if ARGV[8] ~= '' then redis.call('HSET', KEYS[1], 'standing', ARGV[8]) end
+redis.call('HSET', KEYS[1], 'status', 'succeeded', 'ended', now(), 'result', ARGV[2], 'kept', ARGV[3],
+  'dropped', ARGV[4], 'timing', ARGV[5])
+if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'standing', ARGV[7]) end
 -- Both passes are repeated together: the answer to the second is known for as long as that to the first.
-keep(KEYS[1], math.max(ARGV[3] * 1000, redis.call('PTTL', KEYS[5])), true)
+local lifetime = math.max(ARGV[6] * 1000, redis.call('PTTL', KEYS[7]))
+keep(KEYS[1], lifetime, true)
 redis.call('ZREM', KEYS[2], ARGV[1])
-local retained = 5 + ARGV[9]
-for i = 6, retained do redis.call('EXPIRE', KEYS[i], ARGV[3]) end
-for i = retained + 1, #KEYS do redis.call('UNLINK', KEYS[i]) end
-if redis.call('EXISTS', KEYS[5]) == 1 and redis.call('HGET', KEYS[1], 'retain') ~= '1' then
-  redis.call('HSET', KEYS[5], 'retain', 'dropped')
+local kept = 7 + ARGV[8]
+for i = 8, kept do redis.call('PEXPIRE', KEYS[i], lifetime) end
+for i = kept + 1, #KEYS do redis.call('UNLINK', KEYS[i]) end
+if redis.call('EXISTS', KEYS[7]) == 1 and redis.call('HGET', KEYS[1], 'retain') ~= '1' then
+  redis.call('HSET', KEYS[7], 'retain', 'dropped')
 end
 publish(ARGV[1], 'succeeded')
 return 'committed'
-"""
+""".replace("HISTORY", str(HISTORY))
 )
 
 END = (
@@ -182,7 +197,7 @@ local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return '' end
 if ended(status) then return status end
 even_if_full(KEYS[1])
-redis.call('HSET', KEYS[1], 'status', ARGV[2], 'error', ARGV[3], 'error_status', ARGV[4],
+redis.call('HSET', KEYS[1], 'status', ARGV[2], 'ended', now(), 'error', ARGV[3], 'error_status', ARGV[4],
   'missing', redis.call('SCARD', KEYS[3]))
 keep(KEYS[1], ARGV[5] * 1000, false)
 redis.call('ZREM', KEYS[2], ARGV[1])
@@ -192,10 +207,24 @@ return ARGV[2]
 """
 )
 
+BEAT = """
+-- KEYS: worker, workers, doing (or none)   ARGV: id, what it says, how long that counts, seconds until it is silent
+-- In a full Redis as well, where only a script's first write is refused: a worker that cannot say that it is there is
+-- taken for dead, and the service would blame the workers.
+local t = redis.call('TIME')
+local now = t[1] + t[2] / 1e6
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[3])
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+redis.call('ZADD', KEYS[2], now, ARGV[1])
+if KEYS[3] ~= 'NONE' then redis.call('SET', KEYS[3], ARGV[1], 'EX', ARGV[4]) end
+""".replace("NONE", keys.NONE)
+
 RESET = """
--- KEYS: direction, directions   ARGV: name. No transaction: a full Redis takes none, whatever is in it.
-redis.call('SREM', KEYS[2], ARGV[1])
-return redis.call('UNLINK', KEYS[1])
+-- KEYS: directions, direction, and what else there is of it...   ARGV: name
+-- Whether there was one. No transaction: a full Redis takes none, whatever is in it.
+redis.call('SREM', KEYS[1], ARGV[1])
+for i = 3, #KEYS do redis.call('UNLINK', KEYS[i]) end
+return redis.call('UNLINK', KEYS[2])
 """
 
 

@@ -13,6 +13,7 @@ from congrad import wire
 from redis.asyncio import Redis
 
 from congrad_service import keys, scripts
+from congrad_service.background import pause
 from congrad_service.errors import RETRY_AFTER_S, Unavailable, problem_of
 from congrad_service.registry import Registry
 
@@ -42,7 +43,7 @@ class Stranded:
                 await self.sweep(time.monotonic())
             except Exception as error:  # the next sweep is another try, and must come
                 log.warning("could not look for stranded jobs: %s: %s", type(error).__name__, error)
-            await asyncio.sleep(SWEEP_S)
+            await pause(stopped, SWEEP_S)
 
     async def sweep(self, now: float) -> list[str]:
         """Ends the jobs that wait for a checkpoint which has been away for too long, and says which.

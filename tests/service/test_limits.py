@@ -4,15 +4,17 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 import redis
 from congrad_service import body_limit, bounded_protocol, keys
+from congrad_service.registry import Role
+from congrad_worker.heartbeat import Heartbeat
 from congrad_worker.store import Store
 from support.hands import compute_chunk
-from support.serving import served, service, settle, submit
+from support.serving import served, service, settings, settle, submit
 
 JSON = {"Content-Type": "application/json"}
 PAIR = {"language": "de", "prompt": "p", "chosen": "c", "rejected": "r"}
@@ -273,11 +275,27 @@ def test_work_that_is_under_way_ends_though_redis_is_full_and_frees_its_memory(r
             left = {key for key in store.redis.scan_iter("congrad:job:*:*") if b":doing:" not in key}
             assert left == {keys.pending(waiting).encode(), keys.chunk(waiting, 0).encode()}
             assert (await client.get("/directions/default")).json()["version"] == 1
+            (entry,) = (await client.get("/directions/default/history")).json()
+            assert (entry["version"], entry["job_id"]) == (1, computed)
             with full(store.redis):
                 assert (await client.delete("/directions/default")).status_code == 204
             assert compute_chunk(store, waiting, 0)
 
     asyncio.run(end())
+
+
+def test_workers_are_seen_though_redis_is_full(redis_url: str, store: Store) -> None:
+    other = Store(settings(redis_url))
+    heartbeat = Heartbeat(other, Role.DECIDE)
+    with full(store.redis):
+        heartbeat.start()
+        try:
+            assert other.worker_id.encode() in cast("list[bytes]", store.redis.zrange(keys.workers(Role.DECIDE), 0, -1))
+            assert store.redis.exists(keys.worker(other.worker_id))
+        finally:
+            heartbeat.stop()
+        assert not store.redis.exists(keys.worker(other.worker_id))
+        other.redis.close()
 
 
 def test_a_queue_that_is_full_of_memory_holds_no_place_for_a_job_that_did_not_get_into_it(

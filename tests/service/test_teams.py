@@ -22,7 +22,7 @@ NAMING = sorted(
     (method, str(route.path))
     for route in iter_route_contexts(APP.routes)
     for method in route.methods or ("GET",)
-    if "{" in str(route.path)
+    if any(name in str(route.path) for name in ("{job_id}", "{name}"))
 )
 """The routes that name a job or a direction."""
 
@@ -65,8 +65,9 @@ class Service:
     def held(self) -> dict[bytes, bytes | None]:
         """All jobs and directions as Redis holds them, with what belongs to them."""
         redis = self.store.redis
-        found = [*redis.scan_iter("congrad:job:*"), *redis.scan_iter("congrad:direction:*")]
-        return {key: redis.dump(key) for key in found}
+        kinds = ("job", "direction", "history", "conflicts")
+        found = [key for kind in kinds for key in redis.scan_iter(f"congrad:{kind}:*")]
+        return {key: redis.dump(key) for key in found if b":doing:" not in key}  # says who is at it, for seconds
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_a_team_in_the_name_leads_nowhere(method: str, name: str, running: Servi
 def test_tokens_of_one_team_share_its_jobs_and_directions(running: Service) -> None:
     for one, other in (("nlp", "nlp-2"), ("nobody", "nobody-2")):
         job = running.finish(one, direction="shared", retain=True)
-        for path in ("/directions", "/directions/shared", f"/jobs/{job}"):
+        for path in ("/directions", "/directions/shared", "/directions/shared/history", "/jobs", f"/jobs/{job}"):
             assert running.call(one, "GET", path).json() == running.call(other, "GET", path).json()
         assert running.call(other, "GET", "/directions/shared/state").status_code == 200
         assert running.call(other, "POST", f"/jobs/{job}/rescore", json={}).status_code == 202
@@ -138,6 +139,11 @@ def test_one_name_in_two_teams_is_two_directions_and_shown_as_it_is(running: Ser
         job = running.call(caller, "GET", f"/jobs/{jobs[caller]}").json()
         assert (job["direction"], job["result"]["direction"]["name"]) == ("default", "default")
         assert job["result"]["direction"]["languages"] == counts
+        assert [row["id"] for row in running.call(caller, "GET", "/jobs").json()] == [jobs[caller]]
+        (entry,) = running.call(caller, "GET", "/directions/default/history").json()
+        assert (entry["version"], entry["job_id"]) == (1, jobs[caller])
+        conflicts = running.call(caller, "GET", "/directions/default/conflicts").json()
+        assert list(conflicts["languages"]) == [tags[0]]
     assert running.call("nlp", "DELETE", "/directions/default").status_code == 204
     assert [running.call(caller, "GET", "/directions").json() != [] for caller in languages] == [False, True, True]
 

@@ -1,6 +1,7 @@
 """The method of the design in plain NumPy, on whole vectors, knowing nothing of the product's code: running directions,
 and what a job that is folded in or scored gets for an answer."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -33,6 +34,10 @@ class Direction:
 
     version: int = 0
     languages: dict[str, Language] = field(default_factory=dict)
+    commits: list[tuple[int, str]] = field(default_factory=list)
+    """The versions of this life, and the jobs that made them."""
+    conflicts: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+    """The pairs that those dropped by language, and by that and another with which they conflict."""
     life: int = field(default_factory=lambda: next(_lives))
 
     def copy(self) -> "Direction":

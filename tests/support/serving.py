@@ -14,7 +14,7 @@ from congrad import wire
 from congrad_service import keys
 from congrad_service.app import create_app
 from congrad_service.bounded_protocol import BoundedProtocol
-from congrad_service.registry import Announcement, Role
+from congrad_service.registry import Announcement, Beat, Role, Status
 from congrad_service.settings import ServiceSettings
 from congrad_service.state import State
 from congrad_worker.decide import Rules
@@ -54,7 +54,8 @@ def announce_workers(redis_url: str) -> None:
     """Makes the registry believe for a while that a gradients worker and a decide worker are there."""
     with redis.Redis.from_url(redis_url) as connection:
         now = cast("tuple[int, int]", connection.time())[0]
-        connection.set(keys.worker("w"), ANNOUNCEMENT.model_dump_json())
+        status = Status(started=float(now), busy=False, tasks=0, tokens_per_s=None, memory=None)
+        connection.set(keys.worker("w"), Beat(announcement=ANNOUNCEMENT, status=status).model_dump_json())
         for role in Role:
             connection.zadd(keys.workers(role), {"w": now + 600})
 

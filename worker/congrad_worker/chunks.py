@@ -9,10 +9,13 @@ from congrad_service import keys
 from congrad_service.comparing import refusal
 from redis.exceptions import RedisError
 
+from congrad_worker import metrics
+from congrad_worker.activity import Activity
 from congrad_worker.direction import Samples
 from congrad_worker.encoding import EncodedPair, Encoder
 from congrad_worker.errors import SampleErrors, origin
 from congrad_worker.gradients import GradientEngine
+from congrad_worker.reports import note
 from congrad_worker.store import ChunkResult, Store
 
 MAX_ATTEMPTS = 5
@@ -29,6 +32,11 @@ class ChunkProcessor:
         self._encoder = encoder
         self._engine = engine
 
+    @property
+    def activity(self) -> Activity:
+        """What the engine counts in."""
+        return self._engine.activity
+
     def process(self, job_id: str, number: int) -> bool:
         """Leaves the chunk's gradients in Redis; whether the job has all of them now. Doing it twice changes nothing.
 
@@ -36,7 +44,9 @@ class ChunkProcessor:
         """
         _, attempts = self._store.start(job_id, keys.gradients_work(number))
         if not attempts:
+            note(outcome="repeated")
             return False
+        note(attempt=attempts)
         try:
             return self._run(job_id, number, attempts)
         except RedisError:
@@ -55,9 +65,25 @@ class ChunkProcessor:
                 return False
             samples = self._store.chunk(job_id, number)
             if samples is None:
+                note(outcome="repeated")
                 return False
-            self._store.put_gradients(job_id, number, self.compute(samples))
+            self._store.put_gradients(job_id, number, self._measured(samples))
+        else:
+            note(outcome="repeated")
         return self._store.complete(job_id, number) == 0
+
+    def _measured(self, samples: list[wire.AnySample]) -> ChunkResult:
+        """`compute`, with what it took said in the report of the task."""
+        activity = self._engine.activity
+        tokens, computed = activity.tokens, activity.computed_tokens
+        result = self.compute(samples)
+        metrics.CHUNK_SAMPLES.observe(len(samples))
+        note(
+            samples=len(samples),
+            tokens=activity.tokens - tokens,
+            computed_tokens=activity.computed_tokens - computed,
+        )
+        return result
 
     def compute(self, samples: list[wire.AnySample]) -> ChunkResult:
         """The gradients of some samples; only the errors where any of them cannot be encoded."""
@@ -93,5 +119,6 @@ class ChunkProcessor:
         return self._encoder.encode(sample)
 
     def _fail(self, job_id: str, detail: str) -> None:
+        note(outcome="failed")
         status = HTTPStatus.INTERNAL_SERVER_ERROR
         self._store.fail(job_id, wire.Problem(title=status.phrase, status=status, detail=detail))

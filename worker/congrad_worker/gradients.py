@@ -10,7 +10,8 @@ from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from congrad_worker.batching import Batch, collate, is_worth_sharing, micro_batches, padded_tokens
+from congrad_worker.activity import Activity
+from congrad_worker.batching import Batch, Spans, collate, is_worth_sharing, micro_batches, padded_tokens
 from congrad_worker.branches import branches_apart
 from congrad_worker.checkpoint import Checkpoint
 from congrad_worker.collector import Collector
@@ -38,7 +39,7 @@ class Gradients:
 
 
 class GradientEngine:
-    """Computes gradients against one checkpoint.
+    """Computes gradients against one checkpoint; its `activity` counts their tokens.
 
     :param shares_prompts: whether a pair is one row where that is cheaper and the model can do it, or always two.
     :raises CheckpointError: the model does with its modules what hooks cannot follow.
@@ -46,6 +47,7 @@ class GradientEngine:
 
     def __init__(self, checkpoint: Checkpoint, settings: GradientSettings, shares_prompts: bool = True):
         self.checkpoint = checkpoint
+        self.activity = Activity()
         self.loss = PreferenceLoss(settings)
         self.shares_prompts = shares_prompts
         self.modules = target_modules(checkpoint.model, settings.target_modules)
@@ -100,10 +102,13 @@ class GradientEngine:
         """The gradients of a group, on their way to the host, in halves where the device's memory asks for it; and the
         positions of pairs that do not fit alone."""
         try:
-            return [(group, _to_host(self.batch_gradients([pairs[i] for i in group], shared)))], []
+            part = _to_host(self.batch_gradients([pairs[i] for i in group], shared))
+            self._count([pairs[i] for i in group], shared)
+            return [(group, part)], []
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
+        self.activity.count_overflow()
         # Not in the block above: there, the error keeps all tensors of the failed batch alive.
         if self.checkpoint.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -116,6 +121,10 @@ class GradientEngine:
         halves = (group[: len(group) // 2], group[len(group) // 2 :])
         (first, failed), (second, failed_too) = (self._group_gradients(pairs, half, shared) for half in halves)
         return first + second, failed + failed_too
+
+    def _count(self, group: Sequence[EncodedPair], shared: bool) -> None:
+        tokens = sum(Spans.of(pair).total for pair in group)
+        self.activity.count(tokens, len(group) * padded_tokens(group[0], shared))  # the first is the longest
 
     def batch_gradients(self, pairs: Sequence[EncodedPair], shared: bool) -> Tensor:
         """The gradients of one micro-batch, on the device: float32 ``[pairs, D]``."""

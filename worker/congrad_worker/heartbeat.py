@@ -3,10 +3,12 @@
 import logging
 import threading
 
-from congrad_service import keys
-from congrad_service.registry import HEARTBEAT_S, LIFETIME_S, Announcement, Role
+from congrad_service.registry import HEARTBEAT_S, Announcement, Beat, Role, Status
 from redis.exceptions import RedisError
 
+from congrad_worker import metrics, signs
+from congrad_worker.activity import Activity
+from congrad_worker.memory import memory_of
 from congrad_worker.store import Store
 
 log = logging.getLogger(__name__)
@@ -16,13 +18,21 @@ class Heartbeat:
     """Announces one worker until it is stopped.
 
     :param announcement: what a gradients worker serves; None for a decide worker.
+    :param activity: what its process does; None where it does nothing.
     """
 
-    def __init__(self, store: Store, role: Role, announcement: Announcement | None = None):
+    def __init__(
+        self,
+        store: Store,
+        role: Role,
+        announcement: Announcement | None = None,
+        activity: Activity | None = None,
+    ):
         self._store = store
         self._role = role
         self._announcement = announcement
-        self._id = store.worker_id
+        self._activity = activity or Activity()
+        self._started: float | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -36,10 +46,7 @@ class Heartbeat:
         self._stopped.set()
         self._thread.join()
         try:
-            with self._store.redis.pipeline() as pipe:
-                pipe.zrem(keys.workers(self._role), self._id)
-                pipe.delete(keys.worker(self._id))
-                pipe.execute()
+            self._store.leave(self._role)
         except RedisError as error:
             log.warning("could not take the announcement back; it lapses by itself (%s)", error)
 
@@ -48,14 +55,22 @@ class Heartbeat:
             self._beat()
 
     def _beat(self) -> None:
-        text = "{}" if self._announcement is None else self._announcement.model_dump_json()
         try:
-            now = self._store.now()
-            with self._store.redis.pipeline() as pipe:
-                pipe.set(keys.worker(self._id), text, ex=LIFETIME_S)
-                self._store.say(pipe)
-                pipe.zadd(keys.workers(self._role), {self._id: now})
-                pipe.zremrangebyscore(keys.workers(self._role), "-inf", now - LIFETIME_S)
-                pipe.execute()
+            self._store.beat(self._role, self._said().model_dump_json())
+            signs.announced()
         except RedisError as error:
+            metrics.HEARTBEATS_LOST.inc()
             log.warning("no heartbeat: %s", error)
+
+    def _said(self) -> Beat:
+        if self._started is None:
+            self._started = self._store.now()
+        activity, served = self._activity, self._announcement
+        status = Status(
+            started=self._started,
+            busy=activity.is_busy,
+            tasks=activity.tasks,
+            tokens_per_s=activity.tokens_per_s,
+            memory=memory_of(served.device if served is not None else None),
+        )
+        return Beat(announcement=served, status=status)

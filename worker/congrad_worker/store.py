@@ -5,7 +5,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, cast
@@ -13,16 +13,16 @@ from typing import Any, cast
 import numpy as np
 from congrad import wire
 from congrad_service import keys, scripts
-from congrad_service.registry import SILENT_S
+from congrad_service.registry import LIFETIME_S, SILENT_S
 from congrad_service.settings import RedisSettings
 from pydantic import ConfigDict, TypeAdapter
 from redis import Redis
 from redis.backoff import ExponentialBackoff
-from redis.client import Pipeline
 from redis.exceptions import RedisError
 from redis.retry import Retry
 from safetensors.numpy import load, save
 
+from congrad_worker import metrics
 from congrad_worker.direction import LanguageState, Samples, Stake
 
 SAMPLES = TypeAdapter(list[wire.AnySample], config=ConfigDict(hide_input_in_errors=True))
@@ -107,9 +107,17 @@ class JobRecord:
     @property
     def gradients(self) -> list[str]:
         """The keys of the gradients that the job is about."""
-        if self.source is None:
-            return keys.all_gradients(self.id, self.chunks)
-        return keys.all_gradients(self.source, self.source_chunks)
+        return keys.all_gradients(*self._origin)
+
+    @property
+    def texts(self) -> list[str]:
+        """The keys of the samples that the job is about."""
+        return keys.chunks(*self._origin)
+
+    @property
+    def _origin(self) -> tuple[str, int]:
+        """The job that the gradients were computed in, and its chunks."""
+        return (self.id, self.chunks) if self.source is None else (self.source, self.source_chunks)
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,20 @@ class DirectionRecord:
     fingerprint: str | None
     created: float | None
     languages: dict[str, LanguageState]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one commit does to a direction.
+
+    ``fields`` are the new ones of its hash; ``stakes`` are what the job's samples brought to it, kept with their
+    gradients; ``conflicts`` are added to the counts that `keys` describes.
+    """
+
+    fields: Mapping[str, Any]
+    stakes: Mapping[str, Stake]
+    entry: wire.HistoryEntry
+    conflicts: Mapping[str, int]
 
 
 class Store:
@@ -144,6 +166,7 @@ class Store:
         self._complete = self.redis.register_script(scripts.COMPLETE)
         self._commit = self.redis.register_script(scripts.COMMIT)
         self._end = self.redis.register_script(scripts.END)
+        self._beat = self.redis.register_script(scripts.BEAT)
 
     def start(self, job_id: str, work: str) -> tuple[str, int]:
         """Marks the job as running, and this worker as being at a piece of its work until it rests.
@@ -168,10 +191,22 @@ class Store:
             with suppress(RedisError):  # it lapses by itself
                 self.redis.delete(doing)
 
-    def say(self, pipe: Pipeline) -> None:
-        """Says again what this worker is at, if it is at anything."""
-        if (doing := self._doing) is not None and time.monotonic() < doing[1]:
-            pipe.set(doing[0], self.worker_id, ex=SILENT_S)
+    def beat(self, role: str, said: str) -> None:
+        """Says that this worker is there, and what it is at, if it is at anything.
+
+        :param said: what else it has to say of itself.
+        """
+        doing = self._doing
+        is_at_it = doing is not None and time.monotonic() < doing[1]
+        self._beat(
+            keys=[keys.worker(self.worker_id), keys.workers(role), doing[0] if doing and is_at_it else keys.NONE],
+            args=[self.worker_id, said, LIFETIME_S, SILENT_S],
+        )
+
+    def leave(self, role: str) -> None:
+        """Takes back what `beat` said."""
+        self.redis.zrem(keys.workers(role), self.worker_id)
+        self.redis.delete(keys.worker(self.worker_id))
 
     def chunk(self, job_id: str, number: int) -> list[wire.AnySample] | None:
         """The samples of a chunk; None once the job has ended."""
@@ -197,6 +232,12 @@ class Store:
         """What the tasks left, in the order of the chunks; None once they are no longer kept."""
         found = cast("list[bytes | None]", self.redis.mget(job.gradients))
         return None if None in found else [ChunkResult.parse(cast("bytes", data)) for data in found]
+
+    def origin(self, job_id: str) -> tuple[str, str]:
+        """The id of the request that made the job, and its place in a trace; '' for what is not known."""
+        found = cast("list[bytes | None]", self.redis.hmget(keys.job(job_id), ["request", "trace"]))
+        request, trace = ((value or b"").decode() for value in found)
+        return request, trace
 
     def job(self, job_id: str) -> JobRecord | None:
         """The job; None if it is gone."""
@@ -247,44 +288,49 @@ class Store:
         self,
         job: JobRecord,
         result: wire.FilterResult,
-        fields: dict[str, Any],
-        stakes: Mapping[str, Stake],
+        step: Step | None,
         read: DirectionRecord,
     ) -> str:
-        """Ends the job with its answer and, in the same step, writes the direction, and keeps or drops the gradients.
+        """Ends the job with its answer and, at the same time, writes the direction, and keeps or drops the gradients.
 
         The answer is kept for ``result_ttl``; with gradients of its own for ``job_ttl``, as these are; and that of a
-        job that scores another's again at least as long as that one.
+        job that scores another's again at least as long as that one. Texts go at once, or with the answer.
 
-        :param fields: the direction's new fields; empty where the job does not update.
-        :param stakes: what the job's samples brought to the direction; kept with the gradients.
+        :param step: None where the job does not change the direction.
         :returns: ``committed``; ``ended`` if the job has its answer already; ``lost`` if the direction has changed
             since ``read``, and nothing was written.
         """
         retained = job.gradients if job.retain and job.source is None else []
-        dropped = [*keys.work(job.id, job.chunks), *([] if job.retain else job.gradients)]
-        standing = Standing(fields["epoch"], dict(stakes)).dump() if retained and fields else ""
+        texts = job.texts if self._settings.keep_texts else []
+        kept = [*retained, *texts]
+        dropped = {*keys.work(job.id, job.chunks), *([] if job.retain else job.gradients)} - {*texts}
+        standing = Standing(step.fields["epoch"], dict(step.stakes)).dump() if retained and step else ""
         outcome = self._commit(
             keys=[
                 keys.job(job.id),
                 keys.JOBS_ACTIVE,
                 keys.direction(job.direction),
                 keys.DIRECTIONS,
+                keys.history(job.direction),
+                keys.conflicts(job.direction),
                 keys.NONE if job.source is None else keys.job(job.source),
-                *retained,
+                *kept,
                 *dropped,
             ],
             args=[
                 job.id,
                 result.model_dump_json(),
+                result.summary.kept,
+                result.summary.dropped,
+                result.timing.model_dump_json(),
                 self._settings.job_ttl if retained else self._settings.result_ttl,
+                standing,
+                len(kept),
                 job.direction,
-                int(bool(fields)),
+                int(step is not None),
                 read.epoch,
                 read.version,
-                standing,
-                len(retained),
-                *(part for item in fields.items() for part in item),
+                *(_written(step) if step is not None else ["", "{}"]),
             ],
         )
         return cast("bytes", outcome).decode()
@@ -292,38 +338,16 @@ class Store:
     def fail(self, job_id: str, problem: wire.Problem) -> None:
         """Ends the job without an answer, unless it has ended."""
         chunks = int(cast("bytes | None", self.redis.hget(keys.job(job_id), "chunks")) or 0)
-        self._end(**scripts.end(job_id, chunks, wire.JobStatus.FAILED, problem, self._settings.result_ttl))
+        ttl = self._settings.result_ttl
+        status = cast("bytes", self._end(**scripts.end(job_id, chunks, wire.JobStatus.FAILED, problem, ttl)))
+        if status.decode() == wire.JobStatus.FAILED:
+            metrics.JOBS.labels(str(problem.status)).inc()
 
 
-def direction_fields(
-    job: JobRecord,
-    read: DirectionRecord,
-    states: dict[str, LanguageState],
-    touched: Sequence[str],
-    geometry: dict[str, Any],
-    now: float,
-) -> dict[str, Any]:
-    """The fields that a commit writes: only the vectors of the languages that the job touched."""
-    geometry = dict(geometry)
-    norms = geometry.pop("norms", {})
-    about = {
-        tag: {"samples": state.samples, "weight": state.weight, "norm": norms[tag]}
-        for tag, state in sorted(states.items())
-    }
-    fields: dict[str, Any] = {
-        "epoch": read.epoch or uuid.uuid4().hex,
-        "version": read.version + 1,
-        "fingerprint": job.fingerprint,
-        "checkpoint": job.checkpoint,
-        "created": read.created or now,
-        "updated": now,
-        "languages": json.dumps(about),
-        "geometry": json.dumps(geometry),
-    }
-    for tag in sorted(set(touched) & states.keys()):
-        fields[f"sum:{tag}"] = states[tag].total.tobytes()
-        fields[f"recent:{tag}"] = states[tag].recent.tobytes()
-    return fields
+def _written(step: Step) -> list[Any]:
+    """The end of the arguments of `scripts.COMMIT`."""
+    fields = [part for item in step.fields.items() for part in item]
+    return [step.entry.model_dump_json(), json.dumps(step.conflicts), *fields]
 
 
 def _language(raw: dict[bytes, bytes], tag: str, about: dict[str, Any]) -> LanguageState:

@@ -3,19 +3,21 @@
 import logging
 from collections.abc import Sequence
 from http import HTTPStatus
-from itertools import compress
 
 import numpy as np
 from congrad import wire
-from congrad_service import keys
+from congrad_service import keys, tracing
 from congrad_service.errors import MAX_ERRORS, pointer, sample_name
 from congrad_service.teams import plain
 from redis.exceptions import RedisError
 
+from congrad_worker import metrics
 from congrad_worker.decide import Outcome, Question, Rules, decide
 from congrad_worker.direction import Samples
 from congrad_worker.errors import origin
-from congrad_worker.store import ChunkResult, DirectionRecord, JobRecord, Store, direction_fields
+from congrad_worker.reports import note
+from congrad_worker.steps import step_of
+from congrad_worker.store import ChunkResult, DirectionRecord, JobRecord, Store
 
 MAX_ATTEMPTS = 5
 """Starts of one decision after which the job is given up."""
@@ -40,7 +42,9 @@ class Judge:
         """
         _, attempts = self._store.start(job_id, keys.DECIDE_WORK)
         if not attempts:
+            note(outcome="repeated")
             return
+        note(attempt=attempts)
         try:
             self._settle(job_id, attempts)
         except RedisError:
@@ -57,16 +61,18 @@ class Judge:
             return
         job = self._store.job(job_id)
         if job is None:
+            note(outcome="repeated")
             return
         chunks = self._store.gradients(job)
         if chunks is None:
             # Where another delivery has ended the job meanwhile, this changes nothing.
-            self._store.fail(job_id, _without_gradients(job))
+            self._end(job_id, _without_gradients(job))
             return
         if any(chunk.errors for chunk in chunks):
-            self._store.fail(job_id, _unprocessable(chunks))
+            self._end(job_id, _unprocessable(chunks))
             return
         question = _question(job, chunks)
+        note(samples=len(question.ids))
         for _ in range(MAX_RACES):
             read = self._store.direction(job.direction)
             if (conflict := _conflict(job, read, question.samples.units.shape[1])) is not None:
@@ -79,14 +85,32 @@ class Judge:
     def _commit(self, job: JobRecord, read: DirectionRecord, question: Question) -> str:
         outcome = decide(question, read.languages, self._rules)
         now = self._store.now()
-        samples = question.samples
-        touched = sorted(set(compress(samples.languages, samples.usable))) if job.update else []
-        fields = direction_fields(job, read, outcome.languages, touched, outcome.geometry, now) if touched else {}
-        version = fields.get("version", read.version)
-        return self._store.commit(job, _result(job, outcome, version, now), fields, outcome.stakes, read)
+        step = step_of(job, question.samples, outcome, read, now)
+        result = _result(job, outcome, read.version if step is None else step.entry.version, now)
+        with tracing.span("commit"):
+            committed = self._store.commit(job, result, step, read)
+        _report(committed, result)
+        return committed
 
     def _fail(self, job_id: str, detail: str, status: HTTPStatus = HTTPStatus.INTERNAL_SERVER_ERROR) -> None:
-        self._store.fail(job_id, _problem(status, detail))
+        self._end(job_id, _problem(status, detail))
+
+    def _end(self, job_id: str, problem: wire.Problem) -> None:
+        note(outcome="failed", status=problem.status)
+        self._store.fail(job_id, problem)
+
+
+def _report(committed: str, result: wire.FilterResult) -> None:
+    """Says what became of a commit."""
+    match committed:
+        case "committed":
+            metrics.count_answer(result)
+            summary, timing = result.summary, result.timing
+            note(version=result.direction.version, kept=summary.kept, dropped=summary.dropped, **timing.model_dump())
+        case "lost":
+            metrics.RACES.inc()
+        case "ended":
+            note(outcome="repeated")
 
 
 def _question(job: JobRecord, chunks: Sequence[ChunkResult]) -> Question:

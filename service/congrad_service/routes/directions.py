@@ -1,11 +1,12 @@
-"""`/directions` and `/checkpoints`."""
+"""`/directions`."""
 
 from http import HTTPStatus
 from typing import Annotated
 
 from congrad import wire
-from fastapi import APIRouter, Body, Response
+from fastapi import APIRouter, Body, Query, Response
 
+from congrad_service.scripts import HISTORY
 from congrad_service.state import Congrad
 
 router = APIRouter(tags=["directions"])
@@ -24,6 +25,26 @@ async def list_directions(state: Congrad) -> list[wire.DirectionSummary]:
 async def get_direction(state: Congrad, name: str) -> wire.Direction:
     """Version, languages with counts and norms, and the cosines between them before and after surgery."""
     return await state.directions.get(name)
+
+
+@router.get("/directions/{name}/scores")
+async def direction_scores(state: Congrad, name: str) -> wire.DirectionScores:
+    """How the latest conflict scores are distributed, by language: what another threshold would have kept."""
+    return await state.directions.scores(name)
+
+
+@router.get("/directions/{name}/history")
+async def direction_history(
+    state: Congrad, name: str, limit: Annotated[int, Query(ge=1, le=HISTORY)] = HISTORY // 2
+) -> list[wire.HistoryEntry]:
+    """How the direction came about: its latest versions, the oldest of them first. A reset or an import begins anew."""
+    return await state.directions.history(name, limit)
+
+
+@router.get("/directions/{name}/conflicts")
+async def direction_conflicts(state: Congrad, name: str) -> wire.DirectionConflicts:
+    """Which languages the pairs conflict with that were folded in and not kept, since the direction began."""
+    return await state.directions.conflicts(name)
 
 
 @router.delete("/directions/{name}", status_code=204)
@@ -62,9 +83,3 @@ async def import_direction(
     direction, replaced = await state.directions.replace(name, body, dims)
     response.status_code = HTTPStatus.OK if replaced else HTTPStatus.CREATED
     return direction
-
-
-@router.get("/checkpoints")
-async def list_checkpoints(state: Congrad) -> list[wire.Checkpoint]:
-    """What the live workers serve."""
-    return await state.registry.checkpoints()

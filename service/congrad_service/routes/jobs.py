@@ -4,27 +4,52 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 from congrad import wire
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from redis.exceptions import RedisError
 
 from congrad_service.errors import NotFound
 from congrad_service.events import POLL_S
+from congrad_service.feed import LISTED
 from congrad_service.job_id import JobId
 from congrad_service.prefer import parse_prefer
+from congrad_service.scripts import RECENT
 from congrad_service.state import Congrad
 from congrad_service.waiting import Prefer, wait
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
+@router.get("")
+async def list_jobs(state: Congrad, limit: Annotated[int, Query(ge=1, le=RECENT)] = LISTED) -> list[wire.JobSummary]:
+    """The latest jobs whose answers are still kept, the newest of them first."""
+    return await state.jobs.recent(limit)
+
+
 @router.get("/{job_id}")
 async def get_job(state: Congrad, job_id: JobId, prefer: Prefer = None) -> wire.Job:
     """Status, progress, and the result or the error once there is one. `Prefer: wait=SECONDS` waits for the end."""
     return await wait(state, job_id, parse_prefer(prefer, state.settings.max_wait, default=0.0).wait)
+
+
+# `wire.FilterRequest` brings the schemas in. As a model of an answer, FastAPI would tell of each sample twice.
+_KINDS = [{"$ref": f"#/components/schemas/{kind.__name__}"} for kind in (wire.Sample, wire.PromptCompletion)]
+SAMPLES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The samples.",
+        "content": {"application/json": {"schema": {"type": "array", "items": {"oneOf": _KINDS}}}},
+    }
+}
+"""How OpenAPI tells of them."""
+
+
+@router.get("/{job_id}/samples", response_class=Response, responses=SAMPLES)
+async def job_samples(state: Congrad, job_id: JobId) -> Response:
+    """A job's samples, in their order. Only where the deployment keeps their texts, for as long as the job's answer."""
+    return Response(await state.jobs.samples(job_id), media_type="application/json")
 
 
 @router.delete("/{job_id}")
