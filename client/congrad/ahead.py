@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextvars import Context, copy_context
 from itertools import islice
 from queue import SimpleQueue
 from typing import Generic, TypeVar
@@ -85,12 +86,12 @@ class _Threads(Generic[I, T]):
         self._most = most
         self._started = 0
         self._abandoned = threading.Event()
-        self._queue: SimpleQueue[tuple[I, Future[T]] | None] = SimpleQueue()
+        self._queue: SimpleQueue[tuple[I, Future[T], Context] | None] = SimpleQueue()
 
     def submit(self, item: I) -> Future[T]:
-        """The outcome of ``run`` on an item, later."""
+        """The outcome of ``run`` on an item, later; in the context of the caller, to whose trace it belongs."""
         future: Future[T] = Future()
-        self._queue.put((item, future))
+        self._queue.put((item, future, copy_context()))
         if self._started < self._most:
             self._started += 1
             threading.Thread(target=self._work, name="congrad", daemon=True).start()
@@ -104,9 +105,9 @@ class _Threads(Generic[I, T]):
 
     def _work(self) -> None:
         while (task := self._queue.get()) is not None and not self._abandoned.is_set():
-            item, future = task
+            item, future, context = task
             try:
-                future.set_result(self._run(item, self._abandoned))
+                future.set_result(context.run(self._run, item, self._abandoned))
             except BaseException as error:  # whatever it is, it belongs to whoever waits
                 future.set_exception(error)
 

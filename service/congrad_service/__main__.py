@@ -1,17 +1,18 @@
 """`python -m congrad_service`: the front end under uvicorn."""
 
 import asyncio
-import logging
 import sys
 from types import FrameType
 
 import uvicorn
+from asgi_correlation_id import correlation_id
 from fastapi import FastAPI
 from pydantic import ValidationError
 
+from congrad_service import tracing
 from congrad_service.app import create_app
 from congrad_service.bounded_protocol import BoundedProtocol
-from congrad_service.logs import is_worth_keeping, logging_config
+from congrad_service.logs import logging_config
 from congrad_service.settings import ServiceSettings
 from congrad_service.tokens import TokensError
 
@@ -28,7 +29,8 @@ class DrainingServer(uvicorn.Server):
                 http=BoundedProtocol,
                 host=settings.host,
                 port=settings.port,
-                log_config=logging_config(),
+                log_config=logging_config(settings.log_format, correlation_id),
+                access_log=False,  # `observed.py` has a line for each request
                 timeout_graceful_shutdown=DRAIN_S,
                 server_header=False,
             )
@@ -60,8 +62,9 @@ def main() -> int:
     except TokensError as error:
         print(f"congrad service: CONGRAD_API_KEYS_FILE: {error}", file=sys.stderr)
         return 2
-    logging.getLogger("uvicorn.access").addFilter(is_worth_keeping)
+    tracing.begin("congrad-service")
     DrainingServer(app, settings).run()
+    tracing.end()
     return 0
 
 

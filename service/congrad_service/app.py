@@ -5,15 +5,27 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.middleware import Middleware
 
 from congrad_service import problems, request_id
 from congrad_service.auth import BearerAuth
 from congrad_service.body_limit import BodyLimit
-from congrad_service.routes import directions, filter, health, jobs, rescore
+from congrad_service.metrics import Metrics
+from congrad_service.observed import Observed, is_probe
+from congrad_service.routes import dashboard, directions, events, filter, health, jobs, metrics, rescore, workers
 from congrad_service.settings import ServiceSettings
 from congrad_service.state import open_state
 from congrad_service.tokens import Tokens
+
+TRACING: TelemetryConfig = {
+    "exclude": is_probe,
+    "auto_configure": False,  # `tracing.py` says where traces go
+    "operation_spans": False,
+    "metrics": False,  # they are Prometheus's
+    "logs": False,  # they would quote what a client sent
+}
+"""What FastAPI tells OpenTelemetry, where that is on: a span for each request."""
 
 
 def create_app(settings: ServiceSettings) -> FastAPI:
@@ -22,10 +34,11 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     :raises TokensError: the file of tokens cannot be used.
     """
     tokens = Tokens(settings)
+    counted = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_state(settings) as state:
+        async with open_state(settings, counted) as state:
             app.state.congrad = state
             yield
 
@@ -36,13 +49,15 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,  # what links call an operation
         responses=problems.RESPONSES,
+        telemetry=TRACING,
         middleware=[
             request_id.MIDDLEWARE,
+            Middleware(Observed, metrics=counted),
             Middleware(BearerAuth, tokens=tokens),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
         ],
     )
-    for module in (filter, jobs, rescore, directions, health):
+    for module in (filter, jobs, rescore, events, directions, health, workers, dashboard, metrics):
         app.include_router(module.router)
     problems.install(app)
     return app

@@ -1,4 +1,4 @@
-"""The bearer token: asked for everywhere but at /livez, the documentation and unknown paths included.
+"""The bearer token: asked for everywhere but at /livez and /dashboard, the documentation and unknown paths included.
 
 What a token's role allows is decided here too, before a body is read; whose directions and jobs it sees, in `state.py`.
 """
@@ -13,7 +13,8 @@ from congrad_service.errors import Forbidden, ServiceError, Unauthorized, proble
 from congrad_service.problems import response
 from congrad_service.tokens import ANYONE, Caller, Tokens
 
-OPEN_PATHS = frozenset({"/livez"})
+OPEN = re.compile(r"/livez|/dashboard(/.*)?")
+"""Paths that hold no data: the dashboard is a page that asks for a token by itself."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 FILTERING = re.compile(r"POST /filter|POST /jobs/[^/]+/rescore|DELETE /jobs/[^/]+")
 
@@ -34,7 +35,7 @@ class BearerAuth:
         self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS:
+        if scope["type"] != "http" or OPEN.fullmatch(scope["path"]):
             await self._app(scope, receive, send)
             return
         try:

@@ -1,4 +1,7 @@
-"""What lies in the broker, where it is Redis: which tasks wait, and which were handed out and are not acknowledged."""
+"""What lies in the broker: which tasks wait, and which were handed out and are not acknowledged.
+
+Redis shows both. Other brokers show how many messages wait in a queue, and not which.
+"""
 
 import asyncio
 import base64
@@ -20,10 +23,12 @@ Task = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Messages:
-    """Our tasks: in some queues, and those that a worker has been handed."""
+    """Our tasks: in some queues, and those that a worker has been handed. What is in the ``closed`` queues is not
+    known, except that there is something."""
 
-    waiting: frozenset[Task]
-    delivered: frozenset[Task]
+    waiting: frozenset[Task] = frozenset()
+    delivered: frozenset[Task] = frozenset()
+    closed: frozenset[str] = frozenset()
 
 
 async def messages(broker: Redis, queues: Iterable[str]) -> Messages:

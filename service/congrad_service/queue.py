@@ -1,5 +1,7 @@
 """The service's side of Celery: tasks by name, arguments that are references."""
 
+import ssl
+from collections.abc import Iterable
 from typing import Any
 
 from celery import Celery
@@ -25,8 +27,12 @@ def celery_app(name: str, settings: RedisSettings) -> Celery:
             "socket_timeout": 30,
             "socket_connect_timeout": 5,
             "health_check_interval": 25,
+            "confirm_publish": True,  # RabbitMQ says that it has a message before a publish returns
         },
     )
+    if settings.celery_broker.startswith("amqps:"):
+        # Without a name the certificate of anybody would do; None is the one in the URL.
+        app.conf.broker_use_ssl = {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": None}
     return app
 
 
@@ -54,6 +60,20 @@ class Queue:
         queue = keys.gradients_queue(fingerprint)
         self._app.send_task(keys.GRADIENTS_TASK, args=(job_id, number), queue=queue, **options)
 
+    def lengths(self, queues: Iterable[str]) -> dict[str, int]:
+        """How many messages wait in some queues; of a broker that is no Redis."""
+        with self._app.connection_for_read() as connection:
+            return {queue: _length(connection, queue) for queue in queues}
+
     def close(self) -> None:
         """Closes the connections to the broker."""
         self._app.close()
+
+
+def _length(connection: Any, queue: str) -> int:
+    """Of a queue that may not be there, which costs its channel."""
+    try:
+        with connection.channel() as channel:
+            return int(channel.queue_declare(queue, passive=True).message_count)
+    except connection.channel_errors:
+        return 0

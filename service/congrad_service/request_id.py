@@ -1,4 +1,5 @@
-"""``X-Request-ID``: the client's own, or a new one, on every response and at the end of every line of the log."""
+"""``X-Request-ID``: the client's own, or a new one, on every response and in every line of the log, the workers'
+included."""
 
 from asgi_correlation_id import CorrelationIdMiddleware, correlation_id
 from starlette.middleware import Middleware
@@ -12,9 +13,14 @@ def is_sane(given: str) -> bool:
     return len(given) <= MAX_LENGTH and given.isascii() and given.isprintable()
 
 
+def current() -> str:
+    """That of the request that is being answered; '' outside one."""
+    return correlation_id.get() or ""
+
+
 def headers() -> dict[str, str]:
     """The header of the request that is being answered, for answers that are made outside the middleware."""
-    return {HEADER: correlation_id.get() or ""}
+    return {HEADER: current()}
 
 
 MIDDLEWARE = Middleware(CorrelationIdMiddleware, header_name=HEADER, validator=is_sane)

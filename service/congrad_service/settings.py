@@ -2,11 +2,13 @@
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+LogFormat = Literal["pretty", "json"]
 
 
 class RedisSettings(BaseSettings):
@@ -17,9 +19,11 @@ class RedisSettings(BaseSettings):
         env_ignore_empty=True,
         extra="ignore",
         hide_input_in_errors=True,  # it may hold a password
+        use_attribute_docstrings=True,  # docs/operations.md has them in its tables
     )
 
     redis_url: Annotated[str, Field(repr=False)] = "redis://127.0.0.1:6379/0"
+    """Redis, or Valkey; `rediss` for TLS. User and password are percent-encoded."""
     broker_url: Annotated[str | None, Field(repr=False)] = None
     """Celery's broker; the same Redis unless set."""
     visibility_timeout: Annotated[int, Field(ge=5)] = 300
@@ -31,6 +35,11 @@ class RedisSettings(BaseSettings):
     result_ttl: Annotated[int, Field(ge=1)] = 3_600
     """Seconds that the answer of any other job is kept once it has ended. Its idempotency key keeps it from being done
     again for longer: for ``job_ttl`` from its beginning."""
+    log_format: LogFormat = "pretty"
+    """How lines of the log are written: for people, or each as a JSON object."""
+    keep_texts: bool = False
+    """Keeps the texts of a job's samples for as long as its answer, for `GET /jobs/{id}/samples`: whoever may read the
+    job may read them. Without, they go when the job ends, and no route shows them."""
 
     @property
     def celery_broker(self) -> str:
@@ -54,13 +63,15 @@ class ServiceSettings(RedisSettings):
     api_key: SecretStr | None = None
     """A bearer token that may do everything without a team; white space around it is cut off."""
     api_keys_file: Path | None = None
-    """A file of further tokens, as `congrad token` writes them; see `tokens.py`. It is read once."""
+    """A file of further tokens, as `congrad token` writes them. It is read once."""
     host: str = "127.0.0.1"
     """Where to listen. Without a token there is no check, and then it must be loopback."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    """0 is any that is free."""
     max_samples: Annotated[int, Field(ge=1)] = 4_096
     """Samples in one request."""
     max_body_bytes: Annotated[int, Field(ge=1)] = 64 * 2**20
+    """Bytes of one request; a longer body is refused with 413."""
     max_queue: Annotated[int, Field(ge=1)] = 256
     """Unfinished jobs; one more is refused with 429."""
     max_directions: Annotated[int, Field(ge=1)] = 1_000

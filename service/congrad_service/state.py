@@ -12,9 +12,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
 from congrad_service.background import background
+from congrad_service.depth import Depth
 from congrad_service.directions import Directions
 from congrad_service.events import Events
+from congrad_service.feed import Feed
 from congrad_service.jobs import Jobs
+from congrad_service.metrics import Metrics
 from congrad_service.queue import Queue
 from congrad_service.recovery import Recovery
 from congrad_service.registry import Registry
@@ -23,7 +26,7 @@ from congrad_service.stranded import Stranded
 from congrad_service.tokens import Caller
 
 REDIS = ("redis://", "rediss://")
-"""What the URL of a broker begins with whose messages can be lost, and searched."""
+"""What the URL of a broker begins with whose messages can be read."""
 
 
 @dataclass
@@ -32,40 +35,53 @@ class State:
 
     settings: ServiceSettings
     redis: Redis
+    broker: Redis | None
+    """Celery's, where that is Redis."""
     jobs: Jobs
     directions: Directions
     registry: Registry
+    depth: Depth
     events: Events
+    feed: Feed
     queue: Queue
+    metrics: Metrics
+    team: str | None = None
+    """Whose jobs and directions these are."""
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process is about to stop: whoever waits for a job is answered 202 and asks the next process."""
 
     def of(self, caller: Caller) -> "State":
         """The same, with the directions and jobs of the caller's team."""
-        return replace(self, jobs=self.jobs.of(caller.team), directions=self.directions.of(caller.team))
+        team = caller.team
+        return replace(self, team=team, jobs=self.jobs.of(team), directions=self.directions.of(team))
 
     def drain(self) -> None:
         """Answers everyone who waits."""
         self.draining.set()
         self.events.wake_all()
+        self.feed.wake_all()
 
 
 @asynccontextmanager
-async def open_state(settings: ServiceSettings) -> AsyncIterator[State]:
+async def open_state(settings: ServiceSettings, metrics: Metrics) -> AsyncIterator[State]:
     """Connects to Redis and the broker, and closes both."""
     redis = _connect(settings.redis_url)
     events, queue = Events(redis), Queue(settings)
-    state = State(settings, redis, Jobs(redis, settings), Directions(redis), Registry(redis), events, queue)
+    feed = Feed(redis, events)
+    broker = _connect(settings.celery_broker) if settings.celery_broker.startswith(REDIS) else None
+    jobs, directions, registry = Jobs(redis, settings), Directions(redis), Registry(redis)
+    depth = Depth(redis, broker, queue, registry, settings)
+    state = State(settings, redis, broker, jobs, directions, registry, depth, events, feed, queue, metrics)
     async with AsyncExitStack() as running:
         running.push_async_callback(redis.aclose)
         running.callback(queue.close)
         await running.enter_async_context(background(events.listen))
-        stranded = Stranded(redis, state.registry, settings.result_ttl)
+        await running.enter_async_context(background(feed.run))
+        stranded = Stranded(redis, registry, settings.result_ttl)
         await running.enter_async_context(background(stranded.run))
-        if settings.celery_broker.startswith(REDIS):
-            broker = _connect(settings.celery_broker)
+        if broker is not None:
             running.push_async_callback(broker.aclose)
-            await running.enter_async_context(background(Recovery(redis, broker, queue).run))
+        await running.enter_async_context(background(Recovery(redis, broker, queue, metrics).run))
         yield state
 
 

@@ -10,9 +10,10 @@ from fastapi.responses import JSONResponse
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from congrad_service import errors, links, problems
+from congrad_service import errors, links, problems, tracing
 from congrad_service.events import POLL_S
 from congrad_service.jobs import Accepted
+from congrad_service.observed import note
 from congrad_service.prefer import Preference
 from congrad_service.registry import Role
 from congrad_service.state import State
@@ -47,9 +48,13 @@ async def answer(state: State, accepted: Accepted, send: Callable[[], None], pre
 
     :param send: puts the job's tasks into the queue; may block, and may be called twice.
     """
+    note(job_id=accepted.job_id)
     if not accepted.enqueued:
-        await _enqueue(state, accepted, send)
-    return _response(await wait(state, accepted.job_id, preference.wait), preference)
+        with tracing.span("enqueue", chunks=accepted.chunks):
+            await _enqueue(state, accepted, send)
+    with tracing.span("wait"):
+        job = await wait(state, accepted.job_id, preference.wait)
+    return _response(job, preference)
 
 
 async def _enqueue(state: State, accepted: Accepted, send: Callable[[], None]) -> None:

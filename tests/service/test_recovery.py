@@ -13,6 +13,7 @@ from congrad import wire
 from congrad_service import keys, recovery
 from congrad_service.broker import UNACKED, messages
 from congrad_service.jobs import Jobs
+from congrad_service.metrics import Metrics
 from congrad_service.queue import Queue
 from congrad_service.recovery import Recovery
 from congrad_service.registry import Role
@@ -66,7 +67,7 @@ def play(redis_url: str, store: Store, act: Callable[[Scene], Awaitable[None]]) 
         store.redis.hset(keys.job(accepted.job_id), "created", then)
         store.redis.zadd(keys.JOBS_ACTIVE, {accepted.job_id: then})
         try:
-            sweeper = Recovery(connection, connection, queue)
+            sweeper = Recovery(connection, connection, queue, Metrics())
             await act(Scene(accepted.job_id, store, store.redis, sweeper, connection))
         finally:
             queue.close()
@@ -113,6 +114,27 @@ def test_work_is_sent_again_when_its_worker_has_gone_silent_and_not_before(redis
         assert await scene.recovery.sweep() == []
         scene.fall_silent()
         assert [task[-1] for task in await scene.recovery.sweep()] == [0]
+
+    play(redis_url, store, act)
+
+
+def test_in_a_broker_that_cannot_be_read_work_is_missed_where_nothing_waits_in_its_queue(
+    redis_url: str, store: Store
+) -> None:
+    """Redis, asked as other brokers are: how much waits, and not what."""
+
+    async def act(scene: Scene) -> None:
+        elsewhere = Recovery(scene.broker, None, Queue(settings(redis_url)), Metrics())
+        scene.take()
+        store.start(scene.job_id, keys.gradients_work(0))
+        assert await elsewhere.sweep() == []
+        scene.fall_silent()
+        assert await elsewhere.sweep() == []  # what waits may be its message
+        scene.take(noted=False)
+        lost = [(keys.GRADIENTS_TASK, scene.job_id, number) for number in (0, 1)]
+        assert await elsewhere.sweep() == lost
+        assert await scene.waiting() == lost
+        assert await elsewhere.sweep() == []
 
     play(redis_url, store, act)
 

@@ -1,11 +1,11 @@
 """What both kinds of Celery worker have in common."""
 
+import logging.config
 import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NoReturn
 
 # Read by Celery when it is imported: SIGTERM then starts the soft shutdown, which waits for the running task and
@@ -14,12 +14,14 @@ os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
 
 from celery import Celery
 from celery.exceptions import Reject
+from celery.signals import setup_logging
+from congrad_service import logs
 from congrad_service.queue import celery_app
-from congrad_service.settings import RedisSettings
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from congrad_worker import prefetch
+from congrad_worker import metrics, prefetch, reports, signs
+from congrad_worker.settings import WorkerSettings
 
 SOFT_SHUTDOWN_S = 10
 LOAD_TIMEOUT_S = 3600
@@ -27,17 +29,15 @@ LOAD_TIMEOUT_S = 3600
 
 OUTAGE_PAUSE_S = 1.0
 
-FAILURE_FILE = "CONGRAD_WORKER_FAILURE_FILE"
-"""Names the file in which the child of a worker leaves the reason why it cannot start."""
 
-
-def worker_app(name: str, settings: RedisSettings) -> Celery:
+def worker_app(name: str, settings: WorkerSettings) -> Celery:
     """A Celery application for a prefork pool of one process that is started afresh (CUDA does not survive a fork).
 
     A task is acknowledged when it is done, and goes back to the queue if its process dies.
     """
     prefetch.install()
     app = celery_app(name, settings)
+    _log_as(settings, app)
     app.conf.update(
         task_acks_late=True,
         task_reject_on_worker_lost=True,
@@ -55,6 +55,27 @@ def worker_app(name: str, settings: RedisSettings) -> Celery:
     return app
 
 
+def _log_as(settings: WorkerSettings, app: Celery) -> None:
+    """Has Celery set up the log, in the parent and in the child, as all parts do."""
+
+    def configure(**_: object) -> None:
+        logging.config.dictConfig(logs.logging_config(settings.log_format, reports.request_id))
+        app.log.redirect_stdouts("WARNING")  # progress bars of libraries, mostly
+
+    setup_logging.connect(configure, weak=False)
+
+
+def serve_metrics(settings: WorkerSettings) -> None:
+    """Answers Prometheus from now on, where a port is set; a port that cannot be had ends the worker."""
+    if settings.metrics_port is None:
+        return
+    try:
+        metrics.serve(settings.metrics_port, settings.metrics_host)
+    except OSError as error:
+        where = f"{settings.metrics_host}:{settings.metrics_port}"
+        give_up(f"CONGRAD_METRICS_PORT: {where} cannot be listened on: {error.strerror}")
+
+
 @contextmanager
 def requeued_on_outage() -> Iterator[None]:
     """Gives the task back to the queue where Redis or the broker fails. Celery's own retry publishes a new message to
@@ -68,8 +89,7 @@ def requeued_on_outage() -> Iterator[None]:
 
 def give_up(message: str) -> NoReturn:
     """Ends the worker that this process is the child of; it exits with status 2 and this message."""
-    if (path := os.environ.get(FAILURE_FILE)) is not None:
-        Path(path).write_text(message, encoding="utf-8")
+    signs.failed(message)
     os.kill(os.getppid(), signal.SIGTERM)
     # Returning would make Celery think that the process is ready; its parent waits for an orderly end for ever.
     os._exit(2)

@@ -3,13 +3,15 @@
 from typing import TYPE_CHECKING
 
 from celery.signals import worker_process_init, worker_process_shutdown
-from congrad_service import keys
+from congrad_service import keys, tracing
 from congrad_service.registry import Announcement, Role
 
-from congrad_worker.celery_app import give_up, requeued_on_outage, worker_app
+from congrad_worker import metrics
+from congrad_worker.celery_app import give_up, requeued_on_outage, serve_metrics, worker_app
 from congrad_worker.errors import CheckpointError
 from congrad_worker.files import CheckpointFiles, locate
 from congrad_worker.heartbeat import Heartbeat
+from congrad_worker.reports import report
 from congrad_worker.settings import GradientSettings
 from congrad_worker.store import Store
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 settings = GradientSettings()
 app = worker_app("congrad_worker.gradients_worker", settings)
 
+_store: Store | None = None
 _processor: "ChunkProcessor | None" = None
 _heartbeat: Heartbeat | None = None
 
@@ -26,8 +29,10 @@ _heartbeat: Heartbeat | None = None
 @app.task(name=keys.GRADIENTS_TASK)
 def gradients(job_id: str, number: int) -> None:
     """Computes one chunk of a job; whoever finds the job complete asks for its decision."""
+    assert _store is not None
     assert _processor is not None
-    with requeued_on_outage():
+    task = f"{keys.GRADIENTS_TASK}[{gradients.request.id}]"
+    with requeued_on_outage(), report(_store, Role.GRADIENTS, task, job_id, chunk=number), _processor.activity.task():
         if _processor.process(job_id, number):
             app.send_task(keys.DECIDE_TASK, args=(job_id,), queue=keys.DECIDE_QUEUE)
 
@@ -35,17 +40,19 @@ def gradients(job_id: str, number: int) -> None:
 @worker_process_init.connect
 def _load(**_: object) -> None:
     """Loads the checkpoint, then says that it is served."""
-    global _processor, _heartbeat
+    global _store, _processor, _heartbeat
+    tracing.begin("congrad-gradients")
+    serve_metrics(settings)
+    _store = Store(settings)
     try:
-        store = Store(settings)
         files = locate(settings)
-        _processor, announcement = _serve(store, files)
+        _processor, announcement = _serve(_store, files)
     except CheckpointError as error:
         give_up(str(error))
     except Exception as error:
         # Celery would swallow it, and a worker without a checkpoint would take tasks and lose them.
         give_up(f"{settings.model} cannot be served: {type(error).__name__}: {error}")
-    _heartbeat = Heartbeat(store, Role.GRADIENTS, announcement)
+    _heartbeat = Heartbeat(_store, Role.GRADIENTS, announcement, _processor.activity)
     _heartbeat.start()
 
 
@@ -59,10 +66,13 @@ def _serve(store: Store, files: CheckpointFiles) -> "tuple[ChunkProcessor, Annou
     checkpoint = load(files, settings)
     engine = GradientEngine(checkpoint, settings)
     encoder = Encoder(checkpoint.tokenizer, checkpoint.max_length)
-    return ChunkProcessor(store, encoder, engine), announce(files, settings, checkpoint, engine)
+    announcement = announce(files, settings, checkpoint, engine)
+    metrics.begin(Role.GRADIENTS, engine.activity, announcement)
+    return ChunkProcessor(store, encoder, engine), announcement
 
 
 @worker_process_shutdown.connect
 def _leave(**_: object) -> None:
     if _heartbeat is not None:
         _heartbeat.stop()
+    tracing.end()

@@ -24,7 +24,17 @@ _UNUSED: dict[str, Callable[[Loss], bool]] = {
 """Which losses have no use for a setting."""
 
 
-class DecideSettings(RedisSettings):
+class WorkerSettings(RedisSettings):
+    """What both kinds of worker have beside what the service has too."""
+
+    metrics_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    """Where Prometheus reads the metrics of this worker; nowhere if it is not set. Each worker of a machine needs its
+    own."""
+    metrics_host: str = "127.0.0.1"
+    """The address of that port. It asks for no token."""
+
+
+class DecideSettings(WorkerSettings):
     """How samples become a direction. The defaults are ours: the paper does not state its own."""
 
     half_life: Annotated[float, Field(gt=0)] = 1024.0
@@ -42,7 +52,7 @@ class DecideSettings(RedisSettings):
         return value
 
 
-class GradientSettings(RedisSettings):
+class GradientSettings(WorkerSettings):
     """Which gradients a worker computes. All but the last four of them, which gradients do not depend on, are part
     of the fingerprint."""
 
@@ -51,11 +61,11 @@ class GradientSettings(RedisSettings):
     adapter: str | None = None
     """A PEFT adapter, likewise; its own linear layers are then what gradients are taken of."""
     loss: Loss = "sigmoid"
-    """TRL's names, but for `lp`; see `losses.py`."""
+    """TRL's names, but for `lp`, which is DPO with a length penalty."""
     reference: str = "policy"
     """`policy` (no reference forward), `base` (the adapter switched off), or a path."""
     beta: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
-    """In `ipo` the regularisation that the paper calls τ."""
+    """β of the loss; in `ipo` the regularisation that its paper calls τ."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """The share of labels that `robust` takes to be wrong; at 0 it is `sigmoid`."""
     simpo_gamma: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
@@ -69,9 +79,13 @@ class GradientSettings(RedisSettings):
     unit_gradients: bool = False
     """Scales every gradient to length 1, so that each sample counts alike in the mean of its language."""
     projection: ProjectionKind = "kronecker"
+    """How gradients are compressed; `exact` is not at all, for small models."""
     projection_rank: Annotated[int, Field(ge=1)] = 128
+    """k: a layer's gradient becomes k × k numbers in `kronecker`, and k times its outputs in `flora`."""
     projection_dim: Annotated[int, Field(ge=1)] = 16_384
+    """D: the numbers that are kept of one gradient."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of the projection and of the orders of surgery."""
     max_length: Annotated[int, Field(ge=2)] = 1024
     """Tokens of prompt and completion; a longer completion is cut at its end."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -82,7 +96,8 @@ class GradientSettings(RedisSettings):
     """Tokens of one micro-batch, padding included: 8192 on a GPU, 4096 on a CPU, whose caches are small. A pair that is
     longer makes a batch of its own."""
     device: str = "auto"
-    """`auto` is the first GPU, or the CPU where there is none."""
+    """`auto` is the first GPU, or the CPU where there is none; `all` divides the layers among all GPUs that the worker
+    sees, for a model that one does not hold."""
     attn_implementation: Literal["auto", "sdpa", "eager", "flex_attention"] = "auto"
     """transformers' names; `auto` is its own choice for the architecture."""
     gradient_checkpointing: bool = False

@@ -5,10 +5,11 @@ from functools import partial
 from congrad import wire
 from fastapi import APIRouter, Response
 
-from congrad_service import errors
+from congrad_service import errors, tracing
 from congrad_service.comparing import refusal
 from congrad_service.idempotency import claim
 from congrad_service.jobs import Accepted
+from congrad_service.observed import note
 from congrad_service.prefer import parse_prefer
 from congrad_service.state import Congrad, State
 from congrad_service.waiting import JOB_RESPONSES, IdempotencyKey, Prefer, answer, check_decide_worker
@@ -30,7 +31,9 @@ async def filter_samples(
     """Scores samples against a direction, and says which to keep: preference pairs, or prompts with one completion."""
     _check(request, state.settings.max_samples)
     preference = parse_prefer(prefer, state.settings.max_wait)
-    accepted = await _accept(state, request, idempotency_key)
+    note(samples=len(request.samples))
+    with tracing.span("accept"):
+        accepted = await _accept(state, request, idempotency_key)
     send = partial(state.queue.enqueue_gradients, accepted.job_id, accepted.chunks, accepted.fingerprint)
     return await answer(state, accepted, send, preference)
 

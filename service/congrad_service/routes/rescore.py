@@ -5,6 +5,7 @@ from functools import partial
 from congrad import wire
 from fastapi import APIRouter, Response
 
+from congrad_service import tracing
 from congrad_service.idempotency import claim
 from congrad_service.job_id import JobId
 from congrad_service.jobs import Accepted
@@ -33,7 +34,8 @@ async def rescore_job(
     409 where the job was folded in and the direction has been reset or replaced since.
     """
     preference = parse_prefer(prefer, state.settings.max_wait)
-    accepted = await _accept(state, job_id, request, idempotency_key)
+    with tracing.span("accept"):
+        accepted = await _accept(state, job_id, request, idempotency_key)
     return await answer(state, accepted, partial(state.queue.enqueue_decision, accepted.job_id), preference)
 
 
