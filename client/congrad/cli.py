@@ -9,6 +9,8 @@ from congrad.commands.demo import demo
 from congrad.commands.direction import app as direction
 from congrad.commands.doctor import doctor
 from congrad.commands.filter import EXIT_CODES, HELP, filter_file
+from congrad.commands.report import HELP as REPORT_HELP
+from congrad.commands.report import report_file
 from congrad.commands.status import status
 from congrad.commands.token import token
 from congrad.commands.up import up
@@ -31,6 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("filter", help=HELP, rich_help_panel=PAIRS, epilog=EXIT_CODES, no_args_is_help=True)(filter_file)
+app.command("report", help=REPORT_HELP, rich_help_panel=PAIRS, no_args_is_help=True)(report_file)
 app.command(rich_help_panel=PAIRS)(demo)
 app.command(rich_help_panel=SERVICE, no_args_is_help=True)(up)
 app.command(rich_help_panel=SERVICE)(status)

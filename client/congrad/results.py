@@ -46,6 +46,12 @@ class Filtered:
         """Counts by language, and over all."""
         return summarise(self.decisions)
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a table by language, and how the scores lie."""
+        from congrad.notebook import as_html  # a program that is no notebook needs none of it
+
+        return as_html(self.decisions, self.direction)
+
 
 class Selecting:
     """A selection as a call means it, and as its requests say it.

@@ -206,8 +206,9 @@ def _cores() -> int:
 
 
 def _thread_limits(workers: int) -> dict[str, str]:
-    """Threads of a gradients worker on a CPU, where the environment says nothing of them. OpenMP's threads spin while they wait unless told not to, and spinning
-    beside other processes on the same cores was seen to make a batch eight times slower."""
+    """Threads of a gradients worker on a CPU, where the environment says nothing of them. OpenMP's threads spin while
+    they wait unless told not to, and spinning beside other processes on the same cores was seen to make a batch eight
+    times slower."""
     return {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(max(1, _cores() // workers))}
 
 

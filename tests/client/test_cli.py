@@ -50,7 +50,7 @@ def source(tmp_path: Path) -> Path:
 
 def test_help_names_every_command_and_what_to_do_first() -> None:
     shown = words(congrad("--help").stdout)
-    for command in ("filter", "demo", "up", "status", "doctor", "direction"):
+    for command in ("filter", "report", "demo", "up", "status", "doctor", "direction"):
         assert f" {command} " in shown
     assert "congrad up --model PATH" in shown
     assert "congrad filter pairs.parquet -o kept.parquet" in shown

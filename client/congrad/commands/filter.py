@@ -13,23 +13,25 @@ from congrad import wire
 from congrad.base_client import BATCH_SIZE, CONCURRENCY, DEFAULT_BASE_URL
 from congrad.client import Client
 from congrad.commands.asking import Asked, GradientsGoneError, Run
+from congrad.commands.columns import COLUMNS, FieldColumns, fields_of
 from congrad.commands.journal import Journal, open_journal
 from congrad.commands.options import SERVICE, ApiKey, AsJson, Url, connect
 from congrad.commands.output import FAILED, INTERRUPTED, WRONG, err, explained, fail, fail_with, out, print_json, say
 from congrad.commands.outputs import Outputs
+from congrad.commands.reporting import about_run
 from congrad.commands.selection import Kind, Within, selection_of
 from congrad.commands.signals import interrupt_on_signals
 from congrad.errors import APIStatusError, CongradError, NotFoundError
 from congrad.files.formats import Format
 from congrad.files.rows import FileError
-from congrad.files.samples import FIELDS, Fields, Survey, survey
+from congrad.files.samples import Survey, survey
 from congrad.files.source import Source
 from congrad.policy import Timeouts
 from congrad.progress import progress_bar
+from congrad.report.about import About
 from congrad.summary import summarise
 from congrad.tables import counts_table, summary_table
 
-COLUMNS = "Columns"
 SELECTION = "Selection"
 SCORING = "Scoring"
 OUTPUT = "Output"
@@ -49,6 +51,7 @@ Choose another [bold]--direction[/] for it.
 [bold]Examples[/]
   congrad filter pairs.parquet -o kept.parquet --dropped dropped.parquet
   congrad filter pairs.jsonl -o kept.jsonl --keep 0.6 --within language
+  congrad filter pairs.jsonl -o kept.jsonl --report report.html
   congrad filter raw.csv -o kept.jsonl --field chosen=better --language-field lang
   zcat pairs.jsonl.gz | congrad filter - -o - | gzip > kept.jsonl.gz
 """
@@ -75,6 +78,12 @@ def filter_file(
     scores: Annotated[
         str | None, typer.Option(metavar="FILE", help="Where the decision on every row goes, as JSON Lines.")
     ] = None,
+    report: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Where a page about the run goes, with pictures and texts, as one HTML file."
+        ),
+    ] = None,
     input_format: Annotated[
         Format | None,
         typer.Option(show_default=False, rich_help_panel=OUTPUT, help="Instead of what the suffix says; jsonl for -."),
@@ -94,15 +103,7 @@ def filter_file(
             help="Begin anew, where an unfinished run has left its answers; what it folded in stays in the direction.",
         ),
     ] = False,
-    field: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--field",
-            metavar="NAME=COLUMN",
-            rich_help_panel=COLUMNS,
-            help=f"The column that a field is in, such as chosen=response_a; repeat it. Fields: {', '.join(FIELDS)}.",
-        ),
-    ] = None,
+    field: FieldColumns = None,
     language_field: Annotated[
         str | None,
         typer.Option(metavar="COLUMN", rich_help_panel=COLUMNS, help="The column with language tags, if not language."),
@@ -192,8 +193,8 @@ def filter_file(
     )
     if two_pass and not update:
         raise typer.BadParameter("--two-pass folds all rows in, and --no-update does not")
-    fields = fields_of(field or [], language_field, language)
-    outputs = Outputs(output, dropped, scores, output_format)
+    fields = fields_of(field, language_field, language)
+    outputs = Outputs(output, dropped, scores, report, output_format)
     try:
         outputs.check(source)
         with Source(source, input_format, fields.by_column) as rows:
@@ -209,30 +210,13 @@ def filter_file(
                 run.check(journal)
                 _answer(run, client, journal, found.rows, outputs.journal, concurrency)
                 decisions = run.decisions(journal)
-                _write(outputs, run, found, decisions)
+                about = None if report is None else about_run(run, journal, client)
+                _write(outputs, run, found, decisions, about)
             _show_summary(outputs, decisions, journal, as_json)
     except FileError as error:
         fail(str(error), WRONG)
     except CongradError as error:
         fail_with(error)
-
-
-def fields_of(given: Sequence[str], language_field: str | None, language: str | None) -> Fields:
-    """Where the fields of a sample are, as options say it.
-
-    :raises typer.BadParameter: an option is not of its form, or a field is given twice.
-    """
-    columns: dict[str, str] = {}
-    for item in [*given, *([f"language={language_field}"] if language_field is not None else [])]:
-        name, equals, column = item.partition("=")
-        if not equals or name not in FIELDS:
-            raise typer.BadParameter(f"--field {item}: should be NAME=COLUMN, with NAME one of {', '.join(FIELDS)}")
-        if name in columns:
-            raise typer.BadParameter(f"the column of {name} is given twice: {columns[name]!r} and {column!r}")
-        columns[name] = column
-    if language is not None and "language" in columns:
-        raise typer.BadParameter("--language is for files without a column of languages: give it or --language-field")
-    return Fields(columns, language)
 
 
 def _answer(run: Run, client: Client, journal: Journal, rows: int, path: Path | None, concurrency: int) -> None:
@@ -284,10 +268,10 @@ def _left(journal: Journal, rows: int, path: Path | None) -> str:
     return f"{done}, kept in {path}: the same command goes on from there"
 
 
-def _write(outputs: Outputs, run: Run, found: Survey, decisions: Sequence[wire.Decision]) -> None:
+def _write(outputs: Outputs, run: Run, found: Survey, decisions: Sequence[wire.Decision], about: About | None) -> None:
     """Writes all outputs, or ends the command and says how it can go on."""
     try:
-        outputs.write(run.source, run.fields, found, decisions)
+        outputs.write(run.source, run.fields, found, decisions, about)
     except FileError as error:
         left = "the decisions are lost"
         if outputs.journal is not None:

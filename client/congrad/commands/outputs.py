@@ -1,4 +1,4 @@
-"""Where `congrad filter` writes: what was kept, what was dropped, and every decision."""
+"""Where `congrad filter` writes: what was kept, what was dropped, every decision, and a page about them."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -17,6 +17,8 @@ from congrad.files.streams import STANDARD_OUTPUT, descriptor_of, is_special
 from congrad.files.target import check_writable, replacing, rows_to
 from congrad.files.trial import Form, Trial
 from congrad.files.values import encode
+from congrad.report.about import About
+from congrad.report.content import Report
 
 
 @dataclass(frozen=True)
@@ -26,12 +28,13 @@ class Outputs:
     kept: str
     dropped: str | None
     scores: str | None
+    report: str | None
     kept_format: Format | None
 
     @property
     def paths(self) -> list[str]:
         """All that are given."""
-        return [path for path in (self.kept, self.dropped, self.scores) if path is not None]
+        return [path for path in (self.kept, self.dropped, self.scores, self.report) if path is not None]
 
     @property
     def journal(self) -> Path | None:
@@ -68,9 +71,17 @@ class Outputs:
         forms = [self._form(path, source) for path in (self.kept, self.dropped) if path is not None]
         return Trial(source.name, source.format, forms)
 
-    def write(self, source: Source, fields: Fields, found: Survey, decisions: Sequence[wire.Decision]) -> None:
+    def write(
+        self,
+        source: Source,
+        fields: Fields,
+        found: Survey,
+        decisions: Sequence[wire.Decision],
+        about: About | None,
+    ) -> None:
         """Writes all outputs; KEPT takes its place last, so that where it is, the others are too.
 
+        :param about: what the report says of the run, where there is one.
         :raises FileError: one of them cannot be written.
         """
         columns = list(found.columns)
@@ -81,7 +92,10 @@ class Outputs:
             if self.dropped is not None:
                 form = self._form(self.dropped, source)
                 dropped = stack.enter_context(rows_to(self.dropped, form, source, columns, found.schema))
-            for row, decision in zip(source.rows(wanted), decisions, strict=True):
+            report = None if about is None else Report(about, decisions)
+            for position, (row, decision) in enumerate(zip(source.rows(wanted), decisions, strict=True)):
+                if report is not None:
+                    report.add(position, fields.sample(row))
                 if decision.keep:
                     kept.write(row, {})
                 elif dropped is not None:
@@ -89,6 +103,8 @@ class Outputs:
             if self.scores is not None:
                 stream = stack.enter_context(replacing(self.scores))
                 stream.writelines(encode(asdict(decision)) + b"\n" for decision in decisions)
+            if self.report is not None and report is not None:
+                report.write(stack.enter_context(replacing(self.report)))
 
     def _form(self, path: str, source: Source) -> Form:
         """What is written to ``path``: what its suffix says, else the same as what is read."""

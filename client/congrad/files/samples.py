@@ -88,7 +88,7 @@ def survey(source: Source, fields: Fields, trial: Trial | None = None) -> Survey
     for row in source.rows(None if is_tried else fields.wanted):
         found.columns.update(dict.fromkeys(row.content))
         sample = fields.sample(row)
-        found.languages[_language(source, fields, found, sample)] += 1
+        found.languages[language_of(source, fields, found, sample)] += 1
         found.bytes += len(json.dumps(sample, ensure_ascii=False).encode())
         if trial is not None:
             trial.add(row)
@@ -121,8 +121,11 @@ def _columns(found: Survey) -> str:
     return f"the columns are {', '.join(found.columns)}" if found.columns else "there are no columns"
 
 
-def _language(source: Source, fields: Fields, found: Survey, sample: Mapping[str, Any]) -> str:
-    """The language of a sample, which is checked."""
+def language_of(source: Source, fields: Fields, found: Survey, sample: Mapping[str, Any]) -> str:
+    """The language of a sample, which is checked.
+
+    :raises FileError: it is no sample; the message names row and field.
+    """
     try:
         return model_of(sample).model_validate(sample).language
     except ValidationError as error:

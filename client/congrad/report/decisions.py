@@ -1,0 +1,68 @@
+"""The decisions of an earlier run, and the rows that they are about."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from congrad import wire
+from congrad.files.formats import Format, format_of
+from congrad.files.parquet_file import DECISION
+from congrad.files.rows import FileError, Row
+from congrad.files.samples import Fields, Survey, language_of
+from congrad.files.source import Source
+
+_DECISION: TypeAdapter[wire.Decision] = TypeAdapter(wire.Decision)
+_SAMPLES = "give the file that was filtered"
+_SCORES = "give the file that `congrad filter --scores FILE` has written"
+
+
+def read_decisions(path: str) -> list[wire.Decision]:
+    """The decisions on all rows of a file, in their order, as ``congrad filter --scores`` writes them.
+
+    :raises FileError: the file cannot be read, holds none, or a line is no decision.
+    """
+    with Source(path, format_of(path) or Format.JSONL) as rows:
+        decisions = [_decision(row, rows.name) for row in rows.rows()]
+    if not decisions:
+        raise FileError(f"{path}: holds no decisions; {_SCORES}")
+    return decisions
+
+
+def _decision(row: Row, name: str) -> wire.Decision:
+    if DECISION in row.content:
+        raise FileError(
+            f"{name}: holds dropped rows only, so nothing can be said about those that were kept; {_SCORES}"
+        )
+    try:
+        return _DECISION.validate_python(row.content)
+    except ValidationError as error:
+        fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"])
+    raise FileError(f"{name}, {row.id}: is no decision ({where}: {fault['msg']}); {_SCORES}")
+
+
+def samples_of(source: Source, fields: Fields, decisions: Sequence[wire.Decision]) -> Iterator[dict[str, Any]]:
+    """The samples that decisions are about, one for each.
+
+    :raises FileError: the file holds other rows, or a row is no sample; the message names it.
+    """
+    position = -1
+    for position, row in enumerate(source.rows(fields.wanted | {"id"})):
+        if position < len(decisions):
+            _check(source, row, fields, position, decisions[position])
+            yield fields.sample(row)
+    if position + 1 != len(decisions):
+        raise FileError(f"{source.name}: has {position + 1} rows, and there are {len(decisions)} decisions; {_SAMPLES}")
+
+
+def _check(source: Source, row: Row, fields: Fields, position: int, decision: wire.Decision) -> None:
+    """Whether a decision can be about a row: by its place in the file, its own id, or its number in a call of the SDK;
+    and by its language, where the row has one."""
+    where = f"{source.name}, {row.id}"
+    if decision.id not in (row.id, str(row.content.get("id")), str(position)):
+        raise FileError(f"{where}: the decision in its place is about {decision.id!r}; {_SAMPLES}")
+    columns = Survey(columns=dict.fromkeys(row.content))
+    tag = language_of(source, fields, columns, {"language": decision.language} | fields.sample(row))
+    if tag != decision.language:
+        raise FileError(f"{where}: is in {tag!r}, and its decision about a pair in {decision.language!r}; {_SAMPLES}")

@@ -1,0 +1,82 @@
+/* Languages against each other: how alike their gradients are, and which ones dropped pairs pull against. */
+
+import { h } from "./elements.js";
+import { picture } from "./figures.js";
+import { conflictFlows, cosineMatrix, count, number, similarityOrder } from "../pictures/pictures.js";
+
+export function cosines({ matrix, direction, stem }) {
+  if (!matrix)
+    return h(
+      "p",
+      { class: "note" },
+      "The cosines between languages belong to the direction, and are not in the file that this report was made of. ",
+      h("code", {}, "congrad report … --direction NAME"),
+      " asks the service for them.",
+    );
+  if (matrix.languages.length < 2)
+    return h("p", { class: "note" }, "The direction has one language only: there is nothing to compare.");
+  const later = direction.version !== matrix.version && `; the pairs were scored against version ${direction.version}`;
+  return [
+    h(
+      "p",
+      { class: "hint" },
+      "Cosines between the mean gradients of languages: before surgery, and of each de-conflicted gradient (rows) with each language’s own (columns) after it. Alike languages are neighbours. Direction ",
+      h("b", {}, matrix.name),
+      `, version ${matrix.version}`,
+      later || "",
+      ".",
+    ),
+    picture(
+      `${stem}-cosines`,
+      (width) => cosineMatrix(matrix, { width }),
+      () => [
+        cosinesTable("Before surgery", matrix.languages, matrix.before),
+        cosinesTable("After surgery", matrix.languages, matrix.after),
+      ],
+    ).whole,
+  ];
+}
+
+function cosinesTable(caption, languages, cosines) {
+  return {
+    caption,
+    columns: ["Language", ...languages],
+    rows: languages.map((tag, row) => [tag, ...cosines[row].map(number(2))]),
+  };
+}
+
+export function conflicts({ matrix, conflicts: { languages }, stem }) {
+  if (!Object.values(languages).some((row) => row.dropped))
+    return h("p", { class: "note" }, "No pair with a score was dropped.");
+  const order =
+    matrix && Object.keys(languages).every((tag) => matrix.languages.includes(tag))
+      ? similarityOrder(matrix.languages, matrix.before)
+      : undefined;
+  return [
+    h(
+      "p",
+      { class: "hint" },
+      "Of the dropped pairs of each language (rows, with their count), the share that pulls against the mean gradient of each other language (columns).",
+    ),
+    picture(
+      `${stem}-conflicts`,
+      (width) => conflictFlows({ languages, order }, { width }),
+      () => [conflictsTable(languages)],
+    ).whole,
+  ];
+}
+
+function conflictsTable(languages) {
+  const tags = Object.keys(languages);
+  const others = [...new Set([...tags, ...Object.values(languages).flatMap((row) => Object.keys(row.conflicts_with))])];
+  const rows = tags.map((tag) => [
+    tag,
+    count(languages[tag].dropped),
+    ...others.map((other) => count(languages[tag].conflicts_with[other] ?? 0)),
+  ]);
+  return {
+    caption: "Dropped pairs that conflict with each language",
+    columns: ["Language", "Dropped", ...others],
+    rows,
+  };
+}
