@@ -1,60 +1,97 @@
-# Two images: `docker build --target service .` (no torch) and `docker build --target worker .` (torch as pip resolves it
-# on the platform: with CUDA on Linux x86-64).
+# Two images. The service, and decide workers, which need no torch:
 #
-# Dependencies are a layer of their own, below the project's wheel, so that a changed source costs seconds and no new
-# copy of torch.
+#   docker build --target service --tag congrad-service .
+#
+# Gradients workers, with torch for CUDA, or with another build of it from an index of PyTorch's:
+#
+#   docker build --target worker --tag congrad-worker .
+#   docker build --target worker --tag congrad-worker:cpu \
+#     --build-arg TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu .
+#
+# Layers from the one that changes least, torch, to the one that changes most, the project itself, which has no part in
+# building the others. Nothing here needs BuildKit.
 
-FROM python:3.11-slim-bookworm AS base
+# To pin it by its digest, or to take it from a mirror: --build-arg PYTHON_IMAGE=...
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS base
 ENV PATH=/opt/congrad/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    PIP_NO_CACHE_DIR=1
-# A fixed id, so that a mounted folder can be given to it.
-RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin congrad
+    PIP_NO_CACHE_DIR=1 \
+    PIP_ROOT_USER_ACTION=ignore
+# A fixed id, so that a folder of the host can be given to it. Its home is the only folder that it may write to, beside
+# /tmp: a volume that is mounted there takes over its owner.
+RUN useradd --uid 10001 --user-group --no-log-init --create-home --shell /usr/sbin/nologin congrad \
+    && python -m venv --without-pip /opt/congrad
 
 
-# The project's name and dependencies, but none of its files yet.
-FROM base AS dependencies
-RUN python -m venv /opt/congrad
+FROM base AS requirements
+# Extras of pyproject.toml, with commas between them: `quantization` is for CONGRAD_LOAD_IN_4BIT, `aggregators` for those
+# of TorchJD.
+ARG WORKER_EXTRAS=worker,otel
 WORKDIR /src
-COPY pyproject.toml constraints.txt ./
-RUN touch README.md LICENSE
+COPY pyproject.toml constraints.txt scripts/image_requirements.py ./
+RUN mkdir /requirements && python image_requirements.py /requirements "$WORKER_EXTRAS"
 
 
-FROM base AS wheel
+# The project without anything that it needs, where the images have it.
+FROM base AS project
 WORKDIR /src
+COPY --from=requirements /requirements/constraints.txt ./
+RUN pip install --constraint constraints.txt hatchling
 COPY pyproject.toml README.md LICENSE ./
 COPY client client
 COPY service service
 COPY worker worker
-RUN pip wheel --no-deps --wheel-dir /wheel .
-
-
-FROM dependencies AS service-dependencies
-RUN pip install -c constraints.txt '.[service]' && pip uninstall --yes congrad
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheel . \
+    && pip --python /opt/congrad/bin/python install --no-deps /wheel/*.whl \
+    && ln -s "$(find /opt/congrad/lib -type d -name demo_data)" /opt/congrad/demo
 
 
 FROM base AS service
-COPY --from=service-dependencies /opt/congrad /opt/congrad
-COPY --from=wheel /wheel /tmp/wheel
-RUN pip install --no-deps /tmp/wheel/*.whl
-USER congrad
+COPY --from=requirements /requirements/constraints.txt /requirements/service.txt /opt/congrad/requirements/
+RUN pip --python /opt/congrad/bin/python install \
+    --constraint /opt/congrad/requirements/constraints.txt \
+    --requirement /opt/congrad/requirements/service.txt
+USER 10001:10001
 WORKDIR /home/congrad
 # Reached from outside of its container, unlike one that runs on a host; so it does not start without CONGRAD_API_KEY or
 # CONGRAD_API_KEYS_FILE.
 ENV CONGRAD_HOST=0.0.0.0
 EXPOSE 8000
+# Past any proxy that the environment names.
+HEALTHCHECK --interval=15s --timeout=10s --start-period=60s CMD ["python", "-c", \
+    "from http.client import HTTPConnection as C; c = C('127.0.0.1', 8000); c.request('GET', '/livez'); exit(c.getresponse().status != 200)"]
 CMD ["python", "-m", "congrad_service"]
-
-
-FROM dependencies AS worker-dependencies
-RUN pip install -c constraints.txt '.[worker,aggregators]' && pip uninstall --yes congrad
+LABEL org.opencontainers.image.title="congrad-service" \
+      org.opencontainers.image.description="Front end and decide worker of CONGRAD, which filters multilingual preference pairs" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=project /opt/congrad /opt/congrad
 
 
 FROM base AS worker
-COPY --from=worker-dependencies /opt/congrad /opt/congrad
-COPY --from=wheel /wheel /tmp/wheel
-RUN pip install --no-deps /tmp/wheel/*.whl
-USER congrad
+ARG TORCH_INDEX_URL=""
+COPY --from=requirements /requirements/torch.txt /opt/congrad/requirements/
+# torch alone comes from that index; what it needs has the same pins everywhere.
+RUN if [ -n "$TORCH_INDEX_URL" ]; then \
+        pip --python /opt/congrad/bin/python install --no-deps --index-url "$TORCH_INDEX_URL" \
+            "$(grep '^torch==' /opt/congrad/requirements/torch.txt)"; \
+    fi \
+    && pip --python /opt/congrad/bin/python install --requirement /opt/congrad/requirements/torch.txt
+COPY --from=requirements /requirements/constraints.txt /requirements/worker.txt /opt/congrad/requirements/
+RUN pip --python /opt/congrad/bin/python install \
+    --constraint /opt/congrad/requirements/constraints.txt \
+    --requirement /opt/congrad/requirements/worker.txt
+USER 10001:10001
 WORKDIR /home/congrad
-CMD ["python", "-m", "congrad_worker", "gradients"]
+ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
+# As long as a checkpoint may take to load; the first success counts at once.
+HEALTHCHECK --interval=15s --timeout=10s --start-period=3600s CMD ["python", "-m", "congrad_worker", "health"]
+CMD ["python", "-m", "congrad_worker", "gradients", "auto"]
+LABEL org.opencontainers.image.title="congrad-worker" \
+      org.opencontainers.image.description="Gradients worker of CONGRAD, which filters multilingual preference pairs" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=project /opt/congrad /opt/congrad

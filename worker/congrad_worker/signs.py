@@ -1,0 +1,74 @@
+"""What the child of a worker tells its parent and health checks: that it has announced itself, or why it cannot start.
+
+It leaves both in a folder whose name tells the parent's process. To look there costs a few system calls, and imports
+the standard library only: a container is asked for its health every few seconds, for ever. Redis is not asked: that it
+is away says nothing against a worker, which would have to load its checkpoint anew if it were started again for it.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+FOLDER = "CONGRAD_WORKER_FOLDER"
+"""Names the folder to the child."""
+
+PREFIX = "congrad-worker-"
+ANNOUNCED = "announced"
+FAILURE = "failure"
+
+
+@contextmanager
+def folder() -> Iterator[None]:
+    """The folder of this process, a worker, and of the child that it will have."""
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as name:
+        os.environ[FOLDER] = name
+        yield
+
+
+def announced() -> None:
+    """Says that this process, the child of a worker, has announced itself."""
+    with suppress(OSError):  # a full disk must not silence the heartbeat
+        _leave(ANNOUNCED, str(os.getpid()))
+
+
+def failed(reason: str) -> None:
+    """Says why this process, the child of a worker, cannot start."""
+    _leave(FAILURE, reason)
+
+
+def failure() -> str | None:
+    """Why the child of this process could not start; None if it has not said so."""
+    return _read(Path(os.environ[FOLDER], FAILURE))
+
+
+def are_good() -> bool:
+    """Whether there are workers in this container (outside one: on this machine), and the child of each has announced
+    itself and is still there."""
+    folders = Path(tempfile.gettempdir()).glob(f"{PREFIX}*")
+    # A worker that was killed leaves its folder behind.
+    workers = [path for path in folders if _runs(path.name.removeprefix(PREFIX).partition("-")[0])]
+    return bool(workers) and all(_runs(_read(path / ANNOUNCED)) for path in workers)
+
+
+def _leave(name: str, text: str) -> None:
+    if (path := os.environ.get(FOLDER)) is not None:
+        Path(path, name).write_text(text, encoding="utf-8")
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+
+
+def _runs(process: str | None) -> bool:
+    try:
+        os.kill(int(process or ""), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True  # another user's
+    return True
