@@ -73,7 +73,7 @@ class BranchAttention:
     def __init__(self, base: Callable[..., Any], spans: tuple[Spans, ...]):
         self._base = base
         self._spans = spans
-        self._masks: dict[Spans, Tensor] = {}
+        self._masks: dict[tuple[Spans, torch.device], Tensor] = {}
 
     def __call__(
         self,
@@ -103,10 +103,11 @@ class BranchAttention:
         for spans in self._spans:
             yield None
             if spans.rejected:
-                if spans not in self._masks:
+                kind = spans, like.device
+                if kind not in self._masks:
                     shape = (1, 1, spans.rejected, spans.trunk + spans.rejected)
-                    self._masks[spans] = like.new_full(shape, float("-inf")).triu(spans.trunk + 1)
-                yield self._masks[spans]
+                    self._masks[kind] = like.new_full(shape, float("-inf")).triu(spans.trunk + 1)
+                yield self._masks[kind]
 
 
 class _Split(torch.autograd.Function):

@@ -102,11 +102,11 @@ def load(files: CheckpointFiles, settings: GradientSettings) -> Checkpoint:
 
 
 def resolve_device(device: str) -> torch.device:
-    """``auto`` is the first GPU, or the CPU.
+    """``auto`` is the first GPU, or the CPU; so is ``all``, where a divided model begins.
 
     :raises CheckpointError: torch knows no such device, or this machine has none.
     """
-    if device == "auto":
+    if device in ("auto", "all"):
         return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     try:
         resolved = torch.device(device)
@@ -129,13 +129,19 @@ def _load_model(
     options: dict[str, Any] = {}
     if settings.attn_implementation != "auto":
         options["attn_implementation"] = settings.attn_implementation
+    is_divided = settings.device == "all" and torch.cuda.device_count() > 1
+    if is_divided:
+        options["device_map"] = "balanced"
     if settings.load_in_4bit:
-        options |= {"quantization_config": _quantisation(dtype), "device_map": {"": device}}
-    model = AutoModelForCausalLM.from_pretrained(
+        options = {"device_map": {"": device}, **options, "quantization_config": _quantisation(dtype)}
+    model: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
     )
+    if is_divided and {"cpu", "disk"} & set(model.hf_device_map.values()):
+        # Layers that come to a GPU for each batch anew take a hundred times as long.
+        raise CheckpointError(f"CONGRAD_DEVICE=all: {torch.cuda.device_count()} GPUs do not hold the model")
     model = model.eval().requires_grad_(False)
-    return cast("PreTrainedModel", model if settings.load_in_4bit else model.to(device))
+    return cast("PreTrainedModel", model if "device_map" in options else model.to(device))
 
 
 def _quantisation(dtype: torch.dtype | str) -> BitsAndBytesConfig:

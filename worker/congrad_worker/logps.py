@@ -33,11 +33,14 @@ def token_logps(model: PreTrainedModel | PeftModel, batch: Batch) -> Tensor:
     causal = cast("PreTrainedModel", model.get_base_model() if isinstance(model, PeftModel) else model)
     positions = {} if batch.position_ids is None else _positions(batch)
     output = causal.get_decoder()(input_ids=batch.input_ids, use_cache=False, **positions)
-    hidden = output.last_hidden_state.flatten(0, 1).index_select(0, batch.sources)  # [targets, hidden size]
+    # A model that is divided among devices ends on another one than it begins on.
+    states = output.last_hidden_state.flatten(0, 1)
+    hidden = states.index_select(0, batch.sources.to(states.device))  # [targets, hidden size]
     vocabulary = causal.get_output_embeddings().weight.shape[0]
     chunk = max(1, CHUNK_LOGITS.get(hidden.device.type, CHUNK_LOGITS["cpu"]) // vocabulary)
-    logps: Tensor = _ChunkedLogps.apply(hidden, batch.targets, lambda h: _logits(causal, output, h), chunk)
-    return logps
+    targets = batch.targets.to(hidden.device)
+    logps: Tensor = _ChunkedLogps.apply(hidden, targets, lambda h: _logits(causal, output, h), chunk)
+    return logps.to(batch.targets.device)
 
 
 def _positions(batch: Batch) -> dict[str, Tensor]:

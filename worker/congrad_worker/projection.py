@@ -85,9 +85,11 @@ class Side:
         self._block = block
 
     def project(self, vectors: Tensor) -> Tensor:
-        """``[..., dim]`` to ``[..., size]``."""
+        """``[..., dim]`` to ``[..., size]``, where the vectors are."""
         if self._block is None:
             return vectors
+        if self._block.device != vectors.device:  # once: the modules of a side are in one layer
+            self._block = self._block.to(vectors.device)
         # An adapter's layers may compute in another dtype than the model.
         blocks = vectors.to(self._block.dtype).reshape(-1, self._block.shape[0])
         return (blocks @ self._block).view(*vectors.shape[:-1], self.size)
@@ -131,7 +133,7 @@ class ModuleProjection:
         self._add(target, torch.bmm(deltas.float().transpose(1, 2), activations.float()))
 
     def _add(self, target: Tensor, inner: Tensor) -> None:
-        flat = inner.flatten(1)  # [pairs, k_out * k_in]
+        flat = inner.flatten(1).to(target.device)  # [pairs, k_out * k_in]
         if self._signs is None:
             target[:, self._offset : self._offset + flat.shape[1]] += flat
         elif self._slots is None:
