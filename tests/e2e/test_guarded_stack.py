@@ -82,6 +82,9 @@ def test_everything_works_with_the_rights_that_the_docs_give(guarded: Guarded) -
     assert guarded.filter(FILTER, update=False, direction="rights").status_code == 200
     late = guarded.ask(FILTER, "POST", "/filter", json=body, headers={"Prefer": "respond-async"}).json()["id"]
     assert guarded.ask(FILTER, "DELETE", f"/jobs/{late}").status_code == 200
+    views = [f"/directions/rights/{view}" for view in ("scores", "history", "conflicts")]
+    for path in ("/jobs", "/workers", "/queue", *views):
+        assert guarded.ask(READ, "GET", path).status_code == 200
     state = guarded.ask(READ, "GET", "/directions/rights/state").content
     assert guarded.ask(ADMIN, "PUT", "/directions/copy/state", content=state).status_code == 201
     assert {row["name"] for row in guarded.ask(READ, "GET", "/directions").json()} >= {"rights", "copy"}
