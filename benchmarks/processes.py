@@ -21,6 +21,12 @@ def part_pids() -> dict[str, int]:
     return {name: next(_matching(os.getpid(), commands)) for name, commands in PARTS.items()}
 
 
+def tree_cpu_s(command: str) -> float:
+    """The processor time, in seconds, of the processes that this one has started with ``command`` and of all that these
+    have started."""
+    return sum(cpu_s(pid) for first in _matching(os.getpid(), (command,)) for pid in _with_descendants(first))
+
+
 def resident_mib(pid: int) -> float:
     """What a process has in memory."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -31,6 +37,13 @@ def cpu_s(pid: int) -> float:
     """The processor time that a process has taken so far, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _with_descendants(pid: int) -> Iterator[int]:
+    yield pid
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in file.read_text().split():
+            yield from _with_descendants(int(child))
 
 
 def _matching(parent: int, commands: tuple[str, ...]) -> Iterator[int]:

@@ -1,0 +1,79 @@
+"""The Celery application, as `congrad_worker.gradients_worker` has it, around the engine that waits. Here too only the
+child imports torch."""
+
+from typing import TYPE_CHECKING, cast
+
+from celery.signals import worker_process_init, worker_process_shutdown
+from congrad import wire
+from congrad_service import keys
+from congrad_service.registry import Announcement, Role
+from congrad_worker.celery_app import requeued_on_outage, worker_app
+from congrad_worker.heartbeat import Heartbeat
+from congrad_worker.reports import report
+from congrad_worker.settings import WorkerSettings
+from congrad_worker.store import Store
+
+from benchmarks.waiting_worker.settings import WaitingSettings
+
+if TYPE_CHECKING:
+    from congrad_worker.chunks import ChunkProcessor
+    from congrad_worker.encoding import Encoder
+    from congrad_worker.gradients import GradientEngine
+
+settings = WorkerSettings()
+waiting = WaitingSettings()
+app = worker_app("benchmarks.waiting_worker.app", settings)
+
+_store: Store | None = None
+_processor: "ChunkProcessor | None" = None
+_heartbeat: Heartbeat | None = None
+
+
+@app.task(name=keys.GRADIENTS_TASK)  # type: ignore[untyped-decorator] # Celery has no types
+def gradients(job_id: str, number: int) -> None:
+    """Waits for one chunk of a job; whoever finds the job complete asks for its decision."""
+    assert _store is not None
+    assert _processor is not None
+    task = f"{keys.GRADIENTS_TASK}[{gradients.request.id}]"
+    with requeued_on_outage(), report(_store, Role.GRADIENTS, task, job_id, chunk=number), _processor.activity.task():
+        if _processor.process(job_id, number):
+            app.send_task(keys.DECIDE_TASK, args=(job_id,), queue=keys.DECIDE_QUEUE)
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def _begin(**_: object) -> None:
+    global _store, _processor, _heartbeat
+    from congrad_worker.chunks import ChunkProcessor
+
+    from benchmarks.waiting_worker.engine import WaitingEncoder, WaitingEngine
+
+    _store = Store(settings)
+    encoder, engine = cast("Encoder", WaitingEncoder()), cast("GradientEngine", WaitingEngine(waiting))
+    _processor = ChunkProcessor(_store, encoder, engine)
+    _heartbeat = Heartbeat(_store, Role.GRADIENTS, _announcement(), _processor.activity)
+    _heartbeat.start()
+
+
+def _announcement() -> Announcement:
+    return Announcement(
+        name="waiting",
+        fingerprint=waiting.fingerprint,
+        loss="sigmoid",
+        beta=0.1,
+        reference="policy",
+        projection=wire.Projection(kind="kronecker", rank=128, dim=waiting.dim, seed=0),
+        target_modules=None,
+        unit_gradients=False,
+        modules=0,
+        coverage=1.0,
+        shared_prompts=True,
+        max_length=1024,
+        dtype="float32",
+        device="none",
+    )
+
+
+@worker_process_shutdown.connect  # type: ignore[untyped-decorator]
+def _leave(**_: object) -> None:
+    if _heartbeat is not None:
+        _heartbeat.stop()

@@ -1,0 +1,54 @@
+"""The time that gradients take, without gradients."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+from congrad import wire
+from congrad_worker.activity import Activity
+from congrad_worker.gradients import Gradients
+
+from benchmarks.waiting_worker.settings import WaitingSettings
+
+ROWS = 256
+"""Gradients that are made when the worker starts, and handed out in turns."""
+
+
+@dataclass(frozen=True)
+class WaitingPair:
+    """A pair of which nothing is known."""
+
+    truncated: bool = False
+
+
+class WaitingEncoder:
+    """In the place of `congrad_worker.encoding.Encoder`; does not tokenise."""
+
+    def encode(self, _: wire.AnySample) -> WaitingPair:
+        """A pair, whatever its texts."""
+        return WaitingPair()
+
+
+class WaitingEngine:
+    """In the place of `congrad_worker.gradients.GradientEngine`: random gradients, after as long as a GPU would take.
+
+    What the host does meanwhile is part of that time, as it is where a GPU computes beside it.
+    """
+
+    def __init__(self, settings: WaitingSettings):
+        self.projection = SimpleNamespace(dim=settings.dim)
+        self.loss = SimpleNamespace(name="sigmoid")
+        self.activity = Activity()
+        self._pair_ms = settings.pair_ms_file
+        self._rows = np.random.default_rng(0).standard_normal((ROWS, settings.dim), dtype=np.float32)
+        self._next = 0
+
+    def compute(self, pairs: Sequence[WaitingPair]) -> Gradients:
+        """float32 ``[pairs, D]``."""
+        end = time.monotonic() + float(self._pair_ms.read_text()) / 1e3 * len(pairs)
+        values = self._rows[(self._next + np.arange(len(pairs))) % ROWS]
+        self._next += len(pairs)
+        time.sleep(max(0.0, end - time.monotonic()))
+        return Gradients(values, np.zeros(len(pairs), dtype=np.bool_))

@@ -1,0 +1,21 @@
+"""What a waiting worker is told by the environment, beside the settings of the product."""
+
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class WaitingSettings(BaseSettings):
+    """How fast the GPU is that it stands for."""
+
+    model_config = SettingsConfigDict(env_prefix="WAITING_", env_ignore_empty=True)
+
+    pair_ms_file: Path
+    """Has the milliseconds that a pair takes; read for each chunk."""
+    dim: int
+    """Numbers that are kept of one gradient."""
+
+    @property
+    def fingerprint(self) -> str:
+        """That of no checkpoint."""
+        return f"waiting-{self.dim}"
