@@ -4,16 +4,20 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow fuzz test-wheel chaos lint audit format bench bench-effect bench-sft bench-load docs clean
+.PHONY: demo test test-slow test-docker fuzz test-wheel chaos lint audit format bench bench-effect bench-sft bench-load bench-scale docs screenshots vendor settings clean
 
 demo: $(INSTALLED)
 	$(BIN)/congrad demo
 
 test: $(INSTALLED)
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not docker"
 
 test-slow: $(INSTALLED)
 	$(BIN)/pytest -m slow --timeout=1800
+
+# Builds the images and runs the stack of docker-compose.yml, where `docker info` finds an engine.
+test-docker: $(INSTALLED)
+	$(BIN)/pytest -m docker -s tests/docker
 
 # Kills the parts of a stack under load for some minutes; SEED decides which, and when.
 MINUTES ?= 10
@@ -25,6 +29,18 @@ chaos: $(INSTALLED)
 # Other examples than those of `make test`, from seeds that are printed, for so many minutes.
 fuzz: $(INSTALLED)
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
+
+# The pictures of the dashboard and of a report, from the tests that look at them.
+screenshots: $(INSTALLED)
+	SCREENSHOTS=docs/screenshots $(BIN)/pytest tests/e2e/test_dashboard.py tests/e2e/test_report.py -k taken
+
+# The browser libraries that are shipped, from npm, at pinned versions.
+vendor: $(INSTALLED)
+	$(BIN)/python scripts/vendor.py
+
+# The tables of settings in docs/operations.md, from the classes that read them.
+settings: $(INSTALLED)
+	$(BIN)/python scripts/settings_table.py
 
 # The wheel as a user gets it: built, installed into an environment of its own, and run.
 test-wheel:
@@ -66,6 +82,9 @@ bench-sft: $(INSTALLED)
 
 bench-load: $(INSTALLED)
 	$(BIN)/python benchmarks/load.py
+
+bench-scale: $(INSTALLED)
+	$(BIN)/python benchmarks/scale.py
 
 docs: $(INSTALLED)
 	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
