@@ -1,4 +1,4 @@
-"""What the README says of the settings, all of which stand in docs/operations.md. Its examples are run with the docs'."""
+"""What the README says of the settings, all of which stand in docs/operations.md. Its examples run with the docs'."""
 
 import re
 from pathlib import Path

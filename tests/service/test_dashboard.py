@@ -117,6 +117,10 @@ def test_files_are_sent_small_to_who_can_read_them_so(redis_url: str) -> None:
     assert plain == content
 
 
+def test_with_a_slash_behind_it_the_page_is_found_as_well(redis_url: str) -> None:
+    assert ask(redis_url, f"{PAGE}/", follow_redirects=True).content == ASSETS["index.html"].content
+
+
 @pytest.mark.parametrize("path", ["nothing.js", "__init__.py", "../app.py", "%2e%2e/app.py", "vendor", "x" * 3000])
 def test_what_is_no_file_of_the_page_is_not_found(path: str, redis_url: str) -> None:
     response = ask(redis_url, f"{PAGE}/{path}")

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Header
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from congrad_service.dashboard import PAGE, Asset, load_assets
 from congrad_service.errors import NotFound
@@ -34,6 +34,8 @@ async def page(if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncodin
 @router.get("/dashboard/{path:path}")
 async def file(path: str, if_none_match: IfNoneMatch = None, accept_encoding: AcceptEncoding = None) -> Response:
     """One of its files."""
+    if not path:
+        return RedirectResponse("../dashboard")  # what the page names is relative to where it stands
     asset = ASSETS.get(path)
     if asset is None:
         raise NotFound(f"the dashboard has no file {path[:100]!r}")
