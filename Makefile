@@ -55,6 +55,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	$(BIN)/hadolint Dockerfile
 
 # Known vulnerabilities of what is pinned. It asks pypi.org itself, so it is no part of CI, which may not reach it.
 audit: $(INSTALLED)

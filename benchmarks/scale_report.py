@@ -105,6 +105,10 @@ class Cost:
 READING = (
     "pairs/s: all pairs of a setup over the time from the first request to the last answer. Ideal is what the waiting "
     "alone would let through.",
+    "where the machine does other work at the same time, as its load average tells, pairs/s are what that leaves; "
+    "processor times hardly change.",
+    "what ends the growth: the machine's cores; and with small batches or many languages the decide worker, whose "
+    "queue is then most of `decided in`. A GPU of the size below takes 40 ms for a pair, not 2.",
     "the workers are Celery's, with the product's queue, store and heartbeat. In the place of a GPU they wait, and "
     "hand out random gradients of D numbers. They do not tokenise, and nobody reads a checkpoint.",
     "clients: two large requests for each worker at a time, and up to 16 small ones. Request: the median time until "
@@ -170,10 +174,13 @@ class ScaleReport:
 
     def _surgery(self) -> list[str]:
         rows = [
-            [f"{languages}", f"{seconds * 1e3:,.0f}", f"{1 / seconds:,.2g}"]
+            [f"{languages}", f"{seconds * 1e3:,.0f}", f"{1 / seconds:.3g}"]
             for languages, seconds in self.surgery.items()
         ]
-        text = "Surgery is done once a request, whatever its size, and one request of a direction after the other."
+        text = (
+            "Processor time. Surgery is done once a request, whatever its size, and one request of a direction after "
+            "the other."
+        )
         return [*_rows(("languages", "ms", "requests/s of a direction at most"), rows), "", text]
 
     def _costs(self) -> list[str]:
