@@ -16,8 +16,9 @@ from congrad_worker.randomness import generator
 ORDERS = 1024
 """Orders that PCGrad averages over where there are more than can all be taken."""
 
-BLOCK = 2**22
-"""Entries of the coefficient tensor that one vectorised block holds at most: 32 MiB."""
+BLOCK = 2**18
+"""Entries of the coefficient tensor that one vectorised block holds at most: 2 MiB, which a core's cache holds. Sixteen
+times as many took 1.6 times as long for 50 languages."""
 
 
 @dataclass(frozen=True)
