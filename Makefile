@@ -57,7 +57,7 @@ lint: $(INSTALLED)
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/hadolint Dockerfile
 
-# Known vulnerabilities of what is pinned. It asks pypi.org itself, so it is no part of CI, which may not reach it.
+# Known vulnerabilities of what is pinned. It needs pypi.org, and is no part of CI.
 audit: $(INSTALLED)
 	$(BIN)/pip install -q pip-audit
 	$(BIN)/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt --index-url https://pypi.org/simple

@@ -69,7 +69,7 @@ def checkpoints_table(checkpoints: Sequence[wire.Checkpoint]) -> Table:
     for checkpoint in checkpoints:
         table.add_row(
             Text(checkpoint.name),
-            checkpoint.fingerprint[:12],
+            checkpoint.fingerprint,
             checkpoint.loss,
             Text(" ".join(checkpoint.devices)),
             str(checkpoint.workers),

@@ -3,5 +3,5 @@
     python -m examples.self_rewarding examples/self_rewarding/tiny.toml --output build/self-rewarding
 
 runs two rounds on a CPU, with the checkpoint and the prompts that the package ships. Needs
-`pip install 'congrad[all,trl]'`. ``gpu.toml`` is a beginning for real models.
+`pip install -c constraints.txt '.[all,trl]'`. ``gpu.toml`` is a beginning for real models.
 """

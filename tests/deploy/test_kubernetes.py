@@ -352,6 +352,10 @@ def test_nothing_goes_in_or_out_but_requests_metrics_names_and_redis(cluster: Cl
         open_ports = [port["port"] for rule in inward for port in rule["ports"]]
         assert open_ports == [port["name"] for port in container_of(cluster.deployment(component))["ports"]]
         assert sorted(port["port"] for rule in outward for port in rule["ports"]) == [53, 53, 6379]
+        # Kustomize adds the label of our own pods wherever it finds `matchLabels`, and no name would be resolved.
+        (names,) = (peer for rule in outward for peer in rule["to"] if "podSelector" in peer)
+        wanted = {"key": "k8s-app", "operator": "In", "values": ["kube-dns"]}
+        assert names["podSelector"] == {"matchExpressions": [wanted]}
 
 
 def test_secrets_are_nowhere_but_in_files_that_git_does_not_keep() -> None:
