@@ -5,7 +5,7 @@
     python examples/sft_filter.py
 
 filters the chosen answers of the shipped pairs through the running service, trains the shipped checkpoint on what is
-kept, and saves it. Needs `pip install -c constraints.txt '.[trl]'`. With rows and a checkpoint of your own: `--data`, `--model`.
+kept, and saves it. Needs the extra `trl`. With rows and a checkpoint of your own: `--data`, `--model`.
 """
 
 import argparse

@@ -4,7 +4,7 @@
     python examples/trl_dpo.py
 
 filters the shipped pairs through the running service, trains the shipped checkpoint on what is kept, and saves it.
-Needs `pip install -c constraints.txt '.[trl]'`. With pairs and a checkpoint of your own: `--data`, `--model`.
+Needs the extra `trl`. With pairs and a checkpoint of your own: `--data`, `--model`.
 """
 
 import argparse

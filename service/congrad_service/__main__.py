@@ -64,7 +64,6 @@ def main() -> int:
         return 2
     tracing.begin("congrad-service")
     DrainingServer(app, settings).run()
-    tracing.end()
     return 0
 
 

@@ -1,5 +1,6 @@
 """The application: an explicit list of routes over one state."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -8,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from starlette.middleware import Middleware
 
-from congrad_service import problems, request_id
+from congrad_service import problems, request_id, tracing
 from congrad_service.auth import BearerAuth
 from congrad_service.body_limit import BodyLimit
 from congrad_service.metrics import Metrics
@@ -41,6 +42,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         async with open_state(settings, counted) as state:
             app.state.congrad = state
             yield
+        await asyncio.to_thread(tracing.end)  # here, for uvicorn ends the process with the signal that it got
 
     app = FastAPI(
         title="CONGRAD",

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import cast
@@ -73,6 +74,7 @@ class Feed:
         self._onlookers: set[Onlooker] = set()
         self._changed: set[str] = set()
         self._due = asyncio.Event()
+        self._looked = 0.0  # when all were looked at, by a clock that does not jump
         events.watch(self._note)
 
     @asynccontextmanager
@@ -94,10 +96,11 @@ class Feed:
     async def run(self, stopped: asyncio.Event) -> None:
         """Reads and tells until it is stopped."""
         while not stopped.is_set():
-            is_silent = await self._is_silent()
+            await self._wait()
+            is_due = time.monotonic() - self._looked >= POLL_S
             changed, self._changed = self._changed, set()
             try:
-                await self._tell(changed, is_silent)
+                await self._tell(changed, is_due)
             except Exception as error:  # the next reading is another try, and must come
                 log.warning("could not read the jobs that changed: %s", type(error).__name__)
                 self._changed |= changed
@@ -108,17 +111,18 @@ class Feed:
             self._changed.add(job_id)
             self._due.set()
 
-    async def _is_silent(self) -> bool:
-        """Waits until there is something to tell; whether nothing came for so long that a message may be lost."""
+    async def _wait(self) -> None:
+        """Waits until there is something to tell, or it is time to look whether a message was lost."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._due.wait(), POLL_S if self._onlookers else None)
-        is_silent = not self._due.is_set()
         self._due.clear()
-        return is_silent
 
-    async def _tell(self, changed: set[str], is_silent: bool) -> None:
+    async def _tell(self, changed: set[str], is_due: bool) -> None:
+        """:param is_due: whether all that may have changed unnoticed is to be looked at."""
         onlookers = list(self._onlookers)
-        looking = [onlooker for onlooker in onlookers if is_silent or onlooker.is_new]
+        looking = [onlooker for onlooker in onlookers if is_due or onlooker.is_new]
+        if is_due:
+            self._looked = time.monotonic()
         wanted = {*changed, *(job_id for onlooker in looking for job_id in onlooker.unfinished)}
         wanted.update(await self._latest([*{onlooker.team for onlooker in looking}]))
         found = await summaries(self._redis, list(wanted))

@@ -33,6 +33,9 @@ INHERITED = ("direction", "fingerprint", "checkpoint", "samples", "standing")
 
 MAX_RETRY_AFTER_S = 60
 
+BATCH = 100
+"""Jobs of a list that are read in one turn, at least."""
+
 M = TypeVar("M", wire.FilterResult, wire.Problem)
 
 
@@ -226,10 +229,10 @@ class Jobs:
         ids = await self._redis.zrange(keys.recent_jobs(self._team), 0, -1, desc=True)
         found: list[wire.JobSummary] = []
         while ids and len(found) < limit:  # some may have expired
-            some = [job_id.decode() for job_id in cast("list[bytes]", ids[: limit - len(found)])]
+            some = [job_id.decode() for job_id in cast("list[bytes]", ids[: max(limit, BATCH)])]
             found += [one.summary for one in await summaries(self._redis, some)]
             ids = ids[len(some) :]
-        return found
+        return found[:limit]
 
     async def cancel(self, job_id: str) -> wire.Job:
         """Cancels an unfinished job; it will not be folded in.
@@ -239,7 +242,7 @@ class Jobs:
         """
         job = await self.get(job_id)
         ttl = self._settings.result_ttl
-        status = await self._end(**scripts.end(job_id, job.progress.total, wire.JobStatus.CANCELLED, None, ttl))
+        status, _ = await self._end(**scripts.end(job_id, job.progress.total, wire.JobStatus.CANCELLED, None, ttl))
         if (now := status.decode()) != wire.JobStatus.CANCELLED:
             raise Conflict(f"job {job_id} can no longer be cancelled: it has {now}")
         return await self.get(job_id)

@@ -16,6 +16,9 @@ from congrad_service.metrics import Metrics
 PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 """They come every few seconds, for ever: no line, and no trace."""
 
+REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+"""Whoever tries tokens is seen, on these paths too."""
+
 log = logging.getLogger(__name__)
 
 _noted: ContextVar[dict[str, Any] | None] = ContextVar("noted", default=None)
@@ -52,7 +55,7 @@ class Observed:
         finally:
             _noted.reset(token)
             self._metrics.count_request(exchange.route, scope["method"], exchange.status, exchange.head_s)
-            if not is_probe(scope):
+            if not is_probe(scope) or exchange.status in REFUSED:
                 log.info("%s", exchange.line(), extra=logs.fields(**exchange.fields()))
 
 

@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery
@@ -64,6 +65,11 @@ class Queue:
         """How many messages wait in some queues; of a broker that is no Redis."""
         with self._app.connection_for_read() as connection:
             return {queue: _length(connection, queue) for queue in queues}
+
+    def purge(self, queue: str) -> None:
+        """Throws away what waits in a queue, which may not be there."""
+        with self._app.connection_for_write() as connection, suppress(connection.channel_errors):
+            connection.channel().queue_purge(queue)
 
     def close(self) -> None:
         """Closes the connections to the broker."""

@@ -192,10 +192,10 @@ END = (
     _PRELUDE
     + """
 -- KEYS: job, active, payloads (the pending set first)...   ARGV: id, status, error, error's HTTP status, result_ttl
--- Ends a job without an answer, unless it has ended; the status it has now.
+-- Ends a job without an answer, unless it has ended; the status it has now, and 1 if it has it from here.
 local status = redis.call('HGET', KEYS[1], 'status')
-if not status then return '' end
-if ended(status) then return status end
+if not status then return {'', 0} end
+if ended(status) then return {status, 0} end
 even_if_full(KEYS[1])
 redis.call('HSET', KEYS[1], 'status', ARGV[2], 'ended', now(), 'error', ARGV[3], 'error_status', ARGV[4],
   'missing', redis.call('SCARD', KEYS[3]))
@@ -203,7 +203,7 @@ keep(KEYS[1], ARGV[5] * 1000, false)
 redis.call('ZREM', KEYS[2], ARGV[1])
 for i = 3, #KEYS do redis.call('UNLINK', KEYS[i]) end
 publish(ARGV[1], ARGV[2])
-return ARGV[2]
+return {ARGV[2], 1}
 """
 )
 

@@ -77,7 +77,7 @@ async def open_state(settings: ServiceSettings, metrics: Metrics) -> AsyncIterat
         running.callback(queue.close)
         await running.enter_async_context(background(events.listen))
         await running.enter_async_context(background(feed.run))
-        stranded = Stranded(redis, registry, settings.result_ttl)
+        stranded = Stranded(redis, queue, registry, settings.result_ttl)
         await running.enter_async_context(background(stranded.run))
         if broker is not None:
             running.push_async_callback(broker.aclose)

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from congrad_service import keys, scripts
 from congrad_service.background import pause
 from congrad_service.errors import RETRY_AFTER_S, Unavailable, problem_of
+from congrad_service.queue import Queue
 from congrad_service.registry import Registry
 
 AWAY_S = 3600.0
@@ -29,8 +30,9 @@ class Stranded:
     :param result_ttl: seconds for which the error of a job that is ended here can be read.
     """
 
-    def __init__(self, redis: Redis, registry: Registry, result_ttl: int):
+    def __init__(self, redis: Redis, queue: Queue, registry: Registry, result_ttl: int):
         self._redis = redis
+        self._queue = queue
         self._registry = registry
         self._result_ttl = result_ttl
         self._end = redis.register_script(scripts.END)
@@ -56,6 +58,8 @@ class Stranded:
         late = {job: wanted for job, wanted in waiting.items() if now - self._away[wanted[0]] >= AWAY_S}
         for job, (_, name, chunks) in late.items():
             await self._fail(job, name, chunks)
+        for fingerprint in {fingerprint for fingerprint, _, _ in late.values()}:  # each round of training has its own
+            await asyncio.to_thread(self._queue.purge, keys.gradients_queue(fingerprint))
         return list(late)
 
     async def _waiting(self) -> dict[str, tuple[str, str, int]]:

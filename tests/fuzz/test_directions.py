@@ -1,6 +1,7 @@
 """Running directions under whatever order of deliveries, races, resets, exports and imports, beside a model of them."""
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -288,8 +289,8 @@ class DirectionMachine(RuleBasedStateMachine):
             if (direction := self.expected.get(name)) is None:
                 assert self.store.redis.exists(keys.history(name), keys.conflicts(name)) == 0
                 continue
-            history = self.call(self.directions.history(name, HISTORY))
-            assert [(entry.version, entry.job_id) for entry in history] == direction.commits
+            history = json.loads(self.call(self.directions.history(name, HISTORY)))
+            assert [(entry["version"], entry["job_id"]) for entry in history] == direction.commits
             shown = self.call(self.directions.conflicts(name)).languages
             counts = {(tag, None): of.dropped for tag, of in shown.items() if of.dropped}
             counts |= {(tag, other): n for tag, of in shown.items() for other, n in of.conflicts_with.items()}

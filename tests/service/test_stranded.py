@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from congrad import wire
 from congrad_service import keys
 from congrad_service.jobs import Jobs
+from congrad_service.queue import Queue
 from congrad_service.registry import Registry, Role
 from congrad_service.stranded import AWAY_S, Stranded
 from congrad_worker.store import Store
@@ -22,9 +23,11 @@ def play(redis_url: str, act: Callable[[Stranded, Jobs], Awaitable[None]]) -> No
 
     async def once() -> None:
         redis, own = Redis.from_url(redis_url), settings(redis_url)
+        queue = Queue(own)
         try:
-            await act(Stranded(redis, Registry(redis), own.result_ttl), Jobs(redis, own))
+            await act(Stranded(redis, queue, Registry(redis), own.result_ttl), Jobs(redis, own))
         finally:
+            queue.close()
             await redis.aclose()
 
     asyncio.run(once())
@@ -38,10 +41,14 @@ async def create(jobs: Jobs, fingerprint: str) -> str:
 def test_a_job_is_ended_when_its_checkpoint_has_been_away_for_an_hour(redis_url: str, store: Store) -> None:
     async def act(stranded: Stranded, jobs: Jobs) -> None:
         served, gone = await create(jobs, SERVED.fingerprint), await create(jobs, "gone")
+        queues = [keys.gradients_queue(fingerprint) for fingerprint in (SERVED.fingerprint, "gone")]
+        for queue in queues:
+            store.redis.lpush(queue, "a task")
         assert await stranded.sweep(0.0) == []
         assert await stranded.sweep(AWAY_S - 1) == []
         assert await stranded.sweep(AWAY_S) == [gone]
         assert await stranded.sweep(2 * AWAY_S) == []
+        assert [store.redis.exists(queue) for queue in queues] == [1, 0]
         ended = await jobs.get(gone)
         assert ended.status is wire.JobStatus.FAILED
         assert ended.error is not None

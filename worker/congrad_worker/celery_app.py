@@ -21,6 +21,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from congrad_worker import metrics, prefetch, reports, signs
+from congrad_worker.errors import CheckpointError
 from congrad_worker.settings import WorkerSettings
 
 SOFT_SHUTDOWN_S = 10
@@ -85,6 +86,21 @@ def requeued_on_outage() -> Iterator[None]:
     except (RedisError, OperationalError) as error:
         time.sleep(OUTAGE_PAUSE_S)
         raise Reject(str(error), requeue=True) from error
+
+
+@contextmanager
+def started_or_given_up(what: str) -> Iterator[None]:
+    """Ends the worker where its start fails: Celery would swallow the error, and a worker that has not started would
+    take tasks and lose them.
+
+    :param what: is said with the error; one that `CheckpointError` explains needs no more words.
+    """
+    try:
+        yield
+    except CheckpointError as error:
+        give_up(str(error))
+    except Exception as error:
+        give_up(f"{what}: {type(error).__name__}: {error}")
 
 
 def give_up(message: str) -> NoReturn:

@@ -7,7 +7,7 @@ from congrad_service.registry import Role
 from congrad_worker import metrics
 from congrad_worker.activity import Activity
 from congrad_worker.aggregators import aggregator
-from congrad_worker.celery_app import requeued_on_outage, serve_metrics, worker_app
+from congrad_worker.celery_app import requeued_on_outage, serve_metrics, started_or_given_up, worker_app
 from congrad_worker.decide import Rules
 from congrad_worker.heartbeat import Heartbeat
 from congrad_worker.reports import report
@@ -38,13 +38,14 @@ def decide(job_id: str) -> None:
 @worker_process_init.connect
 def _begin(**_: object) -> None:
     global _store, _judge, _heartbeat
-    tracing.begin("congrad-decide")
-    metrics.begin(Role.DECIDE, _activity)
-    serve_metrics(settings)
-    _store = Store(settings)
-    _judge = Judge(_store, rules)
-    _heartbeat = Heartbeat(_store, Role.DECIDE, activity=_activity)
-    _heartbeat.start()
+    with started_or_given_up("the decide worker cannot start"):
+        tracing.begin("congrad-decide")
+        metrics.begin(Role.DECIDE, _activity)
+        serve_metrics(settings)
+        _store = Store(settings)
+        _judge = Judge(_store, rules)
+        _heartbeat = Heartbeat(_store, Role.DECIDE, activity=_activity)
+        _heartbeat.start()
 
 
 @worker_process_shutdown.connect

@@ -58,6 +58,7 @@ def environment(worker: int, workers: int, gpus: Sequence[str]) -> dict[str, str
     own = dict(os.environ)
     if port := own.get("CONGRAD_METRICS_PORT"):
         own["CONGRAD_METRICS_PORT"] = str(int(port) + worker)
+    own.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin take the cores from the other workers
     if not gpus:
         own.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // workers)))
     elif workers > len(gpus):

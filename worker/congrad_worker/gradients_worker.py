@@ -7,8 +7,7 @@ from congrad_service import keys, tracing
 from congrad_service.registry import Announcement, Role
 
 from congrad_worker import metrics
-from congrad_worker.celery_app import give_up, requeued_on_outage, serve_metrics, worker_app
-from congrad_worker.errors import CheckpointError
+from congrad_worker.celery_app import requeued_on_outage, serve_metrics, started_or_given_up, worker_app
 from congrad_worker.files import CheckpointFiles, locate
 from congrad_worker.heartbeat import Heartbeat
 from congrad_worker.reports import report
@@ -41,19 +40,13 @@ def gradients(job_id: str, number: int) -> None:
 def _load(**_: object) -> None:
     """Loads the checkpoint, then says that it is served."""
     global _store, _processor, _heartbeat
-    tracing.begin("congrad-gradients")
-    serve_metrics(settings)
-    _store = Store(settings)
-    try:
-        files = locate(settings)
-        _processor, announcement = _serve(_store, files)
-    except CheckpointError as error:
-        give_up(str(error))
-    except Exception as error:
-        # Celery would swallow it, and a worker without a checkpoint would take tasks and lose them.
-        give_up(f"{settings.model} cannot be served: {type(error).__name__}: {error}")
-    _heartbeat = Heartbeat(_store, Role.GRADIENTS, announcement, _processor.activity)
-    _heartbeat.start()
+    with started_or_given_up(f"{settings.model} cannot be served"):
+        tracing.begin("congrad-gradients")
+        serve_metrics(settings)
+        _store = Store(settings)
+        _processor, announcement = _serve(_store, locate(settings))
+        _heartbeat = Heartbeat(_store, Role.GRADIENTS, announcement, _processor.activity)
+        _heartbeat.start()
 
 
 def _serve(store: Store, files: CheckpointFiles) -> "tuple[ChunkProcessor, Announcement]":

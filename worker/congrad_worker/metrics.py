@@ -4,7 +4,8 @@ A job is counted where its answer is committed, and so once, however often its t
 killed in that moment has not counted it. A job that scores another's samples again counts as a job of its own.
 """
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 
 from congrad import wire
@@ -124,20 +125,23 @@ def count_answer(result: wire.FilterResult) -> None:
     JOBS.labels("200").inc()
     for stage in wire.Timing.model_fields:
         STAGES.labels(stage.removesuffix("_s")).observe(getattr(result.timing, stage))
+    scores: defaultdict[str, list[float]] = defaultdict(list)
     for decision in result.decisions:
-        _count_decision(decision, _languages.label(decision.language))
+        if decision.conflict_score is not None:
+            scores[decision.language].append(decision.conflict_score)
+            SCORES.observe(decision.conflict_score)
+    for tag, counts in result.summary.by_language.items():
+        _count_language(_languages.label(tag), counts, scores[tag])
 
 
-def _count_decision(decision: wire.Decision, language: str) -> None:
-    # Both sides each time, so that neither is missing where something is divided by the other.
-    SAMPLES.labels(language, "kept").inc(decision.keep)
-    SAMPLES.labels(language, "dropped").inc(not decision.keep)
-    score = decision.conflict_score
-    if score is not None:
-        SCORED.labels(language).inc()
-        CONFLICT.labels(language, "conflicting").inc(max(score, 0.0))
-        CONFLICT.labels(language, "agreeing").inc(max(-score, 0.0))
-        SCORES.observe(score)
+def _count_language(label: str, counts: wire.LanguageSummary, scores: Sequence[float]) -> None:
+    # Once a language: thousands of decisions would hold up the next job. Both sides each time, so that neither is
+    # missing where something is divided by the other.
+    SAMPLES.labels(label, "kept").inc(counts.kept)
+    SAMPLES.labels(label, "dropped").inc(counts.dropped)
+    SCORED.labels(label).inc(len(scores))
+    CONFLICT.labels(label, "conflicting").inc(sum(score for score in scores if score > 0))
+    CONFLICT.labels(label, "agreeing").inc(-sum(score for score in scores if score < 0))
 
 
 class WorkerCollector(Collector):

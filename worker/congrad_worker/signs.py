@@ -6,6 +6,7 @@ is away says nothing against a worker, which would have to load its checkpoint a
 """
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,7 +23,10 @@ FAILURE = "failure"
 @contextmanager
 def folder() -> Iterator[None]:
     """The folder of this process, a worker, and of the child that it will have."""
-    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as name:
+    prefix = f"{PREFIX}{os.getpid()}-"
+    for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):  # by one that was killed, and had the same number
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix) as name:
         os.environ[FOLDER] = name
         yield
 
@@ -54,13 +58,15 @@ def are_good() -> bool:
 
 def _leave(name: str, text: str) -> None:
     if (path := os.environ.get(FOLDER)) is not None:
-        Path(path, name).write_text(text, encoding="utf-8")
+        new = Path(path, f"{name}.new")
+        new.write_text(text, encoding="utf-8")
+        new.replace(Path(path, name))  # at once: nobody reads half of it
 
 
 def _read(path: Path) -> str | None:
     try:
         return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    except OSError:  # not there, or another user's
         return None
 
 

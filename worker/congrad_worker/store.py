@@ -339,8 +339,9 @@ class Store:
         """Ends the job without an answer, unless it has ended."""
         chunks = int(cast("bytes | None", self.redis.hget(keys.job(job_id), "chunks")) or 0)
         ttl = self._settings.result_ttl
-        status = cast("bytes", self._end(**scripts.end(job_id, chunks, wire.JobStatus.FAILED, problem, ttl)))
-        if status.decode() == wire.JobStatus.FAILED:
+        end = scripts.end(job_id, chunks, wire.JobStatus.FAILED, problem, ttl)
+        _, has_ended = cast("tuple[bytes, int]", self._end(**end))
+        if has_ended:
             metrics.JOBS.labels(str(problem.status)).inc()
 
 

@@ -33,12 +33,12 @@ async def direction_scores(state: Congrad, name: str) -> wire.DirectionScores:
     return await state.directions.scores(name)
 
 
-@router.get("/directions/{name}/history")
+@router.get("/directions/{name}/history", response_model=list[wire.HistoryEntry])
 async def direction_history(
     state: Congrad, name: str, limit: Annotated[int, Query(ge=1, le=HISTORY)] = HISTORY // 2
-) -> list[wire.HistoryEntry]:
+) -> Response:
     """How the direction came about: its latest versions, the oldest of them first. A reset or an import begins anew."""
-    return await state.directions.history(name, limit)
+    return Response(await state.directions.history(name, limit), media_type="application/json")
 
 
 @router.get("/directions/{name}/conflicts")
