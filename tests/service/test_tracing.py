@@ -5,6 +5,8 @@ import subprocess
 import sys
 
 import pytest
+from congrad import Client
+from congrad.redis_server import free_port
 from support.collector import collector
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
@@ -82,3 +84,27 @@ def test_an_error_is_told_by_its_class_alone() -> None:
         (span,) = collecting.wait_for(lambda spans: len(spans) == 1)
     assert span.attributes == {"error.type": "ValueError"}
     assert b"text-marker" not in collecting.raw
+
+
+def test_a_service_that_is_told_to_stop_sends_its_last_spans(redis_url: str) -> None:
+    port = free_port()
+    with collector() as collecting:
+        environment = {"CONGRAD_REDIS_URL": redis_url, "CONGRAD_PORT": str(port), ENDPOINT: collecting.url}
+        # So long, that nothing is sent by itself.
+        environment |= {"OTEL_BSP_SCHEDULE_DELAY": "600000"}
+        process = subprocess.Popen([sys.executable, "-m", "congrad_service"], env={**os.environ, **environment})
+        try:
+            with Client(f"http://127.0.0.1:{port}") as client:
+                assert client.directions.list() == []
+        finally:
+            process.terminate()
+            process.wait(60)
+        assert any(span.name == "GET /directions" for span in collecting.spans)
+
+
+def test_a_worker_that_cannot_start_ends_and_takes_no_tasks(redis_url: str) -> None:
+    wrong = {"CONGRAD_REDIS_URL": redis_url, ENDPOINT: "http://127.0.0.1:1", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many"}
+    command = [sys.executable, "-m", "congrad_worker", "decide"]
+    done = subprocess.run(command, env={**os.environ, **wrong}, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "the decide worker cannot start: ValueError" in done.stderr
