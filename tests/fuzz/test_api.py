@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 from schemathesis import Case, Response
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.errors import InvalidSchema
 from schemathesis.python import asgi
 from schemathesis.specs.openapi import checks
 from starlette.types import Receive, Scope, Send
-from support.fuzzing import examples
+from support.fuzzing import FACTOR, examples
 from support.hands import do_all, hands
 from support.serving import announce_workers, settings
 
@@ -87,6 +88,7 @@ def check(case: Case[Any], response: Response) -> None:
 
 
 @pytest.mark.usefixtures("workers")
+@pytest.mark.xfail(FACTOR > 0, raises=InvalidSchema, reason="now and then schemathesis cannot make what it wants to")
 @SCHEMA.parametrize()
 @examples(15, suppress_health_check=SLOW)
 def test_single_requests(case: Case[Any]) -> None:
