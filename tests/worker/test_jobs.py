@@ -1,7 +1,9 @@
 """Jobs over a real Redis, step by step without Celery: what redelivery, races and cancellation do."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from congrad import wire
@@ -127,3 +129,28 @@ def test_gradients_of_another_checkpoint_are_never_mixed_in(bench: Bench) -> Non
     assert job.error is not None
     assert job.error.status == 409
     assert bench.store.redis.hgetall(keys.direction("default")) == before
+
+
+def test_a_heartbeat_that_is_under_way_does_not_bring_back_what_has_ended(bench: Bench) -> None:
+    job_id, _ = bench.create()
+    work = keys.gradients_work(0)
+    begun, may_end = threading.Event(), threading.Event()
+    beat = bench.store._beat
+
+    def slow(**options: Any) -> None:
+        begun.set()
+        assert may_end.wait(10)
+        beat(**options)
+
+    bench.store.start(job_id, work)
+    with patch.object(bench.store, "_beat", slow):
+        beating = threading.Thread(target=bench.store.beat, args=("gradients", "{}"))
+        beating.start()
+        assert begun.wait(10)
+        resting = threading.Thread(target=bench.store.rest)
+        resting.start()
+        resting.join(0.2)  # time enough to be over before the heartbeat, if nothing keeps it
+        may_end.set()
+        beating.join()
+        resting.join()
+    assert not bench.store.redis.exists(keys.doing(job_id, work))

@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import threading
 import time
 import uuid
 from collections.abc import Mapping
@@ -153,6 +154,7 @@ class Store:
 
     def __init__(self, settings: RedisSettings):
         self._doing: tuple[str, float] | None = None  # and until when
+        self._saying = threading.Lock()  # a heartbeat that is under way must not say again what has just been ended
         self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.redis = Redis.from_url(
             settings.redis_url,
@@ -185,23 +187,25 @@ class Store:
 
     def rest(self) -> None:
         """This worker is at nothing any more."""
-        if self._doing is not None:
-            doing, _ = self._doing
-            self._doing = None
-            with suppress(RedisError):  # it lapses by itself
-                self.redis.delete(doing)
+        with self._saying:
+            if self._doing is not None:
+                doing, _ = self._doing
+                self._doing = None
+                with suppress(RedisError):  # it lapses by itself
+                    self.redis.delete(doing)
 
     def beat(self, role: str, said: str) -> None:
         """Says that this worker is there, and what it is at, if it is at anything.
 
         :param said: what else it has to say of itself.
         """
-        doing = self._doing
-        is_at_it = doing is not None and time.monotonic() < doing[1]
-        self._beat(
-            keys=[keys.worker(self.worker_id), keys.workers(role), doing[0] if doing and is_at_it else keys.NONE],
-            args=[self.worker_id, said, LIFETIME_S, SILENT_S],
-        )
+        with self._saying:
+            doing = self._doing
+            is_at_it = doing is not None and time.monotonic() < doing[1]
+            self._beat(
+                keys=[keys.worker(self.worker_id), keys.workers(role), doing[0] if doing and is_at_it else keys.NONE],
+                args=[self.worker_id, said, LIFETIME_S, SILENT_S],
+            )
 
     def leave(self, role: str) -> None:
         """Takes back what `beat` said."""
