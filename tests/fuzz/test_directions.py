@@ -18,7 +18,7 @@ from congrad_service.jobs import Jobs
 from congrad_service.scripts import HISTORY
 from congrad_worker.decide import Rules
 from congrad_worker.direction import Samples
-from congrad_worker.store import ChunkResult
+from congrad_worker.records import ChunkResult
 from congrad_worker.surgery import pcgrad
 from congrad_worker.verdicts import Judge
 from hypothesis import HealthCheck

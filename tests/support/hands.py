@@ -11,7 +11,8 @@ import numpy as np
 import redis
 from congrad_service import keys
 from congrad_worker.direction import Samples
-from congrad_worker.store import ChunkResult, Store
+from congrad_worker.records import ChunkResult
+from congrad_worker.store import Store
 
 from support.serving import ANNOUNCEMENT, DIM, announce_workers, settings, settle
 

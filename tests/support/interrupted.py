@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from congrad_worker.store import DirectionRecord, Store
+from congrad_worker.records import DirectionRecord
+from congrad_worker.store import Store
 
 
 class Interrupted(Store):

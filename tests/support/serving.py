@@ -19,7 +19,8 @@ from congrad_service.settings import ServiceSettings
 from congrad_service.state import State
 from congrad_worker.decide import Rules
 from congrad_worker.direction import Samples
-from congrad_worker.store import ChunkResult, Store
+from congrad_worker.records import ChunkResult
+from congrad_worker.store import Store
 from congrad_worker.surgery import pcgrad
 from congrad_worker.verdicts import Judge
 

@@ -15,8 +15,9 @@ from congrad_worker.direction import Samples
 from congrad_worker.encoding import EncodedPair, Encoder
 from congrad_worker.errors import SampleErrors, origin
 from congrad_worker.gradients import GradientEngine
+from congrad_worker.records import ChunkResult
 from congrad_worker.reports import note
-from congrad_worker.store import ChunkResult, Store
+from congrad_worker.store import Store
 
 MAX_ATTEMPTS = 5
 """Starts of one chunk after which its job is given up: a chunk that kills its worker every time must not loop."""

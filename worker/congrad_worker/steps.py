@@ -12,7 +12,7 @@ from congrad import wire
 
 from congrad_worker.decide import Outcome
 from congrad_worker.direction import Samples
-from congrad_worker.store import DirectionRecord, JobRecord, Step
+from congrad_worker.records import DirectionRecord, JobRecord, Step
 
 MAX_COUNTS = 10_000
 """Counts of conflicts that one job adds to: a hundred languages that all conflict. Redis stands still meanwhile."""

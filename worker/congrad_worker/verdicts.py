@@ -15,9 +15,10 @@ from congrad_worker import metrics
 from congrad_worker.decide import Outcome, Question, Rules, decide
 from congrad_worker.direction import Samples
 from congrad_worker.errors import origin
+from congrad_worker.records import ChunkResult, DirectionRecord, JobRecord
 from congrad_worker.reports import note
 from congrad_worker.steps import step_of
-from congrad_worker.store import ChunkResult, DirectionRecord, JobRecord, Store
+from congrad_worker.store import Store
 
 MAX_ATTEMPTS = 5
 """Starts of one decision after which the job is given up."""
