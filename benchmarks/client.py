@@ -20,9 +20,10 @@ from typing import Annotated, Any
 import httpx
 import typer
 import uvicorn
-from congrad import Client, wire
-from congrad.base_client import BATCH_SIZE, CONCURRENCY
-from congrad.redis_server import free_port
+from congrad import Client
+from congrad.contract import wire
+from congrad.local.redis_server import free_port
+from congrad.protocol.base_client import BATCH_SIZE, CONCURRENCY
 
 
 @cache

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from congrad_worker.projection import LinearShape, Projection
+from congrad_worker.gradients.projection import LinearShape, Projection
 from torch.utils.flop_counter import FlopCounterMode
 
 Kind = Literal["kronecker", "flora", "count sketch"]

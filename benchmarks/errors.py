@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from congrad_worker.checkpoint import Checkpoint
-from congrad_worker.encoding import EncodedPair
-from congrad_worker.gradients import GradientEngine
+from congrad_worker.checkpoints.checkpoint import Checkpoint
+from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.settings import GradientSettings
 from transformers import PreTrainedModel
 

@@ -27,18 +27,18 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 import torch
 import typer
-from congrad import wire
+from congrad.contract import wire
 from congrad.files.samples import read_samples
-from congrad_worker.checkpoint import load
-from congrad_worker.decide import Question, Rules, decide
-from congrad_worker.direction import Samples
-from congrad_worker.encoding import EncodedPair, Encoder
-from congrad_worker.files import locate
-from congrad_worker.gradients import GradientEngine
-from congrad_worker.modules import linear_shape, target_modules
-from congrad_worker.projection import LinearShape
+from congrad_worker.checkpoints.checkpoint import load
+from congrad_worker.checkpoints.encoding import EncodedPair, Encoder
+from congrad_worker.checkpoints.files import locate
+from congrad_worker.checkpoints.modules import linear_shape, target_modules
+from congrad_worker.decisions.decide import Question, Rules, decide
+from congrad_worker.decisions.direction import Samples
+from congrad_worker.decisions.surgery import pcgrad
+from congrad_worker.gradients.engine import GradientEngine
+from congrad_worker.gradients.projection import LinearShape
 from congrad_worker.settings import GradientSettings
-from congrad_worker.surgery import pcgrad
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table

@@ -28,11 +28,11 @@ import torch
 import typer
 from congrad import Sample
 from congrad.files.samples import read_samples
-from congrad.stack import Stack, StackOptions, running_stack
-from congrad_worker.checkpoint import load
-from congrad_worker.encoding import Encoder
-from congrad_worker.files import locate
-from congrad_worker.gradients import GradientEngine
+from congrad.local.stack import Stack, StackOptions, running_stack
+from congrad_worker.checkpoints.checkpoint import load
+from congrad_worker.checkpoints.encoding import Encoder
+from congrad_worker.checkpoints.files import locate
+from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.settings import GradientSettings
 from rich.console import Console
 from rich.markdown import Markdown

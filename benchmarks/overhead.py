@@ -24,13 +24,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import typer
 from congrad import Client, Sample
 from congrad.files.samples import read_samples
-from congrad.stack import StackOptions, running_stack
-from congrad_service.chunks import split
+from congrad.local.stack import StackOptions, running_stack
+from congrad_service.jobs.chunks import split
 from congrad_service.settings import ServiceSettings
-from congrad_worker.checkpoint import load
-from congrad_worker.encoding import Encoder
-from congrad_worker.files import locate
-from congrad_worker.gradients import GradientEngine
+from congrad_worker.checkpoints.checkpoint import load
+from congrad_worker.checkpoints.encoding import Encoder
+from congrad_worker.checkpoints.files import locate
+from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.settings import GradientSettings
 
 DEMO = Path(str(files("congrad"))) / "demo_data"

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import chain, islice, takewhile
 from pathlib import Path
 
-from congrad import wire
+from congrad.contract import wire
 from congrad.files.samples import read_samples
-from congrad_worker.encoding import EncodedPair, Encoder
+from congrad_worker.checkpoints.encoding import EncodedPair, Encoder
 from transformers import PreTrainedTokenizerBase
 
 MEDIAN_TOKENS, SPREAD = 320, 0.5

@@ -15,11 +15,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import typer
-from congrad_worker.checkpoint import load
-from congrad_worker.direction import Samples
-from congrad_worker.encoding import Encoder
-from congrad_worker.files import locate
-from congrad_worker.gradients import GradientEngine
+from congrad_worker.checkpoints.checkpoint import load
+from congrad_worker.checkpoints.encoding import Encoder
+from congrad_worker.checkpoints.files import locate
+from congrad_worker.decisions.direction import Samples
+from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.settings import GradientSettings
 from scipy.stats import spearmanr
 

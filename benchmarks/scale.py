@@ -29,10 +29,10 @@ import numpy as np
 import redis
 import torch
 import typer
-from congrad.redis_server import configure, free_port
-from congrad.stack import Stack
-from congrad_service.chunks import BYTES_PER_TOKEN
-from congrad_worker.surgery import pcgrad
+from congrad.local.redis_server import configure, free_port
+from congrad.local.stack import Stack
+from congrad_service.jobs.chunks import BYTES_PER_TOKEN
+from congrad_worker.decisions.surgery import pcgrad
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from rich.console import Console

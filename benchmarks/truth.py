@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from congrad_worker.encoding import EncodedPair
-from congrad_worker.projection import Projection
+from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.gradients.projection import Projection
 from torch import Tensor
 from transformers import PreTrainedModel
 

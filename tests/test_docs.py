@@ -14,7 +14,7 @@ from typing import Any
 import congrad
 import pytest
 import yaml  # type: ignore[import-untyped] # no stubs here
-from congrad.stack import Stack
+from congrad.local.stack import Stack
 from datasets import Dataset
 from markdown_it import MarkdownIt
 from markdown_it.token import Token

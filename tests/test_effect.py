@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from congrad_worker.direction import Samples
-from congrad_worker.encoding import EncodedPair
+from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.decisions.direction import Samples
 from scipy.stats import ttest_1samp
 
 from benchmarks.planted import arms

@@ -4,8 +4,8 @@ import time
 from pathlib import Path
 
 import pytest
-from congrad import wire
-from congrad_service.chunks import estimated_tokens
+from congrad.contract import wire
+from congrad_service.jobs.chunks import estimated_tokens
 
 from benchmarks.scale import PAIRS, request_body
 from benchmarks.scale_report import Cost, Run

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from congrad import wire
+from congrad.contract import wire
 
 from benchmarks.planted import sft_trial
 from benchmarks.planted.sft import NOISE, Fault, PlantedRow, planted_rows

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from congrad import wire
-from congrad_worker.aggregators import aggregator
-from congrad_worker.direction import LanguageState, Samples
+from congrad.contract import wire
+from congrad_worker.decisions.aggregators import aggregator
+from congrad_worker.decisions.direction import LanguageState, Samples
+from congrad_worker.decisions.surgery import Surgery, project_conflicts
 from congrad_worker.randomness import generator
-from congrad_worker.surgery import Surgery, project_conflicts
 
 from benchmarks.planted.scoring import ask, conflict, gradients, part, rules, unit_gradients
 

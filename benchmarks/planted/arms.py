@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from congrad import wire
-from congrad_worker.direction import Samples
-from congrad_worker.encoding import EncodedPair
-from congrad_worker.selection import lowest
-from congrad_worker.surgery import mean
+from congrad.contract import wire
+from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.decisions.direction import Samples
+from congrad_worker.decisions.selection import lowest
+from congrad_worker.decisions.surgery import mean
 
 from benchmarks.planted.scoring import ask, conflict, kept, own_language_conflict, rules
 

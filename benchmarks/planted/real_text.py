@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from congrad import wire
-from congrad_worker.direction import Samples
-from congrad_worker.encoding import EncodedPair
+from congrad.contract import wire
+from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.decisions.direction import Samples
 from transformers import LlamaForCausalLM
 
 from benchmarks.planted.likelihoods import sequence_logps

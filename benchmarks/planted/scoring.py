@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from congrad import wire
-from congrad_worker.checkpoint import load
-from congrad_worker.decide import Outcome, Question, Rules, decide
-from congrad_worker.direction import LanguageState, Samples
-from congrad_worker.encoding import EncodedPair, Encoder
-from congrad_worker.files import locate
-from congrad_worker.gradients import GradientEngine
+from congrad.contract import wire
+from congrad_worker.checkpoints.checkpoint import load
+from congrad_worker.checkpoints.encoding import EncodedPair, Encoder
+from congrad_worker.checkpoints.files import locate
+from congrad_worker.decisions.decide import Outcome, Question, Rules, decide
+from congrad_worker.decisions.direction import LanguageState, Samples
+from congrad_worker.decisions.surgery import Aggregator, mean, pcgrad
+from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.settings import DecideSettings, GradientSettings
-from congrad_worker.surgery import Aggregator, mean, pcgrad
 
 THRESHOLD = wire.ThresholdSelection()
 

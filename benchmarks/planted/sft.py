@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from congrad import wire
+from congrad.contract import wire
 
 from benchmarks.planted.world import Author, Kind
 

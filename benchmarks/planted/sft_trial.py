@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from congrad import wire
-from congrad_worker.checkpoint import load
-from congrad_worker.direction import Samples
-from congrad_worker.encoding import EncodedPair, Encoder
-from congrad_worker.files import locate
-from congrad_worker.gradients import GradientEngine
+from congrad.contract import wire
+from congrad_worker.checkpoints.checkpoint import load
+from congrad_worker.checkpoints.encoding import EncodedPair, Encoder
+from congrad_worker.checkpoints.files import locate
+from congrad_worker.decisions.direction import Samples
+from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.settings import GradientSettings
 from scipy.stats import rankdata
 from transformers.utils.logging import disable_progress_bar

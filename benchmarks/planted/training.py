@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from congrad import wire
+from congrad.contract import wire
 from datasets import Dataset, disable_progress_bars
 from transformers import (
     LlamaForCausalLM,

@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import cached_property
 
 import numpy as np
-from congrad import wire
+from congrad.contract import wire
 
 from benchmarks.planted.vocabulary import CLOSINGS, GREETINGS, OPENINGS, SYMBOLS, language_tags, word
 

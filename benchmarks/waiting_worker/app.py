@@ -1,24 +1,24 @@
-"""The Celery application, as `congrad_worker.gradients_worker` has it, around the engine that waits. Here too only the
+"""The Celery application, as `processes/gradients_worker.py` has it, around the engine that waits. Here too only the
 child imports torch."""
 
 from typing import TYPE_CHECKING, cast
 
 from celery.signals import worker_process_init, worker_process_shutdown
-from congrad import wire
+from congrad.contract import wire
 from congrad_service import keys
-from congrad_service.registry import Announcement, Role
-from congrad_worker.celery_app import requeued_on_outage, worker_app
-from congrad_worker.heartbeat import Heartbeat
-from congrad_worker.reports import report
+from congrad_service.queue.registry import Announcement, Role
+from congrad_worker.processes.celery_app import requeued_on_outage, worker_app
+from congrad_worker.processes.heartbeat import Heartbeat
 from congrad_worker.settings import WorkerSettings
-from congrad_worker.store import Store
+from congrad_worker.tasks.reports import report
+from congrad_worker.tasks.store import Store
 
 from benchmarks.waiting_worker.settings import WaitingSettings
 
 if TYPE_CHECKING:
-    from congrad_worker.chunks import ChunkProcessor
-    from congrad_worker.encoding import Encoder
-    from congrad_worker.gradients import GradientEngine
+    from congrad_worker.checkpoints.encoding import Encoder
+    from congrad_worker.gradients.engine import GradientEngine
+    from congrad_worker.tasks.chunks import ChunkProcessor
 
 settings = WorkerSettings()
 waiting = WaitingSettings()
@@ -43,7 +43,7 @@ def gradients(job_id: str, number: int) -> None:
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def _begin(**_: object) -> None:
     global _store, _processor, _heartbeat
-    from congrad_worker.chunks import ChunkProcessor
+    from congrad_worker.tasks.chunks import ChunkProcessor
 
     from benchmarks.waiting_worker.engine import WaitingEncoder, WaitingEngine
 

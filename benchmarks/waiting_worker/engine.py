@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
-from congrad import wire
+from congrad.contract import wire
 from congrad_worker.activity import Activity
-from congrad_worker.gradients import Gradients
+from congrad_worker.gradients.engine import Gradients
 
 from benchmarks.waiting_worker.settings import WaitingSettings
 
@@ -24,7 +24,7 @@ class WaitingPair:
 
 
 class WaitingEncoder:
-    """In the place of `congrad_worker.encoding.Encoder`; does not tokenise."""
+    """In the place of `congrad_worker.checkpoints.encoding.Encoder`; does not tokenise."""
 
     def encode(self, _: wire.AnySample) -> WaitingPair:
         """A pair, whatever its texts."""
@@ -32,7 +32,7 @@ class WaitingEncoder:
 
 
 class WaitingEngine:
-    """In the place of `congrad_worker.gradients.GradientEngine`: random gradients, after as long as a GPU would take.
+    """In the place of `GradientEngine`: random gradients, after as long as a GPU would take.
 
     What the host does meanwhile is part of that time, as it is where a GPU computes beside it.
     """

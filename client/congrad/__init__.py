@@ -7,6 +7,42 @@ kept = [decision.id for decision in result.decisions if decision.keep]
 
 from congrad.async_client import AsyncClient
 from congrad.client import Client
+from congrad.contract.samples import Message, PromptCompletion, Sample
+from congrad.contract.selection import select
+from congrad.contract.views import (
+    CheckpointQueue,
+    DirectionConflicts,
+    DirectionScores,
+    HistoryEntry,
+    LanguageConflicts,
+    LanguageScores,
+    LanguageStep,
+    Memory,
+    Queue,
+    Worker,
+)
+from congrad.contract.wire import (
+    Checkpoint,
+    Decision,
+    Direction,
+    DirectionLanguage,
+    DirectionRef,
+    DirectionSummary,
+    FilterResult,
+    FractionSelection,
+    Job,
+    JobStatus,
+    JobSummary,
+    LanguageSummary,
+    Problem,
+    ProblemError,
+    Progress,
+    Projection,
+    Reason,
+    Summary,
+    ThresholdSelection,
+    Timing,
+)
 from congrad.directions import AsyncDirections, Directions
 from congrad.errors import (
     APIConnectionError,
@@ -29,45 +65,9 @@ from congrad.errors import (
     UnprocessableError,
 )
 from congrad.jobs import AsyncJobs, Jobs
-from congrad.policy import Timeouts
-from congrad.requests import SampleLike, SelectionLike
-from congrad.results import Filtered, OnUnavailable
-from congrad.samples import Message, PromptCompletion, Sample
-from congrad.selection import select
-from congrad.views import (
-    CheckpointQueue,
-    DirectionConflicts,
-    DirectionScores,
-    HistoryEntry,
-    LanguageConflicts,
-    LanguageScores,
-    LanguageStep,
-    Memory,
-    Queue,
-    Worker,
-)
-from congrad.wire import (
-    Checkpoint,
-    Decision,
-    Direction,
-    DirectionLanguage,
-    DirectionRef,
-    DirectionSummary,
-    FilterResult,
-    FractionSelection,
-    Job,
-    JobStatus,
-    JobSummary,
-    LanguageSummary,
-    Problem,
-    ProblemError,
-    Progress,
-    Projection,
-    Reason,
-    Summary,
-    ThresholdSelection,
-    Timing,
-)
+from congrad.protocol.policy import Timeouts
+from congrad.protocol.requests import SampleLike, SelectionLike
+from congrad.protocol.results import Filtered, OnUnavailable
 
 __all__ = [
     "APIConnectionError",

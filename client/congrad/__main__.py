@@ -1,5 +1,5 @@
 """`python -m congrad` is the `congrad` command."""
 
-from congrad.cli import main
+from congrad.commands.app import main
 
 main()

@@ -9,19 +9,20 @@ from typing import Self, TypeVar
 
 import httpx
 
-from congrad import calls, wire
-from congrad.ahead import ahead_async, each
-from congrad.base_client import BATCH_SIZE, CONCURRENCY, BaseClient, PerProcess, new_policy
-from congrad.calls import Call, HttpRequest, Pause, Reply
+from congrad.contract import wire
 from congrad.directions import AsyncDirections
 from congrad.errors import CongradError
-from congrad.event_stream import follow_async
-from congrad.filtering import Item, Pass, failed
 from congrad.jobs import AsyncJobs
-from congrad.policy import Policy, Timeouts
-from congrad.progress import progress_bar
-from congrad.requests import Options, SampleLike, SelectionLike, split_async
-from congrad.results import Fallback, Filtered, OnUnavailable, Part
+from congrad.protocol import calls
+from congrad.protocol.ahead import ahead_async, each
+from congrad.protocol.base_client import BATCH_SIZE, CONCURRENCY, BaseClient, PerProcess, new_policy
+from congrad.protocol.calls import Call, HttpRequest, Pause, Reply
+from congrad.protocol.event_stream import follow_async
+from congrad.protocol.filtering import Item, Pass, failed
+from congrad.protocol.policy import Policy, Timeouts
+from congrad.protocol.progress import progress_bar
+from congrad.protocol.requests import Options, SampleLike, SelectionLike, split_async
+from congrad.protocol.results import Fallback, Filtered, OnUnavailable, Part
 
 T = TypeVar("T")
 I = TypeVar("I", bound=Item)  # noqa: E741 # an item

@@ -2,10 +2,11 @@
 
 from urllib.parse import quote
 
-from congrad import calls, wire
-from congrad.calls import CONFLICTS, DIRECTION, DIRECTIONS, HISTORY, SCORES, Call, HttpRequest
+from congrad.contract import wire
 from congrad.jobs import AsyncRun, Run
-from congrad.policy import Policy
+from congrad.protocol import calls
+from congrad.protocol.calls import CONFLICTS, DIRECTION, DIRECTIONS, HISTORY, SCORES, Call, HttpRequest
+from congrad.protocol.policy import Policy
 
 History = list[wire.HistoryEntry]
 """The versions of a direction, the oldest first."""

@@ -22,7 +22,7 @@ CongradError
 
 from collections.abc import Sequence
 
-from congrad import wire
+from congrad.contract import wire
 
 
 class CongradError(Exception):

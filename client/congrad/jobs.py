@@ -4,11 +4,12 @@ import uuid
 from collections.abc import AsyncGenerator, Generator, Iterable
 from typing import Protocol, TypeVar
 
-from congrad import calls, wire
-from congrad.calls import JOB, JOBS, Call, HttpRequest, job_path
-from congrad.filtering import whole
-from congrad.policy import Policy
-from congrad.requests import Options, SampleLike, SelectionLike, rescore_request
+from congrad.contract import wire
+from congrad.protocol import calls
+from congrad.protocol.calls import JOB, JOBS, Call, HttpRequest, job_path
+from congrad.protocol.filtering import whole
+from congrad.protocol.policy import Policy
+from congrad.protocol.requests import Options, SampleLike, SelectionLike, rescore_request
 
 T = TypeVar("T")
 

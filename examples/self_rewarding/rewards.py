@@ -4,7 +4,7 @@ from collections import defaultdict
 from functools import cache
 from itertools import pairwise
 
-from congrad.demo import demo_pairs
+from congrad.local.demo import demo_pairs
 
 
 def own_language(language: str, _: str, answer: str) -> float:

@@ -13,9 +13,10 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from congrad import Client, wire
+from congrad import Client
+from congrad.contract import wire
 from congrad.errors import CongradError
-from congrad.stack import StackOptions, running_stack
+from congrad.local.stack import StackOptions, running_stack
 from pydantic import BaseModel, TypeAdapter
 
 from .judging import Pair

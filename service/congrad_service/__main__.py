@@ -9,12 +9,12 @@ from asgi_correlation_id import correlation_id
 from fastapi import FastAPI
 from pydantic import ValidationError
 
-from congrad_service import tracing
+from congrad_service.access.tokens import TokensError
 from congrad_service.app import create_app
-from congrad_service.bounded_protocol import BoundedProtocol
-from congrad_service.logs import logging_config
+from congrad_service.http.bounded_protocol import BoundedProtocol
+from congrad_service.observability import tracing
+from congrad_service.observability.logs import logging_config
 from congrad_service.settings import ServiceSettings
-from congrad_service.tokens import TokensError
 
 DRAIN_S = 10
 

@@ -9,15 +9,16 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from starlette.middleware import Middleware
 
-from congrad_service import problems, request_id, tracing
-from congrad_service.auth import BearerAuth
-from congrad_service.body_limit import BodyLimit
-from congrad_service.metrics import Metrics
-from congrad_service.observed import Observed, is_probe
+from congrad_service.access.auth import BearerAuth
+from congrad_service.access.tokens import Tokens
+from congrad_service.http import problems, request_id
+from congrad_service.http.body_limit import BodyLimit
+from congrad_service.observability import tracing
+from congrad_service.observability.metrics import Metrics
+from congrad_service.observability.observed import Observed, is_probe
 from congrad_service.routes import dashboard, directions, events, filter, health, jobs, metrics, rescore, workers
 from congrad_service.settings import ServiceSettings
 from congrad_service.state import open_state
-from congrad_service.tokens import Tokens
 
 TRACING: TelemetryConfig = {
     "exclude": is_probe,

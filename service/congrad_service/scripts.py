@@ -6,7 +6,7 @@ All times are the Redis server's, so that hosts with different clocks agree on d
 
 from typing import Any
 
-from congrad import wire
+from congrad.contract import wire
 
 from congrad_service import keys
 

@@ -11,19 +11,19 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
+from congrad_service.access.tokens import Caller
 from congrad_service.background import background
-from congrad_service.depth import Depth
-from congrad_service.directions import Directions
-from congrad_service.events import Events
-from congrad_service.feed import Feed
-from congrad_service.jobs import Jobs
-from congrad_service.metrics import Metrics
-from congrad_service.queue import Queue
-from congrad_service.recovery import Recovery
-from congrad_service.registry import Registry
+from congrad_service.directions.directions import Directions
+from congrad_service.jobs.events import Events
+from congrad_service.jobs.feed import Feed
+from congrad_service.jobs.jobs import Jobs
+from congrad_service.observability.metrics import Metrics
+from congrad_service.queue.depth import Depth
+from congrad_service.queue.queue import Queue
+from congrad_service.queue.recovery import Recovery
+from congrad_service.queue.registry import Registry
+from congrad_service.queue.stranded import Stranded
 from congrad_service.settings import ServiceSettings
-from congrad_service.stranded import Stranded
-from congrad_service.tokens import Caller
 
 REDIS = ("redis://", "rediss://")
 """What the URL of a broker begins with whose messages can be read."""

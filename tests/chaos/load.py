@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 import httpx
-from congrad.demo import demo_pairs
+from congrad.local.demo import demo_pairs
 
 CLIENTS = 6
 DIRECTIONS = ("a", "b", "c")

@@ -13,7 +13,7 @@ from typing import cast
 
 import httpx
 import redis
-from congrad.redis_server import configure, free_port
+from congrad.local.redis_server import configure, free_port
 from congrad_service import keys
 from redis.backoff import NoBackoff
 from redis.retry import Retry

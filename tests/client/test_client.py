@@ -13,9 +13,9 @@ import congrad
 import httpx
 import numpy as np
 import pytest
-from congrad import wire
 from congrad.async_client import AsyncClient
 from congrad.client import Client
+from congrad.contract import wire
 from congrad.directions import AsyncDirections, Directions
 from congrad.jobs import AsyncJobs, Jobs
 from support.stub_service import Handler, StubService, problem, sample
@@ -290,7 +290,7 @@ def test_names_in_paths_stay_names() -> None:
 
 
 def test_requests_do_not_depend_on_where_a_call_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("congrad.requests.MAX_BYTES", 1000)
+    monkeypatch.setattr("congrad.protocol.requests.MAX_BYTES", 1000)
     samples = [sample(i) | {"prompt": "x" * size} for i, size in enumerate([400, 400, 400, 400, 5, 5, 5, 5, 400, 5])]
     service = StubService()
     with client(service) as connected:

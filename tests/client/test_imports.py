@@ -16,7 +16,7 @@ def imported(module: str) -> set[str]:
     return set(run.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["congrad", "congrad.cli"])
+@pytest.mark.parametrize("module", ["congrad", "congrad.commands.app"])
 def test_the_client_needs_nothing_of_the_service(module: str) -> None:
     packages = imported(module)
     assert not packages & (HEAVY | {"congrad_service", "congrad_worker"})
@@ -33,12 +33,12 @@ def test_the_service_needs_nothing_of_the_worker() -> None:
 
 
 def test_a_decide_worker_needs_no_torch_and_no_fastapi() -> None:
-    assert not imported("congrad_worker.decide_worker") & {"torch", "transformers", "fastapi"}
+    assert not imported("congrad_worker.processes.decide_worker") & {"torch", "transformers", "fastapi"}
 
 
 def test_the_parent_of_a_gradients_worker_needs_no_torch() -> None:
     code = (
-        "import os, sys; os.environ['CONGRAD_MODEL'] = 'm'; import congrad_worker.gradients_worker;"
+        "import os, sys; os.environ['CONGRAD_MODEL'] = 'm'; import congrad_worker.processes.gradients_worker;"
         "print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

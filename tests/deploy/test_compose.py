@@ -9,7 +9,7 @@ import pytest
 import yaml  # type: ignore[import-untyped] # no stubs here
 from congrad_service.__main__ import DRAIN_S
 from congrad_service.settings import RedisSettings, ServiceSettings
-from congrad_worker.celery_app import LOAD_TIMEOUT_S, SOFT_SHUTDOWN_S
+from congrad_worker.processes.celery_app import LOAD_TIMEOUT_S, SOFT_SHUTDOWN_S
 from congrad_worker.settings import DecideSettings, GradientSettings
 
 ROOT = Path(__file__).parents[2]

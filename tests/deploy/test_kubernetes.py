@@ -20,7 +20,7 @@ import yaml  # type: ignore[import-untyped] # no stubs here
 from congrad_service import keys
 from congrad_service.__main__ import DRAIN_S
 from congrad_service.settings import ServiceSettings
-from congrad_worker.celery_app import LOAD_TIMEOUT_S, SOFT_SHUTDOWN_S
+from congrad_worker.processes.celery_app import LOAD_TIMEOUT_S, SOFT_SHUTDOWN_S
 from congrad_worker.settings import DecideSettings, GradientSettings
 from pydantic_settings import BaseSettings
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from congrad_service.__main__ import DRAIN_S
 from congrad_service.settings import ServiceSettings
-from congrad_worker.celery_app import SOFT_SHUTDOWN_S
+from congrad_worker.processes.celery_app import SOFT_SHUTDOWN_S
 from congrad_worker.settings import DecideSettings, GradientSettings
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "systemd"

@@ -58,7 +58,7 @@ def test_a_changed_source_costs_seconds(built: ComposeStack) -> None:
 
 def test_bytecode_is_in_the_images_and_valid() -> None:
     """The file system is read-only: what is not compiled is compiled at each start."""
-    for image, module in ((SERVICE, "congrad_service.app"), (WORKER, "congrad_worker.checkpoint")):
+    for image, module in ((SERVICE, "congrad_service.app"), (WORKER, "congrad_worker.checkpoints.checkpoint")):
         code = f"import sys; sys.dont_write_bytecode = True; import {module}"
         tried = docker("run", "--rm", "--entrypoint=sh", image, "-c", f'python -v -c "{code}" 2>&1')
         compiled = re.findall(r"^# code object from '(/opt/congrad/.*\.py)'$", tried, flags=re.MULTILINE)

@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 import pytest
-from congrad import wire
-from congrad.demo import demo_pairs
+from congrad.contract import wire
+from congrad.local.demo import demo_pairs
 from numpy.testing import assert_equal
 from safetensors.numpy import load
 from support.containers import PARTS, ROOT, ComposeStack, docker, inspect

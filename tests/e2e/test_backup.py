@@ -20,8 +20,8 @@ import httpx
 import pytest
 import redis
 from congrad import Client
-from congrad.redis_server import configure, free_port
-from congrad.stack import Stack
+from congrad.local.redis_server import configure, free_port
+from congrad.local.stack import Stack
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from safetensors import safe_open

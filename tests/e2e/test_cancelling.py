@@ -4,8 +4,9 @@ import time
 import uuid
 from typing import cast
 
-from congrad import Client, wire
-from congrad.stack import Stack
+from congrad import Client
+from congrad.contract import wire
+from congrad.local.stack import Stack
 from congrad_service import keys
 from redis import Redis
 from support.pairs import demo_samples

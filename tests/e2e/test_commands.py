@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 from congrad import Client
-from congrad.redis_server import free_port
-from congrad.stack import Stack
+from congrad.local.redis_server import free_port
+from congrad.local.stack import Stack
 from support.commands import CONGRAD, run
 from support.models import DEMO_CHECKPOINT, save_small_llama
 from support.pairs import demo_samples

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 from congrad import Client
-from congrad.stack import Stack, StackOptions, running_stack
+from congrad.local.stack import Stack, StackOptions, running_stack
 from congrad_service import keys
-from congrad_service.registry import Role
+from congrad_service.queue.registry import Role
 from redis import Redis
 from support.models import DEMO_CHECKPOINT
 from support.pairs import demo_samples

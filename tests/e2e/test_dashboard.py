@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 from congrad import Client
-from congrad.redis_server import free_port
-from congrad.stack import Stack, StackOptions, running_stack
+from congrad.local.redis_server import free_port
+from congrad.local.stack import Stack, StackOptions, running_stack
 from playwright.sync_api import Browser, Page
 from support.browser import DESKTOP, PHONE, accessibility_faults, opened, running_chromium
 from support.dashboard_page import decimal, fact, percent, rows_of, table_of, whole

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from congrad.stack import Stack
+from congrad.local.stack import Stack
 from support.pairs import demo_samples
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from congrad import Client
-from congrad.stack import Stack
+from congrad.local.stack import Stack
 from safetensors.torch import load_file
 from support.models import DEMO_CHECKPOINT
 

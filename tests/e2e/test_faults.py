@@ -17,8 +17,8 @@ from typing import Any
 import congrad
 import pytest
 from congrad import AsyncClient, Client, Filtered, Timeouts
-from congrad.redis_server import free_port
-from congrad.stack import Stack
+from congrad.local.redis_server import free_port
+from congrad.local.stack import Stack
 from support.faulty_proxy import ALL_FAULTS, Fault, faulty_proxy
 from support.pairs import demo_samples
 

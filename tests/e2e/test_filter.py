@@ -8,7 +8,7 @@ import congrad
 import numpy as np
 import pytest
 from congrad import Client
-from congrad_worker.gradients import GradientEngine
+from congrad_worker.gradients.engine import GradientEngine
 from support.models import DEMO_CHECKPOINT, checkpoint, settings
 from support.pairs import demo_samples, encoded
 from support.scoring import conflict_scores

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pyarrow
 import pytest
-from congrad import Client, wire
-from congrad.commands.asking import Asked, Run
-from congrad.commands.journal import journal_of, open_journal
+from congrad import Client
+from congrad.commands.filtering.asking import Asked, Run
+from congrad.commands.filtering.journal import journal_of, open_journal
+from congrad.contract import wire
 from congrad.files.samples import Fields
 from congrad.files.source import Source
-from congrad.redis_server import free_port
-from congrad.stack import Stack
+from congrad.local.redis_server import free_port
+from congrad.local.stack import Stack
 from pyarrow import parquet
 from support.commands import CONGRAD, run
 from support.pairs import demo_samples

@@ -13,10 +13,10 @@ import pytest
 import redis
 from celery import Celery
 from congrad import AuthenticationError, Client, PermissionDeniedError
-from congrad.stack import StackOptions, running_stack
-from congrad.tokens import Role
-from congrad_service.queue import celery_app
-from congrad_worker.store import Store
+from congrad.contract.tokens import Role
+from congrad.local.stack import StackOptions, running_stack
+from congrad_service.queue.queue import celery_app
+from congrad_worker.tasks.store import Store
 from kombu.exceptions import OperationalError
 from support.commands import run
 from support.guarded_redis import PASSWORD, QUOTED, GuardedRedis, guarded_redis, make_certificates

@@ -15,8 +15,8 @@ import congrad
 import httpx
 import pytest
 from congrad.client import Client
-from congrad.redis_server import free_port
-from congrad.stack import Stack, StackOptions, running_stack
+from congrad.local.redis_server import free_port
+from congrad.local.stack import Stack, StackOptions, running_stack
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from support import prometheus
@@ -135,11 +135,15 @@ def test_the_log_is_json_with_a_line_for_each_request_and_task(watched: Watched)
         return [line for line in own if line["logger"] == logger]
 
     def of_task(name: str) -> list[dict[str, Any]]:
-        return [line for line in said("congrad_worker.reports") if line["task"].startswith(f"congrad.{name}[")]
+        return [line for line in said("congrad_worker.tasks.reports") if line["task"].startswith(f"congrad.{name}[")]
 
     # A line comes a moment after the answer, and a log tells nobody that it grows.
-    until(lambda: bool(of_task("decide") and said("congrad_service.observed")))
-    (request,), (decision,), gradients = said("congrad_service.observed"), of_task("decide"), of_task("gradients")
+    until(lambda: bool(of_task("decide") and said("congrad_service.observability.observed")))
+    (request,), (decision,), gradients = (
+        said("congrad_service.observability.observed"),
+        of_task("decide"),
+        of_task("gradients"),
+    )
     expected = {"job_id": job_id, "method": "POST", "path": "/filter", "status": 200, "samples": 6}
     assert expected.items() <= request.items()
     assert request["received_bytes"] > 1000

@@ -17,9 +17,9 @@ from typing import Any
 import httpx
 import pytest
 from congrad import Client
-from congrad.redis_server import free_port
-from congrad.results import Filtered
-from congrad.stack import Stack
+from congrad.local.redis_server import free_port
+from congrad.local.stack import Stack
+from congrad.protocol.results import Filtered
 from support.models import DEMO_CHECKPOINT
 from support.pairs import demo_samples
 

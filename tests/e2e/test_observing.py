@@ -8,8 +8,9 @@ from functools import partial
 from typing import TypeVar
 
 import pytest
-from congrad import AsyncClient, Client, wire
-from congrad.stack import Stack
+from congrad import AsyncClient, Client
+from congrad.contract import wire
+from congrad.local.stack import Stack
 from support.pairs import demo_samples
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from celery import Celery
 from chaos.parts import Part, Role
 from chaos.stack import SupervisedStack, supervised_stack
 from congrad_service import keys
-from congrad_service.queue import Queue
+from congrad_service.queue.queue import Queue
 from support.guarded_redis import make_certificates, tls_proxy
 from support.pairs import demo_samples
 from support.rabbitmq import SERVER, rabbitmq

@@ -16,7 +16,7 @@ from chaos.check import export
 from chaos.parts import Part, Role
 from chaos.stack import SupervisedStack, supervised_stack
 from congrad_service import keys
-from congrad_service.queue import celery_app
+from congrad_service.queue.queue import celery_app
 from support.pairs import demo_samples
 from support.serving import settings
 

@@ -15,8 +15,9 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow
 import pytest
-from congrad import Client, Filtered, wire
-from congrad.stack import Stack
+from congrad import Client, Filtered
+from congrad.contract import wire
+from congrad.local.stack import Stack
 from playwright.sync_api import Browser, Locator, Page, expect
 from pyarrow import parquet
 from support.browser import DESKTOP, PHONE, accessibility_faults, opened, running_chromium

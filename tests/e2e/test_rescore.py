@@ -10,7 +10,7 @@ import httpx
 import numpy as np
 import pytest
 import redis
-from congrad.stack import Stack
+from congrad.local.stack import Stack
 from support.pairs import demo_samples
 
 

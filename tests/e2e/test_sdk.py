@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import congrad
 import pytest
 from congrad import AsyncClient, Client, JobStatus
-from congrad.stack import Stack
+from congrad.local.stack import Stack
 from support.pairs import demo_samples
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import torch
 from congrad import Client
-from congrad.stack import Stack, StackOptions, running_stack
-from congrad_worker.losses import Scores, lp
+from congrad.local.stack import Stack, StackOptions, running_stack
+from congrad_worker.gradients.losses import Scores, lp
 from support.models import DEMO_CHECKPOINT, settings
 from support.pairs import demo_samples
 from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from congrad import Client
 from congrad.integrations.trl import filter_dataset
-from congrad.stack import Stack
-from congrad_worker.encoding import Encoder
-from congrad_worker.gradients import GradientEngine
+from congrad.local.stack import Stack
+from congrad_worker.checkpoints.encoding import Encoder
+from congrad_worker.gradients.engine import GradientEngine
 from datasets import Dataset
 from support.commands import run
 from support.models import DEMO_CHECKPOINT, checkpoint, settings

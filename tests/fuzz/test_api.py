@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import schemathesis
 from congrad_service.app import create_app
-from congrad_worker.store import Store
+from congrad_worker.tasks.store import Store
 from fastapi import FastAPI
 from hypothesis import HealthCheck
 from hypothesis import strategies as st

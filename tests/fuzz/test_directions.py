@@ -10,17 +10,17 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import redis.asyncio
-from congrad import wire
+from congrad.contract import wire
 from congrad_service import keys
-from congrad_service.directions import Directions
-from congrad_service.errors import Conflict, NotFound
-from congrad_service.jobs import Jobs
+from congrad_service.directions.directions import Directions
+from congrad_service.http.errors import Conflict, NotFound
+from congrad_service.jobs.jobs import Jobs
 from congrad_service.scripts import HISTORY
-from congrad_worker.decide import Rules
-from congrad_worker.direction import Samples
-from congrad_worker.records import ChunkResult
-from congrad_worker.surgery import pcgrad
-from congrad_worker.verdicts import Judge
+from congrad_worker.decisions.decide import Rules
+from congrad_worker.decisions.direction import Samples
+from congrad_worker.decisions.surgery import pcgrad
+from congrad_worker.tasks.records import ChunkResult
+from congrad_worker.tasks.verdicts import Judge
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import (

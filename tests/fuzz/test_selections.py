@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from congrad.selection import select as select_in_client
-from congrad.wire import Decision, FractionSelection, Reason, ThresholdSelection
-from congrad_worker.selection import select
+from congrad.contract.selection import select as select_in_client
+from congrad.contract.wire import Decision, FractionSelection, Reason, ThresholdSelection
+from congrad_worker.decisions.selection import select
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fuzzing import examples

@@ -11,8 +11,9 @@ import httpx
 import numpy as np
 import pytest
 import redis
-from congrad_service import direction_state, keys
-from congrad_service.errors import Unprocessable
+from congrad_service import keys
+from congrad_service.directions import direction_state
+from congrad_service.http.errors import Unprocessable
 from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 from safetensors.numpy import save

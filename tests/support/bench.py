@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from congrad import wire
-from congrad_service.directions import Directions
-from congrad_service.jobs import Jobs
+from congrad.contract import wire
+from congrad_service.directions.directions import Directions
+from congrad_service.jobs.jobs import Jobs
 from congrad_service.settings import ServiceSettings
-from congrad_worker.chunks import ChunkProcessor
-from congrad_worker.encoding import Encoder
-from congrad_worker.store import Store
-from congrad_worker.verdicts import Judge
+from congrad_worker.checkpoints.encoding import Encoder
+from congrad_worker.tasks.chunks import ChunkProcessor
+from congrad_worker.tasks.store import Store
+from congrad_worker.tasks.verdicts import Judge
 from redis.asyncio import Redis
 
 from support.models import DEMO_CHECKPOINT, checkpoint, engine

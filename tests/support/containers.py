@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped] # no stubs here
 from congrad.client import Client
-from congrad.redis_server import free_port
+from congrad.local.redis_server import free_port
 
 ROOT = Path(__file__).parents[2]
 COPIED = (

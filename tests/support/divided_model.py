@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.hooks import attach_align_device_hook_on_blocks  # type: ignore[import-untyped] # no stubs here
-from congrad_worker.checkpoint import Checkpoint, load
-from congrad_worker.encoding import Encoder
-from congrad_worker.files import locate
-from congrad_worker.gradients import GradientEngine
+from congrad_worker.checkpoints.checkpoint import Checkpoint, load
+from congrad_worker.checkpoints.encoding import Encoder
+from congrad_worker.checkpoints.files import locate
+from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.settings import GradientSettings
 
 from support import fake_device

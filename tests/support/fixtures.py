@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import redis
 from congrad.client import Client
-from congrad.redis_server import configure, free_port
-from congrad.stack import Stack, StackOptions, running_stack
-from congrad_worker.store import Store
+from congrad.local.redis_server import configure, free_port
+from congrad.local.stack import Stack, StackOptions, running_stack
+from congrad_worker.tasks.store import Store
 
 from support.models import DEMO_CHECKPOINT, save_small_llama
 from support.serving import announce_workers, settings

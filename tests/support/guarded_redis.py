@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import redis
-from congrad.redis_server import configure, free_port
+from congrad.local.redis_server import configure, free_port
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 

@@ -10,9 +10,9 @@ from typing import Any, cast
 import numpy as np
 import redis
 from congrad_service import keys
-from congrad_worker.direction import Samples
-from congrad_worker.records import ChunkResult
-from congrad_worker.store import Store
+from congrad_worker.decisions.direction import Samples
+from congrad_worker.tasks.records import ChunkResult
+from congrad_worker.tasks.store import Store
 
 from support.serving import ANNOUNCEMENT, DIM, announce_workers, settings, settle
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from congrad_worker.records import DirectionRecord
-from congrad_worker.store import Store
+from congrad_worker.tasks.records import DirectionRecord
+from congrad_worker.tasks.store import Store
 
 
 class Interrupted(Store):

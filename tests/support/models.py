@@ -5,9 +5,9 @@ from importlib.resources import files
 from pathlib import Path
 
 import torch
-from congrad_worker.checkpoint import Checkpoint, load
-from congrad_worker.files import locate
-from congrad_worker.gradients import GradientEngine
+from congrad_worker.checkpoints.checkpoint import Checkpoint, load
+from congrad_worker.checkpoints.files import locate
+from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.settings import GradientSettings
 from peft import LoraConfig, get_peft_model
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM

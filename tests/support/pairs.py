@@ -5,9 +5,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from congrad import wire
-from congrad.demo import demo_pairs
-from congrad_worker.encoding import EncodedPair, Encoder
+from congrad.contract import wire
+from congrad.local.demo import demo_pairs
+from congrad_worker.checkpoints.encoding import EncodedPair, Encoder
 
 from support.models import DEMO_CHECKPOINT, checkpoint
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from congrad.redis_server import free_port
-from congrad.stack import Stack
+from congrad.local.redis_server import free_port
+from congrad.local.stack import Stack
 
 from support.models import DEMO_CHECKPOINT
 

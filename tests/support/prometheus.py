@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import yaml  # type: ignore[import-untyped] # no stubs here
-from congrad.redis_server import free_port
+from congrad.local.redis_server import free_port
 
 from support.dashboard import PROMETHEUS
 

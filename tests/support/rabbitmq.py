@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from celery import Celery
-from congrad.redis_server import free_port
+from congrad.local.redis_server import free_port
 
 SERVER = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 """The server itself; the command on the PATH changes to a user of its own first."""

@@ -3,12 +3,12 @@
 from itertools import permutations
 
 import numpy as np
-from congrad import wire
-from congrad_worker.decide import Outcome, Question, Rules, decide
-from congrad_worker.direction import LanguageState, Samples
-from congrad_worker.encoding import EncodedPair
-from congrad_worker.gradients import GradientEngine
-from congrad_worker.surgery import pcgrad
+from congrad.contract import wire
+from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.decisions.decide import Outcome, Question, Rules, decide
+from congrad_worker.decisions.direction import LanguageState, Samples
+from congrad_worker.decisions.surgery import pcgrad
+from congrad_worker.gradients.engine import GradientEngine
 
 BATCH = 32
 

@@ -10,19 +10,19 @@ import httpx
 import numpy as np
 import redis
 import uvicorn
-from congrad import wire
+from congrad.contract import wire
 from congrad_service import keys
 from congrad_service.app import create_app
-from congrad_service.bounded_protocol import BoundedProtocol
-from congrad_service.registry import Announcement, Beat, Role, Status
+from congrad_service.http.bounded_protocol import BoundedProtocol
+from congrad_service.queue.registry import Announcement, Beat, Role, Status
 from congrad_service.settings import ServiceSettings
 from congrad_service.state import State
-from congrad_worker.decide import Rules
-from congrad_worker.direction import Samples
-from congrad_worker.records import ChunkResult
-from congrad_worker.store import Store
-from congrad_worker.surgery import pcgrad
-from congrad_worker.verdicts import Judge
+from congrad_worker.decisions.decide import Rules
+from congrad_worker.decisions.direction import Samples
+from congrad_worker.decisions.surgery import pcgrad
+from congrad_worker.tasks.records import ChunkResult
+from congrad_worker.tasks.store import Store
+from congrad_worker.tasks.verdicts import Judge
 
 DIM = 16
 

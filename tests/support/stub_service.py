@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
-from congrad import wire
+from congrad.contract import wire
 
 Handler = Callable[[httpx.Request], httpx.Response]
 

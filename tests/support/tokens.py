@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from congrad.tokens import Role, TokenEntry, digest
+from congrad.contract.tokens import Role, TokenEntry, digest
 
 
 def write_tokens(path: Path, *tokens: tuple[str, Role, str | None]) -> Path:

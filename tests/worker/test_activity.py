@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from congrad_worker.activity import WINDOW_S, Activity
-from congrad_worker.gradients import GradientEngine
+from congrad_worker.gradients.engine import GradientEngine
 from support.models import checkpoint, settings
 from support.pairs import demo_samples, encoded
 

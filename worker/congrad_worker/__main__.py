@@ -13,17 +13,17 @@ def main(arguments: list[str]) -> int:
     # What is imported is what is asked for: a health check should cost next to nothing.
     match arguments:
         case ["health"]:
-            from congrad_worker import signs
+            from congrad_worker.processes import liveness
 
-            return 0 if signs.are_good() else 1
+            return 0 if liveness.are_good() else 1
         case ["gradients", workers] if workers == "auto" or (workers.isdecimal() and int(workers) > 0):
-            from congrad_worker import fleet
+            from congrad_worker.processes import fleet
 
             return fleet.run(workers)
         case ["gradients" | "decide" as role]:
-            from congrad_service.registry import Role
+            from congrad_service.queue.registry import Role
 
-            from congrad_worker import worker
+            from congrad_worker.processes import worker
 
             return worker.run(Role(role))
     print(USAGE, file=sys.stderr)

@@ -4,12 +4,12 @@ import os
 import tempfile
 from pathlib import Path
 
-from congrad.commands.options import AsJson
-from congrad.commands.output import FAILED, WRONG, err, fail, out, print_json, say
-from congrad.commands.signals import interrupt_on_signals
-from congrad.demo import print_demo, run_demo
+from congrad.commands.terminal.options import AsJson
+from congrad.commands.terminal.output import FAILED, WRONG, err, fail, out, print_json, say
+from congrad.commands.terminal.signals import interrupt_on_signals
 from congrad.errors import CongradError
-from congrad.redis_server import StartError
+from congrad.local.demo import print_demo, run_demo
+from congrad.local.redis_server import StartError
 
 
 def demo(as_json: AsJson = False) -> None:

@@ -6,16 +6,16 @@ from typing import Annotated
 
 import typer
 
-from congrad import wire
-from congrad.base_client import DEFAULT_BASE_URL
-from congrad.commands.options import ApiKey, AsJson, Url, connect
-from congrad.commands.output import FAILED, WRONG, fail, fail_with, out, print_json, say
+from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
+from congrad.commands.terminal.output import FAILED, WRONG, fail, fail_with, out, print_json, say
+from congrad.contract import wire
 from congrad.errors import CongradError
 from congrad.files.formats import STANDARD_STREAM
-from congrad.files.rows import FileError
+from congrad.files.kinds.rows import FileError
 from congrad.files.streams import STANDARD_OUTPUT, descriptor_of
 from congrad.files.target import check_writable, replacing
-from congrad.tables import cosines_table, directions_table, languages_table
+from congrad.protocol.base_client import DEFAULT_BASE_URL
+from congrad.showing.tables import cosines_table, directions_table, languages_table
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the direction.")]
 

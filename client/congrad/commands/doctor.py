@@ -13,11 +13,11 @@ from importlib.util import find_spec
 import httpx
 import typer
 
-from congrad.base_client import DEFAULT_BASE_URL
-from congrad.commands.options import ApiKey, AsJson, Url, connect
-from congrad.commands.output import DONE, FAILED, UNAUTHORIZED_HINT, out, print_json
-from congrad.commands.probe import Answer, Probe
-from congrad.redis_server import StartError, redis_executable
+from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
+from congrad.commands.terminal.output import DONE, FAILED, UNAUTHORIZED_HINT, out, print_json
+from congrad.commands.terminal.probe import Answer, Probe
+from congrad.local.redis_server import StartError, redis_executable
+from congrad.protocol.base_client import DEFAULT_BASE_URL
 
 MAX_CLOCK_DIFFERENCE_S = 60.0
 

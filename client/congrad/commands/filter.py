@@ -9,28 +9,39 @@ from typing import Annotated
 
 import typer
 
-from congrad import wire
-from congrad.base_client import BATCH_SIZE, CONCURRENCY, DEFAULT_BASE_URL
 from congrad.client import Client
-from congrad.commands.asking import Asked, GradientsGoneError, Run
-from congrad.commands.columns import COLUMNS, FieldColumns, fields_of
-from congrad.commands.journal import Journal, open_journal
-from congrad.commands.options import SERVICE, ApiKey, AsJson, Url, connect
-from congrad.commands.output import FAILED, INTERRUPTED, WRONG, err, explained, fail, fail_with, out, print_json, say
-from congrad.commands.outputs import Outputs
-from congrad.commands.reporting import about_run
-from congrad.commands.selection import Kind, Within, selection_of
-from congrad.commands.signals import interrupt_on_signals
+from congrad.commands.filtering.asking import Asked, GradientsGoneError, Run
+from congrad.commands.filtering.columns import COLUMNS, FieldColumns, fields_of
+from congrad.commands.filtering.journal import Journal, open_journal
+from congrad.commands.filtering.outputs import Outputs
+from congrad.commands.filtering.reporting import about_run
+from congrad.commands.filtering.selection import Kind, Within, selection_of
+from congrad.commands.terminal.options import SERVICE, ApiKey, AsJson, Url, connect
+from congrad.commands.terminal.output import (
+    FAILED,
+    INTERRUPTED,
+    WRONG,
+    err,
+    explained,
+    fail,
+    fail_with,
+    out,
+    print_json,
+    say,
+)
+from congrad.commands.terminal.signals import interrupt_on_signals
+from congrad.contract import wire
+from congrad.contract.summary import summarise
 from congrad.errors import APIStatusError, CongradError, NotFoundError
 from congrad.files.formats import Format
-from congrad.files.rows import FileError
+from congrad.files.kinds.rows import FileError
 from congrad.files.samples import Survey, survey
 from congrad.files.source import Source
-from congrad.policy import Timeouts
-from congrad.progress import progress_bar
+from congrad.protocol.base_client import BATCH_SIZE, CONCURRENCY, DEFAULT_BASE_URL
+from congrad.protocol.policy import Timeouts
+from congrad.protocol.progress import progress_bar
 from congrad.report.about import About
-from congrad.summary import summarise
-from congrad.tables import counts_table, summary_table
+from congrad.showing.tables import counts_table, summary_table
 
 SELECTION = "Selection"
 SCORING = "Scoring"

@@ -6,16 +6,16 @@ from typing import Annotated
 
 import typer
 
-from congrad.base_client import DEFAULT_BASE_URL
-from congrad.commands.columns import COLUMNS, FieldColumns, fields_of
-from congrad.commands.options import SERVICE, ApiKey, Url, connect
-from congrad.commands.output import WRONG, fail, fail_with, say
+from congrad.commands.filtering.columns import COLUMNS, FieldColumns, fields_of
+from congrad.commands.terminal.options import SERVICE, ApiKey, Url, connect
+from congrad.commands.terminal.output import WRONG, fail, fail_with, say
 from congrad.errors import CongradError
 from congrad.files.formats import STANDARD_STREAM, Format
-from congrad.files.rows import FileError
+from congrad.files.kinds.rows import FileError
 from congrad.files.source import Source, same_file
 from congrad.files.streams import STANDARD_OUTPUT, descriptor_of
 from congrad.files.target import check_writable, replacing
+from congrad.protocol.base_client import DEFAULT_BASE_URL
 from congrad.report.about import About, measured
 from congrad.report.content import Report
 from congrad.report.decisions import read_decisions, samples_of

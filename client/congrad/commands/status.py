@@ -6,13 +6,13 @@ from typing import TypeVar
 import httpx
 import typer
 
-from congrad import wire
-from congrad.base_client import DEFAULT_BASE_URL
-from congrad.commands.options import ApiKey, AsJson, Url, connect
-from congrad.commands.output import DONE, FAILED, UNAUTHORIZED_HINT, explained, out, print_json, say
-from congrad.commands.probe import TIMEOUT_S, Probe
+from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
+from congrad.commands.terminal.output import DONE, FAILED, UNAUTHORIZED_HINT, explained, out, print_json, say
+from congrad.commands.terminal.probe import TIMEOUT_S, Probe
+from congrad.contract import wire
 from congrad.errors import CongradError
-from congrad.tables import checkpoints_table, directions_table
+from congrad.protocol.base_client import DEFAULT_BASE_URL
+from congrad.showing.tables import checkpoints_table, directions_table
 
 T = TypeVar("T")
 

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from congrad.commands.options import AsJson
-from congrad.commands.output import WRONG, fail, print_json, say
-from congrad.tokens import Role, TokenEntry, digest, new_token
+from congrad.commands.terminal.options import AsJson
+from congrad.commands.terminal.output import WRONG, fail, print_json, say
+from congrad.contract.tokens import Role, TokenEntry, digest, new_token
 
 
 def token(

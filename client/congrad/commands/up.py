@@ -6,11 +6,11 @@ from typing import Annotated, TextIO
 
 import typer
 
-from congrad.commands.options import AsJson
-from congrad.commands.output import FAILED, WRONG, fail, print_json, say
-from congrad.commands.signals import interrupt_on_signals
-from congrad.redis_server import StartError
-from congrad.stack import StackFailedError, StackOptions, running_stack
+from congrad.commands.terminal.options import AsJson
+from congrad.commands.terminal.output import FAILED, WRONG, fail, print_json, say
+from congrad.commands.terminal.signals import interrupt_on_signals
+from congrad.local.redis_server import StartError
+from congrad.local.stack import StackFailedError, StackOptions, running_stack
 
 
 def up(

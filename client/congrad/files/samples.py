@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from congrad.files.rows import FileError, Row
+from congrad.contract.samples import CONVERSATION, IMAGE_COLUMNS, model_of, without_others
+from congrad.contract.samples import FIELDS as ALL_FIELDS
+from congrad.files.kinds.rows import FileError, Row
 from congrad.files.source import Source
 from congrad.files.trial import Trial
-from congrad.samples import CONVERSATION, IMAGE_COLUMNS, model_of, without_others
-from congrad.samples import FIELDS as ALL_FIELDS
 
 if TYPE_CHECKING:
     import pyarrow

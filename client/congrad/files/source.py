@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from congrad.files import csv_file, json_file, jsonl_file, parquet_file
 from congrad.files.formats import STANDARD_STREAM, SUFFIXES, Format, format_of
-from congrad.files.rows import FileError, Row
+from congrad.files.kinds import csv_file, json_file, jsonl_file, parquet_file
+from congrad.files.kinds.rows import FileError, Row
 
 
 class Source:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from congrad.files.formats import STANDARD_STREAM
-from congrad.files.rows import FileError
+from congrad.files.kinds.rows import FileError
 
 STANDARD_OUTPUT = 1
 

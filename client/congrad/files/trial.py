@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from congrad.files.formats import Format
-from congrad.files.parquet_file import Types
-from congrad.files.rows import FileError, Row
-from congrad.files.values import NO_FORM, encode
+from congrad.files.kinds.parquet_file import Types
+from congrad.files.kinds.rows import FileError, Row
+from congrad.files.kinds.values import NO_FORM, encode
 
 if TYPE_CHECKING:
     import pyarrow

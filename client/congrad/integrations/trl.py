@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from congrad.client import Client
+from congrad.contract.samples import COLUMNS, without_others
 from congrad.errors import InvalidSampleError
-from congrad.samples import COLUMNS, without_others
 
 if TYPE_CHECKING:
     from datasets import Dataset

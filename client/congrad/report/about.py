@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from congrad import wire
 from congrad.client import Client
+from congrad.contract import wire
 
 Setting = tuple[str, str]
 

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, BinaryIO
 
-from congrad import wire
+from congrad.contract import wire
+from congrad.contract.summary import summarise
 from congrad.report.about import About, in_words
 from congrad.report.page import page
 from congrad.report.statistics import conflicts, distributions, most_telling, threshold_of
 from congrad.report.texts import Turns, texts_of
-from congrad.summary import summarise
 
 PAIRS = 10_000
 """Shown one by one, with their texts. The pictures are of all, however many there are."""

@@ -5,10 +5,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from congrad import wire
+from congrad.contract import wire
 from congrad.files.formats import Format, format_of
-from congrad.files.parquet_file import DECISION
-from congrad.files.rows import FileError, Row
+from congrad.files.kinds.parquet_file import DECISION
+from congrad.files.kinds.rows import FileError, Row
 from congrad.files.samples import Fields, Survey, language_of
 from congrad.files.source import Source
 

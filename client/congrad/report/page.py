@@ -14,9 +14,9 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from congrad import pictures
-from congrad.files.values import encode
-from congrad.pictures import FOLDER as PICTURES
+from congrad.files.kinds.values import encode
+from congrad.pictures.modules import FOLDER as PICTURES
+from congrad.pictures.modules import joined, one_module
 
 _HERE = Path(__file__).parent
 _LIBRARIES = (
@@ -81,8 +81,8 @@ def _packed(value: Any) -> str:
 def _module() -> str:
     """The pictures and the page's own modules as one module, which can import from no other in a single file. The
     page's own are in a block, which exports nothing, and so may have names that the pictures have too."""
-    own = _EXPORT.sub("", pictures.joined(_HERE / name for name in _MODULES))
-    return f"{pictures.one_module()}\n{{\n{own}\n}}"
+    own = _EXPORT.sub("", joined(_HERE / name for name in _MODULES))
+    return f"{one_module()}\n{{\n{own}\n}}"
 
 
 def _font() -> str:

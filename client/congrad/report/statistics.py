@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from congrad import wire
+from congrad.contract import wire
 
 WIDTH = 0.01
 """Of a bin of scores."""

@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Header
 from starlette.responses import RedirectResponse, Response
 
-from congrad_service.dashboard import PAGE, Asset, load_assets
-from congrad_service.errors import NotFound
+from congrad_service.dashboard.assets import PAGE, Asset, load_assets
+from congrad_service.http.errors import NotFound
 
 router = APIRouter(include_in_schema=False)
 

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Annotated
 
-from congrad import wire
+from congrad.contract import wire
 from fastapi import APIRouter, Body, Query, Response
 
 from congrad_service.scripts import HISTORY

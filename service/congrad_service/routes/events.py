@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from congrad_service.feed import Onlooker
+from congrad_service.jobs.feed import Onlooker
 from congrad_service.state import Congrad
 
 router = APIRouter(tags=["jobs"])

@@ -2,17 +2,18 @@
 
 from functools import partial
 
-from congrad import wire
+from congrad.contract import wire
 from fastapi import APIRouter, Response
 
-from congrad_service import errors, tracing
-from congrad_service.comparing import refusal
-from congrad_service.idempotency import claim
-from congrad_service.jobs import Accepted
-from congrad_service.observed import note
-from congrad_service.prefer import parse_prefer
+from congrad_service.http import errors
+from congrad_service.http.idempotency import claim
+from congrad_service.http.prefer import parse_prefer
+from congrad_service.jobs.comparing import refusal
+from congrad_service.jobs.jobs import Accepted
+from congrad_service.observability import tracing
+from congrad_service.observability.observed import note
+from congrad_service.routes.waiting import JOB_RESPONSES, IdempotencyKey, Prefer, answer, check_decide_worker
 from congrad_service.state import Congrad, State
-from congrad_service.waiting import JOB_RESPONSES, IdempotencyKey, Prefer, answer, check_decide_worker
 
 router = APIRouter(tags=["filter"])
 

@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter
 
-from congrad_service.errors import RETRY_AFTER_S, Unavailable
-from congrad_service.registry import Role
+from congrad_service.http.errors import RETRY_AFTER_S, Unavailable
+from congrad_service.queue.registry import Role
 from congrad_service.state import Congrad
 
 router = APIRouter(tags=["health"])

@@ -6,19 +6,19 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Annotated, Any
 
-from congrad import wire
+from congrad.contract import wire
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from redis.exceptions import RedisError
 
-from congrad_service.errors import NotFound
-from congrad_service.events import POLL_S
-from congrad_service.feed import LISTED
-from congrad_service.job_id import JobId
-from congrad_service.prefer import parse_prefer
+from congrad_service.http.errors import NotFound
+from congrad_service.http.prefer import parse_prefer
+from congrad_service.jobs.events import POLL_S
+from congrad_service.jobs.feed import LISTED
+from congrad_service.jobs.job_id import JobId
+from congrad_service.routes.waiting import Prefer, wait
 from congrad_service.scripts import RECENT
 from congrad_service.state import Congrad
-from congrad_service.waiting import Prefer, wait
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Header, Response
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from congrad_service.gauges import Gauges
-from congrad_service.snapshots import snapshot
+from congrad_service.scraping.gauges import Gauges
+from congrad_service.scraping.snapshots import snapshot
 from congrad_service.state import Congrad
 
 router = APIRouter(tags=["health"])

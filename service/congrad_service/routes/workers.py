@@ -1,6 +1,6 @@
 """`/checkpoints`, `/workers` and `/queue`: what all teams share."""
 
-from congrad import wire
+from congrad.contract import wire
 from fastapi import APIRouter
 
 from congrad_service.state import Congrad

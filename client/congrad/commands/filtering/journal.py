@@ -1,0 +1,199 @@
+"""A file beside the output that holds the answers so far, so that a run that was cut short goes on where it stopped.
+
+Its first line says what was asked, and has the key under which the service recognises requests. Each further line is an
+answer, with a digest of all samples up to its last one. A line is on the disk before the next answer is waited for; the
+answers that were under way when the run ended are the service's to remember, which it does for an hour.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from congrad.contract import wire
+from congrad.errors import CongradError
+from congrad.files.kinds.rows import FileError
+from congrad.files.streams import resolved
+
+FORMAT = 1
+BEGINNING = b'{"congrad_journal"'
+
+Json = dict[str, Any]
+
+
+class OtherQuestionError(Exception):
+    """What the journal answers is not what is asked."""
+
+
+class JournalError(CongradError):
+    """An answer cannot be written down."""
+
+
+class Journal:
+    """The answers of a run. Without a file they last as long as the run.
+
+    :param asked: everything but the samples that the answers depend on.
+    """
+
+    def __init__(self, asked: Mapping[str, Any], file: BinaryIO | None = None):
+        self.key = uuid.uuid4().hex
+        self.results: list[wire.FilterResult] = []
+        self.rescored: list[wire.FilterResult] = []
+        self.digest = ""
+        self._file = file
+        question: Json = json.loads(json.dumps(asked))  # as it is read again
+        if file is None or not self._read(file, question):
+            self._append({"congrad_journal": FORMAT, "key": self.key, "asked": question})
+
+    @property
+    def rows(self) -> int:
+        """The rows that have been answered: the first so many of the file."""
+        return sum(len(result.decisions) for result in self.results)
+
+    def add(self, result: wire.FilterResult, digest: str) -> None:
+        """The answer to the next rows."""
+        self._append({"digest": digest, "result": result.model_dump(mode="json")})
+        self.results.append(result)
+        self.digest = digest
+
+    def add_rescored(self, result: wire.FilterResult) -> None:
+        """The second answer to the rows of the next request."""
+        self._append({"rescored": result.model_dump(mode="json")})
+        self.rescored.append(result)
+
+    def _append(self, line: Json) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.write(json.dumps(line).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise JournalError(f"the answers cannot be kept beside the output: {error.strerror}") from error
+
+    def _read(self, file: BinaryIO, asked: Json) -> bool:
+        """Takes over what an earlier run has left; whether it has left anything. Half a line is no answer.
+
+        :raises ValueError, KeyError, TypeError: the file is something else.
+        :raises OtherQuestionError: its answers are not to what is asked.
+        """
+        whole = 0
+        is_same = False
+        for number, line in enumerate(file):
+            if not line.endswith(b"\n"):
+                break
+            entry = json.loads(line)
+            if number == 0:
+                is_same = entry["congrad_journal"] == FORMAT and entry["asked"] == asked
+                self.key = entry["key"] if is_same else self.key
+            elif is_same:
+                self._take(entry)
+            else:
+                raise OtherQuestionError
+            whole += len(line) if is_same else 0
+        file.seek(whole)
+        file.truncate()
+        return is_same
+
+    def _take(self, line: Json) -> None:
+        if "rescored" in line:
+            self.rescored.append(wire.FilterResult.model_validate(line["rescored"]))
+        else:
+            self.results.append(wire.FilterResult.model_validate(line["result"]))
+            self.digest = line["digest"]
+
+
+class Chain:
+    """A digest of all samples up to each.
+
+    :param digest: that of those before the first.
+    """
+
+    def __init__(self, digest: str = ""):
+        self._digest = digest
+
+    def add(self, sample: Mapping[str, Any]) -> str:
+        """The digest up to and with a sample."""
+        text = self._digest + json.dumps(sample, ensure_ascii=False, sort_keys=True)
+        self._digest = hashlib.sha256(text.encode()).hexdigest()
+        return self._digest
+
+
+def digest_of(samples: Iterable[Mapping[str, Any]]) -> str:
+    """The digest of all of these samples."""
+    chain = Chain()
+    digest = ""
+    for sample in samples:
+        digest = chain.add(sample)
+    return digest
+
+
+def journal_of(output: str) -> Path:
+    """Where the journal of an output lies: beside the file that is written, whatever link leads there.
+
+    :raises FileError: the link leads nowhere.
+    """
+    target = resolved(output)
+    return target.with_name(target.name + ".congrad")
+
+
+@contextmanager
+def open_journal(path: Path | None, asked: Mapping[str, Any], restart: bool) -> Iterator[Journal]:
+    """The journal at ``path``, for this process alone. It is removed when the block ends without an error.
+
+    :param path: None for one that is not written down.
+    :param restart: forget what is there.
+    :raises FileError: another process has it, it answers something else, or is no journal, which is then left alone.
+    :raises JournalError: nothing can be written to it.
+    """
+    if path is None:
+        yield Journal(asked)
+        return
+    try:
+        file = _locked(path)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be opened: {error.strerror}") from error
+    try:
+        try:
+            _check_beginning(file)
+            if restart:
+                file.truncate(0)
+            journal = Journal(asked, file)
+        except OtherQuestionError:
+            raise FileError(
+                f"{path}: an unfinished run with other options has left its answers here; finish it with those, "
+                "or begin anew with --restart"
+            ) from None
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise FileError(f"{path}: is no journal of congrad ({error}); move it away") from error
+        yield journal
+        path.unlink(missing_ok=True)
+    finally:
+        with suppress(OSError):  # what a full disk has not taken, it does not take now
+            file.close()
+
+
+def _check_beginning(file: BinaryIO) -> None:
+    """:raises ValueError: it is something else's file; one without content is anyone's."""
+    if not BEGINNING.startswith(file.read(len(BEGINNING))):
+        raise ValueError("it begins otherwise")
+    file.seek(0)
+
+
+def _locked(path: Path) -> BinaryIO:
+    """:raises FileError: another process holds it."""
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise FileError(f"{path}: another congrad filter is writing the same output") from None
+        if os.fstat(file.fileno()).st_nlink:
+            return file
+        file.close()  # the other process has finished meanwhile, and removed it

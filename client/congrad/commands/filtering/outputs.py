@@ -1,0 +1,122 @@
+"""Where `congrad filter` writes: what was kept, what was dropped, every decision, and a page about them."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from congrad.commands.filtering.journal import journal_of
+from congrad.contract import wire
+from congrad.files.formats import STANDARD_STREAM, Format, format_of
+from congrad.files.kinds.parquet_file import DECISION, require_pyarrow
+from congrad.files.kinds.rows import FileError
+from congrad.files.kinds.values import encode
+from congrad.files.samples import Fields, Survey
+from congrad.files.source import Source, same_file
+from congrad.files.streams import STANDARD_OUTPUT, descriptor_of, is_special
+from congrad.files.target import check_writable, replacing, rows_to
+from congrad.files.trial import Form, Trial
+from congrad.report.about import About
+from congrad.report.content import Report
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where results go."""
+
+    kept: str
+    dropped: str | None
+    scores: str | None
+    report: str | None
+    kept_format: Format | None
+
+    @property
+    def paths(self) -> list[str]:
+        """All that are given."""
+        return [path for path in (self.kept, self.dropped, self.scores, self.report) if path is not None]
+
+    @property
+    def journal(self) -> Path | None:
+        """Where answers are kept until KEPT is written; None where that is a stream.
+
+        :raises FileError: KEPT leads nowhere.
+        """
+        return None if is_special(self.kept) else journal_of(self.kept)
+
+    @property
+    def has_standard_output(self) -> bool:
+        """Whether one of them is standard output."""
+        return STANDARD_OUTPUT in map(descriptor_of, self.paths)
+
+    def check(self, source: str) -> None:
+        """Finds out before the work whether its result can be written.
+
+        :raises FileError: it cannot, or would overwrite the input, the journal or another result.
+        """
+        for number, path in enumerate(self.paths):
+            check_writable(path)
+            if path != STANDARD_STREAM and same_file(path, source):
+                raise FileError(f"{path}: is the input; it would be overwritten")
+            if any(_are_one(path, other) for other in self.paths[:number]) and path != "/dev/null":
+                raise FileError(f"{path}: is named for two outputs")
+        for path in (source, *self.paths):
+            if self.journal is not None and same_file(path, str(self.journal)):
+                raise FileError(f"{path}: is where an unfinished run keeps its answers; name another file")
+        if Format.PARQUET in (self.kept_format, format_of(self.kept), format_of(self.dropped or "")):
+            require_pyarrow()
+
+    def trial(self, source: Source) -> Trial:
+        """What finds out while the rows are checked whether they can be written."""
+        forms = [self._form(path, source) for path in (self.kept, self.dropped) if path is not None]
+        return Trial(source.name, source.format, forms)
+
+    def write(
+        self,
+        source: Source,
+        fields: Fields,
+        found: Survey,
+        decisions: Sequence[wire.Decision],
+        about: About | None,
+    ) -> None:
+        """Writes all outputs; KEPT takes its place last, so that where it is, the others are too.
+
+        :param about: what the report says of the run, where there is one.
+        :raises FileError: one of them cannot be written.
+        """
+        columns = list(found.columns)
+        wanted = None if self.trial(source).is_needed else fields.wanted
+        with ExitStack() as stack:
+            kept = stack.enter_context(rows_to(self.kept, self._form(self.kept, source), source, columns, found.schema))
+            dropped = None
+            if self.dropped is not None:
+                form = self._form(self.dropped, source)
+                dropped = stack.enter_context(rows_to(self.dropped, form, source, columns, found.schema))
+            report = None if about is None else Report(about, decisions)
+            for position, (row, decision) in enumerate(zip(source.rows(wanted), decisions, strict=True)):
+                if report is not None:
+                    report.add(position, fields.sample(row))
+                if decision.keep:
+                    kept.write(row, {})
+                elif dropped is not None:
+                    dropped.write(row, {DECISION: _verdict(decision)})
+            if self.scores is not None:
+                stream = stack.enter_context(replacing(self.scores))
+                stream.writelines(encode(asdict(decision)) + b"\n" for decision in decisions)
+            if self.report is not None and report is not None:
+                report.write(stack.enter_context(replacing(self.report)))
+
+    def _form(self, path: str, source: Source) -> Form:
+        """What is written to ``path``: what its suffix says, else the same as what is read."""
+        given = self.kept_format if path == self.kept or format_of(path) is None else None
+        return Form(given or format_of(path) or source.format, with_decision=path == self.dropped)
+
+
+def _are_one(first: str, second: str) -> bool:
+    stream = descriptor_of(first)
+    return same_file(first, second) or (stream is not None and stream == descriptor_of(second))
+
+
+def _verdict(decision: wire.Decision) -> dict[str, Any]:
+    """What the row itself does not say."""
+    return {name: value for name, value in asdict(decision).items() if name not in ("id", "language", "keep")}

@@ -1,0 +1,66 @@
+"""What the report of a run of `congrad filter` says of that run."""
+
+import shlex
+from pathlib import Path
+
+from congrad.client import Client
+from congrad.commands.filtering.asking import Asked, Run
+from congrad.commands.filtering.journal import Journal
+from congrad.commands.terminal.output import explained, say
+from congrad.contract import wire
+from congrad.errors import CongradError
+from congrad.files.samples import Fields
+from congrad.protocol.base_client import BATCH_SIZE
+from congrad.report.about import About, Setting, in_words, measured
+
+
+def about_run(run: Run, journal: Journal, client: Client) -> About:
+    """A run that has all its answers. A service that has gone since costs the report a picture, and not the run."""
+    state = checkpoint = None
+    try:
+        state, checkpoint = measured(client, run.asked.direction)
+    except CongradError as error:
+        say(f"congrad: the report has no cosines between languages: {explained(error)}")
+    return About(
+        source=Path(run.source.name).name,
+        scored_against=(journal.rescored or journal.results)[-1].direction,
+        state=state,
+        checkpoint=checkpoint,
+        selection=run.asked.selection,
+        command=_command(run),
+        settings=_settings(run.asked),
+    )
+
+
+def _settings(asked: Asked) -> list[Setting]:
+    folded = "folded into the direction" if asked.update else "scored against the direction as it stood"
+    passes = "; scored once all of them were in" if asked.two_pass else ""
+    return [
+        ("Kept", in_words(asked.selection)),
+        ("Pairs", f"{folded}{passes}"),
+        ("Pairs in a request", str(asked.batch_size)),
+    ]
+
+
+def _command(run: Run) -> str:
+    """What decides the result, without where the service is or where files lie."""
+    asked = run.asked
+    source = "-" if run.source.name == "standard input" else Path(run.source.name).name
+    words = ["congrad", "filter", source, "-o", "kept.jsonl", *_of_columns(run.fields), *_of_selection(asked.selection)]
+    words += ["--direction", asked.direction]
+    words += [] if asked.checkpoint is None else ["--checkpoint", asked.checkpoint]
+    words += [] if asked.update else ["--no-update"]
+    words += ["--two-pass"] if asked.two_pass else []
+    words += [] if asked.batch_size == BATCH_SIZE else ["--batch-size", str(asked.batch_size)]
+    return shlex.join(words)
+
+
+def _of_columns(fields: Fields) -> list[str]:
+    columns = [word for name, column in fields.columns.items() for word in ("--field", f"{name}={column}")]
+    return columns if fields.language is None else [*columns, "--language", fields.language]
+
+
+def _of_selection(selection: wire.Selection) -> list[str]:
+    if isinstance(selection, wire.FractionSelection):
+        return ["--keep", f"{selection.keep:g}", "--within", selection.within]
+    return ["--max-conflict", f"{selection.max_conflict:g}"]

@@ -1,0 +1,1 @@
+"""What all commands share: options, messages, signals, and the question whether a service is there."""

@@ -1,0 +1,1 @@
+"""What travels between clients, service and workers: requests, answers, samples, tags and tokens, as values."""

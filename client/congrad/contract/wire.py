@@ -1,0 +1,326 @@
+"""What travels between client, service and worker: the models of the HTTP contract.
+
+Requests refuse unknown fields, so that a misspelt option is an error and not a silent default.
+Answers accept them, so that an older client can read a newer service.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, FiniteFloat, StrictBool, model_validator
+
+from congrad.contract.answer import Answer
+from congrad.contract.bounded import FirstFaults
+from congrad.contract.samples import AnySample as AnySample
+from congrad.contract.samples import Message as Message
+from congrad.contract.samples import PromptCompletion as PromptCompletion
+from congrad.contract.samples import Request, Text
+from congrad.contract.samples import Sample as Sample
+from congrad.contract.views import CheckpointQueue as CheckpointQueue
+from congrad.contract.views import DirectionConflicts as DirectionConflicts
+from congrad.contract.views import DirectionScores as DirectionScores
+from congrad.contract.views import HistoryEntry as HistoryEntry
+from congrad.contract.views import LanguageConflicts as LanguageConflicts
+from congrad.contract.views import LanguageScores as LanguageScores
+from congrad.contract.views import LanguageStep as LanguageStep
+from congrad.contract.views import Memory as Memory
+from congrad.contract.views import Queue as Queue
+from congrad.contract.views import Worker as Worker
+
+DirectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+
+
+def _kind_is_needed(schema: dict[str, Any]) -> None:
+    """In JSON it says which selection this is; the default is for Python."""
+    schema["required"] = ["kind", *schema.get("required", [])]
+
+
+class ThresholdSelection(Request):
+    """Keeps a pair while its conflict score is at most ``max_conflict``."""
+
+    model_config = ConfigDict(json_schema_extra=_kind_is_needed)
+
+    kind: Literal["threshold"] = "threshold"
+    max_conflict: Annotated[FiniteFloat, Field(strict=True, ge=-1, le=1)] = 0.0
+
+
+class FractionSelection(Request):
+    """Keeps the share ``keep`` with the lowest conflict scores.
+
+    The ranking is within each language of the request, over the whole request, or (``stream``) against the
+    language's most recent scores in this direction, so that small requests keep the same share on average.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_kind_is_needed)
+
+    kind: Literal["fraction"] = "fraction"
+    keep: Annotated[FiniteFloat, Field(strict=True, ge=0, le=1)]
+    within: Literal["language", "request", "stream"] = "language"
+
+
+Selection = Annotated[ThresholdSelection | FractionSelection, Field(discriminator="kind")]
+
+
+class FilterRequest(Request):
+    """The body of ``POST /filter``.
+
+    ``checkpoint`` names one of ``GET /checkpoints`` by name or fingerprint. It is needed only where the live
+    workers serve several and the direction does not exist yet. ``retain`` keeps the compressed gradients after the
+    job has ended, so that it can be scored again.
+    """
+
+    samples: Annotated[list[AnySample], Field(min_length=1), FirstFaults]
+    direction: DirectionName = "default"
+    update: StrictBool = True
+    selection: Selection = ThresholdSelection()
+    checkpoint: Text | None = None
+    retain: StrictBool = False
+
+    @model_validator(mode="after")
+    def _ids_default_to_positions(self) -> "FilterRequest":
+        for index, sample in enumerate(self.samples):
+            sample.id = str(index) if sample.id is None else sample.id
+        return self
+
+
+class RescoreRequest(Request):
+    """The body of ``POST /jobs/{id}/rescore``; ``retain`` keeps the gradients for yet another time."""
+
+    selection: Selection = ThresholdSelection()
+    retain: StrictBool = False
+
+
+class Reason(StrEnum):
+    """Why a pair has no conflict score."""
+
+    ZERO_GRADIENT = "zero_gradient"
+    """Chosen and rejected are the same to the model: nothing to learn; dropped."""
+    NO_DIRECTION = "no_direction"
+    """No other sample is in the direction yet, so there is nothing to compare with; kept."""
+    NON_FINITE_GRADIENT = "non_finite_gradient"
+    """The gradient has NaN or infinite entries; dropped, and never part of the direction."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """Too long for the worker's device, alone as well; dropped, and never part of the direction."""
+    UNAVAILABLE = "unavailable"
+    """Made by the client where the service stayed down; never by the service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided for one pair.
+
+    ``conflict_score`` is minus the cosine with the consensus, in [-1, 1]; where there is none, ``reason`` says why: one
+    of `Reason`, or a word that a newer service has.
+    """
+
+    # No pydantic model, which takes twice as long to read: a call can bring very many of them.
+
+    id: str
+    language: str
+    keep: bool
+    conflict_score: float | None
+    conflicts_with: list[str]
+    truncated: bool
+    reason: Annotated[Reason | str, Field(union_mode="left_to_right")] | None
+
+
+class LanguageSummary(Answer):
+    """Counts of one language in one answer, and the mean of its conflict scores (null where none exists)."""
+
+    kept: int
+    dropped: int
+    mean_conflict: float | None
+
+
+class Summary(Answer):
+    """Counts of one answer."""
+
+    kept: int
+    dropped: int
+    by_language: dict[str, LanguageSummary]
+
+
+class DirectionRef(Answer):
+    """The direction that a request was scored against; ``languages`` counts the samples folded in so far."""
+
+    name: str
+    version: int
+    checkpoint: str
+    languages: dict[str, int]
+
+
+class Timing(Answer):
+    """Seconds spent in each stage, by the clock of Redis."""
+
+    queued_s: float
+    gradients_s: float
+    decide_s: float
+    total_s: float
+
+
+class FilterResult(Answer):
+    """The answer of ``POST /filter``; decisions are in the order of the samples."""
+
+    job_id: str
+    direction: DirectionRef
+    decisions: list[Decision]
+    summary: Summary
+    timing: Timing
+
+    @property
+    def keep(self) -> list[bool]:
+        """Keep or drop, in the order of the samples."""
+        return [decision.keep for decision in self.decisions]
+
+
+class JobStatus(StrEnum):
+    """The states of a job; the last three are final."""
+
+    QUEUED = "queued"
+    """Accepted; no worker has started on it."""
+    RUNNING = "running"
+    """At least one chunk has been taken up by a worker."""
+    SUCCEEDED = "succeeded"
+    """Decided; if it updates, it has been folded into the direction, once."""
+    FAILED = "failed"
+    """Given up; it has not been folded in and never will be."""
+    CANCELLED = "cancelled"
+    """Cancelled by a client; it has not been folded in and never will be."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the state is final."""
+        return self in (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
+
+
+class ProblemError(Answer):
+    """One fault in a request: a JSON pointer into its body, and what is wrong there."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(Answer):
+    """An RFC 9457 problem document. ``instance`` is ``/jobs/ID`` where it says why that job failed."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    instance: str | None = None
+    errors: list[ProblemError] = Field(default_factory=list)
+
+
+class Progress(Answer):
+    """Chunks of a job whose gradients are done."""
+
+    done: int
+    total: int
+
+
+class Job(Answer):
+    """A job's state. ``result`` is there once it succeeded, ``error`` once it failed."""
+
+    id: str
+    status: JobStatus
+    direction: str
+    samples: int
+    created: datetime
+    progress: Progress
+    result: FilterResult | None = None
+    error: Problem | None = None
+
+
+class JobSummary(Answer):
+    """A row of ``GET /jobs``: a job without its decisions.
+
+    ``ended`` is null until it has; ``kept``, ``dropped`` and ``timing`` are there once it succeeded, ``error`` once it
+    failed.
+    """
+
+    id: str
+    status: JobStatus
+    direction: str
+    checkpoint: str
+    samples: int
+    created: datetime
+    ended: datetime | None = None
+    progress: Progress
+    kept: int | None = None
+    dropped: int | None = None
+    timing: Timing | None = None
+    error: Problem | None = None
+
+
+class DirectionLanguage(Answer):
+    """One language of a direction: samples folded in, effective number of samples, norm of its gradient."""
+
+    samples: int
+    weight: float
+    norm: float
+
+
+class Direction(Answer):
+    """A running direction.
+
+    ``cosines_before`` and ``cosines_after`` are [languages, languages] in the order of ``languages``: cosines of
+    the language gradients, and of each de-conflicted gradient (rows) with each language gradient (columns).
+    """
+
+    name: str
+    version: int
+    checkpoint: str
+    fingerprint: str
+    created: datetime
+    updated: datetime
+    half_life: float | None
+    aggregator: dict[str, str | int]
+    norm: float
+    languages: dict[str, DirectionLanguage]
+    cosines_before: list[list[float]]
+    cosines_after: list[list[float]]
+
+
+class DirectionSummary(Answer):
+    """A row of ``GET /directions``."""
+
+    name: str
+    version: int
+    checkpoint: str
+    languages: dict[str, int]
+
+
+class Projection(Answer):
+    """How gradients are compressed: kind, rank k of the first stage, dimension D of the result, seed."""
+
+    kind: str
+    rank: int | None
+    dim: int
+    seed: int
+
+
+class Checkpoint(Answer):
+    """A checkpoint that at least one live worker serves.
+
+    ``unit_gradients`` says whether each sample counts alike in the mean of its language, however long its gradient.
+    ``coverage`` is the share of the parameters that training changes which gradients are taken of. ``shared_prompts``
+    says whether a prompt is computed once for both of its completions.
+    """
+
+    name: str
+    fingerprint: str
+    loss: str
+    beta: float
+    reference: str
+    projection: Projection
+    target_modules: str | None
+    unit_gradients: bool = False
+    modules: int
+    coverage: float
+    shared_prompts: bool
+    max_length: int
+    dtype: str
+    devices: list[str]
+    workers: int

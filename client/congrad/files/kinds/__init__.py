@@ -1,0 +1,1 @@
+"""Rows of each kind of file: JSON Lines, JSON, CSV, Parquet."""

@@ -1,0 +1,104 @@
+"""CSV: commas, quotes, and a header. An empty cell is a missing value."""
+
+import codecs
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, TextIO
+
+from congrad.files.kinds.rows import FileError, Row
+from congrad.files.kinds.values import cell_of, value_of
+
+LONGEST_CELL = 2**31 - 1
+"""The csv module's own limit, 128 KiB, is short for a text."""
+
+LINE_END = "\r\n"
+
+
+def header(stream: BinaryIO, name: str) -> list[str]:
+    """The names of the columns.
+
+    :raises FileError: there is no header, or a name occurs twice.
+    """
+    columns = next(_lines(stream, name), None)
+    if columns is None:
+        raise FileError(f"{name}: has no header")
+    twice = sorted({column for column in columns if columns.count(column) > 1})
+    if twice:
+        raise FileError(f"{name}: has two columns {', '.join(map(repr, twice))}")
+    return columns
+
+
+def read(stream: BinaryIO, name: str, fields: Mapping[str, str]) -> Iterator[Row]:
+    """The rows.
+
+    :param fields: which field of a sample a column is read for.
+    :raises FileError: a row has more or fewer cells than the header, or a cell cannot be its field.
+    """
+    lines = _lines(stream, name)
+    columns = next(lines, [])
+    for number, cells in enumerate(lines, start=1):
+        if len(cells) != len(columns):
+            raise FileError(f"{name}, row {number}: has {len(cells)} cells; the header has {len(columns)}")
+        source = dict(zip(columns, cells, strict=True))
+        yield Row(f"row {number}", _content(source, fields, f"{name}, row {number}"), source)
+
+
+def _lines(stream: BinaryIO, name: str) -> Iterator[list[str]]:
+    csv.field_size_limit(LONGEST_CELL)
+    decoded = (line.removeprefix(codecs.BOM_UTF8 if not number else b"").decode() for number, line in enumerate(stream))
+    try:
+        yield from (cells for cells in csv.reader(decoded, strict=True) if cells)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise FileError(f"{name}: is not CSV in UTF-8: {error}") from error
+
+
+def _content(source: Mapping[str, str], fields: Mapping[str, str], where: str) -> dict[str, Any]:
+    content = {}
+    for column, cell in source.items():
+        if cell:
+            try:
+                content[column] = value_of(fields.get(column), cell)
+            except ValueError as error:
+                raise FileError(f"{where}: {column}: {error}") from None
+    return content
+
+
+class _Lines:
+    """Ends lines with a line feed alone. The writer itself is told to end them with both characters, as it quotes no
+    others: a carriage return in a cell that is not quoted cannot be read again."""
+
+    def __init__(self, text: TextIO):
+        self._text = text
+
+    def write(self, line: str) -> None:
+        """Takes one line with its end, as the writer gives them."""
+        self._text.write(line.removesuffix(LINE_END) + "\n")
+
+
+class CsvWriter:
+    """Writes rows.
+
+    :param columns: the header.
+    :param as_read: whether rows come from CSV, and their cells leave as they came.
+    """
+
+    def __init__(self, stream: BinaryIO, columns: Sequence[str], as_read: bool):
+        self._text = io.TextIOWrapper(stream, encoding="utf-8", errors="backslashreplace", newline="")
+        self._columns = columns
+        self._as_read = as_read
+        self._writer = csv.writer(_Lines(self._text), lineterminator=LINE_END)
+        self._writer.writerow(columns)
+
+    def write(self, row: Row, extra: dict[str, Any]) -> None:
+        """Writes a row with further columns.
+
+        :raises TypeError: a value has no form in CSV.
+        """
+        values = (row.source if self._as_read else row.content) | extra
+        self._writer.writerow([cell_of(values.get(column)) for column in self._columns])
+
+    def finish(self) -> None:
+        """Writes what is buffered."""
+        self._text.flush()
+        self._text.detach()

@@ -1,0 +1,225 @@
+"""Parquet, through pyarrow, which `congrad[parquet]` brings. It is imported when it is needed: that takes longer than
+everything else together, and most files are JSON Lines."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from congrad.files.kinds.rows import FileError, Row
+
+if TYPE_CHECKING:
+    import pyarrow
+
+ROWS = 4_096
+"""Read and written at a time."""
+
+DECISION = "congrad"
+"""The column that says why a row was dropped."""
+
+NO_COLUMN = (ValueError, TypeError, OverflowError, NotImplementedError, RecursionError)
+"""What pyarrow raises for what it has no form for, its own errors, which are among these, included."""
+
+
+def require_pyarrow() -> None:
+    """:raises FileError: it is not installed."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise FileError("Parquet needs pyarrow; install it with: pip install 'congrad[parquet]'") from None
+
+
+def schema(stream: BinaryIO, name: str) -> pyarrow.Schema:
+    """The columns with their types, and what other programs have noted beside them.
+
+    :raises FileError: it is not Parquet.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        return parquet.read_schema(stream)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise FileError(f"{name}: is not Parquet: {error}") from error
+
+
+def read(stream: BinaryIO, name: str, columns: Collection[str] | None = None) -> Iterator[Row]:
+    """The rows. A column has a value in every row, if only a null, and so has every key of a message: a null is read as
+    what it stands for, a value that is missing.
+
+    :param columns: those whose values are wanted; default: all. Others are copied, whether or not Python has a form for
+        their values, such as a time in the year 30,000.
+    :raises FileError: it cannot be read.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    number = 0
+    try:
+        for batch in parquet.ParquetFile(stream).iter_batches(batch_size=ROWS):
+            wanted = [i for i, column in enumerate(batch.schema.names) if columns is None or column in columns]
+            for position, content in enumerate(batch.select(wanted).to_pylist()):
+                number += 1
+                yield Row(f"row {number}", without_nulls(content), batch.slice(position, 1))
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise FileError(f"{name}: cannot be read after row {number}: {error}") from error
+
+
+def without_nulls(value: Any) -> Any:
+    """The value without keys that hold null, at any depth."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+class ParquetCopier:
+    """Writes rows that come from Parquet, in their own schema.
+
+    :param with_decision: whether there is a column `congrad` besides, in the place of an earlier one.
+    """
+
+    def __init__(self, stream: BinaryIO, schema: pyarrow.Schema, with_decision: bool):
+        from pyarrow import parquet
+
+        self._own = schema
+        self._with_decision = with_decision
+        self._rows: list[pyarrow.RecordBatch] = []
+        self._decisions: list[Any] = []
+        self._writer = parquet.ParquetWriter(stream, self._table().schema)
+
+    def write(self, row: Row, extra: dict[str, Any]) -> None:
+        """Writes a row with its decision, if that is wanted."""
+        self._rows.append(row.source)
+        self._decisions.append(extra.get(DECISION))
+        if len(self._rows) == ROWS:
+            self._flush()
+
+    def finish(self) -> None:
+        """Writes what is buffered, and the end of the file."""
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(self._table())
+        self._rows, self._decisions = [], []
+
+    def _table(self) -> pyarrow.Table:
+        import pyarrow
+
+        table = pyarrow.Table.from_batches(self._rows, schema=self._own)
+        if not self._with_decision:
+            return table
+        if DECISION in table.column_names:
+            table = table.drop_columns([DECISION])
+        table = table.append_column(DECISION, pyarrow.array(self._decisions, type=_decision_type()))
+        # `datasets` notes its features beside the schema, and reads no file with a column that they do not have.
+        return table.replace_schema_metadata(None)
+
+
+class Types:
+    """The types of Parquet that the values of rows from another format have in common."""
+
+    def __init__(self, name: str):
+        self._name = name
+        self._rows: list[dict[str, Any]] = []
+        self._found: dict[str, pyarrow.DataType] = {}
+
+    def add(self, content: dict[str, Any]) -> None:
+        """Takes a row.
+
+        :raises FileError: the values of a column have no type in common.
+        """
+        self._rows.append(content)
+        if len(self._rows) == ROWS:
+            self._take()
+
+    def schema(self, columns: Collection[str]) -> pyarrow.Schema:
+        """The columns with these types.
+
+        :raises FileError: Parquet has no such type, or takes no such name.
+        """
+        import pyarrow
+        from pyarrow import parquet
+
+        self._take()
+        for column in columns:
+            try:
+                own = pyarrow.schema([(column, self._found.get(column, pyarrow.null()))])
+                parquet.ParquetWriter(io.BytesIO(), own).close()
+            except NO_COLUMN as error:
+                raise self._fault(column, error) from error
+        return pyarrow.schema([(column, self._found.get(column, pyarrow.null())) for column in columns])
+
+    def _take(self) -> None:
+        for column in dict.fromkeys(column for row in self._rows for column in row):
+            self._widen(column, [row.get(column) for row in self._rows])
+        self._rows = []
+
+    def _widen(self, column: str, values: list[Any]) -> None:
+        import pyarrow
+
+        try:
+            new = pyarrow.array(values).type
+            before = self._found.get(column, new)
+            both = [pyarrow.schema([("", kind)]) for kind in (before, new)]
+            self._found[column] = pyarrow.unify_schemas(both, promote_options="permissive").types[0]
+        except (pyarrow.ArrowException, *NO_COLUMN) as error:
+            raise self._fault(column, error) from error
+
+    def _fault(self, column: str, error: Exception) -> FileError:
+        return FileError(f"{self._name}: the values of {column!r} are no column of Parquet: {error}")
+
+
+class ParquetBuilder:
+    """Writes rows that come from another format.
+
+    :param schema: of the columns, from `Types`.
+    :param with_decision: whether there is a column `congrad` besides, in the place of an earlier one.
+    """
+
+    def __init__(self, stream: BinaryIO, schema: pyarrow.Schema, with_decision: bool):
+        import pyarrow
+        from pyarrow import parquet
+
+        if with_decision:
+            others = [field for field in schema if field.name != DECISION]
+            schema = pyarrow.schema([*others, (DECISION, _decision_type())])
+        self._schema = schema
+        self._rows: list[dict[str, Any]] = []
+        self._writer = parquet.ParquetWriter(stream, schema)
+
+    def write(self, row: Row, extra: dict[str, Any]) -> None:
+        """Takes a row with further columns.
+
+        :raises ValueError, TypeError, OverflowError: a value is not of its column's type.
+        """
+        self._rows.append(row.content | extra)
+        if len(self._rows) == ROWS:
+            self._flush()
+
+    def finish(self) -> None:
+        """Writes what is buffered, and the end of the file."""
+        self._flush()
+        self._writer.close()
+
+    def _flush(self) -> None:
+        import pyarrow
+
+        if self._rows:
+            self._writer.write_table(pyarrow.Table.from_pylist(self._rows, schema=self._schema))
+        self._rows = []
+
+
+def _decision_type() -> pyarrow.DataType:
+    import pyarrow
+
+    return pyarrow.struct(
+        [
+            ("conflict_score", pyarrow.float64()),
+            ("conflicts_with", pyarrow.list_(pyarrow.string())),
+            ("truncated", pyarrow.bool_()),
+            ("reason", pyarrow.string()),
+        ]
+    )

@@ -1,0 +1,237 @@
+"""Redis, workers and the service as processes of one machine: started together, stopped in order."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import IO
+
+from congrad.client import Client
+from congrad.contract.tokens import new_token
+from congrad.local.redis_server import StartError, configure, free_port, locked
+
+STOP_S = 30
+"""How long a process may take to finish what it is doing; a worker's soft shutdown takes up to 10 of them."""
+
+TICK_S = 0.1
+
+REDIS = "Redis"
+
+PR_SET_PDEATHSIG = 1
+"""From <linux/prctl.h>."""
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """What to run. ``environment`` holds further ``CONGRAD_`` settings for all parts."""
+
+    data_dir: Path
+    port: int = 8000
+    host: str = "127.0.0.1"
+    workers: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)
+    log: Path | None = None
+    """Where the parts write; the terminal if None."""
+
+
+class StackFailedError(StartError):
+    """A part ended by itself. ``status`` is its exit status; what it had to say is on its stderr."""
+
+    def __init__(self, name: str, status: int):
+        super().__init__(f"the {name} ended by itself, with status {status}")
+        self.status = status
+
+
+class Stack:
+    """The running processes, in the order in which they were started. ``environment`` is what all of them have."""
+
+    def __init__(self, url: str, environment: Mapping[str, str], log: IO[bytes] | None):
+        self.url = url
+        self.environment = environment
+        self._log = log
+        self._parts: list[tuple[str, subprocess.Popen[bytes]]] = []
+
+    def start(
+        self, name: str, command: list[str], environment: Mapping[str, str], orphaned: int = signal.SIGKILL
+    ) -> None:
+        """Starts one part. It gets a session of its own, so that Ctrl-C in the terminal reaches the stack only, which
+        then stops the parts in order.
+
+        :param orphaned: the signal that the part gets if the stack is killed and cannot. Without Redis nothing else
+            ends in order; tasks that were under way come back, so nothing is lost.
+        """
+        process = subprocess.Popen(
+            command,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+            preexec_fn=partial(_end_with_parent, orphaned) if sys.platform == "linux" else None,  # one thread
+        )
+        self._parts.append((name, process))
+
+    def check(self) -> None:
+        """:raises StackFailedError: a part has ended."""
+        for name, process in self._parts:
+            status = process.poll()
+            if status is not None:
+                raise StackFailedError(name, status)
+
+    def wait_until_ready(self, api_key: str | None) -> None:
+        """Blocks until the service and its workers are ready.
+
+        :raises StackFailedError: a part ended before that.
+        """
+        with Client(self.url, api_key, max_retries=0) as client:
+            while not client.is_ready():
+                self.check()
+                time.sleep(TICK_S)
+
+    def wait(self) -> None:
+        """Blocks for as long as all parts run.
+
+        :raises StackFailedError: one has ended.
+        """
+        while True:
+            self.check()
+            time.sleep(TICK_S * 5)
+
+    def kill_all_but_redis(self) -> None:
+        """Ends the other parts at once, with the processes that they have started."""
+        for name, process in self._parts:
+            if name != REDIS and process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def stop(self) -> None:
+        """Stops the parts, last started first: the service answers, the workers give back, Redis writes its file."""
+        for _, process in reversed(self._parts):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(STOP_S)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    process.wait()
+
+
+def _end_with_parent(number: int) -> None:
+    """Asks Linux to send this process a signal when its parent ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+
+
+def _visible_gpu(worker: int, workers: int) -> dict[str, str]:
+    """One GPU for each of several workers; a worker takes the first one that it sees."""
+    if workers == 1:
+        return {}
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    gpus = given.split(",") if given else [str(number) for number in range(workers)]
+    return {"CUDA_VISIBLE_DEVICES": gpus[worker % len(gpus)]}
+
+
+def _metrics_port(environment: Mapping[str, str], worker: int) -> dict[str, str]:
+    """A port for the metrics of each worker: what is set is that of the first, and the others have the next ones."""
+    first = environment.get("CONGRAD_METRICS_PORT", "")
+    return {"CONGRAD_METRICS_PORT": str(int(first) + worker)} if first.isdecimal() else {}
+
+
+@contextmanager
+def running_stack(options: StackOptions) -> Iterator[Stack]:
+    """Redis, ``workers`` gradients workers, a decide worker and the service, ready for requests.
+
+    :raises StartError: something that is needed is missing, or a part ended while it started.
+    """
+    _check_installed()
+    _check_port(options.host, options.port)
+    redis_port = free_port()
+    port = options.port or free_port()
+    with locked(options.data_dir), _log_file(options.log) as log:
+        redis = configure(options.data_dir, redis_port)
+        environment = _environment(options, redis.url, port)
+        stack = Stack(f"http://{options.host}:{port}", environment, log)
+        threads = _thread_limits(options.workers) | environment
+        ready = False
+        try:
+            stack.start(REDIS, redis.command, environment, orphaned=signal.SIGTERM)
+            for number in range(options.workers):
+                stack.start(
+                    "gradients worker",
+                    [sys.executable, "-m", "congrad_worker", "gradients"],
+                    threads | _visible_gpu(number, options.workers) | _metrics_port(environment, number),
+                )
+            stack.start(
+                "decide worker",
+                [sys.executable, "-m", "congrad_worker", "decide"],
+                environment
+                | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+                | _metrics_port(environment, options.workers),
+            )
+            stack.start("service", [sys.executable, "-m", "congrad_service"], environment)
+            stack.wait_until_ready(environment.get("CONGRAD_API_KEY"))
+            ready = True
+            yield stack
+        finally:
+            if not ready:
+                # Celery answers SIGTERM with a traceback while it starts. What it may have taken by then comes back.
+                stack.kill_all_but_redis()
+            stack.stop()
+
+
+def _environment(options: StackOptions, redis_url: str, port: int) -> dict[str, str]:
+    given = {**os.environ, **options.environment}
+    if given.get("CONGRAD_API_KEYS_FILE") and not given.get("CONGRAD_API_KEY"):
+        given["CONGRAD_API_KEY"] = new_token()  # the file has digests only, and the stack asks whether it is ready
+    return {
+        **given,
+        "CONGRAD_REDIS_URL": redis_url,
+        "CONGRAD_BROKER_URL": redis_url,
+        "CONGRAD_HOST": options.host,
+        "CONGRAD_PORT": str(port),
+    }
+
+
+def _cores() -> int:
+    # Linux knows how many this process may use; other systems do not tell.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _thread_limits(workers: int) -> dict[str, str]:
+    """Threads of a gradients worker on a CPU, where the environment says nothing of them. OpenMP's threads spin while
+    they wait unless told not to, and spinning beside other processes on the same cores was seen to make a batch eight
+    times slower."""
+    return {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(max(1, _cores() // workers))}
+
+
+def _check_installed() -> None:
+    missing = [name for name in ("fastapi", "celery", "redis", "torch", "transformers", "peft") if not find_spec(name)]
+    if missing:
+        raise StartError(f"{', '.join(missing)} not installed; install them with: pip install 'congrad[all]'")
+
+
+def _check_port(host: str, port: int) -> None:
+    """:raises StartError: somebody else listens there, and would be taken for the service."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise StartError(f"port {port} cannot be had on {host} ({error.strerror}); choose another") from error
+
+
+@contextmanager
+def _log_file(path: Path | None) -> Iterator[IO[bytes] | None]:
+    if path is None:
+        yield None
+    else:
+        with path.open("wb") as file:
+            yield file

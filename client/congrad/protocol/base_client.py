@@ -1,0 +1,101 @@
+"""What both clients are made of."""
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Generic, TypeVar
+
+import httpx
+
+from congrad.protocol.ahead import check as check_concurrency
+from congrad.protocol.calls import HttpRequest
+from congrad.protocol.filtering import Availability, Filtering, Submission
+from congrad.protocol.policy import Policy, Timeouts
+from congrad.protocol.requests import Options, SampleLike, check_batch_size
+from congrad.protocol.results import Fallback, OnUnavailable, Selecting
+
+DEFAULT_BASE_URL = "http://127.0.0.1:8000"
+BATCH_SIZE = 256
+CONCURRENCY = 4
+
+
+H = TypeVar("H")
+
+
+class PerProcess(Generic[H]):
+    """Connections of this process: after a fork parent and child would read each other's answers."""
+
+    def __init__(self, make: Callable[[], H]):
+        self._make = make
+        self._made = make()
+        self._pid = os.getpid()
+
+    def get(self) -> H:
+        """The connections, new ones in a new process."""
+        if self._pid != os.getpid():
+            self._made, self._pid = self._make(), os.getpid()
+        return self._made
+
+
+class BaseClient:
+    """Settings, and calls before they are driven."""
+
+    def __init__(self, base_url: str | None, api_key: str | None, policy: Policy):
+        self._policy = policy
+        self._is_copy = False
+        self._availability = Availability()
+        self.base_url = (base_url or os.environ.get("CONGRAD_BASE_URL") or DEFAULT_BASE_URL).rstrip("/")
+        if not self.base_url.startswith(("http://", "https://")):
+            raise ValueError(f"base_url is {self.base_url!r}; it should begin with http:// or https://")
+        api_key = api_key if api_key is not None else os.environ.get("CONGRAD_API_KEY")
+        self._headers = {"User-Agent": f"congrad/{version('congrad')}"}
+        if api_key and (token := api_key.strip()):  # files of secrets end with a line break
+            if not (token.isascii() and token.isprintable()):
+                raise ValueError("the API key (api_key, or CONGRAD_API_KEY) has characters that no header can hold")
+            self._headers["Authorization"] = f"Bearer {token}"
+
+    @property
+    def _longest(self) -> float:
+        """Seconds that a request may take, with the smaller ones that it may have to be cut into."""
+        return 2 * self._policy.timeouts.total
+
+    def _timeout_of(self, send: HttpRequest) -> httpx.Timeout:
+        return httpx.Timeout(send.timeout, connect=min(self._policy.timeouts.connect, send.timeout))
+
+    def _filtering(
+        self,
+        samples: Iterable[SampleLike],
+        options: Options,
+        key: str | None,
+        batch_size: int,
+        two_pass: bool,
+        on_unavailable: OnUnavailable,
+    ) -> Filtering:
+        return Filtering(
+            samples,
+            options,
+            key=key,
+            policy=self._policy,
+            availability=self._availability,
+            batch_size=batch_size,
+            two_pass=two_pass,
+            fallback=Fallback(on_unavailable),
+        )
+
+    def _submission(self, options: Options, key: str | None, batch_size: int, concurrency: int) -> Submission:
+        check_batch_size(batch_size)
+        check_concurrency(concurrency)
+        Selecting(options.selection).refuse_whole()
+        return Submission(options, key, self._policy, self._availability)
+
+
+def new_policy(
+    policy: Policy, timeout: Timeouts | float | None, max_retries: int | None, max_downtime: float | None
+) -> Policy:
+    """``policy`` with what is given in place of its own."""
+    if timeout is not None:
+        policy = replace(policy, timeouts=Timeouts.of(timeout))
+    if max_retries is not None:
+        policy = replace(policy, max_retries=max_retries)
+    return policy if max_downtime is None else replace(policy, max_downtime=max_downtime)

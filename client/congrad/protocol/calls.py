@@ -1,0 +1,336 @@
+"""The protocol, without input or output: generators that say what to send and how long to pause, and are given what
+came back. A synchronous and an asynchronous client drive the same ones.
+
+A transport's exception is thrown into the generator, so that it decides about retries; `StopIteration` carries the
+result, and the errors that leave a generator are those of `congrad.errors`.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from itertools import count
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from congrad.contract import wire
+from congrad.errors import (
+    APIConnectionError,
+    APIResponseError,
+    APIStatusError,
+    APITimeoutError,
+    CongradError,
+    JobCancelledError,
+    JobFailedError,
+    JobNotFinishedError,
+    NotFoundError,
+)
+from congrad.protocol.classify import is_unavailable, status_error
+from congrad.protocol.policy import MAX_RETRY_AFTER_S, Policy, backoff, retry_after
+
+LONGEST_HOLD_S = 30
+"""Seconds that the service holds a request; a longer job is asked for, so that no proxy on the way loses patience."""
+POLL_S = 0.5
+PROBE_S = 5.0
+
+T = TypeVar("T")
+
+log = logging.getLogger("congrad")
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    """One attempt at a request. ``timeout`` is of the whole attempt, in seconds."""
+
+    method: str
+    path: str
+    content: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    timeout: float = 0.0
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Seconds in which nothing is sent."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back, whole."""
+
+    status: int
+    headers: httpx.Headers
+    content: bytes
+
+
+Call = Generator[HttpRequest | Pause, Reply | None, T]
+Parse = Callable[[Reply], T]
+
+
+def parse_as(model: Any) -> Parse[Any]:
+    """Reads an answer as a model of the contract."""
+    adapter: TypeAdapter[Any] = TypeAdapter(model)
+
+    def parse(reply: Reply) -> Any:
+        try:
+            return adapter.validate_json(reply.content)
+        except ValidationError as error:
+            raise _no_answer(reply) from error
+
+    return parse
+
+
+CHECKPOINTS: Parse[list[wire.Checkpoint]] = parse_as(list[wire.Checkpoint])
+DIRECTIONS: Parse[list[wire.DirectionSummary]] = parse_as(list[wire.DirectionSummary])
+DIRECTION: Parse[wire.Direction] = parse_as(wire.Direction)
+JOB: Parse[wire.Job] = parse_as(wire.Job)
+JOBS: Parse[list[wire.JobSummary]] = parse_as(list[wire.JobSummary])
+SCORES: Parse[wire.DirectionScores] = parse_as(wire.DirectionScores)
+HISTORY: Parse[list[wire.HistoryEntry]] = parse_as(list[wire.HistoryEntry])
+CONFLICTS: Parse[wire.DirectionConflicts] = parse_as(wire.DirectionConflicts)
+WORKERS: Parse[list[wire.Worker]] = parse_as(list[wire.Worker])
+QUEUE: Parse[wire.Queue] = parse_as(wire.Queue)
+_RESULT: Parse[wire.FilterResult] = parse_as(wire.FilterResult)
+_READY: Parse[dict[str, str]] = parse_as(dict[str, str])
+
+
+def nothing(reply: Reply) -> None:
+    """The answer 204."""
+    if reply.status != HTTPStatus.NO_CONTENT:
+        raise _no_answer(reply)
+
+
+def safetensors_of(reply: Reply) -> bytes:
+    """A file of tensors: the length of a header, the header, JSON, and the data."""
+    length = int.from_bytes(reply.content[:8], "little")
+    if length > len(reply.content) - 8 or reply.content[8:9] != b"{":
+        raise _no_answer(reply)
+    return reply.content
+
+
+def answer_of(reply: Reply) -> wire.FilterResult | wire.Job:
+    """The decisions, or the job to wait for."""
+    return JOB(reply) if reply.status == HTTPStatus.ACCEPTED else _RESULT(reply)
+
+
+class Deadline:
+    """A point in time that a call must not go beyond."""
+
+    def __init__(self, seconds: float):
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    @property
+    def left(self) -> float:
+        """Seconds."""
+        return self._end - time.monotonic()
+
+
+def request(
+    send: HttpRequest, parse: Parse[T], policy: Policy, *, deadline: Deadline | None = None, downtime: float = 0.0
+) -> Call[T]:
+    """Sends until there is an answer, or it is time to give up.
+
+    :param downtime: seconds after the first failure for which it goes on, even when ``policy.max_retries`` are used up.
+    :raises CongradError: the error of the last attempt.
+    """
+    deadline = deadline or Deadline(policy.timeouts.total)
+    down_since: float | None = None
+    for attempt in count():
+        pause = backoff(attempt)
+        try:
+            reply = yield from _attempt(replace(send, timeout=min(policy.timeouts.attempt, max(deadline.left, 0.1))))
+            pause = retry_after(reply.headers.get("Retry-After")) or pause
+            return _checked(reply, parse)
+        except CongradError as error:
+            down_since = time.monotonic() if down_since is None else down_since
+            # A failed job may fail again, at the price of its gradients: that is not waited out.
+            patience = 0.0 if _job_id(error) else downtime
+            is_spent = attempt >= policy.max_retries and time.monotonic() + pause - down_since > patience
+            if not is_unavailable(error) or is_spent or pause > min(MAX_RETRY_AFTER_S, deadline.left):
+                raise
+            _log_retry(error, pause, is_beyond=attempt == policy.max_retries)
+        yield Pause(pause)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _log_retry(error: CongradError, pause: float, is_beyond: bool) -> None:
+    if is_beyond:
+        log.warning("%s; waiting for the service to come back", error)
+    else:
+        log.info("%s; trying again in %.1f s", error, pause)
+
+
+def decide(send: HttpRequest, policy: Policy, downtime: float = 0.0) -> Call[wire.FilterResult]:
+    """Sends pairs, or a request to score a job again, and waits until they are decided.
+
+    :raises CongradError: there will be no answer, or not in time.
+    """
+    deadline = Deadline(policy.timeouts.total)
+    send = with_wait(send, policy.timeouts.attempt)
+    for attempt in count():
+        try:
+            answer = yield from request(send, answer_of, policy, deadline=deadline, downtime=downtime)
+        except APIStatusError as error:
+            raise (yield from _with_job(error, policy)) from error
+        if isinstance(answer, wire.FilterResult):
+            return answer
+        try:
+            return (yield from wait(answer, policy, deadline=deadline, downtime=downtime))
+        except (NotFoundError, JobFailedError) as error:
+            # Redis can lose its last second, and the job with it; under its key it is then made anew. So is a job that
+            # failed for no fault of its own.
+            is_lost = isinstance(error, NotFoundError) or is_unavailable(error)
+            if not is_lost or attempt >= policy.max_retries or deadline.left <= 0:
+                raise
+        yield Pause(backoff(attempt))
+    raise AssertionError("the last attempt returns or raises")
+
+
+def wait(
+    job: wire.Job, policy: Policy, *, deadline: Deadline | None = None, downtime: float = 0.0
+) -> Call[wire.FilterResult]:
+    """Asks for a job until it has ended: the service answers before it stops, and its successor knows the job.
+
+    :raises JobFailedError: it failed.
+    :raises JobCancelledError: it was cancelled.
+    :raises JobNotFinishedError: it has not ended in time.
+    """
+    deadline = deadline or Deadline(policy.timeouts.total)
+    while not job.status.ended:
+        if deadline.left <= POLL_S:
+            raise JobNotFinishedError(job, deadline.seconds)
+        poll = with_wait(HttpRequest("GET", job_path(job.id)), min(policy.timeouts.attempt, deadline.left))
+        job = yield from request(poll, JOB, policy, deadline=deadline, downtime=downtime)
+        if not job.status.ended:  # a service that is about to stop does not hold the request
+            yield Pause(POLL_S)
+    if job.error is not None:
+        raise JobFailedError(job, job.error)
+    if job.status is wire.JobStatus.CANCELLED:
+        raise JobCancelledError(job)
+    if job.result is None:
+        raise APIResponseError(f"job {job.id} has {job.status} without a result", 200, "")
+    return job.result
+
+
+def probe() -> Call[bool]:
+    """Whether the service, Redis and its workers are there, asked once.
+
+    :raises APIStatusError: that is not for this client to know: its token is not valid.
+    """
+    try:
+        reply = yield from _attempt(HttpRequest("GET", "/readyz", timeout=PROBE_S))
+        _checked(reply, _READY)
+    except CongradError as error:
+        if not is_unavailable(error):
+            raise
+        return False
+    return True
+
+
+def until_ready(seconds: float) -> Call[None]:
+    """Probes until the service is ready.
+
+    :raises APITimeoutError: it is not within ``seconds``; the message has its own last words.
+    """
+    deadline = Deadline(seconds)
+    for attempt in count():
+        try:
+            reply = yield from _attempt(HttpRequest("GET", "/readyz", timeout=min(PROBE_S, max(deadline.left, 0.1))))
+            _checked(reply, _READY)
+            return
+        except CongradError as error:
+            if not is_unavailable(error):
+                raise
+            pause = min(backoff(attempt), 2.0)
+            if deadline.left <= pause:
+                raise APITimeoutError(f"the service is not ready after {seconds:g} s: {error}") from error
+        yield Pause(pause)
+
+
+def job_path(job_id: str) -> str:
+    """Where a job is."""
+    return f"/jobs/{quote(job_id, safe='')}"
+
+
+def with_wait(send: HttpRequest, seconds: float) -> HttpRequest:
+    """The request with a wish to be answered well within ``seconds``."""
+    hold = max(int(min(LONGEST_HOLD_S, seconds / 2)), 0)
+    return replace(send, headers={**send.headers, "Prefer": f"wait={hold}"})
+
+
+def _attempt(send: HttpRequest) -> Call[Reply]:
+    try:
+        reply = yield send
+    except httpx.TimeoutException as error:
+        raise APITimeoutError(f"{_url(error)} did not answer within {send.timeout:.3g} s ({_of(error)})") from error
+    except httpx.RequestError as error:
+        raise APIConnectionError(f"{_url(error)} cannot be reached: {_of(error)}") from error
+    assert reply is not None
+    return reply
+
+
+def _url(error: httpx.RequestError) -> str:
+    try:
+        url = error.request.url
+    except RuntimeError:  # the error knows of no request
+        return "the service"
+    return f"{url.scheme}://{url.netloc.decode()}"
+
+
+def _of(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _checked(reply: Reply, parse: Parse[T]) -> T:
+    if 200 <= reply.status < 300:
+        return parse(reply)
+    raise failure(reply)
+
+
+def failure(reply: Reply) -> APIStatusError:
+    """The error that an answer other than 2xx is."""
+    return status_error(_problem(reply), reply.headers.get("X-Request-ID"))
+
+
+def _problem(reply: Reply) -> wire.Problem:
+    """The problem document of an answer; one made up where something on the way answered for the service."""
+    try:
+        return wire.Problem.model_validate_json(reply.content).model_copy(update={"status": reply.status})
+    except ValidationError:
+        phrase = httpx.codes.get_reason_phrase(reply.status) or "Unknown"
+        return wire.Problem(title=phrase, status=reply.status, detail=_beginning(reply) or "no detail")
+
+
+def _no_answer(reply: Reply) -> APIResponseError:
+    message = f"{reply.status} with what is no answer of the service: {_beginning(reply)!r}"
+    return APIResponseError(message, reply.status, _beginning(reply))
+
+
+def _beginning(reply: Reply) -> str:
+    return reply.content[:500].decode(errors="replace")
+
+
+def _with_job(error: APIStatusError, policy: Policy) -> Call[CongradError]:
+    """The error, or, where it is the end of a job, the one that carries the job."""
+    job_id = _job_id(error)
+    if job_id is None:
+        return error
+    try:
+        job = yield from request(HttpRequest("GET", job_path(job_id)), JOB, policy)
+    except CongradError:
+        return error
+    if job.status is wire.JobStatus.CANCELLED:
+        return JobCancelledError(job)
+    return JobFailedError(job, error.problem, error.request_id)
+
+
+def _job_id(error: CongradError) -> str | None:
+    instance = error.problem.instance if isinstance(error, APIStatusError) else None
+    return instance.removeprefix("/jobs/") if instance and instance.startswith("/jobs/") else None

@@ -1,0 +1,172 @@
+"""A call of `filter`: its requests, in one pass or two, and what becomes of their answers. Without input or output."""
+
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from congrad.contract import wire
+from congrad.errors import (
+    APIConnectionError,
+    APIResponseError,
+    APIStatusError,
+    CongradError,
+    ContentTooLargeError,
+)
+from congrad.protocol.calls import Call, HttpRequest, decide, probe
+from congrad.protocol.classify import is_unavailable
+from congrad.protocol.policy import Policy
+from congrad.protocol.requests import Options, Pairs, SampleLike, rescore_request, rows_of, split
+from congrad.protocol.results import Answers, Fallback, Filtered, Part, Selecting
+
+
+@dataclass
+class Availability:
+    """Whether a client has waited for its service in vain. It does not wait again before the service is ready: not for
+    the other requests of a call, and not in the next call, or a training loop would stand still at every step."""
+
+    is_given_up: bool = False
+
+
+class Submission:
+    """Sends the pairs of one call.
+
+    :param key: of the call; each request's own is made from it.
+    """
+
+    def __init__(self, options: Options, key: str | None, policy: Policy, availability: Availability):
+        self.options = options
+        self.key = key or uuid.uuid4().hex
+        self._policy = policy
+        self._availability = availability
+
+    def send(self, pairs: Pairs) -> Call[list[Part]]:
+        """What comes of some pairs, in more than one part where the service takes only smaller requests."""
+        parts = yield from self._parts(pairs, pairs.request(self.options, self.key))
+        ((_, outcome),) = parts
+        if not isinstance(outcome, ContentTooLargeError) or len(pairs) == 1:
+            return parts
+        first, second = pairs.cut(len(pairs) // 2)
+        return [*(yield from self.send(first)), *(yield from self.send(second))]
+
+    def rescore(self, part: Part) -> Call[list[Part]]:
+        """What comes of scoring a part again against the direction as it stands now; a failure stays one."""
+        pairs, result = part
+        if isinstance(result, CongradError):
+            return [part]
+        request = rescore_request(result.job_id, self.options.selection, False, self.key)
+        return (yield from self._parts(pairs, request))
+
+    def _parts(self, pairs: Pairs, request: HttpRequest) -> Call[list[Part]]:
+        try:
+            if self._availability.is_given_up and not (yield from probe()):
+                raise APIConnectionError("the service is still away")
+            result = yield from decide(request, self._policy, self._policy.max_downtime)
+            _check_answer(pairs, result)
+        except CongradError as error:
+            self._availability.is_given_up = is_unavailable(error)
+            if isinstance(error, APIStatusError):
+                error.samples = [pairs.start + index for index in error.samples]
+            return [(pairs, error)]
+        self._availability.is_given_up = False
+        return [(pairs, result)]
+
+
+def _check_answer(pairs: Pairs, result: wire.FilterResult) -> None:
+    """:raises APIResponseError: the decisions are those of other pairs, as where two processes share a connection."""
+    if [decision.id for decision in result.decisions] != [row["id"] for row in pairs.rows]:
+        raise APIResponseError("an answer has decisions for other samples than were sent", 200, "")
+
+
+Item = Pairs | Part
+"""What a pass sends: pairs, or what came of them in the first one."""
+
+I = TypeVar("I", bound=Item)  # noqa: E741 # an item
+
+
+def failed(item: Item, error: CongradError) -> list[Part]:
+    """What came of an item for which nothing came back."""
+    return [(item if isinstance(item, Pairs) else item[0], error)]
+
+
+@dataclass(frozen=True)
+class Pass(Generic[I]):
+    """One pass over the pairs of a call: ``send`` each of ``items``, and ``take`` what comes of it."""
+
+    items: Sequence[I]
+    send: Callable[[I], Call[list[Part]]]
+    answers: Answers
+
+    def pending(self) -> Iterator[I]:
+        """The items to send, until a request fails."""
+        return (item for item in self.items if not self.answers.has_failed)
+
+
+class Filtering:
+    """One call of `filter`.
+
+    :raises CongradError: a sample cannot be sent; nothing has been sent then.
+    """
+
+    def __init__(
+        self,
+        samples: Iterable[SampleLike],
+        options: Options,
+        *,
+        key: str | None,
+        policy: Policy,
+        availability: Availability,
+        batch_size: int,
+        two_pass: bool,
+        fallback: Fallback,
+    ):
+        if two_pass and not options.update:
+            raise ValueError("two_pass folds the samples in, and update=False does not")
+        self._selecting = Selecting(options.selection)
+        options = replace(options, selection=self._selecting.of_requests, retain=two_pass)
+        self.pairs = list(split(samples, batch_size))
+        self._submission = Submission(options, key, policy, availability)
+        self._two_pass = two_pass
+        self._fallback = fallback
+        self._answers = Answers(fallback)
+        self._is_scored = not two_pass
+
+    @property
+    def samples(self) -> int:
+        """How many samples the call has."""
+        return sum(len(pairs) for pairs in self.pairs)
+
+    @property
+    def passes(self) -> int:
+        """How often each sample is sent or scored."""
+        return 2 if self._two_pass else 1
+
+    def first_pass(self) -> Pass[Pairs]:
+        """Sends the pairs."""
+        return Pass(self.pairs, self._submission.send, self._answers)
+
+    def second_pass(self) -> Pass[Part]:
+        """Scores what the first pass has folded in; nothing to do in a call of one pass, or after a failure."""
+        if not self._two_pass or self._answers.has_failed:
+            return Pass([], self._submission.rescore, self._answers)
+        parts, self._answers = self._answers.parts, Answers(self._fallback)
+        self._is_scored = True
+        return Pass(parts, self._submission.rescore, self._answers)
+
+    def result(self) -> Filtered:
+        """The answer of the whole call.
+
+        :raises CongradError: a request failed.
+        """
+        return self._answers.result(self.samples, self._selecting, is_scored=self._is_scored)
+
+
+def whole(samples: Iterable[SampleLike]) -> Pairs:
+    """All samples as one request, whatever its size.
+
+    :raises ValueError: there are none.
+    """
+    rows = list(rows_of(samples))
+    if not rows:
+        raise ValueError("there are no samples to send")
+    return Pairs.of(rows, 0)

@@ -1,0 +1,218 @@
+"""Samples as requests: encoded once, cut by number and bytes, each with the key under which it is folded in once."""
+
+import hashlib
+import json
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from typing import Any, Protocol, runtime_checkable
+
+from congrad.contract import wire
+from congrad.contract.samples import COLUMNS, without_others
+from congrad.errors import InvalidSampleError
+from congrad.protocol.calls import HttpRequest, job_path
+
+MAX_BYTES = 8 * 2**20
+"""Of one request's samples, well below what the service takes."""
+
+SampleLike = wire.Sample | wire.PromptCompletion | Mapping[str, Any]
+SelectionLike = wire.ThresholdSelection | wire.FractionSelection | Mapping[str, Any]
+
+
+@runtime_checkable
+class Columns(Protocol):
+    """What is used of a `datasets.Dataset`."""
+
+    @property
+    def column_names(self) -> list[str] | None: ...
+    def __iter__(self) -> Iterator[Mapping[str, Any]]: ...
+    def select_columns(self, column_names: list[str]) -> Iterable[Mapping[str, Any]]: ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a request says beside its samples."""
+
+    direction: str = "default"
+    update: bool = True
+    selection: SelectionLike | None = None
+    checkpoint: str | None = None
+    retain: bool = False
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """As JSON; what is not said is left to the service."""
+        fields: dict[str, Any] = {"direction": self.direction, "update": self.update}
+        if self.selection is not None:
+            fields["selection"] = as_json(self.selection)
+        if self.checkpoint is not None:
+            fields["checkpoint"] = self.checkpoint
+        return fields | ({"retain": True} if self.retain else {})
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Some neighbouring samples of a call. ``start`` is the position of the first, ``encoded`` all of them as JSON."""
+
+    start: int
+    rows: Sequence[Mapping[str, Any]]
+    encoded: bytes
+
+    @classmethod
+    def of(cls, samples: Sequence[SampleLike], start: int) -> "Pairs":
+        """:raises InvalidSampleError: one of them is no mapping, or JSON has no form for it."""
+        rows = [_row(sample, start + i) for i, sample in enumerate(samples)]
+        try:
+            return cls(start, rows, _encode(rows))
+        except _NO_JSON:
+            for i, row in enumerate(rows):
+                _check(row, start + i)
+            raise
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def positions(self) -> range:
+        """Where its samples stand in the call."""
+        return range(self.start, self.start + len(self.rows))
+
+    def request(self, options: Options, key: str) -> HttpRequest:
+        """The request. ``key`` is of the call; with position and content it makes that of the request, so that the
+        same samples sent again are the same request, and changed ones another."""
+        content = b'{"samples":' + self.encoded + b"," + _encode(options.fields)[1:]
+        return _post("/filter", content, f"{key} {self.start}")
+
+    def cut(self, *ends: int) -> "list[Pairs]":
+        """Smaller ones, which end before these samples and before the last one's end."""
+        bounds = pairwise([0, *ends, len(self.rows)])
+        return [Pairs.of(self.rows[first:end], self.start + first) for first, end in bounds]
+
+
+def split(samples: Iterable[SampleLike], batch_size: int, start: int = 0) -> Iterator[Pairs]:
+    """The samples of a call as requests of at most ``batch_size`` samples and `MAX_BYTES`, at least one sample each.
+
+    They are made as they are asked for, and do not depend on where a call starts: one that goes on where an earlier one
+    stopped makes the requests that it would have made.
+
+    :param start: position of the first sample.
+    :raises InvalidSampleError: a sample cannot be sent.
+    """
+    check_batch_size(batch_size)
+    source = iter(rows_of(samples))
+    while batch := list(islice(source, batch_size - start % batch_size)):
+        yield from _within_limit(Pairs.of(batch, start))
+        start += len(batch)
+
+
+async def split_async(
+    samples: Iterable[SampleLike] | AsyncIterable[SampleLike], batch_size: int, start: int = 0
+) -> AsyncIterator[Pairs]:
+    """`split` of samples that may come asynchronously."""
+    if not isinstance(samples, AsyncIterable):
+        for pairs in split(samples, batch_size, start):
+            yield pairs
+        return
+    check_batch_size(batch_size)
+    batch: list[SampleLike] = []
+    async for sample in samples:
+        batch.append(sample)
+        if (start + len(batch)) % batch_size == 0:
+            for pairs in split(batch, batch_size, start):
+                yield pairs
+            start += len(batch)
+            batch = []
+    for pairs in split(batch, batch_size, start):
+        yield pairs
+
+
+def check_batch_size(batch_size: int) -> None:
+    """:raises ValueError: no sample would go into a request."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; at least 1 sample goes into a request")
+
+
+def _within_limit(pairs: Pairs) -> list[Pairs]:
+    if len(pairs.encoded) <= MAX_BYTES:
+        return [pairs]
+    ends = []
+    size = 1  # of the list's end; each sample has a bracket or comma before it
+    for i, row in enumerate(pairs.rows):
+        own = len(_encode(row)) + 1
+        if size + own > MAX_BYTES and size > 1:
+            ends.append(i)
+            size = 1
+        size += own
+    return pairs.cut(*ends)
+
+
+def rows_of(samples: Iterable[SampleLike]) -> Iterable[SampleLike]:
+    """The samples. A `datasets.Dataset` has other columns beside a sample's fields, and nulls where a row has no value:
+    both are left out.
+
+    :raises TypeError: it is one sample, or a dataset of several splits.
+    """
+    if isinstance(samples, Mapping):
+        raise TypeError("samples is a mapping; it should be a list of samples, or one split of a dataset")
+    if not isinstance(samples, Columns):
+        return samples
+    # An IterableDataset does not always know its columns.
+    columns = samples.column_names
+    rows = samples if columns is None else samples.select_columns([name for name in columns if name in COLUMNS])
+    return (without_others({name: row[name] for name in COLUMNS if row.get(name) is not None}) for row in rows)
+
+
+def rescore_request(job_id: str, selection: SelectionLike | None, retain: bool, key: str) -> HttpRequest:
+    """A request to score a job again."""
+    fields = {"retain": retain} | ({} if selection is None else {"selection": as_json(selection)})
+    return _post(job_path(job_id) + "/rescore", _encode(fields), key)
+
+
+def _post(path: str, content: bytes, key: str) -> HttpRequest:
+    # Hashed, a caller's key may be of any length and script.
+    own_key = hashlib.sha256(f"{key} {path} ".encode() + content).hexdigest()
+    return HttpRequest("POST", path, content, {"Content-Type": "application/json", "Idempotency-Key": own_key})
+
+
+def as_json(value: Any) -> dict[str, Any]:
+    """A model of the contract, or what stands for one."""
+    return value.model_dump(exclude_none=True) if hasattr(value, "model_dump") else dict(value)
+
+
+def _row(sample: SampleLike, position: int) -> Mapping[str, Any]:
+    """The sample with an id, a string, which defaults to its position."""
+    if isinstance(sample, dict):
+        row = sample
+    elif isinstance(sample, wire.Sample | wire.PromptCompletion):
+        row = sample.model_dump(exclude_none=True)
+    elif isinstance(sample, Mapping):
+        row = dict(sample)
+    else:
+        detail = f"it is {type(sample).__name__}, not a mapping, a congrad.Sample or a congrad.PromptCompletion"
+        raise InvalidSampleError(position, detail)
+    sample_id = row.get("id")
+    if isinstance(sample_id, str):
+        return row
+    return {**row, "id": str(position if sample_id is None else sample_id)}
+
+
+_NO_JSON = (TypeError, ValueError, RecursionError)  # UnicodeEncodeError is a ValueError
+
+
+def _encode(value: Any) -> bytes:
+    """:raises TypeError, ValueError, RecursionError: JSON has no form for it."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_list).encode()
+
+
+def _check(row: Mapping[str, Any], position: int) -> None:
+    try:
+        _encode(row)
+    except _NO_JSON as error:
+        raise InvalidSampleError(position, str(error)) from error
+
+
+def _list(value: Any) -> Any:
+    """NumPy's arrays, which is how some files give lists of messages."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"JSON has no form for {type(value).__name__}")

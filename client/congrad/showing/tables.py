@@ -1,0 +1,116 @@
+"""Results as tables for a terminal."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from congrad.contract import wire
+
+TEXT_WIDTH = 60
+COSINE_WIDTH = len("+0.00")
+
+
+def summary_table(summary: wire.Summary) -> Table:
+    """Kept, dropped and mean conflict by language, and how many over all."""
+    table = Table(title="By language")
+    table.add_column("language")
+    for name in ("kept", "dropped", "mean conflict"):
+        table.add_column(name, justify="right")
+    for tag, language in summary.by_language.items():
+        mean = "-" if language.mean_conflict is None else f"{language.mean_conflict:+.3f}"
+        table.add_row(tag, str(language.kept), str(language.dropped), mean)
+    table.add_section()
+    table.add_row("all", str(summary.kept), str(summary.dropped))
+    return table
+
+
+def worst_table(decisions: Sequence[wire.Decision], texts: dict[str, tuple[str, str, str]], count: int) -> Table:
+    """The pairs with the highest conflict scores, with their texts.
+
+    :param texts: prompt, chosen and rejected by id.
+    """
+    scored = [(decision.conflict_score, decision) for decision in decisions if decision.conflict_score is not None]
+    table = Table(title="Worst conflicts", show_lines=True)
+    table.add_column("pair")
+    table.add_column("conflict", justify="right")
+    table.add_column("conflicts with", max_width=16)
+    table.add_column("prompt, chosen, rejected")
+    for conflict, decision in sorted(scored, key=lambda item: -item[0])[:count]:
+        lines = "\n".join(_cut(text) for text in texts[decision.id])
+        table.add_row(decision.id, f"{conflict:+.3f}", " ".join(decision.conflicts_with), Text(lines))
+    return table
+
+
+def _cut(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= TEXT_WIDTH else line[: TEXT_WIDTH - 1] + "…"
+
+
+def counts_table(what: str, by_language: Mapping[str, int]) -> Table:
+    """A count by language, and over all."""
+    table = Table(title="By language")
+    table.add_column("language")
+    table.add_column(what, justify="right")
+    for tag, count in sorted(by_language.items()):
+        table.add_row(tag, str(count))
+    table.add_section()
+    table.add_row("all", str(sum(by_language.values())))
+    return table
+
+
+def checkpoints_table(checkpoints: Sequence[wire.Checkpoint]) -> Table:
+    """What the live workers serve."""
+    table = Table(title="Checkpoints")
+    for name in ("name", "fingerprint", "loss", "devices"):
+        table.add_column(name)
+    table.add_column("workers", justify="right")
+    table.add_column("max length", justify="right")
+    for checkpoint in checkpoints:
+        table.add_row(
+            Text(checkpoint.name),
+            checkpoint.fingerprint,
+            checkpoint.loss,
+            Text(" ".join(checkpoint.devices)),
+            str(checkpoint.workers),
+            str(checkpoint.max_length),
+        )
+    return table
+
+
+def directions_table(directions: Sequence[wire.DirectionSummary]) -> Table:
+    """The running directions."""
+    table = Table(title="Directions")
+    table.add_column("name")
+    table.add_column("version", justify="right")
+    table.add_column("checkpoint")
+    table.add_column("samples", justify="right")
+    table.add_column("languages")
+    for direction in directions:
+        counts = " ".join(f"{tag} {count}" for tag, count in sorted(direction.languages.items()))
+        samples = str(sum(direction.languages.values()))
+        table.add_row(direction.name, str(direction.version), Text(direction.checkpoint), samples, counts)
+    return table
+
+
+def languages_table(direction: wire.Direction) -> Table:
+    """The languages of a direction: samples folded in, effective number of samples, norm of the gradient."""
+    table = Table(title="Languages")
+    table.add_column("language")
+    for name in ("samples", "weight", "norm"):
+        table.add_column(name, justify="right")
+    for tag, language in direction.languages.items():
+        table.add_row(tag, str(language.samples), f"{language.weight:.1f}", f"{language.norm:.4g}")
+    return table
+
+
+def cosines_table(tags: Sequence[str], cosines: Sequence[Sequence[float]]) -> Table:
+    """A matrix of cosines, [languages, languages]; conflicts in red. As wide as it needs to be, on any terminal."""
+    widths = [max(len(tag), COSINE_WIDTH) for tag in tags]
+    table = Table(box=None, pad_edge=False, width=max(map(len, tags)) + 2 * len(tags) + sum(widths))
+    table.add_column("")
+    for tag, width in zip(tags, widths, strict=True):
+        table.add_column(tag, justify="right", width=width)
+    for tag, row in zip(tags, cosines, strict=True):
+        table.add_row(tag, *(Text(f"{cosine:+.2f}", style="red" if cosine < 0 else "") for cosine in row))
+    return table

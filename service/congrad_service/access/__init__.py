@@ -1,0 +1,1 @@
+"""Who may do what: tokens, roles, and the teams that jobs and directions belong to."""

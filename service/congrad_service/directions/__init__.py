@@ -1,0 +1,1 @@
+"""Running directions as resources: shown, reset, exported, imported."""

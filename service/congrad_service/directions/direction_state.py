@@ -1,0 +1,186 @@
+"""A running direction as a safetensors file: what `GET /directions/{name}/state` gives and `PUT` takes.
+
+Tensors: sum/LANGUAGE (float32 [D]) and recent/LANGUAGE (float32 [n]). Metadata (strings): the other fields of the
+direction's hash, see `directions.py`, and the version of this format; neither the name nor the epoch. What comes in is
+checked to the last number, because the workers believe what Redis holds.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from congrad.contract import wire
+from congrad.contract.bounded import few_fields
+from congrad.contract.languages import normalise_language
+from congrad.contract.samples import Request, Text
+from pydantic import AfterValidator, BeforeValidator, FailFast, Field, Json, ValidationError, model_validator
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save
+
+from congrad_service.http.errors import Unprocessable
+
+FORMAT_VERSION = "1"
+FIELDS = ("version", "fingerprint", "checkpoint", "created", "updated", "languages", "geometry")
+VECTORS = ("sum", "recent")
+
+
+def _is_normalised(tag: str) -> str:
+    if (normalised := normalise_language(tag)) != tag:
+        raise ValueError(f"{tag!r} should be written {normalised!r}")
+    return tag
+
+
+Name = Annotated[Text, Field(min_length=1)]
+Tag = Annotated[str, AfterValidator(_is_normalised)]
+Count = Annotated[int, Field(ge=1, le=2**53)]
+Seconds = Annotated[float, Field(ge=0, lt=253_402_300_800, allow_inf_nan=False)]
+"""Since 1970, up to the end of the year 9999: what a datetime holds."""
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Norm = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
+Cosines = Annotated[list[Annotated[list[Cosine], FailFast()]], FailFast()]
+
+MAX_LANGUAGES = 1024
+MAX_FAULTS = 1000
+"""Both so that the errors of a large file have an end."""
+
+
+def _are_few(languages: Any) -> Any:
+    if isinstance(languages, dict) and len(languages) > MAX_LANGUAGES:
+        raise ValueError(f"there are {len(languages)}; a direction has {MAX_LANGUAGES} at most")
+    return languages
+
+
+class Language(Request):
+    """Samples folded in, W, and ‖ĝ‖ of one language."""
+
+    samples: Count
+    weight: Positive
+    norm: Norm
+
+
+class Geometry(Request):
+    """What `wire.Direction` shows of the surgery."""
+
+    norm: Norm
+    cosines_before: Cosines
+    cosines_after: Cosines
+    half_life: Positive | None
+    aggregator: Annotated[dict[Text, Text | int], BeforeValidator(few_fields)]
+
+
+class Metadata(Request):
+    """The metadata of a file."""
+
+    format_version: Literal["1"]
+    version: Count
+    fingerprint: Name
+    checkpoint: Name
+    created: Seconds
+    updated: Seconds
+    languages: Json[Annotated[dict[Tag, Language], Field(min_length=1), BeforeValidator(_are_few)]]
+    geometry: Json[Geometry]
+
+    @model_validator(mode="after")
+    def _cosines_fit(self) -> "Metadata":
+        count = len(self.languages)
+        for name in ("cosines_before", "cosines_after"):
+            rows: list[list[float]] = getattr(self.geometry, name)
+            if [len(row) for row in rows] != [count] * count:
+                raise ValueError(f"geometry.{name} should be {count} × {count}, a row and a column for each language")
+        return self
+
+
+def dump(fields: Mapping[bytes, bytes]) -> bytes:
+    """The file of a direction.
+
+    :param fields: the direction's hash, whole.
+    """
+    metadata = {name: fields[name.encode()].decode() for name in FIELDS}
+    tensors = {
+        f"{kind}/{tag}": np.frombuffer(fields[f"{kind}:{tag}".encode()], dtype="<f4")
+        for tag in json.loads(metadata["languages"])
+        for kind in VECTORS
+    }
+    return save(tensors, {"format_version": FORMAT_VERSION, **metadata})
+
+
+def parse(data: bytes, dims: Mapping[str, int]) -> dict[str, str | bytes]:
+    """The inverse of `dump`.
+
+    :param dims: the lengths of gradients, by fingerprint, as far as they are known.
+    :raises Unprocessable: the file is not one of a direction; every fault is named.
+    """
+    tensors = _tensors(data)
+    metadata = _metadata(data)
+    if faults := list(islice(_faults(tensors, metadata, dims), MAX_FAULTS)):
+        raise _unprocessable(faults)
+    values = metadata.model_dump()
+    return {
+        "version": str(metadata.version),
+        "fingerprint": metadata.fingerprint,
+        "checkpoint": metadata.checkpoint,
+        "created": repr(metadata.created),
+        "updated": repr(metadata.updated),
+        "languages": json.dumps(values["languages"]),
+        "geometry": json.dumps(values["geometry"]),
+        **{name.replace("/", ":", 1): bytes(tensor["data"]) for name, tensor in tensors.items()},
+    }
+
+
+def _tensors(data: bytes) -> dict[str, dict[str, Any]]:
+    """Name to dtype, shape and data (little-endian)."""
+    try:
+        return dict(deserialize(data))  # type: ignore[no-untyped-call] # its stub has no annotations
+    except SafetensorError as error:
+        raise _unprocessable([f"the body is not a safetensors file: {error}"]) from None
+
+
+def _metadata(data: bytes) -> Metadata:
+    # The library reads metadata from paths only. It has checked this header: a length of 8 bytes, then JSON.
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    try:
+        return Metadata.model_validate(header.get("__metadata__", {}))
+    except ValidationError as error:
+        raise _unprocessable([_fault(fault["loc"], fault["msg"]) for fault in error.errors()]) from None
+
+
+def _fault(loc: Sequence[str | int], message: str) -> str:
+    return f"{'.'.join(['metadata', *map(str, loc)])}: {message.removeprefix('Value error, ')}"
+
+
+def _faults(tensors: Mapping[str, Mapping[str, Any]], metadata: Metadata, dims: Mapping[str, int]) -> Iterator[str]:
+    """What is wrong with the vectors, given the languages that there should be."""
+    tags = list(metadata.languages)
+    wanted = {f"{kind}/{tag}" for tag in tags for kind in VECTORS}
+    yield from (f"tensor {name} is missing" for name in sorted(wanted - tensors.keys()))
+    yield from (f"tensor {name} belongs to no language of the metadata" for name in sorted(tensors.keys() - wanted))
+    for name in sorted(wanted & tensors.keys()):
+        dtype, shape = tensors[name]["dtype"], tensors[name]["shape"]
+        if dtype != "F32" or len(shape) != 1:
+            yield f"tensor {name} should be F32 of one dimension; it is {dtype} of shape {shape}"
+        elif not np.isfinite(np.frombuffer(tensors[name]["data"], dtype="<f4")).all():
+            yield f"tensor {name} has numbers that are not finite"
+    shapes = {tag: tensors[f"sum/{tag}"]["shape"] for tag in tags if f"sum/{tag}" in tensors}
+    yield from _sum_faults(shapes, metadata.fingerprint, dims)
+
+
+def _sum_faults(shapes: Mapping[str, Sequence[int]], fingerprint: str, dims: Mapping[str, int]) -> Iterator[str]:
+    """What is wrong with the shapes of the sums, by language."""
+    if len({tuple(shape) for shape in shapes.values()}) > 1:
+        yield f"the tensors sum/LANGUAGE should have one shape; they have {shapes}"
+    if [0] in shapes.values():
+        yield "the tensors sum/LANGUAGE should not be empty"
+    lengths = {shape[0] for shape in shapes.values() if len(shape) == 1}
+    dim = dims.get(fingerprint)
+    if dim is not None and (others := lengths - {0, dim}):
+        held = ", ".join(map(str, sorted(others)))
+        yield f"the tensors sum/LANGUAGE have {held} numbers; the gradients of checkpoint {fingerprint} have {dim}"
+
+
+def _unprocessable(faults: Sequence[str]) -> Unprocessable:
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    return Unprocessable(faults[0] + more, [wire.ProblemError(pointer="", detail=fault) for fault in faults])

@@ -1,0 +1,185 @@
+"""Running directions in Redis, as the service sees them: listed, read, reset, exported and imported.
+
+The fields of a direction's hash: epoch (new with every life, after a reset or an import, so that versions of two lives
+never match) and version; fingerprint and checkpoint (whose gradients these are); created, updated; languages and
+geometry (JSON: what the routes show); sum:LANGUAGE (float32 little-endian, [D]: the weighted sum S of section 2 of the
+method) and recent:LANGUAGE (float32: the latest conflict scores, for selection within the stream).
+"""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import cast
+
+import numpy as np
+from congrad.contract import wire
+from redis.asyncio import Redis
+
+from congrad_service import keys, scripts
+from congrad_service.access import teams
+from congrad_service.directions import direction_state
+from congrad_service.directions.histograms import WIDTH, histogram
+from congrad_service.http.errors import Conflict, NotFound
+
+SHOWN = ("version", "checkpoint", "fingerprint", "created", "updated", "languages", "geometry")
+
+
+class Directions:
+    """The directions of one team, or those of nobody, in one Redis."""
+
+    def __init__(self, redis: Redis, team: str | None = None):
+        self._redis = redis
+        self._team = team
+        self._reset = redis.register_script(scripts.RESET)
+
+    def of(self, team: str | None) -> "Directions":
+        """Those of another team."""
+        return Directions(self._redis, team)
+
+    @property
+    def team(self) -> str | None:
+        """Whose they are; None for nobody's."""
+        return self._team
+
+    async def names(self) -> list[str]:
+        """The names of all directions, sorted."""
+        raw = cast("set[bytes]", await self._redis.smembers(keys.DIRECTIONS))
+        names = [name.decode() for name in raw]
+        return sorted(teams.plain(name) for name in names if teams.team_of(name) == self._team)
+
+    async def get(self, name: str) -> wire.Direction:
+        """The direction without its vectors.
+
+        :raises NotFound: no such direction.
+        """
+        values = await self._redis.hmget(self._key(name), list(SHOWN))
+        if values[0] is None:
+            raise _missing(name)
+        texts = (value.decode() for value in cast("list[bytes]", values))
+        return _described(name, dict(zip(SHOWN, texts, strict=True)))
+
+    async def scores(self, name: str) -> wire.DirectionScores:
+        """The latest conflict scores of each language.
+
+        :raises NotFound: no such direction.
+        """
+        tags = list((await self.get(name)).languages)
+        found = await self._redis.hmget(self._key(name), [f"recent:{tag}" for tag in tags])
+        if None in found:  # reset or replaced since
+            raise _missing(name)
+        recent = (np.frombuffer(scores, dtype="<f4") for scores in cast("list[bytes]", found))
+        languages = {tag: histogram(scores) for tag, scores in zip(tags, recent, strict=True)}
+        return wire.DirectionScores(width=WIDTH, languages=languages)
+
+    async def history(self, name: str, limit: int) -> bytes:
+        """The latest versions, the oldest of them first, as a JSON list of `wire.HistoryEntry`. They are passed on as
+        they are: to read some hundreds of them takes as long as many requests.
+
+        :raises NotFound: no such direction.
+        """
+        await self.get(name)
+        texts = await self._redis.lrange(keys.history(teams.qualified(self._team, name)), -limit, -1)
+        return b"[" + b",".join(cast("list[bytes]", texts)) + b"]"
+
+    async def conflicts(self, name: str) -> wire.DirectionConflicts:
+        """Whom the pairs that were dropped conflicted with.
+
+        :raises NotFound: no such direction.
+        """
+        tags = (await self.get(name)).languages
+        raw = await self._redis.hgetall(keys.conflicts(teams.qualified(self._team, name)))
+        counts = {field.decode(): int(count) for field, count in cast("dict[bytes, bytes]", raw).items()}
+        found = {tag: wire.LanguageConflicts(dropped=counts.get(tag, 0), conflicts_with={}) for tag in tags}
+        for field, count in sorted(counts.items()):
+            tag, _, other = field.partition(":")
+            if other and tag in found:
+                found[tag].conflicts_with[other] = count
+        return wire.DirectionConflicts(languages=found)
+
+    async def fingerprint(self, name: str) -> str | None:
+        """Whose gradients the direction holds; None where there is none yet."""
+        value = await self._redis.hget(self._key(name), "fingerprint")
+        return None if value is None else cast("bytes", value).decode()
+
+    async def check_room(self, name: str, most: int) -> None:
+        """:raises Conflict: the direction would be one more than ``most``."""
+        names = await self.names()
+        if name not in names and len(names) >= most:
+            raise Conflict(f"there are {len(names)} directions, and {most} at most; reset one that is not needed")
+
+    async def summaries(self) -> list[wire.DirectionSummary]:
+        """A row for each direction."""
+        rows = []
+        for name in await self.names():
+            try:
+                direction = await self.get(name)
+            except NotFound:  # reset since the names were read
+                continue
+            counts = {tag: language.samples for tag, language in direction.languages.items()}
+            rows.append(
+                wire.DirectionSummary(
+                    name=name, version=direction.version, checkpoint=direction.checkpoint, languages=counts
+                )
+            )
+        return rows
+
+    async def reset(self, name: str) -> None:
+        """Forgets the direction. A job that is being decided starts a new one.
+
+        :raises NotFound: no such direction.
+        """
+        qualified = teams.qualified(self._team, name)
+        if not await self._reset(keys=[keys.DIRECTIONS, *keys.life(qualified)], args=[qualified]):
+            raise _missing(name)
+
+    async def export(self, name: str) -> bytes:
+        """The direction with its vectors, as `direction_state` describes it.
+
+        :raises NotFound: no such direction.
+        """
+        fields = cast("dict[bytes, bytes]", await self._redis.hgetall(self._key(name)))
+        if not fields:
+            raise _missing(name)
+        return await asyncio.to_thread(direction_state.dump, fields)
+
+    async def replace(self, name: str, state: bytes, dims: Mapping[str, int]) -> tuple[wire.Direction, bool]:
+        """Makes an exported state the direction, in one step; also says whether there was one before.
+
+        The epoch is new: a job that is being decided loses its race and decides again, from this state.
+
+        :param dims: the lengths of gradients, by fingerprint, as far as they are known.
+        :raises Unprocessable: the state is not one, or its vectors have another length; nothing was written.
+        """
+        fields = await asyncio.to_thread(direction_state.parse, state, dims)
+        qualified = teams.qualified(self._team, name)
+        key, *rest = keys.life(qualified)
+        async with self._redis.pipeline() as pipe:
+            pipe.unlink(key)
+            pipe.unlink(*rest)
+            items = [part for item in fields.items() for part in item]
+            pipe.hset(key, "epoch", uuid.uuid4().hex, items=items)
+            pipe.sadd(keys.DIRECTIONS, qualified)
+            replaced, *_ = await pipe.execute()
+        return _described(name, {field: str(fields[field]) for field in SHOWN}), bool(replaced)
+
+    def _key(self, name: str) -> str:
+        return keys.direction(teams.qualified(self._team, name))
+
+
+def _described(name: str, fields: Mapping[str, str]) -> wire.Direction:
+    return wire.Direction(
+        name=name,
+        version=int(fields["version"]),
+        checkpoint=fields["checkpoint"],
+        fingerprint=fields["fingerprint"],
+        created=datetime.fromtimestamp(float(fields["created"]), UTC),
+        updated=datetime.fromtimestamp(float(fields["updated"]), UTC),
+        languages=json.loads(fields["languages"]),
+        **json.loads(fields["geometry"]),
+    )
+
+
+def _missing(name: str) -> NotFound:
+    return NotFound(f"there is no direction {name!r}")

@@ -1,0 +1,163 @@
+"""Every error of the application as an RFC 9457 problem document, the framework's own included."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from congrad.contract import wire
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from congrad_service.http import request_id
+from congrad_service.http.errors import (
+    MAX_ERRORS,
+    RETRY_AFTER_S,
+    ServiceError,
+    Unavailable,
+    Unprocessable,
+    pointer,
+    problem_of,
+    sample_name,
+)
+
+MEDIA_TYPE = "application/problem+json"
+
+# `wire.Job` brings the schema in. FastAPI would declare a model, named here, as plain JSON.
+_CONTENT = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_RETRY_AFTER = {"Retry-After": {"description": "In seconds.", "required": True, "schema": {"type": "integer"}}}
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "What is wrong with the request.", "content": _CONTENT},
+    "5XX": {"description": "What is wrong with the service.", "content": _CONTENT},
+    503: {"description": "No worker, or no Redis.", "content": _CONTENT, "headers": _RETRY_AFTER},
+}
+"""How OpenAPI tells of them."""
+
+QUEUE_FULL: dict[int | str, dict[str, Any]] = {
+    429: {"description": "The queue is full.", "content": _CONTENT, "headers": _RETRY_AFTER}
+}
+"""The same, for routes that make jobs."""
+
+METHODS = ("DELETE", "GET", "HEAD", "POST", "PUT")
+
+
+def response(problem: wire.Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    """The problem document as a response."""
+    content = problem.model_dump(exclude_none=True)
+    return JSONResponse(content, problem.status, headers, media_type=MEDIA_TYPE)
+
+
+def _on_problem(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ServiceError)
+    return response(problem_of(error), error.headers)
+
+
+def _on_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    problem = wire.Problem(title=status.phrase, status=status, detail=str(error.detail))
+    headers = dict(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(_allowed(request))
+    return response(problem, headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods of the request's path. Starlette knows those of the first route that has it, and there are more."""
+
+    def is_served(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return [method for method in METHODS if is_served(method)]
+
+
+def _on_validation(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    faults = error.errors()
+    errors = [_fault(fault, error.body) for fault in faults[:MAX_ERRORS]]
+    detail = errors[0].detail if len(faults) == 1 else f"{errors[0].detail} (and {len(faults) - 1} more)"
+    return response(problem_of(Unprocessable(detail, errors)))
+
+
+def _on_redis(_: Request, error: Exception) -> JSONResponse:
+    # Redis's own message can hold its address and its commands: neither is the client's business.
+    is_full = "OOM command not allowed" in str(error)  # within a script it comes as an error of the script
+    fault = "has no memory left" if is_full else f"did not answer ({type(error).__name__})"
+    detail = f"the store of jobs and directions {fault}"
+    unavailable = Unavailable(detail, retry_after=RETRY_AFTER_S)
+    return response(problem_of(unavailable), unavailable.headers)
+
+
+def _on_unexpected(_: Request, __: Exception) -> JSONResponse:
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    problem = wire.Problem(title=status.phrase, status=status, detail="unexpected error; see the log")
+    return response(problem, request_id.headers())
+
+
+def _fault(fault: dict[str, Any], body: Any) -> wire.ProblemError:
+    """One of pydantic's errors, with a pointer into the body and the sample named by index and id."""
+    where, *loc = fault["loc"]
+    if where != "body":
+        return wire.ProblemError(pointer="", detail=f"{where} {'.'.join(map(str, loc))}: {fault['msg']}")
+    if fault["type"] == "json_invalid":
+        reason = fault.get("ctx", {}).get("error", "")
+        return wire.ProblemError(pointer="", detail=f"the body is not JSON: {reason} at character {loc[0]}")
+    if isinstance(body, bytes):  # left unparsed: without the content type it could come from any web page's form
+        return wire.ProblemError(pointer="", detail="the body should be JSON, with Content-Type: application/json")
+    if loc[:1] == ["samples"]:
+        del loc[2:3]  # the kind of the sample, which pydantic names and the body does not
+    path = _path_in(body, loc)
+    message = _message(fault)
+    if len(path) >= 2 and path[0] == "samples":
+        index, rest = int(path[1]), ".".join(map(str, path[2:]))
+        name = sample_name(index, _id_of(body, index))
+        return _printable(pointer(path), f"{name}: {rest}: {message}" if rest else f"{name}: {message}")
+    return _printable(pointer(path), f"{'.'.join(map(str, path)) or 'body'}: {message}")
+
+
+def _printable(where: str, detail: str) -> wire.ProblemError:
+    """Names of unknown fields are the client's own and may hold what UTF-8 cannot encode."""
+    where, detail = (text.encode(errors="backslashreplace").decode() for text in (where, detail))
+    return wire.ProblemError(pointer=where, detail=detail)
+
+
+def _message(fault: dict[str, Any]) -> str:
+    message: str = fault["msg"]
+    return message.removeprefix("Value error, ")
+
+
+def _path_in(body: Any, loc: Sequence[str | int]) -> list[str | int]:
+    """``loc`` without the names of union members that pydantic puts between the names of the body."""
+    path: list[str | int] = []
+    value = body
+    for position, part in enumerate(loc):
+        if isinstance(value, dict):
+            known = part in value
+        else:
+            known = isinstance(value, list) and isinstance(part, int) and part < len(value)
+        if known:
+            value = value[part]
+        elif not (isinstance(value, dict) and position == len(loc) - 1):  # a missing field is named all the same
+            continue
+        path.append(part)
+    return path
+
+
+def _id_of(body: Any, index: int) -> str | None:
+    sample = body["samples"][index]
+    sample_id = sample.get("id") if isinstance(sample, dict) else None
+    return sample_id[:256] if isinstance(sample_id, str) else None
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of ``app`` a problem document."""
+    app.add_exception_handler(ServiceError, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(RedisError, _on_redis)
+    app.add_exception_handler(Exception, _on_unexpected)

@@ -1,0 +1,1 @@
+"""The life of a job: created, watched, cancelled, listed."""

@@ -1,0 +1,270 @@
+"""Jobs in Redis, as the service sees them: created, read, cancelled.
+
+The fields of a job's hash: status, created, started, gradients_done (times of the Redis server); direction (qualified
+by its team, which is the job's too), update, selection, retain, fingerprint, checkpoint, samples, chunks (what was
+asked); request and trace (the id of the request, and its place in a trace); idempotency (the key in Redis of what its
+Idempotency-Key made, which expires with the job); enqueued (set once its tasks are in the queue); ended (as the times
+above); result and, of what it says, kept, dropped and timing, or error and missing (chunks that were not done);
+attempts:* (how often each piece of work was started).
+
+Retain is 1 where the gradients are kept for another scoring, and `dropped` once that is over; standing (JSON) is what
+such a job's samples were in their direction when they were folded in. A job that scores those of another again has
+that one's id as source, its chunks as source_chunks and its standing; chunks and update of its own are 0.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar, cast
+
+from congrad.contract import wire
+from redis.asyncio import Redis
+
+from congrad_service import keys, scripts
+from congrad_service.access import teams
+from congrad_service.http import request_id
+from congrad_service.http.errors import Conflict, NotFound, QueueFull, Unprocessable
+from congrad_service.http.idempotency import Claim
+from congrad_service.jobs import chunks
+from congrad_service.jobs.job_id import new_job_id
+from congrad_service.jobs.job_summaries import missing_chunks, summaries
+from congrad_service.observability import tracing
+from congrad_service.settings import ServiceSettings
+
+INHERITED = ("direction", "fingerprint", "checkpoint", "samples", "standing")
+"""What a job that scores another's samples again has from that one; there is a standing only where it was folded in."""
+
+MAX_RETRY_AFTER_S = 60
+
+BATCH = 100
+"""Jobs of a list that are read in one turn, at least."""
+
+M = TypeVar("M", wire.FilterResult, wire.Problem)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A job that Redis holds: new, or the earlier one of the same Idempotency-Key."""
+
+    job_id: str
+    chunks: int
+    fingerprint: str
+    enqueued: bool
+
+
+class Jobs:
+    """The jobs of one team, or those of nobody, in one Redis."""
+
+    def __init__(self, redis: Redis, settings: ServiceSettings, team: str | None = None):
+        self._redis = redis
+        self._settings = settings
+        self._team = team
+        self._known = redis.register_script(scripts.KNOWN)
+        self._create = redis.register_script(scripts.CREATE)
+        self._end = redis.register_script(scripts.END)
+        self._mark = redis.register_script(scripts.MARK_ENQUEUED)
+
+    def of(self, team: str | None) -> "Jobs":
+        """Those of another team."""
+        return Jobs(self._redis, self._settings, team)
+
+    async def create(self, request: wire.FilterRequest, checkpoint: wire.Checkpoint, claim: Claim | None) -> Accepted:
+        """Writes a job and its chunks, or finds the one that this claim made before.
+
+        :raises Unprocessable: the key was used with another body.
+        :raises Conflict: the key's job has succeeded, and its answer has expired.
+        :raises QueueFull: there are ``max_queue`` unfinished jobs.
+        """
+        runs = chunks.split(request.samples, self._settings.chunk_tokens)
+        fields: dict[str, str | int] = {
+            "direction": teams.qualified(self._team, request.direction),
+            "update": int(request.update),
+            "selection": request.selection.model_dump_json(),
+            "retain": int(request.retain),
+            "fingerprint": checkpoint.fingerprint,
+            "checkpoint": checkpoint.name,
+            "samples": len(request.samples),
+        }
+        return await self._write(fields, [chunks.dump(run) for run in runs], claim)
+
+    async def create_rescoring(self, job_id: str, request: wire.RescoreRequest, claim: Claim | None) -> Accepted:
+        """Writes a job that scores the samples of another one again, or finds the one that this claim made before.
+
+        :raises NotFound: no such job.
+        :raises Conflict: its gradients are not there to be scored.
+        :raises Unprocessable: the key was used with another body.
+        :raises Conflict: the key's job has succeeded, and its answer has expired.
+        :raises QueueFull: there are ``max_queue`` unfinished jobs.
+        """
+        source = await self._retained(job_id)
+        fields: dict[str, str | int] = {
+            "source": job_id,
+            "source_chunks": source["chunks"],
+            "update": 0,
+            "selection": request.selection.model_dump_json(),
+            "retain": int(request.retain),
+            **{name: source[name] for name in INHERITED if name in source},
+        }
+        return await self._write(fields, [], claim)
+
+    async def _retained(self, job_id: str) -> dict[str, str]:
+        """The fields of a job that can be scored again."""
+        fields, _ = await self._read(job_id)
+        if "source" in fields:
+            raise Conflict(f"job {job_id} has scored job {fields['source']} again; rescore that one")
+        if (status := fields["status"]) != wire.JobStatus.SUCCEEDED:
+            raise Conflict(f"job {job_id} cannot be scored again: it has not succeeded, its status is {status}")
+        if fields.get("retain", "0") == "0":
+            raise Conflict(f"job {job_id} was not retained: POST /filter keeps gradients where 'retain' is true")
+        gradients = keys.all_gradients(job_id, int(fields["chunks"]))
+        if fields["retain"] == "dropped" or await self._redis.exists(*gradients) < len(gradients):
+            raise Conflict(f"the gradients of job {job_id} are no longer kept")
+        return fields
+
+    async def _write(self, fields: Mapping[str, str | int], texts: Sequence[str], claim: Claim | None) -> Accepted:
+        job_id = new_job_id()
+        fields = {**fields, "request": request_id.current(), "trace": tracing.carried()}
+        outcome, found = await self._create(
+            keys=[
+                keys.job(job_id),
+                keys.pending(job_id),
+                keys.JOBS_ACTIVE,
+                keys.recent_jobs(self._team),
+                self._idempotency(claim) if claim else keys.idempotency(job_id),
+                *(keys.chunk(job_id, number) for number in range(len(texts))),
+            ],
+            args=[
+                job_id,
+                int(claim is not None),
+                claim.request if claim else "",
+                self._settings.max_queue,
+                self._settings.job_ttl,
+                *(part for field in fields.items() for part in field),
+                *texts,
+            ],
+        )
+        return await self._accepted(outcome.decode(), found.decode())
+
+    async def known(self, claim: Claim | None) -> Accepted | None:
+        """The job that this claim made before, whatever has become of workers and directions since; None if there is
+        none, or it failed for no fault of the request's and may be tried again.
+
+        :raises Unprocessable: the key was used with another body.
+        :raises Conflict: the key's job has succeeded, and its answer has expired.
+        """
+        if claim is None:
+            return None
+        outcome, found = await self._known(keys=[self._idempotency(claim)], args=[claim.request])
+        return None if outcome == b"new" else await self._accepted(outcome.decode(), found.decode())
+
+    async def _accepted(self, outcome: str, job_id: str) -> Accepted:
+        if outcome == "mismatch":
+            raise Unprocessable("this Idempotency-Key was used before with another body")
+        if outcome == "gone":
+            raise Conflict(
+                f"job {job_id} of this Idempotency-Key has succeeded, and its answer is no longer kept (answers are "
+                f"for {self._settings.result_ttl} s); nothing was done again"
+            )
+        if outcome == "full":
+            raise QueueFull(
+                f"{self._settings.max_queue} jobs are waiting or running; try again later",
+                retry_after=await self._seconds_per_job(),
+            )
+        found = await self._redis.hmget(keys.job(job_id), ["chunks", "fingerprint", "enqueued"])
+        count, fingerprint, enqueued = cast("list[bytes | None]", found)
+        return Accepted(job_id, int(count or 0), (fingerprint or b"").decode(), enqueued is not None)
+
+    async def _seconds_per_job(self) -> int:
+        """About how long it takes until a job of a full queue ends. They end in the order in which they came: in the
+        time that the oldest one has been there, as many end as there are (Little's law)."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.zrange(keys.JOBS_ACTIVE, 0, 0, withscores=True)
+            pipe.zcard(keys.JOBS_ACTIVE)
+            (seconds, _), oldest, count = await pipe.execute()
+        age: float = max((seconds - created for _, created in oldest), default=0.0)
+        return math.ceil(min(max(float(age) / max(int(count), 1), 1.0), MAX_RETRY_AFTER_S))
+
+    async def mark_enqueued(self, job_id: str) -> None:
+        """Notes that the job's tasks are in the queue, so that a repeated request does not send them again."""
+        await self._mark(keys=[keys.job(job_id)])
+
+    async def fail(self, accepted: Accepted, problem: wire.Problem) -> None:
+        """Ends a job that cannot be worked on."""
+        ttl = self._settings.result_ttl
+        await self._end(**scripts.end(accepted.job_id, accepted.chunks, wire.JobStatus.FAILED, problem, ttl))
+
+    async def get(self, job_id: str) -> wire.Job:
+        """The job's state.
+
+        :raises NotFound: no such job, or its answer has expired.
+        """
+        fields, missing = await self._read(job_id)
+        total = int(fields["chunks"])
+        missing = missing_chunks(fields, missing)
+        return wire.Job(
+            id=job_id,
+            status=wire.JobStatus(fields["status"]),
+            direction=teams.plain(fields["direction"]),
+            samples=int(fields["samples"]),
+            created=datetime.fromtimestamp(float(fields["created"]), UTC),
+            progress=wire.Progress(done=total - missing, total=total),
+            result=_parse(wire.FilterResult, fields.get("result")),
+            error=_parse(wire.Problem, fields.get("error")),
+        )
+
+    async def samples(self, job_id: str) -> bytes:
+        """The samples of a job, as a JSON list.
+
+        :raises NotFound: no such job, or their texts are not kept.
+        """
+        if not self._settings.keep_texts:
+            raise NotFound("texts of samples are not kept here: CONGRAD_KEEP_TEXTS is not set")
+        fields, _ = await self._read(job_id)
+        count = int(fields.get("source_chunks", fields["chunks"]))
+        texts = await self._redis.mget(keys.chunks(fields.get("source", job_id), count))
+        if None in texts:
+            raise NotFound(f"the texts of job {job_id} are no longer kept")
+        return b"[" + b",".join(text[1:-1] for text in cast("list[bytes]", texts)) + b"]"
+
+    async def recent(self, limit: int) -> list[wire.JobSummary]:
+        """The latest jobs that are still there, the newest of them first."""
+        ids = await self._redis.zrange(keys.recent_jobs(self._team), 0, -1, desc=True)
+        found: list[wire.JobSummary] = []
+        while ids and len(found) < limit:  # some may have expired
+            some = [job_id.decode() for job_id in cast("list[bytes]", ids[: max(limit, BATCH)])]
+            found += [one.summary for one in await summaries(self._redis, some)]
+            ids = ids[len(some) :]
+        return found[:limit]
+
+    async def cancel(self, job_id: str) -> wire.Job:
+        """Cancels an unfinished job; it will not be folded in.
+
+        :raises NotFound: no such job.
+        :raises Conflict: the job has succeeded or failed.
+        """
+        job = await self.get(job_id)
+        ttl = self._settings.result_ttl
+        status, _ = await self._end(**scripts.end(job_id, job.progress.total, wire.JobStatus.CANCELLED, None, ttl))
+        if (now := status.decode()) != wire.JobStatus.CANCELLED:
+            raise Conflict(f"job {job_id} can no longer be cancelled: it has {now}")
+        return await self.get(job_id)
+
+    async def _read(self, job_id: str) -> tuple[dict[str, str], int]:
+        # No transaction: a full Redis takes none. In this order, what is missing is never told to be done.
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.scard(keys.pending(job_id))
+            pipe.hgetall(keys.job(job_id))
+            missing, raw = await pipe.execute()
+        fields = {k.decode(): v.decode() for k, v in cast("dict[bytes, bytes]", raw).items()}
+        if not fields or teams.team_of(fields["direction"]) != self._team:
+            raise NotFound(f"there is no job {job_id!r}; answers are kept for {self._settings.result_ttl} s")
+        return fields, missing
+
+    def _idempotency(self, claim: Claim) -> str:
+        return keys.idempotency(teams.qualified(self._team, claim.key))
+
+
+def _parse(model: type[M], text: str | None) -> M | None:
+    return model.model_validate_json(text) if text else None

@@ -1,0 +1,1 @@
+"""What a part says of its work: logs, metrics, traces."""

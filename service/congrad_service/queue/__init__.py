@@ -1,0 +1,1 @@
+"""Celery's side: who works, what waits, and what was lost on the way."""

@@ -1,0 +1,164 @@
+"""Which workers are alive, and what they serve.
+
+A worker that has loaded its checkpoint announces it every `HEARTBEAT_S` seconds; it counts as alive for `LIFETIME_S`
+after the last announcement. A heartbeat says that the process that computes is there, which Celery's ping (answered by
+its parent) does not.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import cast
+
+from congrad.contract import wire
+from pydantic import BaseModel
+from redis.asyncio import Redis
+
+from congrad_service import keys
+from congrad_service.http.errors import RETRY_AFTER_S, Conflict, Unavailable, Unprocessable
+
+HEARTBEAT_S = 1.0
+LIFETIME_S = 12
+SILENT_S = 5
+"""Without a heartbeat for so long, a worker has lost what it was at. If it has not, the work is done twice."""
+
+
+class Role(StrEnum):
+    """What a worker does."""
+
+    GRADIENTS = "gradients"
+    """Computes compressed gradients against a checkpoint."""
+    DECIDE = "decide"
+    """Folds jobs into directions and scores them; needs no checkpoint."""
+
+
+class Announcement(BaseModel):
+    """What one gradients worker serves. Equal fingerprints mean comparable gradients."""
+
+    name: str
+    fingerprint: str
+    loss: str
+    beta: float
+    reference: str
+    projection: wire.Projection
+    target_modules: str | None
+    unit_gradients: bool
+    modules: int
+    coverage: float
+    shared_prompts: bool
+    max_length: int
+    dtype: str
+    device: str
+
+
+class Status(BaseModel):
+    """How a worker is doing; `wire.Worker` says what that means. ``started`` is in seconds, by Redis's clock."""
+
+    started: float
+    busy: bool
+    tasks: int
+    tokens_per_s: float | None
+    memory: wire.Memory | None
+
+
+class Beat(BaseModel):
+    """What a worker says each time; a decide worker serves nothing."""
+
+    announcement: Announcement | None
+    status: Status
+
+
+class Registry:
+    """The live workers of one Redis."""
+
+    def __init__(self, redis: Redis):
+        self._redis = redis
+
+    async def live(self, role: Role) -> list[str]:
+        """Ids of the live workers of a role."""
+        return list(await self._seen(role))
+
+    async def workers(self) -> list[wire.Worker]:
+        """The live workers: those that compute gradients by their checkpoints, then those that decide."""
+        found = [
+            _worker(worker, role, beat, seen)
+            for role in Role
+            for (worker, seen), beat in (await self._beats(role)).items()
+        ]
+        return sorted(found, key=lambda one: (one.checkpoint is None, one.checkpoint or "", one.started, one.id))
+
+    async def checkpoints(self) -> list[wire.Checkpoint]:
+        """What the live gradients workers serve, one entry a fingerprint."""
+        beats = (await self._beats(Role.GRADIENTS)).values()
+        return _merge(beat.announcement for beat in beats if beat.announcement is not None)
+
+    async def _seen(self, role: Role) -> dict[str, float]:
+        """When the live workers were heard last."""
+        seconds, micros = await self._redis.time()
+        oldest = seconds + micros / 1e6 - LIFETIME_S
+        found = await self._redis.zrangebyscore(keys.workers(role), oldest, "+inf", withscores=True)
+        return {worker.decode(): seen for worker, seen in cast("list[tuple[bytes, float]]", found)}
+
+    async def _beats(self, role: Role) -> dict[tuple[str, float], Beat]:
+        """What the live workers said last, by id and when."""
+        seen = list((await self._seen(role)).items())
+        texts = await self._redis.mget([keys.worker(worker) for worker, _ in seen]) if seen else []
+        pairs = zip(seen, texts, strict=True)
+        return {one: Beat.model_validate_json(text) for one, text in pairs if text is not None}
+
+    async def choose(self, wanted: str | None, direction_fingerprint: str | None) -> wire.Checkpoint:
+        """The checkpoint that a request is computed with.
+
+        :param wanted: name or fingerprint from the request; None leaves the choice to the direction.
+        :param direction_fingerprint: whose gradients the direction holds; None if it does not exist.
+        :raises Unavailable: no live worker serves it.
+        :raises Unprocessable: nothing was asked for and there is more than one to choose from.
+        :raises Conflict: the direction belongs to another checkpoint, projection or loss.
+        """
+        live = await self.checkpoints()
+        if not live:
+            raise Unavailable("no worker is ready", retry_after=RETRY_AFTER_S)
+        served = ", ".join(f"{c.name} ({c.fingerprint})" for c in live)
+        matching = [c for c in live if wanted is None or wanted in (c.name, c.fingerprint)]
+        if not matching:
+            raise Unavailable(f"no worker serves checkpoint {wanted!r}; served: {served}", retry_after=RETRY_AFTER_S)
+        own = [c for c in matching if c.fingerprint == direction_fingerprint]
+        if own:
+            return own[0]
+        if direction_fingerprint is not None:
+            raise Conflict(
+                f"the direction belongs to checkpoint {direction_fingerprint}; another checkpoint, projection or "
+                f"loss needs a direction of its own, or a reset of this one (served: {served})"
+            )
+        if len(matching) > 1:
+            raise Unprocessable(
+                f"several checkpoints are served; say which in 'checkpoint': {served}",
+                [wire.ProblemError(pointer="/checkpoint", detail="is needed to choose a checkpoint")],
+            )
+        return matching[0]
+
+
+def _worker(worker: str, role: Role, beat: Beat, seen: float) -> wire.Worker:
+    served = beat.announcement
+    return wire.Worker(
+        id=worker,
+        role=role.value,
+        checkpoint=served.name if served else None,
+        fingerprint=served.fingerprint if served else None,
+        device=served.device if served else "cpu",
+        started=datetime.fromtimestamp(beat.status.started, UTC),
+        seen=datetime.fromtimestamp(seen, UTC),
+        **beat.status.model_dump(exclude={"started"}),
+    )
+
+
+def _merge(announcements: Iterable[Announcement]) -> list[wire.Checkpoint]:
+    merged: dict[str, wire.Checkpoint] = {}
+    for announced in announcements:
+        checkpoint = merged.setdefault(
+            announced.fingerprint,
+            wire.Checkpoint(**announced.model_dump(exclude={"device"}), devices=[], workers=0),
+        )
+        checkpoint.devices.append(announced.device)
+        checkpoint.workers += 1
+    return sorted(merged.values(), key=lambda c: (c.name, c.fingerprint))

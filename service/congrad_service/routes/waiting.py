@@ -1,0 +1,101 @@
+"""From a job that was accepted to its answer: handed to the workers, waited for, answered."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from congrad.contract import wire
+from fastapi import Header, Response
+from fastapi.responses import JSONResponse
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
+
+from congrad_service.http import errors, links, problems
+from congrad_service.http.prefer import Preference
+from congrad_service.jobs.events import POLL_S
+from congrad_service.jobs.jobs import Accepted
+from congrad_service.observability import tracing
+from congrad_service.observability.observed import note
+from congrad_service.queue.registry import Role
+from congrad_service.state import State
+
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
+Prefer = Annotated[str | None, Header(description="`respond-async`, or `wait=SECONDS`")]
+
+JOB_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The decisions.",
+        "links": links.to_job("$response.body#/job_id") | links.to_direction("$response.body#/direction/name"),
+    },
+    202: {
+        "model": wire.Job,
+        "description": "The wait ended first; ask at `Location`.",
+        "headers": {"Location": {"required": True, "schema": {"type": "string"}}},
+        "links": links.to_job("$response.body#/id") | links.to_direction("$response.body#/direction"),
+    },
+    **problems.QUEUE_FULL,
+}
+"""How OpenAPI tells of the answers to a request that makes a job."""
+
+
+async def check_decide_worker(state: State) -> None:
+    """:raises Unavailable: no live worker decides jobs."""
+    if not await state.registry.live(Role.DECIDE):
+        raise errors.Unavailable("no decide worker is ready", retry_after=errors.RETRY_AFTER_S)
+
+
+async def answer(state: State, accepted: Accepted, send: Callable[[], None], preference: Preference) -> Response:
+    """Sends the job's tasks unless that was done, waits for its end as long as the client wants to, and answers.
+
+    :param send: puts the job's tasks into the queue; may block, and may be called twice.
+    """
+    note(job_id=accepted.job_id)
+    if not accepted.enqueued:
+        with tracing.span("enqueue", chunks=accepted.chunks):
+            await _enqueue(state, accepted, send)
+    with tracing.span("wait"):
+        job = await wait(state, accepted.job_id, preference.wait)
+    return _response(job, preference)
+
+
+async def _enqueue(state: State, accepted: Accepted, send: Callable[[], None]) -> None:
+    """A job whose tasks cannot be sent ends at once, so that it does not fill the queue."""
+    try:
+        # Celery's producer blocks; a thread keeps the event loop free.
+        await asyncio.to_thread(send)
+    except (OperationalError, RedisError):  # kombu lets Redis's own answers pass: it is full
+        await state.jobs.fail(accepted, errors.problem_of(errors.Unavailable("the queue cannot be reached")))
+    else:
+        await state.jobs.mark_enqueued(accepted.job_id)
+
+
+async def wait(state: State, job_id: str, seconds: float) -> wire.Job:
+    """The job once it has ended, or as it is when the seconds are over or the process is about to stop.
+
+    :raises NotFound: no such job.
+    """
+    deadline = asyncio.get_running_loop().time() + seconds
+    async with state.events.of(job_id) as changed:
+        while True:
+            changed.clear()
+            job = await state.jobs.get(job_id)
+            left = deadline - asyncio.get_running_loop().time()
+            if job.status.ended or left <= 0 or state.draining.is_set():
+                return job
+            try:
+                await asyncio.wait_for(changed.wait(), min(left, POLL_S))
+            except TimeoutError:
+                continue
+
+
+def _response(job: wire.Job, preference: Preference) -> Response:
+    if job.result is not None:
+        return JSONResponse(job.result.model_dump(mode="json"), headers=preference.applied)
+    if job.error is not None:
+        unavailable = job.error.status == errors.Unavailable.status
+        return problems.response(job.error, {"Retry-After": str(errors.RETRY_AFTER_S)} if unavailable else None)
+    if job.status is wire.JobStatus.CANCELLED:
+        cancelled = errors.problem_of(errors.Conflict(f"job {job.id} was cancelled"))
+        return problems.response(cancelled.model_copy(update={"instance": f"/jobs/{job.id}"}))
+    headers = {"Location": f"/jobs/{job.id}", **preference.applied}
+    return JSONResponse(job.model_dump(mode="json"), status_code=202, headers=headers)

@@ -1,0 +1,1 @@
+"""What Redis holds at one moment, as Prometheus reads it."""

@@ -1,0 +1,127 @@
+"""What Redis says at one moment, for Prometheus: read for each scrape, and not waited for longer than that can wait."""
+
+import asyncio
+import json
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from congrad.contract import wire
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError, RedisError
+
+from congrad_service import keys
+from congrad_service.access import teams
+from congrad_service.http.errors import Unavailable
+from congrad_service.queue.registry import Role
+from congrad_service.state import State
+
+T = TypeVar("T")
+
+DEADLINE_S = 2.0
+"""Prometheus waits for ten seconds, as a rule."""
+
+MAX_DIRECTIONS = 50
+"""Users name directions, and each name costs series: only those that changed last are told of."""
+
+
+@dataclass(frozen=True)
+class DirectionState:
+    """One direction, and how many samples of all languages are folded into it; the time is in seconds of the epoch."""
+
+    name: str
+    version: int
+    updated: float
+    norm: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What Redis uses, and what it may use (None: as much as there is), in bytes."""
+
+    used: int
+    most: int | None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All of it. ``queue`` is None where Celery's broker does not answer. ``directions`` are those of one team that
+    changed last, of ``direction_count`` in all; ``memory`` is None where Redis does not tell this user."""
+
+    queue: wire.Queue | None
+    checkpoints: Sequence[wire.Checkpoint]
+    decide_workers: int
+    directions: Sequence[DirectionState]
+    direction_count: int
+    memory: Memory | None
+
+
+async def snapshot(state: State) -> Snapshot | None:
+    """The present one; None where Redis does not answer in time."""
+    return await _in_time(_read(state), DEADLINE_S)
+
+
+async def _in_time(read: Coroutine[Any, Any, T], seconds: float) -> T | None:
+    """What is read; None where that takes too long, or fails."""
+    # Not `wait_for`, which waits until a cancellation has ended the task: redis-py was seen to swallow one.
+    reading = asyncio.create_task(read)
+    try:
+        done, _ = await asyncio.wait({reading}, timeout=seconds)
+        return reading.result() if done else None
+    except (RedisError, Unavailable):
+        return None
+    finally:
+        reading.add_done_callback(_forget)
+        reading.cancel()
+
+
+def _forget(reading: "asyncio.Task[Any]") -> None:
+    """Looks at how it ended, so that asyncio does not complain that nobody did."""
+    if not reading.cancelled():
+        reading.exception()
+
+
+async def _read(state: State) -> Snapshot:
+    names = await state.directions.names()
+    return Snapshot(
+        queue=await _in_time(state.depth.read(), DEADLINE_S / 2),
+        checkpoints=await state.registry.checkpoints(),
+        decide_workers=len(await state.registry.live(Role.DECIDE)),
+        directions=await _directions(state.redis, [teams.qualified(state.directions.team, name) for name in names]),
+        direction_count=len(names),
+        memory=await _memory(state.redis),
+    )
+
+
+async def _directions(redis: Redis, qualified: Sequence[str]) -> list[DirectionState]:
+    updated = await _fields(redis, qualified, ["updated"])
+    times = {name: float(found[0]) for name, found in zip(qualified, updated, strict=True) if found[0] is not None}
+    latest = sorted(times, key=lambda name: (-times[name], name))[:MAX_DIRECTIONS]
+    described = await _fields(redis, latest, ["version", "updated", "geometry", "languages"])
+    return [_state(name, *found) for name, found in zip(latest, described, strict=True) if None not in found]
+
+
+async def _fields(redis: Redis, qualified: Sequence[str], fields: list[str]) -> list[Any]:
+    async with redis.pipeline(transaction=False) as pipe:
+        for name in qualified:
+            pipe.hmget(keys.direction(name), fields)
+        return await pipe.execute()
+
+
+def _state(name: str, version: bytes, updated: bytes, geometry: bytes, languages: bytes) -> DirectionState:
+    return DirectionState(
+        name=teams.plain(name),
+        version=int(version),
+        updated=float(updated),
+        norm=json.loads(geometry)["norm"],
+        samples=sum(language["samples"] for language in json.loads(languages).values()),
+    )
+
+
+async def _memory(redis: Redis) -> Memory | None:
+    try:
+        told = await redis.info("memory")
+    except NoPermissionError:
+        return None
+    return Memory(told["used_memory"], told["maxmemory"] or None)

@@ -1,0 +1,315 @@
+"""Rows of other libraries, against what those libraries make of them, and datasets filtered by a live service."""
+
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import congrad
+import pytest
+from congrad.integrations import axolotl, openrlhf
+from congrad.integrations.trl import filter_dataset, to_sample
+from congrad.local.stack import Stack
+from congrad_worker.checkpoints.encoding import Encoder
+from datasets import Dataset, DatasetDict, Value
+from support.models import DEMO_CHECKPOINT
+from support.pairs import demo_samples
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
+
+TOKENIZER: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(DEMO_CHECKPOINT)
+NOWHERE = "http://127.0.0.1:9"
+"""Nothing listens there: what does not need the service does not ask it."""
+
+
+def user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def assistant(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
+
+
+def token_ids(sample: dict[str, Any]) -> tuple[list[int], list[int], list[int]]:
+    """Prompt, chosen and rejected as the worker scores them."""
+    pair = Encoder(TOKENIZER, 256).encode(congrad.Sample(language="de", **sample))
+    return pair.prompt_ids, pair.chosen_ids, pair.rejected_ids
+
+
+def texts(sample: dict[str, Any]) -> tuple[str, ...]:
+    """The same as text, special tokens included."""
+    return tuple(str(TOKENIZER.decode(ids)) for ids in token_ids(sample))
+
+
+def test_neither_datasets_nor_trl_is_imported_before_it_is_used() -> None:
+    modules = "congrad, congrad.integrations.trl, congrad.integrations.openrlhf, congrad.integrations.axolotl"
+    code = f"import sys, {modules}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(run.stdout.split()) & {"datasets", "trl", "transformers", "torch", "pyarrow", "numpy"}
+
+
+# TRL
+
+
+def standard(row: dict[str, Any]) -> dict[str, Any]:
+    return {"prompt": row["prompt"], "chosen": row["chosen"], "rejected": row["rejected"]}
+
+
+def standard_implicit(row: dict[str, Any]) -> dict[str, Any]:
+    return {side: f"{row['prompt']}\n{row[side]}" for side in ("chosen", "rejected")}
+
+
+def conversational(row: dict[str, Any]) -> dict[str, Any]:
+    replies = {side: [assistant(row[side])] for side in ("chosen", "rejected")}
+    return {"prompt": [user(row["prompt"])], **replies, "chat_template_kwargs": {"enable_thinking": False}}
+
+
+def conversational_implicit(row: dict[str, Any]) -> dict[str, Any]:
+    return {side: [user(row["prompt"]), assistant(row[side])] for side in ("chosen", "rejected")}
+
+
+@pytest.mark.parametrize("form", [standard, standard_implicit, conversational, conversational_implicit])
+def test_a_row_is_scored_as_the_tokens_that_trl_trains_on(form: Any) -> None:
+    dataset = Dataset.from_list([form(row) | {"more": 1} for row in demo_samples(each=2)])
+    options: dict[str, Any] = {"use_cpu": True, "bf16": False, "report_to": [], "gradient_checkpointing": None}
+    trainer: Any = SimpleNamespace(_tokenizer=TOKENIZER)
+    trained_on = DPOTrainer._prepare_dataset(trainer, dataset, TOKENIZER, DPOConfig(max_length=256, **options), "train")
+    scored = [token_ids(to_sample(row)) for row in dataset]
+    assert scored == [(row["prompt_ids"], row["chosen_ids"], row["rejected_ids"]) for row in trained_on]
+
+
+def test_trls_other_columns_go_along_and_nulls_do_not() -> None:
+    logps = {"ref_chosen_logps": -1.5, "ref_rejected_logps": -2.5}
+    row = {
+        "id": 7,
+        "keep": True,
+        "chosen": "a",
+        "rejected": "b",
+        "prompt": None,
+        "tools": "[]",
+        "images": None,
+        **logps,
+    }
+    assert to_sample(row) == {"chosen": "a", "rejected": "b", "tools": "[]", **logps}
+    with pytest.raises(ValueError, match="images are not supported"):
+        congrad.Sample(language="de", **to_sample(row | {"images": ["x.png"]}))
+
+
+def test_completions_and_conversations_are_read_and_other_columns_are_not() -> None:
+    prompt, completion = [user("a")], [assistant("b")]
+    row = {"id": 7, "prompt": prompt, "completion": completion, "chosen": None, "messages": prompt + completion}
+    assert to_sample(row) == {"prompt": prompt, "completion": completion}
+    pair = {"prompt": "a", "chosen": "b", "rejected": "c"}
+    assert to_sample(pair | {"completion": "d", "messages": prompt}) == pair
+    with pytest.raises(ValueError, match="a conversation in messages does not say"):
+        congrad.Sample(language="de", **to_sample({"id": 7, "messages": prompt + completion}))
+
+
+# OpenRLHF: the texts are what its `preprocess_data` (0.11.2, is_dpo) returned for these rows and the demo's tokenizer.
+
+CONVERSATION = {
+    "chosen": [user("Che ore sono?"), assistant("Le tre."), user("Sicuro?"), assistant("Sì, le tre.")],
+    "rejected": [user("Che ore sono?"), assistant("Le tre."), user("Sicuro?"), assistant("Forse.")],
+}
+CONVERSATION_TEXTS = (
+    "<|bos|><|user|>Che ore sono?<|assistant|>Le tre.<|eos|><|user|>Sicuro?<|assistant|>",
+    "Sì, le tre.<|eos|>",
+    "Forse.<|eos|>",
+)
+
+
+def test_openrlhfs_prompt_is_all_of_chosen_but_its_last_turn() -> None:
+    assert texts(openrlhf.to_sample(CONVERSATION)) == CONVERSATION_TEXTS
+    longer = CONVERSATION | {"rejected": [*CONVERSATION["rejected"], user("Aha."), assistant("Boh.")]}
+    *_, rejected = texts(openrlhf.to_sample(longer))
+    assert rejected == "Forse.<|eos|><|user|>Aha.<|assistant|>Boh.<|eos|>"
+
+
+def test_openrlhfs_keys_can_be_named() -> None:
+    row = {"context": [user("Que horas são?")], "yes": [assistant("São três.")], "no": [assistant("Não sei.")]}
+    sample = openrlhf.to_sample(row, prompt_key="context", chosen_key="yes", rejected_key="no")
+    assert texts(sample) == ("<|bos|><|user|>Que horas são?<|assistant|>", "São três.<|eos|>", "Não sei.<|eos|>")
+
+
+def test_openrlhfs_strings_get_its_template_and_have_no_common_prefix() -> None:
+    row = {"question": "Saat kaç?", "chosen": "Üç.", "rejected": "Bilmem."}
+    sample = openrlhf.to_sample(row, prompt_key="question", input_template="User: {}\nAssistant: ")
+    assert sample == {"prompt": "User: Saat kaç?\nAssistant: ", "chosen": "Üç.", "rejected": "Bilmem."}
+    whole = {"chosen": "Która godzina? Trzecia.", "rejected": "Która godzina? Nie wiem."}
+    assert openrlhf.to_sample(whole) == {"prompt": "", **whole}
+
+
+def test_a_rejected_conversation_with_another_prompt_is_refused() -> None:
+    other = CONVERSATION | {"rejected": [user("Che giorno è?"), *CONVERSATION["rejected"][1:]]}
+    with pytest.raises(ValueError, match="rejected does not begin with the 3 turns of the prompt in chosen"):
+        openrlhf.to_sample(other)
+
+
+# Axolotl: the texts are what its strategies (0.21.0, `tokenizer_default`) returned for these rows.
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "expected"),
+    [
+        pytest.param(
+            {
+                "messages": [user("Wie spät ist es?"), assistant("Drei."), user("Genau?")],
+                "chosen": assistant("Kurz nach drei."),
+                "rejected": assistant("Geh weg."),
+            },
+            {},
+            (
+                "<|bos|><|user|>Wie spät ist es?<|assistant|>Drei.<|eos|><|user|>Genau?<|assistant|>",
+                "Kurz nach drei.<|eos|>",
+                "Geh weg.<|eos|>",
+            ),
+            id="chat_template.default",
+        ),
+        pytest.param(
+            {
+                "messages": [user("今何時ですか。")],
+                "chosen": [user("今何時ですか。"), assistant("三時過ぎです。")],
+                "rejected": [user("今何時ですか。"), assistant("知りません。")],
+            },
+            {},
+            ("<|bos|><|user|>今何時ですか。<|assistant|>", "三時過ぎです。<|eos|>", "知りません。<|eos|>"),
+            id="the last turn counts",
+        ),
+        pytest.param(
+            {"question": "¿Qué hora es?", "better": "Las tres.", "worse": "No sé."},
+            {"field_messages": "question", "field_chosen": "better", "field_rejected": "worse"},
+            ("<|bos|><|user|>¿Qué hora es?<|assistant|>", "Las tres.<|eos|>", "No sé.<|eos|>"),
+            id="strings",
+        ),
+        pytest.param(
+            {
+                "conversations": [{"from": "human", "value": "Quelle heure est-il ?"}],
+                "chosen": {"from": "gpt", "value": "Trois heures."},
+                "rejected": {"from": "gpt", "value": "Non."},
+            },
+            {
+                "field_messages": "conversations",
+                "message_property_mappings": {"role": "from", "content": "value"},
+                "roles": {"user": ["human"], "assistant": ["gpt"]},
+            },
+            ("<|bos|><|user|>Quelle heure est-il ?<|assistant|>", "Trois heures.<|eos|>", "Non.<|eos|>"),
+            id="names of its own",
+        ),
+        pytest.param(CONVERSATION, {}, CONVERSATION_TEXTS, id="chat_template.argilla_chat"),
+    ],
+)
+def test_a_row_is_read_as_axolotl_reads_it(row: dict[str, Any], options: dict[str, Any], expected: tuple[str]) -> None:
+    assert texts(axolotl.to_sample(row, **options)) == expected
+
+
+def test_a_single_turn_without_messages_has_no_prompt() -> None:
+    with pytest.raises(KeyError, match="messages"):
+        axolotl.to_sample({"chosen": assistant("!"), "rejected": assistant("-")})
+
+
+def test_axolotls_further_properties_ride_along() -> None:
+    row = {
+        "messages": [user("?")],
+        "chosen": assistant("!") | {"thoughts": "…"},
+        "rejected": assistant("-"),
+    }
+    mappings = {"role": "role", "content": "content", "reasoning_content": "thoughts"}
+    sample = axolotl.to_sample(row, message_property_mappings=mappings)
+    assert sample["chosen"] == [assistant("!") | {"reasoning_content": "…"}]
+    assert sample["rejected"] == [assistant("-")]
+
+
+# filter_dataset
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    """24 rows with a column that is nobody's business, shuffled and formatted, as trainers leave them."""
+    rows = Dataset.from_list([row | {"mine": {"n": i}} for i, row in enumerate(demo_samples(each=2))])
+    return rows.shuffle(seed=1).with_format("numpy")
+
+
+def test_a_dataset_comes_back_with_the_decisions_of_the_service(dataset: Dataset, client: congrad.Client) -> None:
+    scored = filter_dataset(dataset, client, direction="dataset")
+    assert scored.column_names == [*dataset.column_names, "keep", "conflict_score"]
+    assert (scored.features["keep"], scored.features["conflict_score"]) == (Value("bool"), Value("float64"))
+    assert scored.remove_columns(["keep", "conflict_score"]).with_format(None).to_list() == (
+        dataset.with_format(None).to_list()
+    )
+    assert scored.format == dataset.format | {"columns": scored.column_names}
+    few = filter_dataset(dataset.with_format(None, columns=["prompt"]), client, direction="dataset", update=False)
+    assert few[0].keys() == {"prompt", "keep", "conflict_score"}
+    half: dict[str, Any] = {"selection": {"kind": "fraction", "keep": 0.5, "within": "request"}, "update": False}
+    again = filter_dataset(dataset, client, direction="dataset", **half).with_format(None)
+    plain = client.filter(dataset.remove_columns("id").with_format(None), direction="dataset", **half)
+    assert again["keep"][:] == plain.keep
+    assert again["conflict_score"][:] == [decision.conflict_score for decision in plain.decisions]
+    assert sum(plain.keep) == 12
+
+
+def test_dropped_rows_are_left_out_on_request(dataset: Dataset, client: congrad.Client) -> None:
+    options: dict[str, Any] = {"selection": {"kind": "fraction", "keep": 0.5, "within": "language"}}
+    kept = filter_dataset(dataset, client, drop=True, direction="dropping", **options).with_format(None)
+    assert sorted(kept["language"]) == sorted(set(dataset["language"]))
+    assert set(kept["keep"]) == {True}
+    assert list(kept["id"]) == [name for name in dataset["id"] if name in set(kept["id"])]
+
+
+def test_a_pair_without_a_score_has_a_null(client: congrad.Client) -> None:
+    rows = Dataset.from_list([row | {"rejected": row["chosen"]} for row in demo_samples("de", "ja", each=1)])
+    scored = filter_dataset(rows, client, direction="ties")
+    assert scored["conflict_score"][:] == [None, None]
+    assert scored["keep"][:] == [False, False]
+    assert scored.features["conflict_score"] == Value("float64")
+
+
+def test_the_language_may_be_in_another_column_or_in_none(client: congrad.Client) -> None:
+    rows = Dataset.from_list(demo_samples("de", "ja", each=3))
+    options: dict[str, Any] = {"update": False, "direction": "tags"}
+    client.filter(rows, direction="tags")
+    expected = filter_dataset(rows, client, **options)["conflict_score"][:]
+    renamed = rows.rename_column("language", "lang")
+    assert filter_dataset(renamed, client, "lang", **options)["conflict_score"][:] == expected
+    assert filter_dataset(renamed, client, lambda row: row["id"][:2], **options)["conflict_score"][:] == expected
+
+
+@pytest.mark.parametrize("library", [openrlhf, axolotl])
+def test_rows_of_other_libraries_are_filtered_through_their_adapters(library: Any, client: congrad.Client) -> None:
+    pairs = demo_samples("de", "ja", each=3)
+    whole = [conversational_implicit(row) | {"language": row["language"]} for row in pairs]
+    client.filter([conversational(row) | {"language": row["language"]} for row in pairs], direction="adapters")
+    options: dict[str, Any] = {"update": False, "direction": "adapters"}
+    expected = filter_dataset(Dataset.from_list(whole), client, **options)["conflict_score"][:]
+    scored = filter_dataset(Dataset.from_list(whole), client, to_sample=library.to_sample, **options)
+    assert scored["conflict_score"][:] == expected
+    assert None not in expected
+
+
+def test_an_empty_dataset_gets_its_columns(stack: Stack) -> None:
+    empty = Dataset.from_list(demo_samples("de", each=1)).select([])
+    with congrad.Client(stack.url) as client:
+        scored = filter_dataset(empty, client)
+    assert scored.features["keep"] == Value("bool")
+    assert len(scored) == 0
+
+
+def test_what_cannot_be_filtered_is_said_before_anything_is_sent(dataset: Dataset) -> None:
+    rows = dataset.with_format(None)
+    with congrad.Client(NOWHERE, max_retries=0, max_downtime=0) as client:
+        with pytest.raises(ValueError, match="a column 'keep' already; rename or remove it"):
+            filter_dataset(rows.rename_column("mine", "keep"), client)
+        with pytest.raises(ValueError, match="a column 'conflict_score' already"):
+            filter_dataset(rows.rename_column("id", "conflict_score"), client)
+        with pytest.raises(ValueError, match=r"no column 'lang'.*Its columns: id, language"):
+            filter_dataset(rows, client, "lang")
+        with pytest.raises(TypeError, match=r"an IterableDataset is a stream; .* client\.filter_stream"):
+            filter_dataset(rows.to_iterable_dataset(), client)
+        with pytest.raises(TypeError, match=r"dataset is DatasetDict, .* filter each split"):
+            filter_dataset(DatasetDict(train=rows), client)
+        with pytest.raises(congrad.InvalidSampleError, match=r"sample 0 .* its row has no 'context'; there are id"):
+            filter_dataset(rows, client, to_sample=lambda row: {"prompt": row["context"]})
+        other = Dataset.from_list([CONVERSATION, CONVERSATION | {"rejected": [user("?"), assistant("!")]}])
+        with pytest.raises(congrad.InvalidSampleError, match=r"sample 1 .* does not begin with the 3 turns") as error:
+            filter_dataset(other, client, lambda _: "it", to_sample=openrlhf.to_sample)
+    assert error.value.position == 1

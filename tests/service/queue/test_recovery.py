@@ -1,0 +1,230 @@
+"""Lost work is found and queued again, over a real Redis and Celery's own messages; the tests do the workers' part."""
+
+import asyncio
+import base64
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pytest
+import redis
+from congrad.contract import wire
+from congrad_service import keys
+from congrad_service.jobs.jobs import Jobs
+from congrad_service.observability.metrics import Metrics
+from congrad_service.queue import recovery
+from congrad_service.queue.broker import UNACKED, messages
+from congrad_service.queue.queue import Queue
+from congrad_service.queue.recovery import Recovery
+from congrad_service.queue.registry import Role
+from congrad_worker.processes.heartbeat import Heartbeat
+from congrad_worker.tasks.store import Store
+from redis.asyncio import Redis
+from support.bench import SERVED
+from support.serving import settings
+
+QUEUE = keys.gradients_queue(SERVED.fingerprint)
+PAIR = {"prompt": "p", "chosen": "c", "rejected": "r"}
+
+
+@dataclass
+class Scene:
+    """A job of two chunks whose tasks are in the queue since a minute, a worker, and the recovery."""
+
+    job_id: str
+    store: Store
+    redis: redis.Redis
+    recovery: Recovery
+    broker: Redis
+
+    def fall_silent(self) -> None:
+        """The worker is gone: what it said that it was at lapses."""
+        self.redis.delete(*self.redis.keys(keys.doing(self.job_id, "*")))
+
+    def take(self, noted: bool = True) -> None:
+        """A message leaves the queue for a worker, as kombu does it: it is noted in a second step."""
+        text = self.redis.rpop(QUEUE)
+        assert text is not None
+        if noted:
+            self.redis.hset(UNACKED, "tag", json.dumps([json.loads(cast("bytes", text)), "", QUEUE]))
+
+    async def waiting(self) -> list[tuple[Any, ...]]:
+        """The tasks in the queue."""
+        return sorted((await messages(self.broker, [QUEUE, keys.DECIDE_QUEUE])).waiting)
+
+
+def play(redis_url: str, store: Store, act: Callable[[Scene], Awaitable[None]]) -> None:
+    """Sets the scene, and acts."""
+
+    async def once() -> None:
+        own = settings(redis_url, chunk_tokens=1)
+        connection, queue = Redis.from_url(redis_url), Queue(own)
+        samples = [{"language": tag, **PAIR} for tag in ("de", "fr")]
+        request = wire.FilterRequest.model_validate({"samples": samples})
+        accepted = await Jobs(connection, own).create(request, SERVED, None)
+        queue.enqueue_gradients(accepted.job_id, accepted.chunks, accepted.fingerprint)
+        then = store.now() - 60
+        store.redis.hset(keys.job(accepted.job_id), "created", then)
+        store.redis.zadd(keys.JOBS_ACTIVE, {accepted.job_id: then})
+        try:
+            sweeper = Recovery(connection, connection, queue, Metrics())
+            await act(Scene(accepted.job_id, store, store.redis, sweeper, connection))
+        finally:
+            queue.close()
+            await connection.aclose()
+
+    asyncio.run(once())
+
+
+def test_what_waits_in_the_queue_is_left_there(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        assert await scene.recovery.sweep() == []
+        assert await scene.waiting() == [(keys.GRADIENTS_TASK, scene.job_id, number) for number in (0, 1)]
+
+    play(redis_url, store, act)
+
+
+def test_a_message_that_vanished_between_queue_and_worker_is_sent_again_once(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        scene.take(noted=False)
+        assert await scene.recovery.sweep() == [(keys.GRADIENTS_TASK, scene.job_id, 0)]
+        assert len(await scene.waiting()) == 2
+        assert await scene.recovery.sweep() == []
+
+    play(redis_url, store, act)
+
+
+def test_a_task_that_was_handed_out_and_not_started_is_missed_after_a_while(
+    redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act(scene: Scene) -> None:
+        scene.take()
+        assert await scene.recovery.sweep() == []
+        monkeypatch.setattr(recovery, "HANDED_OUT_S", 0.0)
+        monkeypatch.setattr(scene.recovery, "_next_search", 0.0)
+        assert [task[-1] for task in await scene.recovery.sweep()] == [0]
+
+    play(redis_url, store, act)
+
+
+def test_work_is_sent_again_when_its_worker_has_gone_silent_and_not_before(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        scene.take()
+        store.start(scene.job_id, keys.gradients_work(0))
+        assert await scene.recovery.sweep() == []
+        scene.fall_silent()
+        assert [task[-1] for task in await scene.recovery.sweep()] == [0]
+
+    play(redis_url, store, act)
+
+
+def test_in_a_broker_that_cannot_be_read_work_is_missed_where_nothing_waits_in_its_queue(
+    redis_url: str, store: Store
+) -> None:
+    """Redis, asked as other brokers are: how much waits, and not what."""
+
+    async def act(scene: Scene) -> None:
+        elsewhere = Recovery(scene.broker, None, Queue(settings(redis_url)), Metrics())
+        scene.take()
+        store.start(scene.job_id, keys.gradients_work(0))
+        assert await elsewhere.sweep() == []
+        scene.fall_silent()
+        assert await elsewhere.sweep() == []  # what waits may be its message
+        scene.take(noted=False)
+        lost = [(keys.GRADIENTS_TASK, scene.job_id, number) for number in (0, 1)]
+        assert await elsewhere.sweep() == lost
+        assert await scene.waiting() == lost
+        assert await elsewhere.sweep() == []
+
+    play(redis_url, store, act)
+
+
+def test_work_that_its_worker_gave_back_is_not_sent_twice(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        store.start(scene.job_id, keys.gradients_work(0))
+        store.rest()
+        assert await scene.recovery.sweep() == []
+
+    play(redis_url, store, act)
+
+
+def test_work_that_another_worker_is_at_is_not_started_and_counts_as_no_attempt(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        other = Store(settings(redis_url))
+        assert store.start(scene.job_id, keys.gradients_work(0)) == ("running", 1)
+        assert other.start(scene.job_id, keys.gradients_work(0)) == ("running", 0)
+        other.rest()  # is at nothing, and says nothing of what others are at
+        assert other.start(scene.job_id, keys.gradients_work(1)) == ("running", 1)
+        store.rest()
+        assert other.start(scene.job_id, keys.gradients_work(0)) == ("running", 2)
+        other.redis.close()
+
+    play(redis_url, store, act)
+
+
+def test_a_heartbeat_says_what_its_worker_is_at_until_that_hangs(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        impatient = Store(settings(redis_url).model_copy(update={"visibility_timeout": 0}))
+        for worker, says in ((store, True), (impatient, False)):
+            worker.start(scene.job_id, keys.gradients_work(0))
+            scene.fall_silent()
+            beat = Heartbeat(worker, Role.DECIDE)
+            beat.start()
+            assert bool(scene.redis.exists(keys.doing(scene.job_id, keys.gradients_work(0)))) is says
+            beat.stop()
+            worker.rest()
+        impatient.redis.close()
+
+    play(redis_url, store, act)
+
+
+def test_a_decision_that_nobody_asked_for_is_asked_for(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        for number in range(2):
+            scene.take(noted=False)
+            store.start(scene.job_id, keys.gradients_work(number))
+            store.complete(scene.job_id, number)
+            store.rest()
+        # The last worker died before it could ask, a while ago.
+        scene.redis.hset(keys.job(scene.job_id), "gradients_done", store.now() - 10)
+        assert await scene.recovery.sweep() == [(keys.DECIDE_TASK, scene.job_id)]
+        assert await scene.waiting() == [(keys.DECIDE_TASK, scene.job_id)]
+
+    play(redis_url, store, act)
+
+
+def test_jobs_that_have_ended_are_left_alone(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        for _ in range(2):
+            scene.take(noted=False)
+        store.fail(scene.job_id, wire.Problem(title="t", status=500, detail="d"))
+        assert await scene.recovery.sweep() == []
+
+    play(redis_url, store, act)
+
+
+def test_messages_of_others_in_the_broker_are_passed_over(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        body = base64.b64encode(b'[[{"a": []}], {}, {}]').decode()
+        stranger = json.dumps({"body": body, "headers": {"task": "t"}})
+        strangers: list[str] = ["?", "[]", '{"body": "?", "headers": {}}', stranger]
+        for number, text in enumerate(strangers):
+            store.redis.lpush(QUEUE, text)
+            store.redis.hset(UNACKED, str(number), text)
+        assert len(await scene.waiting()) == 2
+        assert await scene.recovery.sweep() == []
+
+    play(redis_url, store, act)
+
+
+def test_a_worker_has_an_id_of_its_own_each_time(redis_url: str) -> None:
+    first, second = Store(settings(redis_url)), Store(settings(redis_url))
+    assert first.worker_id != second.worker_id
+    beat = Heartbeat(first, Role.DECIDE)
+    beat.start()
+    assert first.redis.zscore(keys.workers(Role.DECIDE), first.worker_id) is not None
+    beat.stop()
+    assert first.redis.zscore(keys.workers(Role.DECIDE), first.worker_id) is None
+    for each in (first, second):
+        each.redis.close()

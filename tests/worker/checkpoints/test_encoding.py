@@ -1,0 +1,325 @@
+"""Token ids against those that TRL's own `DPOTrainer` prepares and collates."""
+
+import inspect
+import json
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from congrad.contract import wire
+from congrad.contract.samples import RESERVED_TEMPLATE_KWARGS
+from congrad_worker.checkpoints.checkpoint import Checkpoint
+from congrad_worker.checkpoints.encoding import EncodedPair, Encoder, explicit_prompt
+from datasets import IterableDataset  # no stubs, no py.typed
+from support.models import DEMO_CHECKPOINT, SHARED_CHECKPOINT, SHARED_PAIRS, checkpoint
+from support.pairs import FIELDS, demo_samples, file_rows
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
+
+SHARED_LANGUAGES = ("ar", "hi", "ja", "ko", "vi", "zh")
+"""Arabic, Devanagari, kana and kanji, Hangul, Latin with stacked accents, Han."""
+
+TOOLS_TEMPLATE = """{{ bos_token }}
+{%- if tools is not none %}<tools>{% for tool in tools %}{{ tool | tojson }}{% endfor %}</tools>{% endif %}
+{%- for message in messages %}
+    {{- "<|" + message.role + (" " + message.name if message.name else "") + "|>" }}
+    {%- if enable_thinking and message.reasoning_content %}({{ message.reasoning_content }}){% endif %}
+    {%- if message.content is string %}{{ message.content }}
+    {%- else %}{% for block in message.content %}{{ block.text }}{% endfor %}{% endif %}
+    {%- for call in message.tool_calls %}<call>{{ call.function | tojson }}</call>{% endfor %}
+    {%- if message.role == "assistant" %}{{ eos_token }}{% endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}<|assistant|>{{ "" if enable_thinking else "()" }}{% endif %}"""
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "Wie ist das Wetter? 天気は？",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string", "default": None}}},
+    },
+}
+
+
+def tokenizer_of(model: Any) -> PreTrainedTokenizerBase:
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model)
+    return tokenizer
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Checkpoint:
+    return checkpoint(DEMO_CHECKPOINT)
+
+
+@pytest.fixture
+def with_tools() -> PreTrainedTokenizerBase:
+    """A tokenizer whose chat template knows tools, reasoning and a variable."""
+    tokenizer = tokenizer_of(DEMO_CHECKPOINT)
+    tokenizer.chat_template = TOOLS_TEMPLATE
+    return tokenizer
+
+
+@pytest.fixture(scope="module", params=["demo", "shared"])
+def real(request: pytest.FixtureRequest) -> tuple[PreTrainedTokenizerBase, list[dict[str, Any]]]:
+    """A tokenizer and real pairs: those that are shipped, and those on this machine."""
+    if request.param == "demo":
+        return tokenizer_of(DEMO_CHECKPOINT), demo_samples(each=3)
+    if not SHARED_PAIRS.exists():
+        pytest.skip("the real pairs are not on this machine")
+    rows = [row for row in file_rows(SHARED_PAIRS, each=5) if row["language"] in SHARED_LANGUAGES]
+    return tokenizer_of(SHARED_CHECKPOINT), [{name: row[name] for name in FIELDS} for row in rows]
+
+
+def conversational(row: dict[str, Any]) -> dict[str, Any]:
+    """The row as messages."""
+    return row | {
+        "prompt": [{"role": "user", "content": row["prompt"]}],
+        "chosen": [{"role": "assistant", "content": row["chosen"]}],
+        "rejected": [{"role": "assistant", "content": row["rejected"]}],
+    }
+
+
+def implicit(row: dict[str, Any], separator: str = "\n") -> dict[str, Any]:
+    """The row with its prompt at the beginning of both completions."""
+    between: Any = separator if isinstance(row["prompt"], str) else []
+    joined = {side: row["prompt"] + between + row[side] for side in ("chosen", "rejected")}
+    return {name: value for name, value in row.items() if name != "prompt"} | joined
+
+
+def trl_pairs(
+    tokenizer: PreTrainedTokenizerBase, rows: list[dict[str, Any]], max_length: int
+) -> Iterator[tuple[str, EncodedPair]]:
+    """What TRL trains on of rows of one form, by their ids: its own preparation, then its own collator.
+
+    The rows are iterated over, not held in Arrow, which would fill every row with the keys of all others.
+    """
+    # Nothing is trained; TRL's default for checkpointing is a name that transformers 5 warns of.
+    options: dict[str, Any] = {"use_cpu": True, "bf16": False, "report_to": [], "gradient_checkpointing": None}
+    config = DPOConfig(max_length=max_length, **options)
+    dataset = IterableDataset.from_generator(lambda: iter(rows))
+    trainer: Any = SimpleNamespace(_tokenizer=tokenizer)
+    prepared = list(DPOTrainer._prepare_dataset(trainer, dataset, tokenizer, config, "train"))
+    collator = DataCollatorForPreference(tokenizer.pad_token_id or 0, config.max_length, config.truncation_mode)
+    for row in prepared:
+        batch = collator([row])  # [2, tokens]: chosen, rejected
+        sequences = [
+            (ids[mask == 1], completion[mask == 1])
+            for ids, mask, completion in zip(
+                batch["input_ids"], batch["attention_mask"], batch["completion_mask"], strict=True
+            )
+        ]
+        prompt, chosen, rejected = (
+            sequences[0][0][sequences[0][1] == 0].tolist(),
+            *(ids[completion == 1].tolist() for ids, completion in sequences),
+        )
+        cut = len(chosen) < len(row["chosen_ids"]) or len(rejected) < len(row["rejected_ids"])
+        yield row["id"], EncodedPair(prompt, chosen, rejected, truncated=cut)
+
+
+def assert_like_trl(
+    tokenizer: PreTrainedTokenizerBase, rows: list[dict[str, Any]], max_length: int = 10_000
+) -> list[EncodedPair]:
+    """Every row has TRL's token ids, and those that TRL leaves out are refused; the pairs."""
+    assert rows
+    encoder = Encoder(tokenizer, max_length)
+    expected = dict(trl_pairs(tokenizer, rows, max_length))
+    for row in rows:
+        sample = wire.Sample.model_validate_json(json.dumps(row))
+        if row["id"] in expected:
+            assert encoder.encode(sample) == expected[row["id"]], row
+        else:
+            with pytest.raises(ValueError, match="the prompt alone has"):
+                encoder.encode(sample)
+    return list(expected.values())
+
+
+@pytest.mark.parametrize("form", ["explicit", "implicit"])
+@pytest.mark.parametrize("kind", ["standard", "conversational"])
+def test_token_ids_are_trls(form: str, kind: str, real: tuple[PreTrainedTokenizerBase, list[dict[str, Any]]]) -> None:
+    tokenizer, rows = real
+    rows = [conversational(row) for row in rows] if kind == "conversational" else rows
+    rows = [implicit(row) for row in rows] if form == "implicit" else rows
+    assert_like_trl(tokenizer, rows)
+
+
+@pytest.mark.parametrize("kind", ["standard", "conversational"])
+def test_long_completions_are_cut_and_long_prompts_left_out_where_trl_does(
+    kind: str, real: tuple[PreTrainedTokenizerBase, list[dict[str, Any]]]
+) -> None:
+    tokenizer, rows = real
+    rows = [conversational(row) for row in rows] if kind == "conversational" else rows
+    lengths = sorted(len(pair.prompt_ids) for pair in assert_like_trl(tokenizer, rows))
+    middle = lengths[len(lengths) // 2]  # the very length of a prompt: it leaves no room, one token less does
+    cut = assert_like_trl(tokenizer, rows, middle)
+    assert 0 < len(cut) < len(rows)
+    assert any(pair.truncated for pair in cut)
+    assert len(assert_like_trl(tokenizer, rows, middle + 1)) > len(cut)
+
+
+def test_an_end_of_sequence_is_added_once(loaded: Checkpoint) -> None:
+    end = loaded.tokenizer.eos_token
+    rows = [
+        row | {"id": f"{row['id']} {n}", "chosen": row["chosen"] + tail}
+        for row in demo_samples("ar", "hi", "ja", "zh", each=1)
+        for n, tail in enumerate(["", end, " ", end + "\n", end + end])
+    ]
+    pairs = assert_like_trl(loaded.tokenizer, rows)
+    assert all(pair.chosen_ids[-1] == pair.rejected_ids[-1] == loaded.tokenizer.eos_token_id for pair in pairs)
+    # Messages end as their template ends them.
+    assert_like_trl(loaded.tokenizer, [conversational(row) for row in rows])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected"),
+    [
+        ("It is blue.", "It is green."),  # a space before the first difference goes to the completions
+        ("It is", "It is green."),  # one is the beginning of the other
+        ("It is blue.", "It is blue."),
+        ("Ja.", "Nein."),  # nothing is shared
+        ("Ja. ", "Nein."),  # nothing is shared, and the first ends in a space
+        ("\u0627\u0644\u0633\u0645\u0627\u0621 زرقاء", "السماء خضراء"),
+        ("空は青い。", "空は緑だ。"),
+    ],
+)
+def test_the_implicit_prompt_is_trls(chosen: str, rejected: str, loaded: Checkpoint) -> None:
+    row = {"id": "a", "language": "en", "chosen": chosen, "rejected": rejected}
+    assert_like_trl(loaded.tokenizer, [row])
+
+
+def test_the_implicit_prompt_of_messages_is_trls(loaded: Checkpoint) -> None:
+    turns = [{"role": role, "content": text} for text in ("?", " ", "!") for role in ("user", "assistant")]
+    rows = [
+        {"id": "nested", "language": "en", "chosen": turns[:4], "rejected": turns},
+        {"id": "same", "language": "en", "chosen": turns, "rejected": turns},
+        {"id": "branch", "language": "en", "chosen": turns[:2], "rejected": [*turns[:1], *turns[3:]]},
+    ]
+    assert_like_trl(loaded.tokenizer, rows)
+
+
+def test_messages_that_share_no_turn_have_no_prompt(loaded: Checkpoint) -> None:
+    sides = {side: [{"role": "user", "content": side}] for side in ("chosen", "rejected")}
+    with pytest.raises(ValueError, match="begin with different messages"):
+        Encoder(loaded.tokenizer, 100).encode(wire.Sample.model_validate({"language": "en"} | sides))
+
+
+def tool_conversation(row: dict[str, Any]) -> dict[str, Any]:
+    """The row after a tool was called; one completion calls another."""
+    call = {"type": "function", "function": {"name": "weather", "arguments": {"city": row["prompt"], "day": None}}}
+    prompt = [
+        {"role": "user", "content": [{"type": "text", "text": row["prompt"]}, {"type": "text", "text": "?"}]},
+        {"role": "assistant", "content": None, "tool_calls": [call | {"id": "call-1"}]},
+        {"role": "tool", "name": "weather", "tool_call_id": "call-1", "content": row["rejected"]},
+    ]
+    chosen = [{"role": "assistant", "content": row["chosen"], "reasoning_content": row["prompt"]}]
+    rejected = [{"role": "assistant", "content": row["rejected"], "tool_calls": [call]}]
+    return row | {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
+
+@pytest.mark.parametrize("form", ["explicit", "implicit"])
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {},
+        {"tools": None},
+        {"tools": []},
+        {"tools": [TOOL]},
+        {"tools": json.dumps([TOOL, TOOL])},
+        {"tools": [TOOL], "chat_template_kwargs": {"enable_thinking": True}},
+        {"chat_template_kwargs": {"enable_thinking": False, "eos_token": "!", "documents": [{"title": "a"}]}},
+    ],
+    ids=["none", "null", "empty", "schemas", "json", "both", "kwargs"],
+)
+def test_tools_and_template_variables_reach_the_template_as_in_trl(
+    columns: dict[str, Any], form: str, with_tools: PreTrainedTokenizerBase
+) -> None:
+    rows = [tool_conversation(row) | columns for row in demo_samples("ar", "de", "hi", "ja", "zh", each=1)]
+    rows = [implicit(row) for row in rows] if form == "implicit" else rows
+    assert_like_trl(with_tools, rows)
+
+
+def test_tools_and_variables_of_a_row_change_its_token_ids(with_tools: PreTrainedTokenizerBase) -> None:
+    row = tool_conversation(demo_samples("de", each=1)[0])
+    encoder = Encoder(with_tools, 10_000)
+    options: list[dict[str, Any]] = [
+        {},
+        {"tools": []},
+        {"tools": [TOOL]},
+        {"chat_template_kwargs": {"enable_thinking": True}},
+    ]
+    pairs = [encoder.encode(wire.Sample.model_validate(row | columns)) for columns in options]
+    assert len({tuple(pair.prompt_ids + pair.chosen_ids) for pair in pairs}) == len(options)
+
+
+def test_tools_and_variables_beside_plain_text_are_ignored_as_in_trl(with_tools: PreTrainedTokenizerBase) -> None:
+    rows = demo_samples("en", "zh", each=1)
+    plain = assert_like_trl(with_tools, rows)
+    columns = {"tools": [TOOL], "chat_template_kwargs": {"enable_thinking": True}}
+    assert assert_like_trl(with_tools, [row | columns for row in rows]) == plain
+
+
+def test_a_template_for_tools_is_chosen_as_in_trl(with_tools: PreTrainedTokenizerBase) -> None:
+    default = "{{ bos_token }}{% for message in messages %}{{ message.role + (message.content | string) }}{% endfor %}"
+    with_tools.chat_template = {"default": default, "tool_use": TOOLS_TEMPLATE}
+    row = tool_conversation(demo_samples("en", each=1)[0])
+    pairs = [assert_like_trl(with_tools, [row | columns])[0] for columns in ({}, {"tools": [TOOL]})]
+    assert pairs[0] != pairs[1]
+
+
+def test_whatever_the_tokenizer_takes_beside_variables_is_reserved() -> None:
+    parameters = set(inspect.signature(PreTrainedTokenizerBase.apply_chat_template).parameters)
+    harmless = {"documents", "sanitize_control_tokens"}  # what a template sees, and how its input is read
+    assert parameters - {"kwargs"} - harmless <= RESERVED_TEMPLATE_KWARGS
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"chat_template_kwargs": {"eos_token": 1}},
+        {"chat_template_kwargs": {"documents": 7}},
+        {"chosen": [{"role": "assistant", "tool_calls": [{"function": {}}]}]},
+    ],
+)
+def test_what_a_template_cannot_take_is_said(columns: dict[str, Any], loaded: Checkpoint) -> None:
+    row = conversational(demo_samples("en", each=1)[0]) | columns
+    with pytest.raises(ValueError, match="the checkpoint's chat template refuses it"):
+        Encoder(loaded.tokenizer, 100).encode(wire.Sample.model_validate(row))
+
+
+def test_reference_log_probabilities_come_along(loaded: Checkpoint) -> None:
+    row = demo_samples("en", each=1)[0]
+    encoder = Encoder(loaded.tokenizer, 10_000)
+    assert encoder.encode(wire.Sample.model_validate(row)).ref_logps is None
+    given = row | {"ref_chosen_logps": -3.5, "ref_rejected_logps": -40}
+    assert encoder.encode(wire.Sample.model_validate(given)).ref_logps == (-3.5, -40.0)
+
+
+def test_a_prompt_that_fills_the_maximum_is_refused(loaded: Checkpoint) -> None:
+    sample = wire.Sample(id="a", language="en", prompt="word " * 50, chosen="x", rejected="y")
+    with pytest.raises(ValueError, match=r"the prompt alone has \d+ tokens .* maximum length of 8"):
+        Encoder(loaded.tokenizer, 8).encode(sample)
+
+
+def test_a_string_prompt_beside_messages_is_their_first_turn() -> None:
+    turns = [{"role": "user", "content": "Hello?"}]
+    sample = wire.Sample.model_validate(
+        {
+            "language": "en",
+            "prompt": "Hello?",
+            "chosen": [*turns, {"role": "assistant", "content": "Hi."}],
+            "rejected": [*turns, {"role": "assistant", "content": "No."}],
+        }
+    )
+    prompt, chosen, rejected = explicit_prompt(sample)
+    assert prompt == turns
+    assert (chosen[0]["content"], rejected[0]["content"]) == ("Hi.", "No.")  # type: ignore[index]
+
+
+def test_messages_need_a_chat_template(loaded: Checkpoint) -> None:
+    template, loaded.tokenizer.chat_template = loaded.tokenizer.chat_template, None
+    try:
+        with pytest.raises(ValueError, match="no chat template"):
+            Encoder(loaded.tokenizer, 100).encode(wire.Sample.model_validate(conversational(demo_samples("en")[0])))
+    finally:
+        loaded.tokenizer.chat_template = template

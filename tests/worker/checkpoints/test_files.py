@@ -1,0 +1,70 @@
+"""Finding, checking and fingerprinting checkpoints."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from congrad_worker.checkpoints.files import locate
+from congrad_worker.errors import CheckpointError
+from support.models import save_lora, settings
+
+
+def test_a_fingerprint_depends_on_contents_and_settings_but_not_on_the_path(small_llama: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(small_llama, tmp_path / "copy"))
+    original = locate(settings(small_llama)).fingerprint
+    assert locate(settings(copy)).fingerprint == original
+    assert locate(settings(copy, device="meta", max_batch_tokens=7)).fingerprint == original
+    changes = (
+        {"seed": 1},
+        {"projection_dim": 8},
+        {"target_modules": "q_proj"},
+        {"beta": 0.2},
+        {"unit_gradients": True},
+    )
+    for change in changes:
+        assert locate(settings(copy, **change)).fingerprint != original
+    weights = copy / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    assert locate(settings(copy)).fingerprint != original
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: folder / "missing", "there is no such folder"),
+        (lambda folder: folder, "has no config.json"),
+        (lambda folder: _write(folder, "config.json"), "has no weights"),
+        (lambda folder: _write(folder, "config.json", "pytorch_model.bin"), "holds pickled weights only"),
+        (lambda folder: _write(folder, "adapter_config.json", "adapter_model.safetensors"), "holds a PEFT adapter"),
+        (lambda folder: _write(folder, "file") / "file", "is a file"),
+    ],
+)
+def test_a_folder_that_is_no_checkpoint_is_refused(make: object, message: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        locate(settings(make(tmp_path)))  # type: ignore[operator]
+
+
+def test_a_name_that_the_hub_does_not_give_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="CONGRAD_MODEL=nobody/nothing: is no folder here, and the hub says"):
+        locate(settings("nobody/nothing"))  # type: ignore[arg-type]
+
+
+def test_an_adapter_needs_safetensors(small_llama: Path, tmp_path: Path) -> None:
+    adapter = save_lora(small_llama, tmp_path / "adapter")
+    assert locate(settings(small_llama, adapter=str(adapter))).name.endswith("+adapter")
+    (adapter / "adapter_model.safetensors").rename(adapter / "adapter_model.bin")
+    with pytest.raises(CheckpointError, match="holds pickled weights only"):
+        locate(settings(small_llama, adapter=str(adapter)))
+
+
+def test_the_base_as_reference_needs_an_adapter(small_llama: Path) -> None:
+    with pytest.raises(CheckpointError, match="needs CONGRAD_ADAPTER"):
+        locate(settings(small_llama, reference="base"))
+
+
+def _write(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).write_bytes(b"{}")
+    return folder

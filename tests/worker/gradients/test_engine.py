@@ -1,0 +1,196 @@
+"""Gradients against autograd on the uncompressed parameters."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from congrad_worker.checkpoints.checkpoint import load
+from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.checkpoints.files import locate
+from congrad_worker.checkpoints.modules import target_modules
+from congrad_worker.decisions.direction import Samples
+from congrad_worker.gradients.engine import GradientEngine, unit_rows
+from support.autograd import pair_gradient
+from support.models import SHARED_CHECKPOINT, SHARED_PAIRS, checkpoint, engine, save_lora, settings
+from support.pairs import demo_samples, encoded, file_rows
+from support.properties import assert_rows_match, cosine
+
+needs_shared = pytest.mark.skipif(not SHARED_PAIRS.exists(), reason="the real pairs are not on this machine")
+
+
+def truths(model: Path, pairs: list[EncodedPair], **options: object) -> np.ndarray:
+    loaded = checkpoint(model, **options)
+    names = list(target_modules(loaded.model, None))
+    return np.stack([pair_gradient(loaded, pair, names) for pair in pairs])
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[EncodedPair]:
+    return encoded(demo_samples("en", "ja", "ar", each=2))
+
+
+def test_exact_gradients_equal_autograd(small_llama: Path, pairs: list[EncodedPair]) -> None:
+    gradients = engine(small_llama, projection="exact").compute(pairs).values
+    assert_rows_match(gradients, truths(small_llama, pairs), 1e-5)
+
+
+@needs_shared
+def test_exact_gradients_equal_autograd_on_real_pairs() -> None:
+    pairs = encoded(file_rows(SHARED_PAIRS, each=1, languages=4), SHARED_CHECKPOINT)
+    gradients = engine(SHARED_CHECKPOINT, projection="exact").compute(pairs).values
+    assert_rows_match(gradients, truths(SHARED_CHECKPOINT, pairs), 1e-5)
+
+
+def test_gradients_of_an_adapter_are_those_of_its_own_layers(
+    small_llama: Path, pairs: list[EncodedPair], tmp_path: Path
+) -> None:
+    adapter = str(save_lora(small_llama, tmp_path))
+    loaded = checkpoint(small_llama, adapter=adapter)
+    assert set(target_modules(loaded.model, None)) == {
+        f"base_model.model.model.layers.{layer}.{module}.lora_{side}.default"
+        for layer in range(2)
+        for module in ("self_attn.q_proj", "mlp.down_proj")
+        for side in "AB"
+    }
+    gradients = engine(small_llama, adapter=adapter, projection="exact").compute(pairs).values
+    assert_rows_match(gradients, truths(small_llama, pairs, adapter=adapter), 1e-5)
+
+
+def test_a_reference_margin_of_the_sample_sets_its_weight(small_llama: Path, pairs: list[EncodedPair]) -> None:
+    pairs = [
+        replace(pair, ref_logps=(margin - 40, -40.0)) for pair, margin in zip(pairs, (-30.0, 0.0, 12.5), strict=False)
+    ]
+    gradients = engine(small_llama, projection="exact").compute(pairs).values
+    # σ(−βΔ) turns the rounding of a margin, a sum of hundreds of nats in float32, into a relative error.
+    assert_rows_match(gradients, truths(small_llama, pairs), 5e-5)
+
+
+@pytest.mark.parametrize("reference", ["base", "path"])
+def test_a_reference_model_sets_the_weights(
+    reference: str, small_llama: Path, pairs: list[EncodedPair], tmp_path: Path
+) -> None:
+    adapter = str(save_lora(small_llama, tmp_path))
+    policy, base = checkpoint(small_llama, adapter=adapter), checkpoint(small_llama)
+    wanted = settings(
+        small_llama, adapter=adapter, projection="exact", reference="base" if reference == "base" else str(small_llama)
+    )
+    loaded = load(locate(wanted), wanted)
+    gradients = GradientEngine(loaded, wanted).compute(pairs).values
+    assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+    names = list(target_modules(policy.model, None))
+    with_margins = [replace(pair, ref_logps=(_margin(base.model, pair), 0.0)) for pair in pairs]
+    assert_rows_match(gradients, np.stack([pair_gradient(policy, pair, names) for pair in with_margins]), 5e-5)
+
+
+def _margin(model: torch.nn.Module, pair: EncodedPair) -> float:
+    with torch.no_grad():
+        sums = []
+        for completion in (pair.chosen_ids, pair.rejected_ids):
+            ids = torch.tensor([pair.prompt_ids + completion])
+            log_probs = model(input_ids=ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])
+            sums.append(log_probs[len(pair.prompt_ids) - 1 :].sum())
+    return float(sums[0] - sums[1])
+
+
+@pytest.mark.parametrize("projection", ["kronecker", "flora", "exact"])
+def test_a_sample_alone_and_padded_in_a_batch_has_the_same_gradient(
+    projection: str, small_llama: Path, pairs: list[EncodedPair]
+) -> None:
+    machine = engine(small_llama, projection=projection)
+    short = EncodedPair([5, 6], [7, 2], [8, 9, 2], truncated=False)
+    together = machine.compute([*pairs, short]).values
+    alone = np.concatenate([machine.compute([pair]).values for pair in [*pairs, short]])
+    assert min(cosine(a, b) for a, b in zip(together, alone, strict=True)) >= 0.9999
+    assert_rows_match(together, alone, 1e-4)
+
+
+def test_the_size_of_micro_batches_changes_nothing(small_llama: Path, pairs: list[EncodedPair]) -> None:
+    large = engine(small_llama, max_batch_tokens=100_000).compute(pairs).values
+    small = engine(small_llama, max_batch_tokens=1).compute(pairs).values
+    assert_rows_match(small, large, 1e-4)
+
+
+def test_a_tie_has_a_zero_gradient(small_llama: Path, pairs: list[EncodedPair]) -> None:
+    tie = EncodedPair([5, 6], [7, 8, 2], [7, 8, 2], truncated=False)
+    gradients = engine(small_llama).compute([pairs[0], tie]).values
+    assert not gradients[1].any()
+    assert gradients[0].any()
+
+
+def test_a_gradient_that_is_not_finite_leaves_its_batch_alone(small_llama: Path, pairs: list[EncodedPair]) -> None:
+    loaded = checkpoint(small_llama)
+    machine = GradientEngine(loaded, settings(small_llama))
+    # The head is tied to the embeddings; with a copy of its own, a NaN in one of them stays there.
+    head = loaded.model.get_output_embeddings()
+    head.weight = torch.nn.Parameter(head.weight.clone(), requires_grad=False)
+    expected = machine.compute(pairs).values
+    poison = max(token for pair in pairs for token in pair.prompt_ids + pair.chosen_ids + pair.rejected_ids) + 1
+    with torch.no_grad():
+        loaded.input_embeddings.weight[poison] = float("nan")
+    bad = EncodedPair([5, poison], [7, 2], [8, 2], truncated=False)
+    gradients = machine.compute([*pairs, bad]).values
+    assert_rows_match(gradients[:-1], expected, 1e-4)
+    samples = Samples.of(gradients, ["en"] * len(gradients))
+    assert samples.usable.tolist() == [True] * len(pairs) + [False]
+    assert not samples.units[-1].any()
+
+
+def test_target_modules_narrow_the_choice(small_llama: Path, pairs: list[EncodedPair]) -> None:
+    machine = engine(small_llama, projection="exact", target_modules=r"layers\.1\.mlp")
+    loaded = checkpoint(small_llama)
+    names = [name for name in target_modules(loaded.model, None) if "layers.1.mlp" in name]
+    assert list(machine.modules) == names
+    assert len(names) == 3
+    assert_rows_match(
+        machine.compute(pairs[:2]).values, np.stack([pair_gradient(loaded, p, names) for p in pairs[:2]]), 1e-5
+    )
+
+
+def test_unit_gradients_have_the_directions_of_the_others_and_length_one(
+    small_llama: Path, pairs: list[EncodedPair]
+) -> None:
+    tie = EncodedPair([5], [7, 2], [7, 2], truncated=False)
+    found = engine(small_llama, unit_gradients=True).compute([*pairs, tie]).values
+    whole = engine(small_llama).compute(pairs).values
+    assert np.linalg.norm(found[:-1], axis=1) == pytest.approx(1, abs=1e-6)
+    assert_rows_match(found[:-1] * np.linalg.norm(whole, axis=1, keepdims=True), whole, 1e-5)
+    assert not found[-1].any()
+
+
+def test_unit_gradients_leave_rows_without_a_length_as_they_are() -> None:
+    rows = unit_rows(np.array([[3e38, 3e38], [0, 0], [np.inf, 1], [1e-30, 0]], dtype=np.float32))
+    assert rows[0] == pytest.approx(0.5**0.5)
+    assert rows[[1, 3]].tolist() == [[0, 0], [1, 0]]
+    assert np.isinf(rows[2, 0])
+
+
+def test_half_precision_in_redis_keeps_the_gradients() -> None:
+    draw = np.random.default_rng(0)
+    gradients = (draw.standard_normal((4, 16_384)) * np.array([[1e-9], [1.0], [1e4], [0.0]])).astype(np.float32)
+    samples = Samples.of(gradients, ["en"] * 4)
+    restored = samples.gradients(np.arange(3))
+    assert_rows_match(restored, gradients[:3], 1e-3)
+    assert samples.usable.tolist() == [True, True, True, False]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_keeps_the_gradients_of_pairs_that_are_learnt(
+    dtype: str, small_llama: Path, pairs: list[EncodedPair]
+) -> None:
+    """With βΔ = 12 a pair's gradient is six orders of magnitude below that of one that is not learnt."""
+    plain = checkpoint(small_llama)
+    learnt = [replace(pair, ref_logps=(_margin(plain.model, pair) - 120.0, 0.0)) for pair in pairs]
+    gradients = engine(small_llama, dtype=dtype, projection="exact").compute(learnt).values
+    expected = truths(small_llama, learnt)
+    assert min(cosine(row, truth) for row, truth in zip(gradients, expected, strict=True)) >= 0.98
+    ratios = np.linalg.norm(gradients, axis=1) / np.linalg.norm(expected, axis=1)
+    assert np.all((ratios > 0.5) & (ratios < 2.0)), ratios  # the margin is rounded too
+
+
+def test_an_adapter_stays_frozen_when_its_reference_fails(small_llama: Path, tmp_path: Path) -> None:
+    loaded = checkpoint(small_llama, adapter=str(save_lora(small_llama, tmp_path)), reference="base")
+    with pytest.raises(torch.OutOfMemoryError), loaded.as_reference():
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    assert not any(parameter.requires_grad for parameter in loaded.model.parameters())

@@ -1,0 +1,68 @@
+"""Log-probabilities in chunks: the model's own, and a memory that does not grow with the vocabulary."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.gradients import logps
+from congrad_worker.gradients.batching import Batch, collate
+from congrad_worker.gradients.logps import token_logps
+from support.architectures import random_model, save_random_model
+from support.models import checkpoint
+from support.properties import relative_error
+from transformers import PreTrainedModel
+
+from benchmarks.memory import peak_bytes
+
+CPU = torch.device("cpu")
+
+
+def batch_of(pairs: int, prompt: int, completion: int, vocabulary: int) -> Batch:
+    draw = torch.Generator().manual_seed(0)
+    ids = torch.randint(5, vocabulary, (pairs, prompt + 2 * completion), generator=draw).tolist()
+    made = [EncodedPair(row[:prompt], row[prompt:-completion], row[-completion:], truncated=False) for row in ids]
+    return collate(made, shared=False, pad_id=0)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "mixtral"])
+def test_chunks_change_neither_log_probabilities_nor_their_gradients(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = checkpoint(save_random_model(tmp_path, name)).model
+    batch = batch_of(pairs=2, prompt=5, completion=7, vocabulary=4000)
+    logits = model(input_ids=batch.input_ids).logits.flatten(0, 1)  # capped and scaled as the model does it
+    expected = logits.log_softmax(-1)[batch.sources, batch.targets]
+    embeddings: list[torch.Tensor] = []
+
+    def differentiate(_: torch.nn.Module, __: object, output: torch.Tensor) -> torch.Tensor:
+        embeddings.append(output.requires_grad_())
+        return output
+
+    model.get_input_embeddings().register_forward_hook(differentiate)
+    gradients = []
+    for chunk in (2**22, 3 * 4096):  # all at once; three tokens at a time
+        monkeypatch.setitem(logps.CHUNK_LOGITS, "cpu", chunk)
+        values = token_logps(model, batch)
+        torch.testing.assert_close(values, expected, rtol=1e-5, atol=1e-5)
+        gradients.append(torch.autograd.grad((values * torch.arange(28.0)).sum(), embeddings[-1])[0])
+    assert relative_error(gradients[0].numpy(), gradients[1].numpy()) < 1e-5
+
+
+def test_memory_does_not_grow_with_the_vocabulary_beyond_one_chunk() -> None:
+    peaks = {}
+    for vocabulary in (8_192, 131_072):
+        model = random_model("llama", vocabulary=vocabulary)
+        batch = batch_of(pairs=8, prompt=4, completion=200, vocabulary=8_000)
+        peaks[vocabulary] = peak_bytes(lambda m=model, b=batch: _forward_and_backward(m, b), CPU)  # type: ignore[misc]
+    chunk = 4 * logps.CHUNK_LOGITS["cpu"]
+    whole = 4 * 131_072 * 8 * 2 * 200
+    print({f"{v:,}": f"{peak / 2**20:.0f} MiB" for v, peak in peaks.items()}, f"one chunk {chunk / 2**20:.0f} MiB")
+    assert abs(peaks[131_072] - peaks[8_192]) <= chunk
+    assert peaks[131_072] < whole / 4  # what the logits alone would take
+
+
+def _forward_and_backward(model: PreTrainedModel, batch: Batch) -> None:
+    hook = model.get_input_embeddings().register_forward_hook(lambda _, __, output: output.requires_grad_())
+    token_logps(model, batch).sum().backward()
+    hook.remove()

@@ -1,0 +1,136 @@
+"""What scoring holds at its peak, and what happens when there is less."""
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from congrad.contract.wire import Reason
+from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.decisions.direction import Samples
+from congrad_worker.gradients.batching import collate, padded_tokens
+from congrad_worker.gradients.branches import branches_apart
+from congrad_worker.gradients.engine import GradientEngine, _is_out_of_memory
+from congrad_worker.gradients.logps import token_logps
+from support.architectures import save_random_model
+from support.models import checkpoint, settings
+from support.properties import assert_rows_match
+from support.scoring import outcome
+from torch import Tensor
+
+from benchmarks.memory import peak_bytes
+
+CPU = torch.device("cpu")
+
+
+def pairs_of(count: int, prompt: int, completion: int) -> list[EncodedPair]:
+    ids = np.random.default_rng(0).integers(5, 4000, (count, prompt + 2 * completion)).tolist()
+    return [EncodedPair(r[:prompt], r[prompt:-completion], r[-completion:], truncated=False) for r in ids]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_random_model(
+        tmp_path_factory.mktemp("model"), "llama", hidden_size=256, intermediate_size=704, num_hidden_layers=4
+    )
+
+
+def kept_bytes(function: Callable[[], object]) -> int:
+    """What autograd keeps for a backward pass, each storage once."""
+    storages: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, torch.nn.Parameter):
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        function()
+    return sum(storages.values())
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_peak_is_that_of_a_forward_and_the_activations_kept(shared: bool, model: Path) -> None:
+    """At most 1.3 times a forward without gradients of the same batch and what the backward pass needs."""
+    loaded = checkpoint(model)
+    engine = GradientEngine(loaded, settings(model))
+    pairs = pairs_of(6, 128, 128)
+    batch = collate(pairs, shared, pad_id=0)
+
+    def forward() -> Tensor:
+        with branches_apart(batch):
+            return token_logps(loaded.model, batch)
+
+    with torch.no_grad():
+        plain = peak_bytes(forward, CPU)
+    hook = loaded.input_embeddings.register_forward_hook(lambda _, __, output: output.requires_grad_())
+    kept = kept_bytes(forward)
+    hook.remove()
+    scoring = peak_bytes(lambda: engine.batch_gradients(pairs, shared), CPU)
+    print(f"scoring {scoring / 2**20:.0f} MiB, forward {plain / 2**20:.0f} MiB, kept {kept / 2**20:.0f} MiB")
+    assert scoring <= 1.3 * (plain + kept)
+
+
+def test_recomputing_layers_keeps_less(model: Path) -> None:
+    pairs = pairs_of(6, 128, 128)
+    plain = GradientEngine(checkpoint(model), settings(model))
+    recomputing = GradientEngine(checkpoint(model, gradient_checkpointing=True), settings(model))
+    peaks = [peak_bytes(lambda e=e: e.batch_gradients(pairs, shared=True), CPU) for e in (plain, recomputing)]  # type: ignore[misc]
+    assert peaks[1] < 0.6 * peaks[0]
+
+
+class Small:
+    """Stands in for a device whose memory holds ``tokens``: the tests' machine has no GPU to fill."""
+
+    def __init__(self, engine: GradientEngine, tokens: int):
+        self._compute = engine.batch_gradients
+        self._tokens = tokens
+        self.batches: list[int] = []
+
+    def __call__(self, pairs: Sequence[EncodedPair], shared: bool) -> Tensor:
+        tokens = len(pairs) * max(padded_tokens(pair, shared) for pair in pairs)
+        if tokens > self._tokens:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        self.batches.append(tokens)
+        return self._compute(pairs, shared)
+
+
+def test_out_of_memory_halves_the_batch_and_goes_on(
+    model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = GradientEngine(checkpoint(model), settings(model, max_batch_tokens=10_000))
+    pairs = pairs_of(40, 20, 20)
+    expected = engine.compute(pairs).values
+    small = Small(engine, tokens=700)
+    monkeypatch.setattr(engine, "batch_gradients", small)
+    with caplog.at_level(logging.WARNING):
+        found = engine.compute(pairs)
+    assert not found.out_of_memory.any()
+    assert_rows_match(found.values, expected, 1e-4)
+    assert "out of memory with 2400 tokens; later requests have batches of 1200" in caplog.text
+    engine.compute(pairs)
+    assert max(small.batches) <= 700
+
+
+def test_a_pair_that_does_not_fit_alone_fails_alone_and_says_why(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = GradientEngine(checkpoint(model), settings(model))
+    pairs = pairs_of(5, 20, 20)
+    expected = engine.compute(pairs).values
+    long = pairs_of(1, 300, 300)
+    monkeypatch.setattr(engine, "batch_gradients", Small(engine, tokens=700))
+    found = engine.compute([*pairs[:2], *long, *pairs[2:]])
+    assert found.out_of_memory.tolist() == [False, False, True, False, False, False]
+    assert_rows_match(np.delete(found.values, 2, axis=0), expected, 1e-4)
+    decisions = outcome(Samples.of(found.values, ["en"] * 6, found.out_of_memory)).decisions
+    assert [d.reason for d in decisions] == [None, None, Reason.OUT_OF_MEMORY, None, None, None]
+    assert not decisions[2].keep
+    assert decisions[2].conflict_score is None
+
+
+def test_the_cpu_allocators_error_is_known() -> None:
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(2**60)
+    assert _is_out_of_memory(error.value)
+    assert not _is_out_of_memory(RuntimeError("shapes do not match"))

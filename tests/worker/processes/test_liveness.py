@@ -1,0 +1,76 @@
+"""Health checks of real workers: what `python -m congrad_worker health` says."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import redis
+from congrad_service import keys
+from congrad_service.queue.registry import Role
+
+
+def is_healthy(folder: Path) -> bool:
+    """What a health check finds in a container whose temporary folder this is."""
+    asked = [sys.executable, "-m", "congrad_worker", "health"]
+    return subprocess.run(asked, env={**os.environ, "TMPDIR": str(folder)}).returncode == 0
+
+
+def wait_until(condition: Callable[[], bool], worker: subprocess.Popen[bytes]) -> None:
+    """Blocks until the condition holds; the worker must run on."""
+    while not condition():
+        assert worker.poll() is None
+        time.sleep(0.05)  # nothing tells when a process has come so far
+
+
+@contextmanager
+def decide_worker(redis_url: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker that takes seconds to start."""
+    environment = {**os.environ, "TMPDIR": str(folder), "CONGRAD_REDIS_URL": redis_url}
+    worker = subprocess.Popen([sys.executable, "-m", "congrad_worker", "decide"], env=environment)
+    try:
+        yield worker
+    finally:
+        worker.terminate()
+        worker.wait()
+
+
+def children(connection: "redis.Redis") -> list[int]:
+    """The processes that have announced themselves, in that order."""
+    ids = cast("list[bytes]", connection.zrange(keys.workers(Role.DECIDE), 0, -1))
+    return [int(worker.split(b":")[1]) for worker in ids]
+
+
+def test_without_a_worker_nothing_is_healthy(tmp_path: Path) -> None:
+    assert not is_healthy(tmp_path)
+
+
+def test_a_worker_is_healthy_from_its_announcement_on_and_while_its_child_lives(redis_url: str, tmp_path: Path) -> None:
+    with decide_worker(redis_url, tmp_path) as worker, redis.Redis.from_url(redis_url) as connection:
+        wait_until(lambda: any(tmp_path.glob("congrad-worker-*")), worker)
+        assert not is_healthy(tmp_path)  # it has yet to start its child, which takes longer than this question
+        wait_until(lambda: is_healthy(tmp_path), worker)
+        (first,) = children(connection)
+
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: not is_healthy(tmp_path), worker)
+        wait_until(lambda: is_healthy(tmp_path), worker)
+        assert children(connection)[-1] != first
+
+    assert not is_healthy(tmp_path)
+
+
+def test_what_a_killed_worker_leaves_behind_is_no_worker(redis_url: str, tmp_path: Path) -> None:
+    with decide_worker(redis_url, tmp_path) as killed:
+        wait_until(lambda: is_healthy(tmp_path), killed)
+        killed.kill()
+        killed.wait()
+        assert any(tmp_path.glob("congrad-worker-*"))
+        assert not is_healthy(tmp_path)
+        with decide_worker(redis_url, tmp_path) as worker:
+            wait_until(lambda: is_healthy(tmp_path), worker)

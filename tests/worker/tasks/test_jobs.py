@@ -1,0 +1,156 @@
+"""Jobs over a real Redis, step by step without Celery: what redelivery, races and cancellation do."""
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from congrad.contract import wire
+from congrad_service import keys
+from congrad_worker.tasks.chunks import MAX_ATTEMPTS
+from support.bench import Bench
+from support.pairs import demo_samples
+
+
+@pytest.fixture
+def bench(redis_url: str) -> Iterator[Bench]:
+    bench = Bench(redis_url)
+    yield bench
+    bench.store.redis.close()
+
+
+def test_only_the_last_chunk_asks_for_the_decision_and_any_redelivery_may(bench: Bench) -> None:
+    job_id, chunks = bench.create()
+    assert chunks > 2
+    order = [chunks - 1, *range(chunks - 1)]
+    assert [bench.processor.process(job_id, number) for number in order] == [False] * (chunks - 1) + [True]
+    # A worker that died between the last chunk and the asking: its task comes again, and asks.
+    assert bench.processor.process(job_id, 0)
+
+
+def test_a_redelivered_chunk_and_a_redelivered_decision_change_nothing(bench: Bench) -> None:
+    job_id, chunks = bench.create()
+    bench.processor.process(job_id, 0)
+    bench.processor.process(job_id, 0)
+    first = bench.run(job_id, chunks)
+    assert first.status is wire.JobStatus.SUCCEEDED
+    direction = bench.store.redis.hgetall(keys.direction("default"))
+    assert bench.run(job_id, chunks) == first
+    assert bench.store.redis.hgetall(keys.direction("default")) == direction
+    assert list(bench.store.redis.scan_iter("congrad:job:*:*")) == []
+    assert bench.store.redis.zcard(keys.JOBS_ACTIVE) == 0
+
+
+def test_a_lost_race_is_decided_again_on_the_new_version(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    early, late = bench.create(), bench.create(samples=demo_samples("de", "it", each=2))
+    for job_id, chunks in (early, late):
+        for number in range(chunks):
+            bench.processor.process(job_id, number)
+    read = bench.store.direction
+    races: list[int] = []
+
+    def read_and_be_overtaken(name: str) -> Any:
+        record = read(name)
+        if not races:
+            races.append(record.version)
+            bench.judge.settle(late[0])  # commits between our reading and our commit
+        return record
+
+    monkeypatch.setattr(bench.store, "direction", read_and_be_overtaken)
+    bench.judge.settle(early[0])
+    first, second = bench.job(late[0]).result, bench.job(early[0]).result
+    assert first is not None
+    assert second is not None
+    assert (first.direction.version, second.direction.version) == (1, 2)
+    assert second.direction.languages == {"de": 5, "fr": 3, "it": 2}
+
+
+def test_a_reset_during_a_decision_is_not_undone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.run(*bench.create())
+    job_id, chunks = bench.create()
+    for number in range(chunks):
+        bench.processor.process(job_id, number)
+    read = bench.store.direction
+    resets: list[str] = []
+
+    def read_and_be_reset(name: str) -> Any:
+        record = read(name)
+        if not resets:
+            resets.append(name)
+            bench.reset(name)
+            bench.run(*bench.create(samples=demo_samples("it", each=2)))  # version 1 again, in another life
+        return record
+
+    monkeypatch.setattr(bench.store, "direction", read_and_be_reset)
+    bench.judge.settle(job_id)
+    result = bench.job(job_id).result
+    assert result is not None
+    assert result.direction.languages == {"de": 3, "fr": 3, "it": 2}
+
+
+def test_a_cancelled_job_is_never_folded_in(bench: Bench) -> None:
+    job_id, chunks = bench.create()
+    bench.processor.process(job_id, 0)
+    bench.cancel(job_id)
+    job = bench.run(job_id, chunks)
+    assert job.status is wire.JobStatus.CANCELLED
+    assert not bench.store.redis.exists(keys.direction("default"))
+    assert list(bench.store.redis.scan_iter("congrad:job:*:*")) == []
+
+
+def test_a_chunk_that_never_ends_is_given_up(bench: Bench) -> None:
+    job_id, _ = bench.create()
+    for _ in range(MAX_ATTEMPTS):
+        bench.store.start(job_id, "gradients:0")  # and the worker dies
+    assert not bench.processor.process(job_id, 0)
+    job = bench.job(job_id)
+    assert job.status is wire.JobStatus.FAILED
+    assert job.error is not None
+    assert job.error.detail == f"chunk 0 was given up: it was started {MAX_ATTEMPTS} times without an end"
+    assert job.error.instance == f"/jobs/{job_id}"
+
+
+def test_an_error_in_the_engine_fails_the_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(_: object) -> None:
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(bench.processor, "compute", explode)
+    job_id, chunks = bench.create()
+    job = bench.run(job_id, chunks)
+    assert job.error is not None
+    assert (job.error.status, job.error.detail) == (500, "the gradients of chunk 0 failed: RuntimeError: out of luck")
+
+
+def test_gradients_of_another_checkpoint_are_never_mixed_in(bench: Bench) -> None:
+    bench.run(*bench.create())
+    before = bench.store.redis.hgetall(keys.direction("default"))
+    job = bench.run(*bench.create(fingerprint="beef"))
+    assert job.error is not None
+    assert job.error.status == 409
+    assert bench.store.redis.hgetall(keys.direction("default")) == before
+
+
+def test_a_heartbeat_that_is_under_way_does_not_bring_back_what_has_ended(bench: Bench) -> None:
+    job_id, _ = bench.create()
+    work = keys.gradients_work(0)
+    begun, may_end = threading.Event(), threading.Event()
+    beat = bench.store._beat
+
+    def slow(**options: Any) -> None:
+        begun.set()
+        assert may_end.wait(10)
+        beat(**options)
+
+    bench.store.start(job_id, work)
+    with patch.object(bench.store, "_beat", slow):
+        beating = threading.Thread(target=bench.store.beat, args=("gradients", "{}"))
+        beating.start()
+        assert begun.wait(10)
+        resting = threading.Thread(target=bench.store.rest)
+        resting.start()
+        resting.join(0.2)  # time enough to be over before the heartbeat, if nothing keeps it
+        may_end.set()
+        beating.join()
+        resting.join()
+    assert not bench.store.redis.exists(keys.doing(job_id, work))

@@ -1,0 +1,1 @@
+"""A checkpoint on its way to being served: found, loaded, tokenising, announced."""

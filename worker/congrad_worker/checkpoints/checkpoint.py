@@ -1,0 +1,168 @@
+"""Loading a checkpoint with transformers and PEFT: safetensors only, no remote code."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import PeftModel
+from safetensors import SafetensorError
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils.logging import disable_progress_bar
+
+from congrad_worker.checkpoints.files import CheckpointFiles
+from congrad_worker.checkpoints.recomputation import recompute_layers
+from congrad_worker.errors import CheckpointError
+from congrad_worker.settings import GradientSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A frozen policy with its tokenizer, and its reference where one is asked for."""
+
+    name: str
+    model: PreTrainedModel | PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    reference: str
+    reference_model: PreTrainedModel | None
+    max_length: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embeddings lie, and so where token ids go."""
+        return self.input_embeddings.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of activations."""
+        return self.input_embeddings.weight.dtype
+
+    @property
+    def input_embeddings(self) -> torch.nn.Embedding:
+        """The layer that every forward pass begins with."""
+        return cast("torch.nn.Embedding", self.model.get_input_embeddings())
+
+    @contextmanager
+    def as_reference(self) -> Iterator[PreTrainedModel | PeftModel | None]:
+        """The reference model for the time of the block; None where the policy is its own reference."""
+        if self.reference == "base":
+            flags = [(parameter, parameter.requires_grad) for parameter in self.model.parameters()]
+            try:
+                with cast("PeftModel", self.model).disable_adapter():
+                    yield self.model
+            finally:
+                for parameter, flag in flags:  # PEFT takes an adapter that is switched on for one that is trained
+                    parameter.requires_grad_(flag)
+        else:
+            yield self.reference_model
+
+
+def load(files: CheckpointFiles, settings: GradientSettings) -> Checkpoint:
+    """Loads what ``files`` holds.
+
+    :raises CheckpointError: transformers or PEFT cannot make a causal language model of it.
+    """
+    disable_progress_bar()  # the log of a service is no terminal
+    device = resolve_device(settings.device)
+    dtype = resolve_dtype(settings.dtype, device)
+    try:
+        model: Any = _load_model(files.model, settings, dtype, device)
+        if files.adapter is not None:
+            model = PeftModel.from_pretrained(model, str(files.adapter))
+        tokenizer = AutoTokenizer.from_pretrained(files.model, trust_remote_code=False)
+        reference = _load_model(files.reference, settings, dtype, device) if files.reference is not None else None
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise CheckpointError(f"{files.name} cannot be loaded: {_one_line(error)}") from error
+    max_length = _max_length(model, settings.max_length)
+    if reference is not None:
+        if cast("torch.nn.Embedding", reference.get_input_embeddings()).num_embeddings < len(tokenizer):
+            raise CheckpointError("CONGRAD_REFERENCE has fewer tokens in its vocabulary than the model's tokenizer")
+        max_length = _max_length(reference, max_length)
+    if settings.gradient_checkpointing:
+        recompute_layers(model)
+    return Checkpoint(
+        name=files.name,
+        model=model.eval().requires_grad_(False),
+        tokenizer=tokenizer,
+        reference=settings.reference,
+        reference_model=reference,
+        max_length=max_length,
+    )
+
+
+def resolve_device(device: str) -> torch.device:
+    """``auto`` is the first GPU, or the CPU; so is ``all``, where a divided model begins.
+
+    :raises CheckpointError: torch knows no such device, or this machine has none.
+    """
+    if device in ("auto", "all"):
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    try:
+        resolved = torch.device(device)
+        torch.empty(0, device=resolved)
+    except (RuntimeError, AssertionError) as error:
+        raise CheckpointError(f"CONGRAD_DEVICE={device}: {_one_line(error)}") from error
+    return resolved
+
+
+def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
+    """``auto`` is float32 on a CPU, where half precision is slow, and the checkpoint's own elsewhere."""
+    if dtype == "auto":
+        return torch.float32 if device.type == "cpu" else "auto"
+    return cast("torch.dtype", getattr(torch, dtype))
+
+
+def _load_model(
+    folder: Path, settings: GradientSettings, dtype: torch.dtype | str, device: torch.device
+) -> PreTrainedModel:
+    options: dict[str, Any] = {}
+    if settings.attn_implementation != "auto":
+        options["attn_implementation"] = settings.attn_implementation
+    is_divided = settings.device == "all" and torch.cuda.device_count() > 1
+    if is_divided:
+        options["device_map"] = "balanced"
+    if settings.load_in_4bit:
+        options = {"device_map": {"": device}, **options, "quantization_config": _quantisation(dtype)}
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
+    )
+    if is_divided and {"cpu", "disk"} & set(model.hf_device_map.values()):
+        # Layers that come to a GPU for each batch anew take a hundred times as long.
+        raise CheckpointError(f"CONGRAD_DEVICE=all: {torch.cuda.device_count()} GPUs do not hold the model")
+    model = model.eval().requires_grad_(False)
+    return cast("PreTrainedModel", model if "device_map" in options else model.to(device))
+
+
+def _quantisation(dtype: torch.dtype | str) -> BitsAndBytesConfig:
+    compute = dtype if isinstance(dtype, torch.dtype) else torch.bfloat16
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
+
+
+def _max_length(model: PreTrainedModel | PeftModel, wanted: int) -> int:
+    """``wanted`` tokens, or as many as there are positions where these are learned: a table has no row beyond its end.
+    Rotary positions go on beyond the length that a model was trained at, where it reads less well."""
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if positions is None or wanted <= positions:
+        return wanted
+    tables = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+    # OPT and its kin keep two more rows than there are positions.
+    if any(table.num_embeddings - positions in (0, 2) for table in tables if table is not model.get_input_embeddings()):
+        return int(positions)
+    log.warning("the checkpoint was made for %d positions, and CONGRAD_MAX_LENGTH is %d", positions, wanted)
+    return wanted
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

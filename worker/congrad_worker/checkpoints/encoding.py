@@ -1,0 +1,173 @@
+"""From texts to token ids, as TRL's `DPOTrainer` and `SFTTrainer` do it (TRL 1.16)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any, cast
+
+import jinja2
+from congrad.contract import wire
+from transformers import PreTrainedTokenizerBase
+
+Messages = list[dict[str, Any]]
+Content = str | Messages
+
+TEMPLATE_ERRORS = (
+    jinja2.TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What a checkpoint's template may raise on a client's messages, tools and variables."""
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """Token ids of one sample, cut to the maximum length.
+
+    A prompt with its one completion is a pair whose rejected completion has no tokens.
+    """
+
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+    truncated: bool
+    ref_logps: tuple[float, float] | None = None
+    """log π_ref of chosen and of rejected in nats, where the sample brought them along."""
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longer of the two sequences."""
+        return len(self.prompt_ids) + max(len(self.chosen_ids), len(self.rejected_ids))
+
+    @property
+    def is_tie(self) -> bool:
+        """Whether the model cannot tell the two completions apart, so that the gradient is zero. That of an only
+        completion is where it has no tokens itself."""
+        return self.chosen_ids == self.rejected_ids
+
+
+class Encoder:
+    """Encodes samples with one tokenizer.
+
+    :param max_length: tokens of prompt and completion; the end of a longer completion is cut off.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int):
+        self._tokenizer = tokenizer
+        self._max_length = max_length
+
+    def encode(self, sample: wire.AnySample) -> EncodedPair:
+        """Encodes one sample.
+
+        :raises ValueError: the sample cannot be encoded; the message says why.
+        """
+        prompt, *completions = _contents(sample)
+        prompt_ids, *sequences = (
+            self._encode_text(prompt, cast("list[str]", completions))
+            if isinstance(prompt, str)
+            else self._encode_messages(sample, prompt, cast("list[Messages]", completions))
+        )
+        start = min(common_prefix(prompt_ids, ids) for ids in sequences)
+        if start >= self._max_length:
+            raise ValueError(
+                f"the prompt alone has {start} tokens and leaves no room for a completion within the maximum "
+                f"length of {self._max_length}"
+            )
+        if start == 0 and not all(sequences):
+            raise ValueError("prompt and completion have no tokens at all")
+        room = self._max_length - start
+        whole = [ids[start:] for ids in sequences]
+        chosen_ids, rejected_ids = (ids[:room] for ids in (*whole, [])[:2])
+        return EncodedPair(
+            prompt_ids[:start],
+            chosen_ids,
+            rejected_ids,
+            truncated=max(map(len, whole)) > room,
+            ref_logps=_ref_logps(sample),
+        )
+
+    def _encode_text(self, prompt: str, completions: list[str]) -> list[list[int]]:
+        end = self._tokenizer.eos_token or ""
+        texts = [prompt, *(prompt + c if c.endswith(end) else prompt + c + end for c in completions)]
+        return cast("dict[str, list[list[int]]]", self._tokenizer(texts))["input_ids"]
+
+    def _encode_messages(
+        self, sample: wire.AnySample, prompt: Messages, completions: list[Messages]
+    ) -> list[list[int]]:
+        if not self._tokenizer.chat_template:
+            raise ValueError("it holds messages, but the checkpoint's tokenizer has no chat template")
+        if not prompt:
+            raise ValueError("chosen and rejected begin with different messages, so there is no prompt")
+        return [
+            self._render(sample, prompt, add_generation_prompt=True),
+            *(self._render(sample, prompt + completion) for completion in completions),
+        ]
+
+    def _render(self, sample: wire.AnySample, messages: Messages, add_generation_prompt: bool = False) -> list[int]:
+        variables = cast("dict[str, Any]", sample.chat_template_kwargs or {})
+        try:
+            encoded = self._tokenizer.apply_chat_template(
+                messages,
+                tools=cast("list[Any] | None", sample.tools),  # an empty list is not the same to templates as none
+                add_generation_prompt=add_generation_prompt,
+                tokenize=True,
+                return_dict=True,
+                **variables,
+            )
+        except TEMPLATE_ERRORS as error:
+            raise ValueError(f"the checkpoint's chat template refuses it: {error}") from error
+        return cast("dict[str, list[int]]", encoded)["input_ids"]
+
+
+def _contents(sample: wire.AnySample) -> tuple[Content, ...]:
+    """The prompt, and the one completion or both."""
+    if isinstance(sample, wire.PromptCompletion):
+        return _plain(sample.prompt), _plain(sample.completion)
+    return explicit_prompt(sample)
+
+
+def _ref_logps(sample: wire.AnySample) -> tuple[float, float] | None:
+    if isinstance(sample, wire.PromptCompletion):
+        return None
+    chosen, rejected = sample.ref_chosen_logps, sample.ref_rejected_logps
+    return None if chosen is None or rejected is None else (chosen, rejected)
+
+
+def explicit_prompt(sample: wire.Sample) -> tuple[Content, Content, Content]:
+    """Prompt, chosen and rejected of a sample; a missing prompt is the longest common prefix of the two.
+
+    A prompt that is a string beside completions that are messages is a copy of their first turn in many public
+    data sets, and the common prefix is taken there too.
+    """
+    chosen, rejected = _plain(sample.chosen), _plain(sample.rejected)
+    if sample.prompt is not None and isinstance(sample.prompt, str) == isinstance(chosen, str):
+        return _plain(sample.prompt), chosen, rejected
+    shared = _implicit_prompt(chosen, rejected)
+    return chosen[:shared], chosen[shared:], rejected[shared:]
+
+
+def _implicit_prompt(chosen: Content, rejected: Content) -> int:
+    """Where the prompt ends in both, as an index for slices: TRL's `extract_prompt`.
+
+    Where one is the beginning of the other its last character or turn is left to the completions. A space before the
+    end goes to the completions, as tokenizers glue it to the word behind it; where nothing at all is shared, that
+    space is looked for at the end of ``chosen``, and the index is -1.
+    """
+    shared = common_prefix(chosen, rejected)
+    if shared == min(len(chosen), len(rejected)):
+        return max(shared - 1, 0)
+    return shared - 1 if chosen[shared - 1] == " " else shared
+
+
+def _plain(content: str | list[wire.Message]) -> Content:
+    # transformers drops a message's nulls before a template sees them; nulls within tool calls stay.
+    return content if isinstance(content, str) else [message.model_dump(exclude_none=True) for message in content]
+
+
+def common_prefix(first: Sequence[Any], second: Sequence[Any]) -> int:
+    """How many elements both begin with."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))

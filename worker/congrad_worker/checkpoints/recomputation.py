@@ -1,0 +1,27 @@
+"""Gradient checkpointing of decoder layers: only their inputs are kept, and the backward pass computes them again."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from congrad_worker.checkpoints.modules import decoder_blocks
+
+
+def recompute_layers(model: PreTrainedModel | PeftModel) -> None:
+    """Checkpoints every decoder layer of ``model``.
+
+    transformers' own switch works in training mode only, where dropout would change the gradients.
+    """
+    for blocks in decoder_blocks(model).values():
+        for layer in blocks:
+            layer.forward = partial(_forward, layer.forward)
+
+
+def _forward(forward: Any, *inputs: Any, **options: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*inputs, **options)
+    return checkpoint(forward, *inputs, use_reentrant=False, preserve_rng_state=False, **options)

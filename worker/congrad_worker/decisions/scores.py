@@ -1,0 +1,121 @@
+r"""How well each sample agrees with the consensus, in inner products alone.
+
+The direction is made of the samples that it judges: with n samples in each of L languages every one looks aligned by
+chance alone, by about :math:`1/\sqrt{nL}`. So each sample's own share is taken out first. If sample i was folded into
+its language l, now or in an earlier job, and has the share c in it, then
+
+.. math::
+    d_{-i} = d - w_l\,c\,g_i, \qquad \mathrm{alignment} = \cos(g_i, d_{-i}), \qquad
+    \mathrm{conflict\ score} = -\mathrm{alignment}
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from congrad.contract.wire import Reason
+
+from congrad_worker.decisions.direction import OUT_OF_MEMORY, Folded, Samples
+from congrad_worker.decisions.surgery import Aggregator, Surgery
+
+BLOCK = 2**23
+"""Entries of gradients that are held in float64 at a time: 64 MiB, or 512 samples at D = 16,384."""
+
+RELATIVE_ZERO = 1e-10
+"""A squared norm this far below its parts is rounding: S is kept in float32."""
+
+
+@dataclass(frozen=True)
+class Consensus:
+    r"""A direction as its weights on the language gradients.
+
+    ``tags`` of length L; ``gram`` float64 ``[L, L]`` of the language gradients; ``surgery`` from it.
+    """
+
+    tags: list[str]
+    gram: np.ndarray
+    surgery: Surgery
+
+    @property
+    def norm_squared(self) -> float:
+        """‖d‖²."""
+        return float(self.surgery.weights @ self.gram @ self.surgery.weights)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """For n samples: conflict scores, float64 ``[n]`` (NaN where there is none), the reasons for those, and the
+    languages whose gradients each sample's points away from."""
+
+    conflict: np.ndarray
+    reasons: list[Reason | None]
+    conflicts_with: list[list[str]]
+
+
+def consensus(folded: Folded, aggregator: Aggregator, seed: int) -> tuple[Consensus, np.ndarray]:
+    """The direction of some language states, and their gradients, float64 ``[L, D]``."""
+    tags = sorted(folded.languages)
+    gradients = np.stack([folded.languages[tag].gradient for tag in tags])
+    gram = gradients @ gradients.T
+    return Consensus(tags, gram, aggregator(gram, seed)), gradients
+
+
+def score(samples: Samples, folded: Folded, direction: Consensus, gradients: np.ndarray) -> Scores:
+    """Scores the samples of a request against a direction that they may be part of.
+
+    :param gradients: the language gradients, float64 ``[L, D]``, in the order of ``direction.tags``.
+    """
+    products, squares = _inner_products(samples, gradients)
+    position = {tag: index for index, tag in enumerate(direction.tags)}
+    weights = direction.surgery.weights
+    own = np.array([weights[position[tag]] if tag in position else 0.0 for tag in samples.languages])
+    own = own * folded.shares  # w_l c
+    along = products @ weights  # ⟨g_i, d⟩
+    rest = direction.norm_squared - 2 * own * along + own**2 * squares  # ‖d₋ᵢ‖²
+    parts = direction.norm_squared + own**2 * squares
+    exists = samples.usable & (rest > RELATIVE_ZERO * parts)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        alignment = (along - own * squares) / np.sqrt(squares * rest)
+    conflict = np.where(exists, -np.clip(alignment, -1, 1), np.nan)
+    return Scores(conflict, _reasons(samples, exists), _conflicts_with(samples, products, direction.tags))
+
+
+def no_scores(samples: Samples) -> Scores:
+    """The scores where there is no direction at all."""
+    count = len(samples.norms)
+    exists = np.zeros(count, dtype=bool)
+    return Scores(np.full(count, np.nan), _reasons(samples, exists), [[] for _ in range(count)])
+
+
+def _inner_products(samples: Samples, gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """⟨g_i, ĝ_m⟩, float64 ``[n, L]``, and ‖g_i‖², float64 ``[n]``; zero for samples without a usable gradient."""
+    count = len(samples.norms)
+    products, squares = np.zeros((count, len(gradients))), np.zeros(count)
+    usable = np.flatnonzero(samples.usable)
+    step = max(1, BLOCK // samples.units.shape[1])
+    for start in range(0, len(usable), step):
+        rows = usable[start : start + step]
+        block = samples.gradients(rows)
+        products[rows] = block @ gradients.T
+        squares[rows] = np.einsum("nd,nd->n", block, block)
+    return products, squares
+
+
+def _reasons(samples: Samples, exists: np.ndarray) -> list[Reason | None]:
+    def reason(norm: float, scored: bool) -> Reason | None:
+        if scored:
+            return None
+        if norm == OUT_OF_MEMORY:
+            return Reason.OUT_OF_MEMORY
+        if not np.isfinite(norm):
+            return Reason.NON_FINITE_GRADIENT
+        return Reason.NO_DIRECTION if norm > 0 else Reason.ZERO_GRADIENT
+
+    return [reason(norm, scored) for norm, scored in zip(samples.norms, exists, strict=True)]
+
+
+def _conflicts_with(samples: Samples, products: np.ndarray, tags: Sequence[str]) -> list[list[str]]:
+    return [
+        [tag for tag, product in zip(tags, row, strict=True) if product < 0 and tag != language]
+        for language, row in zip(samples.languages, products, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""Pairs in, compressed gradients out. No Redis, no broker."""

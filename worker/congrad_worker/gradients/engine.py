@@ -1,0 +1,187 @@
+"""Compressed per-sample gradients: one forward and one activation backward a micro-batch."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from congrad_worker.activity import Activity
+from congrad_worker.checkpoints.checkpoint import Checkpoint
+from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.checkpoints.modules import linear_shape, target_modules
+from congrad_worker.gradients.batching import Batch, Spans, collate, is_worth_sharing, micro_batches, padded_tokens
+from congrad_worker.gradients.branches import branches_apart
+from congrad_worker.gradients.collector import Collector
+from congrad_worker.gradients.logps import token_logps
+from congrad_worker.gradients.losses import PairLogps, PreferenceLoss, TokenLogps
+from congrad_worker.gradients.projection import Projection
+from congrad_worker.gradients.verification import verify
+from congrad_worker.settings import GradientSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Compressed gradients of some pairs.
+
+    A pair that the loss cannot tell apart has a zero row. One whose gradient overflows has entries that are not finite,
+    and so has one that is too long for the device even alone: ``out_of_memory`` says which.
+    """
+
+    values: np.ndarray  # float32 [pairs, D]
+    out_of_memory: np.ndarray  # bool [pairs]
+
+
+class GradientEngine:
+    """Computes gradients against one checkpoint; its `activity` counts their tokens.
+
+    :param shares_prompts: whether a pair is one row where that is cheaper and the model can do it, or always two.
+    :raises CheckpointError: the model does with its modules what hooks cannot follow.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, settings: GradientSettings, shares_prompts: bool = True):
+        self.checkpoint = checkpoint
+        self.activity = Activity()
+        self.loss = PreferenceLoss(settings)
+        self.shares_prompts = shares_prompts
+        self.modules = target_modules(checkpoint.model, settings.target_modules)
+        self.projection = Projection(
+            settings.projection,
+            {name: linear_shape(module) for name, module in self.modules.items()},
+            settings.projection_rank,
+            settings.projection_dim,
+            settings.seed,
+            checkpoint.device,
+            checkpoint.dtype,
+        )
+        self._max_batch_tokens = settings.max_batch_tokens or (8192 if checkpoint.device.type == "cuda" else 4096)
+        self._has_unit_gradients = settings.unit_gradients
+        self._collector = Collector(self.modules, self.projection)
+        verify(self)
+
+    def compute(self, pairs: Sequence[EncodedPair]) -> Gradients:
+        """Gradients of ``pairs``, in their order."""
+        if not self.loss.compares:
+            pairs = [replace(pair, rejected_ids=[]) for pair in pairs]
+        values = np.zeros((len(pairs), self.projection.dim), dtype=np.float32)
+        too_long: list[int] = []
+        parts: list[tuple[list[int], Tensor]] = []
+        for shared, positions in self._by_layout(pairs):
+            for group in micro_batches(pairs, positions, shared, self._max_batch_tokens):
+                computed, failed = self._group_gradients(pairs, group, shared)
+                parts += computed
+                too_long += failed
+        if self.checkpoint.device.type == "cuda":
+            torch.cuda.current_stream(self.checkpoint.device).synchronize()
+        for group, part in parts:
+            values[group] = part.numpy()
+        if self._has_unit_gradients:
+            values = unit_rows(values)
+        values[too_long] = np.nan
+        out_of_memory = np.zeros(len(pairs), dtype=np.bool_)
+        out_of_memory[too_long] = True
+        return Gradients(values, out_of_memory)
+
+    def _by_layout(self, pairs: Sequence[EncodedPair]) -> list[tuple[bool, list[int]]]:
+        """Which pairs are one row each, and which two. Those without a gradient are neither."""
+        layouts: dict[bool, list[int]] = {True: [], False: []}
+        for position, pair in enumerate(pairs):
+            if not pair.is_tie:
+                layouts[self.shares_prompts and is_worth_sharing(pair)].append(position)
+        return list(layouts.items())
+
+    def _group_gradients(
+        self, pairs: Sequence[EncodedPair], group: list[int], shared: bool
+    ) -> tuple[list[tuple[list[int], Tensor]], list[int]]:
+        """The gradients of a group, on their way to the host, in halves where the device's memory asks for it; and the
+        positions of pairs that do not fit alone."""
+        try:
+            part = _to_host(self.batch_gradients([pairs[i] for i in group], shared))
+            self._count([pairs[i] for i in group], shared)
+            return [(group, part)], []
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+        self.activity.count_overflow()
+        # Not in the block above: there, the error keeps all tensors of the failed batch alive.
+        if self.checkpoint.device.type == "cuda":
+            torch.cuda.empty_cache()
+        tokens = len(group) * padded_tokens(pairs[group[0]], shared)
+        if len(group) == 1:
+            log.error("a pair of %d tokens does not fit into the memory of %s", tokens, self.checkpoint.device)
+            return [], group
+        self._max_batch_tokens = min(self._max_batch_tokens, max(tokens // 2, 1))
+        log.warning("out of memory with %d tokens; later requests have batches of %d", tokens, self._max_batch_tokens)
+        halves = (group[: len(group) // 2], group[len(group) // 2 :])
+        (first, failed), (second, failed_too) = (self._group_gradients(pairs, half, shared) for half in halves)
+        return first + second, failed + failed_too
+
+    def _count(self, group: Sequence[EncodedPair], shared: bool) -> None:
+        tokens = sum(Spans.of(pair).total for pair in group)
+        self.activity.count(tokens, len(group) * padded_tokens(group[0], shared))  # the first is the longest
+
+    def batch_gradients(self, pairs: Sequence[EncodedPair], shared: bool) -> Tensor:
+        """The gradients of one micro-batch, on the device: float32 ``[pairs, D]``."""
+        batch = collate(pairs, shared, self.checkpoint.tokenizer.pad_token_id or 0).to(self.checkpoint.device)
+        with torch.enable_grad(), branches_apart(batch), self._collector.collecting(batch) as target:
+            policy = self._sequence_logps(self.checkpoint.model, batch)
+            reference = self._reference_logps(batch, policy)
+            return target * _backward(self.loss(policy, reference, batch.lengths), policy)[:, None]
+
+    def _sequence_logps(self, model: PreTrainedModel | PeftModel, batch: Batch) -> PairLogps:
+        tokens = TokenLogps(token_logps(model, batch), batch.completions, batch.offsets)
+        return self.loss.sequence_logps(tokens, batch.lengths)
+
+    @torch.no_grad()
+    def _reference_logps(self, batch: Batch, policy: PairLogps) -> PairLogps:
+        """What the samples brought along; for the others the reference model's, which may be the policy itself."""
+        own = PairLogps(policy.chosen.detach(), policy.rejected.detach())
+        if not self.loss.needs_reference:
+            return own
+        if batch.needs_reference:
+            with self.checkpoint.as_reference() as reference:
+                own = own if reference is None else self._sequence_logps(reference, batch)
+        chosen, rejected = batch.ref_logps.unbind(1)
+        return PairLogps(
+            torch.where(chosen.isnan(), own.chosen, chosen), torch.where(rejected.isnan(), own.rejected, rejected)
+        )
+
+
+def _backward(losses: Tensor, policy: PairLogps) -> Tensor:
+    """The backward pass of each pair's loss, scaled: what gradients are to be multiplied with, float32 ``[pairs]``.
+
+    A loss reaches the model through its two derivatives only. Of a pair that is learnt they are tiny, and so would be
+    all gradients below: too small for half precision.
+    """
+    sides = (policy.chosen, policy.rejected)
+    derivatives = torch.autograd.grad(losses.sum(), sides, allow_unused=True, materialize_grads=True)
+    largest = torch.stack(derivatives).abs().amax(0)
+    scales = torch.where(largest > 0, largest, 1.0)
+    torch.autograd.backward(sides, [derivative / scales for derivative in derivatives])
+    return scales
+
+
+def unit_rows(values: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1, float32 ``[n, D]``; those that are zero or not finite are left as they are."""
+    norms = np.linalg.norm(values.astype(np.float64), axis=1, keepdims=True)
+    scaled: np.ndarray = values / np.where(np.isfinite(norms) & (norms > 0), norms, 1.0)
+    return scaled.astype(np.float32)
+
+
+def _to_host(values: Tensor) -> Tensor:
+    """Begins the copy to the host, and does not wait for it."""
+    if values.device.type != "cuda":
+        return values.cpu()
+    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    return host.copy_(values, non_blocking=True)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # The allocator of the CPU has no error class of its own.
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)

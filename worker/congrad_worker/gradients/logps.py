@@ -1,0 +1,97 @@
+r"""Log-probabilities of completion tokens, without ever holding the logits of more than one chunk of them.
+
+The logits of a batch are ``tokens × vocabulary`` numbers, often more than all activations together. The head is frozen,
+so all that the backward pass needs of them is one vector of the hidden size for each token,
+
+.. math:: \nabla_{h_t} \log\pi(y_t) = W^\top (e_{y_t} - \mathrm{softmax}(W h_t)),
+
+which is computed in the same pass as the log-probability itself, chunk by chunk; the loss scales it afterwards.
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from congrad_worker.gradients.batching import Batch
+
+CHUNK_LOGITS = {"cuda": 2**28, "cpu": 2**22}
+"""Logits of one chunk, by the type of device: large enough that the head's weights are not read too often."""
+
+Head = Callable[[Tensor], Tensor]
+
+
+def token_logps(model: PreTrainedModel | PeftModel, batch: Batch) -> Tensor:
+    """log π of the completions' tokens given what stands before them, in nats: float32 ``[targets]``.
+
+    Differentiable in the activations of ``model`` where gradients are enabled.
+    """
+    causal = cast("PreTrainedModel", model.get_base_model() if isinstance(model, PeftModel) else model)
+    positions = {} if batch.position_ids is None else _positions(batch)
+    output = causal.get_decoder()(input_ids=batch.input_ids, use_cache=False, **positions)
+    # A model that is divided among devices ends on another one than it begins on.
+    states = output.last_hidden_state.flatten(0, 1)
+    hidden = states.index_select(0, batch.sources.to(states.device))  # [targets, hidden size]
+    vocabulary = causal.get_output_embeddings().weight.shape[0]
+    chunk = max(1, CHUNK_LOGITS.get(hidden.device.type, CHUNK_LOGITS["cpu"]) // vocabulary)
+    targets = batch.targets.to(hidden.device)
+    logps: Tensor = _ChunkedLogps.apply(hidden, targets, lambda h: _logits(causal, output, h), chunk)
+    return logps.to(batch.targets.device)
+
+
+def _positions(batch: Batch) -> dict[str, Tensor]:
+    # A mask of ones: without any, transformers would take restarting positions for sequences packed one after another.
+    assert batch.position_ids is not None
+    return {"position_ids": batch.position_ids, "attention_mask": torch.ones_like(batch.input_ids)}
+
+
+def _logits(causal: PreTrainedModel, output: ModelOutput, hidden: Tensor) -> Tensor:
+    """Logits of hidden states, ``[tokens, hidden size]`` to ``[tokens, vocabulary]``.
+
+    By the model's own code, which may scale or cap what its head puts out. The decoder's part is played by ``output``
+    with ``hidden`` in it.
+    """
+    decoder: Any = causal.get_decoder()
+    played = type(output)(**{**output, "last_hidden_state": hidden[None]})
+    own = decoder.__dict__.get("forward")
+    decoder.forward = lambda *_, **__: played
+    try:
+        logits: Tensor = causal(input_ids=hidden.new_zeros((1, 1), dtype=torch.int64), use_cache=False).logits[0]
+    finally:
+        del decoder.forward
+        if own is not None:
+            decoder.forward = own
+    return logits
+
+
+class _ChunkedLogps(torch.autograd.Function):
+    """Log-probabilities of targets from hidden states; see the module's docstring."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, targets: Tensor, head: Head, chunk: int) -> Tensor:
+        logps = hidden.new_empty(targets.shape, dtype=torch.float32)
+        gradients = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        for start in range(0, len(targets), chunk):
+            part = slice(start, start + chunk)
+            with torch.set_grad_enabled(gradients is not None):
+                inputs = hidden[part].detach().requires_grad_(gradients is not None)
+                logits = head(inputs)  # [chunk, vocabulary]
+            index = targets[part, None]
+            distribution = torch.log_softmax(logits.detach(), dim=-1, dtype=torch.float32)
+            logps[part] = distribution.gather(1, index)[:, 0]
+            if gradients is not None:
+                # softmax - e_y, the gradient of -log π, in place of the log-probabilities.
+                distribution.exp_().scatter_add_(1, index, distribution.new_full((1, 1), -1.0).expand_as(index))
+                (gradients[part],) = torch.autograd.grad(logits, inputs, distribution.to(logits.dtype))
+        if gradients is not None:
+            ctx.save_for_backward(gradients)
+        return logps
+
+    @staticmethod
+    def backward(ctx: Any, scales: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradients,) = ctx.saved_tensors
+        return gradients * -scales[:, None].to(gradients.dtype), None, None, None

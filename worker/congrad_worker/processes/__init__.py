@@ -1,0 +1,1 @@
+"""What runs: Celery applications, several workers on a host, and their signs of life."""

@@ -1,0 +1,56 @@
+"""The Celery application of a decide worker: NumPy on a CPU, no checkpoint and no torch."""
+
+from celery.signals import worker_process_init, worker_process_shutdown
+from congrad_service import keys
+from congrad_service.observability import tracing
+from congrad_service.queue.registry import Role
+
+from congrad_worker.activity import Activity
+from congrad_worker.decisions.aggregators import aggregator
+from congrad_worker.decisions.decide import Rules
+from congrad_worker.processes.celery_app import requeued_on_outage, serve_metrics, started_or_given_up, worker_app
+from congrad_worker.processes.heartbeat import Heartbeat
+from congrad_worker.settings import DecideSettings
+from congrad_worker.tasks import metrics
+from congrad_worker.tasks.reports import report
+from congrad_worker.tasks.store import Store
+from congrad_worker.tasks.verdicts import Judge
+
+settings = DecideSettings()
+rules = Rules(settings.aggregator, aggregator(settings.aggregator), settings.half_life, settings.seed)
+app = worker_app("congrad_worker.processes.decide_worker", settings)
+
+_store: Store | None = None
+_activity = Activity()
+_judge: Judge | None = None
+_heartbeat: Heartbeat | None = None
+
+
+@app.task(name=keys.DECIDE_TASK)
+def decide(job_id: str) -> None:
+    """Decides a job whose gradients are all there."""
+    assert _store is not None
+    assert _judge is not None
+    task = f"{keys.DECIDE_TASK}[{decide.request.id}]"
+    with requeued_on_outage(), report(_store, Role.DECIDE, task, job_id), _activity.task():
+        _judge.settle(job_id)
+
+
+@worker_process_init.connect
+def _begin(**_: object) -> None:
+    global _store, _judge, _heartbeat
+    with started_or_given_up("the decide worker cannot start"):
+        tracing.begin("congrad-decide")
+        metrics.begin(Role.DECIDE, _activity)
+        serve_metrics(settings)
+        _store = Store(settings)
+        _judge = Judge(_store, rules)
+        _heartbeat = Heartbeat(_store, Role.DECIDE, activity=_activity)
+        _heartbeat.start()
+
+
+@worker_process_shutdown.connect
+def _leave(**_: object) -> None:
+    if _heartbeat is not None:
+        _heartbeat.stop()
+    tracing.end()

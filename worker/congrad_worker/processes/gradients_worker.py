@@ -1,0 +1,72 @@
+"""The Celery application of a gradients worker. The parent never imports torch: only the child that computes does."""
+
+from typing import TYPE_CHECKING
+
+from celery.signals import worker_process_init, worker_process_shutdown
+from congrad_service import keys
+from congrad_service.observability import tracing
+from congrad_service.queue.registry import Announcement, Role
+
+from congrad_worker.checkpoints.files import CheckpointFiles, locate
+from congrad_worker.processes.celery_app import requeued_on_outage, serve_metrics, started_or_given_up, worker_app
+from congrad_worker.processes.heartbeat import Heartbeat
+from congrad_worker.settings import GradientSettings
+from congrad_worker.tasks import metrics
+from congrad_worker.tasks.reports import report
+from congrad_worker.tasks.store import Store
+
+if TYPE_CHECKING:
+    from congrad_worker.tasks.chunks import ChunkProcessor
+
+settings = GradientSettings()
+app = worker_app("congrad_worker.processes.gradients_worker", settings)
+
+_store: Store | None = None
+_processor: "ChunkProcessor | None" = None
+_heartbeat: Heartbeat | None = None
+
+
+@app.task(name=keys.GRADIENTS_TASK)
+def gradients(job_id: str, number: int) -> None:
+    """Computes one chunk of a job; whoever finds the job complete asks for its decision."""
+    assert _store is not None
+    assert _processor is not None
+    task = f"{keys.GRADIENTS_TASK}[{gradients.request.id}]"
+    with requeued_on_outage(), report(_store, Role.GRADIENTS, task, job_id, chunk=number), _processor.activity.task():
+        if _processor.process(job_id, number):
+            app.send_task(keys.DECIDE_TASK, args=(job_id,), queue=keys.DECIDE_QUEUE)
+
+
+@worker_process_init.connect
+def _load(**_: object) -> None:
+    """Loads the checkpoint, then says that it is served."""
+    global _store, _processor, _heartbeat
+    with started_or_given_up(f"{settings.model} cannot be served"):
+        tracing.begin("congrad-gradients")
+        serve_metrics(settings)
+        _store = Store(settings)
+        _processor, announcement = _serve(_store, locate(settings))
+        _heartbeat = Heartbeat(_store, Role.GRADIENTS, announcement, _processor.activity)
+        _heartbeat.start()
+
+
+def _serve(store: Store, files: CheckpointFiles) -> "tuple[ChunkProcessor, Announcement]":
+    from congrad_worker.checkpoints.checkpoint import load  # these import torch
+    from congrad_worker.checkpoints.encoding import Encoder
+    from congrad_worker.checkpoints.serving import announce
+    from congrad_worker.gradients.engine import GradientEngine
+    from congrad_worker.tasks.chunks import ChunkProcessor
+
+    checkpoint = load(files, settings)
+    engine = GradientEngine(checkpoint, settings)
+    encoder = Encoder(checkpoint.tokenizer, checkpoint.max_length)
+    announcement = announce(files, settings, checkpoint, engine)
+    metrics.begin(Role.GRADIENTS, engine.activity, announcement)
+    return ChunkProcessor(store, encoder, engine), announcement
+
+
+@worker_process_shutdown.connect
+def _leave(**_: object) -> None:
+    if _heartbeat is not None:
+        _heartbeat.stop()
+    tracing.end()

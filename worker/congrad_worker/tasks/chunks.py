@@ -1,0 +1,125 @@
+"""The work of a gradients task: one chunk of samples in, its compressed gradients out. Runs without a broker."""
+
+import logging
+from http import HTTPStatus
+
+import numpy as np
+from congrad.contract import wire
+from congrad_service import keys
+from congrad_service.jobs.comparing import refusal
+from redis.exceptions import RedisError
+
+from congrad_worker.activity import Activity
+from congrad_worker.checkpoints.encoding import EncodedPair, Encoder
+from congrad_worker.decisions.direction import Samples
+from congrad_worker.errors import SampleErrors, origin
+from congrad_worker.gradients.engine import GradientEngine
+from congrad_worker.tasks import metrics
+from congrad_worker.tasks.records import ChunkResult
+from congrad_worker.tasks.reports import note
+from congrad_worker.tasks.store import Store
+
+MAX_ATTEMPTS = 5
+"""Starts of one chunk after which its job is given up: a chunk that kills its worker every time must not loop."""
+
+log = logging.getLogger(__name__)
+
+
+class ChunkProcessor:
+    """Computes chunks against one loaded checkpoint."""
+
+    def __init__(self, store: Store, encoder: Encoder, engine: GradientEngine):
+        self._store = store
+        self._encoder = encoder
+        self._engine = engine
+
+    @property
+    def activity(self) -> Activity:
+        """What the engine counts in."""
+        return self._engine.activity
+
+    def process(self, job_id: str, number: int) -> bool:
+        """Leaves the chunk's gradients in Redis; whether the job has all of them now. Doing it twice changes nothing.
+
+        A failure fails the job, except Redis's own, which is for the queue to try again.
+        """
+        _, attempts = self._store.start(job_id, keys.gradients_work(number))
+        if not attempts:
+            note(outcome="repeated")
+            return False
+        note(attempt=attempts)
+        try:
+            return self._run(job_id, number, attempts)
+        except RedisError:
+            raise
+        except Exception as error:
+            log.error("job %s: chunk %d failed: %s", job_id, number, origin(error))
+            self._fail(job_id, f"the gradients of chunk {number} failed: {type(error).__name__}: {error}")
+            return False
+        finally:
+            self._store.rest()
+
+    def _run(self, job_id: str, number: int, attempts: int) -> bool:
+        if not self._store.has_gradients(job_id, number):
+            if attempts > MAX_ATTEMPTS:
+                self._fail(job_id, f"chunk {number} was given up: it was started {attempts - 1} times without an end")
+                return False
+            samples = self._store.chunk(job_id, number)
+            if samples is None:
+                note(outcome="repeated")
+                return False
+            self._store.put_gradients(job_id, number, self._measured(samples))
+        else:
+            note(outcome="repeated")
+        return self._store.complete(job_id, number) == 0
+
+    def _measured(self, samples: list[wire.AnySample]) -> ChunkResult:
+        """`compute`, with what it took said in the report of the task."""
+        activity = self._engine.activity
+        tokens, computed = activity.tokens, activity.computed_tokens
+        result = self.compute(samples)
+        metrics.CHUNK_SAMPLES.observe(len(samples))
+        note(
+            samples=len(samples),
+            tokens=activity.tokens - tokens,
+            computed_tokens=activity.computed_tokens - computed,
+        )
+        return result
+
+    def compute(self, samples: list[wire.AnySample]) -> ChunkResult:
+        """The gradients of some samples; only the errors where any of them cannot be encoded."""
+        ids = [str(sample.id) for sample in samples]
+        languages = [sample.language for sample in samples]
+        try:
+            pairs = self._encode(samples)
+        except SampleErrors as error:
+            none = Samples.of(np.zeros((0, self._engine.projection.dim), np.float32), languages)
+            return ChunkResult(ids, none, truncated=[], errors=error.errors)
+        gradients = self._engine.compute(pairs)
+        found = Samples.of(gradients.values, languages, gradients.out_of_memory)
+        return ChunkResult(ids, found, [pair.truncated for pair in pairs], errors=[])
+
+    def _encode(self, samples: list[wire.AnySample]) -> list[EncodedPair]:
+        """:raises SampleErrors: with all samples of the chunk that are no pairs to the engine."""
+        pairs: list[EncodedPair] = []
+        errors: list[tuple[int, str]] = []
+        for index, sample in enumerate(samples):
+            try:
+                pairs.append(self._pair(sample))
+            except ValueError as error:
+                errors.append((index, str(error)))
+        if errors:
+            raise SampleErrors(errors)
+        return pairs
+
+    def _pair(self, sample: wire.AnySample) -> EncodedPair:
+        """:raises ValueError: the loss cannot judge the sample, or it cannot be encoded."""
+        reason = refusal(sample, self._engine.loss.name)
+        if reason is not None:
+            raise ValueError(reason)
+        return self._encoder.encode(sample)
+
+    def _fail(self, job_id: str, detail: str) -> None:
+        note(outcome="failed")
+        status = HTTPStatus.INTERNAL_SERVER_ERROR
+        self._store.fail(job_id, wire.Problem(title=status.phrase, status=status, detail=detail))

@@ -1,0 +1,129 @@
+"""What a worker reads from Redis and leaves there, as values: chunks, jobs, directions, commits."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from congrad.contract import wire
+from congrad_service import keys
+from safetensors.numpy import load, save
+
+from congrad_worker.decisions.direction import LanguageState, Samples, Stake
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """What a gradients task leaves for `decide`: gradients, or the samples that could not be encoded."""
+
+    ids: list[str]
+    samples: Samples
+    truncated: list[bool]
+    errors: list[tuple[int, str]]  # position in the chunk, and what is wrong
+
+    def dump(self) -> bytes:
+        """As safetensors, with the rest as JSON beside the arrays."""
+        rest = {
+            "ids": self.ids,
+            "languages": self.samples.languages,
+            "truncated": self.truncated,
+            "errors": self.errors,
+        }
+        text = np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
+        return save({"units": self.samples.units, "norms": self.samples.norms, "rest": text})
+
+    @classmethod
+    def parse(cls, data: bytes) -> "ChunkResult":
+        """The inverse of `dump`."""
+        arrays = load(data)
+        rest = json.loads(arrays["rest"].tobytes())
+        return cls(
+            ids=rest["ids"],
+            samples=Samples(arrays["units"], arrays["norms"], rest["languages"]),
+            truncated=rest["truncated"],
+            errors=[(int(index), str(detail)) for index, detail in rest["errors"]],
+        )
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The stakes of a job's samples by language, in the life of the direction that has this epoch."""
+
+    epoch: str
+    stakes: dict[str, Stake]
+
+    def dump(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def parse(cls, text: str) -> "Standing":
+        """The inverse of `dump`."""
+        raw = json.loads(text)
+        return cls(raw["epoch"], {tag: Stake(**stake) for tag, stake in raw["stakes"].items()})
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """What a job asks, and its times (seconds, by Redis's clock).
+
+    ``source`` is the job whose gradients are scored again, with ``source_chunks`` and its ``standing``; None where the
+    job has gradients of its own. ``retain`` keeps the gradients, whosever they are.
+    """
+
+    id: str
+    status: wire.JobStatus
+    direction: str
+    update: bool
+    selection: wire.ThresholdSelection | wire.FractionSelection
+    fingerprint: str
+    checkpoint: str
+    chunks: int
+    retain: bool
+    source: str | None
+    source_chunks: int
+    standing: Standing | None
+    created: float
+    started: float
+    gradients_done: float
+
+    @property
+    def gradients(self) -> list[str]:
+        """The keys of the gradients that the job is about."""
+        return keys.all_gradients(*self._origin)
+
+    @property
+    def texts(self) -> list[str]:
+        """The keys of the samples that the job is about."""
+        return keys.chunks(*self._origin)
+
+    @property
+    def _origin(self) -> tuple[str, int]:
+        """The job that the gradients were computed in, and its chunks."""
+        return (self.id, self.chunks) if self.source is None else (self.source, self.source_chunks)
+
+
+@dataclass(frozen=True)
+class DirectionRecord:
+    """A direction as it was read; ``epoch`` and ``version`` are what a commit is compared with."""
+
+    epoch: str
+    version: int
+    fingerprint: str | None
+    created: float | None
+    languages: dict[str, LanguageState]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one commit does to a direction.
+
+    ``fields`` are the new ones of its hash; ``stakes`` are what the job's samples brought to it, kept with their
+    gradients; ``conflicts`` are added to the counts that `keys` describes.
+    """
+
+    fields: Mapping[str, Any]
+    stakes: Mapping[str, Stake]
+    entry: wire.HistoryEntry
+    conflicts: Mapping[str, int]

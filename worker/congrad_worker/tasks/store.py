@@ -1,0 +1,246 @@
+"""The workers' side of Redis: chunks in, gradients out, directions committed."""
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from contextlib import suppress
+from typing import Any, cast
+
+import numpy as np
+from congrad.contract import wire
+from congrad_service import keys, scripts
+from congrad_service.queue.registry import LIFETIME_S, SILENT_S
+from congrad_service.settings import RedisSettings
+from pydantic import ConfigDict, TypeAdapter
+from redis import Redis
+from redis.backoff import ExponentialBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from congrad_worker.decisions.direction import LanguageState
+from congrad_worker.tasks import metrics
+from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Standing, Step
+
+SAMPLES = TypeAdapter(list[wire.AnySample], config=ConfigDict(hide_input_in_errors=True))
+SELECTION: TypeAdapter[wire.Selection] = TypeAdapter(wire.Selection)
+
+
+class Store:
+    """Jobs and directions in one Redis, for one worker.
+
+    ``worker_id`` is no other worker's, nor that of an earlier one in the same container.
+    """
+
+    def __init__(self, settings: RedisSettings):
+        self._doing: tuple[str, float] | None = None  # and until when
+        self._saying = threading.Lock()  # a heartbeat that is under way must not say again what has just been ended
+        self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.redis = Redis.from_url(
+            settings.redis_url,
+            socket_timeout=30,
+            socket_connect_timeout=5,
+            health_check_interval=25,
+            retry=Retry(ExponentialBackoff(cap=2.0, base=0.1), retries=6),
+        )
+        self._settings = settings
+        self._start = self.redis.register_script(scripts.START)
+        self._complete = self.redis.register_script(scripts.COMPLETE)
+        self._commit = self.redis.register_script(scripts.COMMIT)
+        self._end = self.redis.register_script(scripts.END)
+        self._beat = self.redis.register_script(scripts.BEAT)
+
+    def start(self, job_id: str, work: str) -> tuple[str, int]:
+        """Marks the job as running, and this worker as being at a piece of its work until it rests.
+
+        :returns: the job's status ('' if it is gone), and how often the piece has been started: 0 if it is not to be
+            done, because the job has ended or another worker is at it.
+        """
+        doing = keys.doing(job_id, work)
+        status, attempts = cast(
+            "tuple[bytes, int]",
+            self._start(keys=[keys.job(job_id), doing], args=[job_id, work, self.worker_id, SILENT_S]),
+        )
+        # One that hangs for longer than any task takes should be replaced, although its process is there.
+        self._doing = (doing, time.monotonic() + self._settings.visibility_timeout) if attempts else None
+        return status.decode(), attempts
+
+    def rest(self) -> None:
+        """This worker is at nothing any more."""
+        with self._saying:
+            if self._doing is not None:
+                doing, _ = self._doing
+                self._doing = None
+                with suppress(RedisError):  # it lapses by itself
+                    self.redis.delete(doing)
+
+    def beat(self, role: str, said: str) -> None:
+        """Says that this worker is there, and what it is at, if it is at anything.
+
+        :param said: what else it has to say of itself.
+        """
+        with self._saying:
+            doing = self._doing
+            is_at_it = doing is not None and time.monotonic() < doing[1]
+            self._beat(
+                keys=[keys.worker(self.worker_id), keys.workers(role), doing[0] if doing and is_at_it else keys.NONE],
+                args=[self.worker_id, said, LIFETIME_S, SILENT_S],
+            )
+
+    def leave(self, role: str) -> None:
+        """Takes back what `beat` said."""
+        self.redis.zrem(keys.workers(role), self.worker_id)
+        self.redis.delete(keys.worker(self.worker_id))
+
+    def chunk(self, job_id: str, number: int) -> list[wire.AnySample] | None:
+        """The samples of a chunk; None once the job has ended."""
+        text = cast("bytes | None", self.redis.get(keys.chunk(job_id, number)))
+        return None if text is None else SAMPLES.validate_json(text)
+
+    def has_gradients(self, job_id: str, number: int) -> bool:
+        """Whether an earlier delivery of the task has left its gradients."""
+        return bool(self.redis.exists(keys.gradients(job_id, number)))
+
+    def put_gradients(self, job_id: str, number: int, result: ChunkResult) -> None:
+        """Leaves a chunk's gradients for `decide`."""
+        self.redis.set(keys.gradients(job_id, number), result.dump(), ex=self._settings.job_ttl)
+
+    def complete(self, job_id: str, number: int) -> int:
+        """Takes a chunk out of the pending set; how many are missing, -1 if the job has ended meanwhile."""
+        missing = cast("int", self._complete(keys=[keys.job(job_id), keys.pending(job_id)], args=[job_id, number]))
+        if missing < 0:
+            self.redis.unlink(keys.gradients(job_id, number))
+        return missing
+
+    def gradients(self, job: JobRecord) -> list[ChunkResult] | None:
+        """What the tasks left, in the order of the chunks; None once they are no longer kept."""
+        found = cast("list[bytes | None]", self.redis.mget(job.gradients))
+        return None if None in found else [ChunkResult.parse(cast("bytes", data)) for data in found]
+
+    def origin(self, job_id: str) -> tuple[str, str]:
+        """The id of the request that made the job, and its place in a trace; '' for what is not known."""
+        found = cast("list[bytes | None]", self.redis.hmget(keys.job(job_id), ["request", "trace"]))
+        request, trace = ((value or b"").decode() for value in found)
+        return request, trace
+
+    def job(self, job_id: str) -> JobRecord | None:
+        """The job; None if it is gone."""
+        raw = cast("dict[bytes, bytes]", self.redis.hgetall(keys.job(job_id)))
+        if not raw:
+            return None
+        fields = {name.decode(): value.decode() for name, value in raw.items()}
+        started = float(fields.get("started", fields["created"]))
+        standing = fields.get("standing")
+        return JobRecord(
+            id=job_id,
+            status=wire.JobStatus(fields["status"]),
+            direction=fields["direction"],
+            update=fields["update"] == "1",
+            selection=SELECTION.validate_json(fields["selection"]),
+            fingerprint=fields["fingerprint"],
+            checkpoint=fields["checkpoint"],
+            chunks=int(fields["chunks"]),
+            retain=fields.get("retain") == "1",
+            source=fields.get("source"),
+            source_chunks=int(fields.get("source_chunks", 0)),
+            standing=None if standing is None else Standing.parse(standing),
+            created=float(fields["created"]),
+            started=started,
+            gradients_done=float(fields.get("gradients_done", started)),
+        )
+
+    def direction(self, name: str) -> DirectionRecord:
+        """The direction with its vectors; version 0 without languages where there is none."""
+        raw = cast("dict[bytes, bytes]", self.redis.hgetall(keys.direction(name)))
+        if not raw:
+            return DirectionRecord("", 0, None, None, {})
+        described = json.loads(raw[b"languages"])
+        return DirectionRecord(
+            epoch=raw[b"epoch"].decode(),
+            version=int(raw[b"version"]),
+            fingerprint=raw[b"fingerprint"].decode(),
+            created=float(raw[b"created"]),
+            languages={tag: _language(raw, tag, about) for tag, about in described.items()},
+        )
+
+    def now(self) -> float:
+        """Seconds, by Redis's clock."""
+        seconds, micros = self.redis.time()
+        return seconds + micros / 1e6
+
+    def commit(
+        self,
+        job: JobRecord,
+        result: wire.FilterResult,
+        step: Step | None,
+        read: DirectionRecord,
+    ) -> str:
+        """Ends the job with its answer and, at the same time, writes the direction, and keeps or drops the gradients.
+
+        The answer is kept for ``result_ttl``; with gradients of its own for ``job_ttl``, as these are; and that of a
+        job that scores another's again at least as long as that one. Texts go at once, or with the answer.
+
+        :param step: None where the job does not change the direction.
+        :returns: ``committed``; ``ended`` if the job has its answer already; ``lost`` if the direction has changed
+            since ``read``, and nothing was written.
+        """
+        retained = job.gradients if job.retain and job.source is None else []
+        texts = job.texts if self._settings.keep_texts else []
+        kept = [*retained, *texts]
+        dropped = {*keys.work(job.id, job.chunks), *([] if job.retain else job.gradients)} - {*texts}
+        standing = Standing(step.fields["epoch"], dict(step.stakes)).dump() if retained and step else ""
+        outcome = self._commit(
+            keys=[
+                keys.job(job.id),
+                keys.JOBS_ACTIVE,
+                keys.direction(job.direction),
+                keys.DIRECTIONS,
+                keys.history(job.direction),
+                keys.conflicts(job.direction),
+                keys.NONE if job.source is None else keys.job(job.source),
+                *kept,
+                *dropped,
+            ],
+            args=[
+                job.id,
+                result.model_dump_json(),
+                result.summary.kept,
+                result.summary.dropped,
+                result.timing.model_dump_json(),
+                self._settings.job_ttl if retained else self._settings.result_ttl,
+                standing,
+                len(kept),
+                job.direction,
+                int(step is not None),
+                read.epoch,
+                read.version,
+                *(_written(step) if step is not None else ["", "{}"]),
+            ],
+        )
+        return cast("bytes", outcome).decode()
+
+    def fail(self, job_id: str, problem: wire.Problem) -> None:
+        """Ends the job without an answer, unless it has ended."""
+        chunks = int(cast("bytes | None", self.redis.hget(keys.job(job_id), "chunks")) or 0)
+        ttl = self._settings.result_ttl
+        end = scripts.end(job_id, chunks, wire.JobStatus.FAILED, problem, ttl)
+        _, has_ended = cast("tuple[bytes, int]", self._end(**end))
+        if has_ended:
+            metrics.JOBS.labels(str(problem.status)).inc()
+
+
+def _written(step: Step) -> list[Any]:
+    """The end of the arguments of `scripts.COMMIT`."""
+    fields = [part for item in step.fields.items() for part in item]
+    return [step.entry.model_dump_json(), json.dumps(step.conflicts), *fields]
+
+
+def _language(raw: dict[bytes, bytes], tag: str, about: dict[str, Any]) -> LanguageState:
+    return LanguageState(
+        total=np.frombuffer(raw[f"sum:{tag}".encode()], dtype="<f4"),
+        weight=about["weight"],
+        samples=about["samples"],
+        recent=np.frombuffer(raw[f"recent:{tag}".encode()], dtype="<f4"),
+    )

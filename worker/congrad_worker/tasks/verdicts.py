@@ -1,0 +1,195 @@
+"""The work of a decide task: gather a job's gradients, decide, commit. Runs without a broker, and without torch."""
+
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+
+import numpy as np
+from congrad.contract import wire
+from congrad_service import keys
+from congrad_service.access.teams import plain
+from congrad_service.http.errors import MAX_ERRORS, pointer, sample_name
+from congrad_service.observability import tracing
+from redis.exceptions import RedisError
+
+from congrad_worker.decisions.decide import Outcome, Question, Rules, decide
+from congrad_worker.decisions.direction import Samples
+from congrad_worker.errors import origin
+from congrad_worker.tasks import metrics
+from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord
+from congrad_worker.tasks.reports import note
+from congrad_worker.tasks.steps import step_of
+from congrad_worker.tasks.store import Store
+
+MAX_ATTEMPTS = 5
+"""Starts of one decision after which the job is given up."""
+
+MAX_RACES = 100
+"""Lost races for the direction after which a job is given up. Each one lost is another job's success."""
+
+log = logging.getLogger(__name__)
+
+
+class Judge:
+    """Decides jobs by one set of rules."""
+
+    def __init__(self, store: Store, rules: Rules):
+        self._store = store
+        self._rules = rules
+
+    def settle(self, job_id: str) -> None:
+        """Decides the job and commits its answer. Doing it twice changes nothing: the first answer stands.
+
+        A failure fails the job, except Redis's own, which is for the queue to try again.
+        """
+        _, attempts = self._store.start(job_id, keys.DECIDE_WORK)
+        if not attempts:
+            note(outcome="repeated")
+            return
+        note(attempt=attempts)
+        try:
+            self._settle(job_id, attempts)
+        except RedisError:
+            raise
+        except Exception as error:
+            log.error("job %s: decision failed: %s", job_id, origin(error))
+            self._fail(job_id, f"the decision failed: {type(error).__name__}: {error}")
+        finally:
+            self._store.rest()
+
+    def _settle(self, job_id: str, attempts: int) -> None:
+        if attempts > MAX_ATTEMPTS:
+            self._fail(job_id, f"the decision was given up: it was started {attempts - 1} times without an end")
+            return
+        job = self._store.job(job_id)
+        if job is None:
+            note(outcome="repeated")
+            return
+        chunks = self._store.gradients(job)
+        if chunks is None:
+            # Where another delivery has ended the job meanwhile, this changes nothing.
+            self._end(job_id, _without_gradients(job))
+            return
+        if any(chunk.errors for chunk in chunks):
+            self._end(job_id, _unprocessable(chunks))
+            return
+        question = _question(job, chunks)
+        note(samples=len(question.ids))
+        for _ in range(MAX_RACES):
+            read = self._store.direction(job.direction)
+            if (conflict := _conflict(job, read, question.samples.units.shape[1])) is not None:
+                self._fail(job_id, conflict, HTTPStatus.CONFLICT)
+                return
+            if self._commit(job, read, question) != "lost":
+                return
+        self._fail(job_id, f"direction {plain(job.direction)!r} changed {MAX_RACES} times while the job was decided")
+
+    def _commit(self, job: JobRecord, read: DirectionRecord, question: Question) -> str:
+        outcome = decide(question, read.languages, self._rules)
+        now = self._store.now()
+        step = step_of(job, question.samples, outcome, read, now)
+        result = _result(job, outcome, read.version if step is None else step.entry.version, now)
+        with tracing.span("commit"):
+            committed = self._store.commit(job, result, step, read)
+        _report(committed, result)
+        return committed
+
+    def _fail(self, job_id: str, detail: str, status: HTTPStatus = HTTPStatus.INTERNAL_SERVER_ERROR) -> None:
+        self._end(job_id, _problem(status, detail))
+
+    def _end(self, job_id: str, problem: wire.Problem) -> None:
+        note(outcome="failed", status=problem.status)
+        self._store.fail(job_id, problem)
+
+
+def _report(committed: str, result: wire.FilterResult) -> None:
+    """Says what became of a commit."""
+    match committed:
+        case "committed":
+            metrics.count_answer(result)
+            summary, timing = result.summary, result.timing
+            note(version=result.direction.version, kept=summary.kept, dropped=summary.dropped, **timing.model_dump())
+        case "lost":
+            metrics.RACES.inc()
+        case "ended":
+            note(outcome="repeated")
+
+
+def _question(job: JobRecord, chunks: Sequence[ChunkResult]) -> Question:
+    return Question(
+        ids=[sample_id for chunk in chunks for sample_id in chunk.ids],
+        samples=Samples(
+            units=np.concatenate([chunk.samples.units for chunk in chunks]),
+            norms=np.concatenate([chunk.samples.norms for chunk in chunks]),
+            languages=[language for chunk in chunks for language in chunk.samples.languages],
+        ),
+        truncated=[truncated for chunk in chunks for truncated in chunk.truncated],
+        selection=job.selection,
+        update=job.update,
+        stakes=job.standing.stakes if job.standing is not None else {},
+    )
+
+
+def _result(job: JobRecord, outcome: Outcome, version: int, now: float) -> wire.FilterResult:
+    return wire.FilterResult(
+        job_id=job.id,
+        direction=wire.DirectionRef(
+            name=plain(job.direction),
+            version=version,
+            checkpoint=job.checkpoint,
+            languages={tag: state.samples for tag, state in sorted(outcome.languages.items())},
+        ),
+        decisions=outcome.decisions,
+        summary=outcome.summary,
+        timing=wire.Timing(
+            queued_s=round(job.started - job.created, 6),
+            gradients_s=round(job.gradients_done - job.started, 6),
+            decide_s=round(now - job.gradients_done, 6),
+            total_s=round(now - job.created, 6),
+        ),
+    )
+
+
+def _problem(status: HTTPStatus, detail: str) -> wire.Problem:
+    return wire.Problem(title=status.phrase, status=status, detail=detail)
+
+
+def _without_gradients(job: JobRecord) -> wire.Problem:
+    if job.source is None:
+        return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "gradients of the job are missing")
+    return _problem(HTTPStatus.CONFLICT, f"the gradients of job {job.source} are no longer kept")
+
+
+def _unprocessable(chunks: Sequence[ChunkResult]) -> wire.Problem:
+    """Names every sample that could not be encoded by its position in the request and its id."""
+    errors, first = [], 0
+    for chunk in chunks:
+        for index, detail in chunk.errors:
+            name = sample_name(first + index, chunk.ids[index])
+            path = pointer(["samples", first + index])
+            errors.append(wire.ProblemError(pointer=path, detail=f"{name}: {detail}"))
+        first += len(chunk.ids)
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    return wire.Problem(title=status.phrase, status=status, detail=errors[0].detail + more, errors=errors[:MAX_ERRORS])
+
+
+def _conflict(job: JobRecord, read: DirectionRecord, dim: int) -> str | None:
+    """Why the job, with gradients of ``dim`` numbers, cannot be decided against the direction; None if it can be."""
+    name = f"direction {plain(job.direction)!r}"
+    if read.fingerprint not in (None, job.fingerprint):
+        return (
+            f"{name} belongs to checkpoint {read.fingerprint} by now, and this job's gradients were computed with "
+            f"{job.fingerprint}"
+        )
+    # The samples may be part of what is there now, as after an import; without knowing how much, they would agree
+    # with themselves.
+    if job.standing is not None and job.standing.epoch != read.epoch:
+        return (
+            f"{name} was reset or replaced since job {job.source} was folded in; what share its samples have in the "
+            "direction now is not known"
+        )
+    if lengths := {len(state.total) for state in read.languages.values()} - {dim}:
+        held = ", ".join(map(str, sorted(lengths)))
+        return f"{name} holds vectors of {held} numbers, and this job's gradients have {dim}"
+    return None
