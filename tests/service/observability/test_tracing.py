@@ -21,7 +21,7 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 def test_without_an_endpoint_there_is_no_exporter_and_no_span(module: str) -> None:
     """redis-py itself loads the SDK where it is installed, and FastAPI the API."""
     done = python(
-        f"import {module}; from congrad_service import tracing\n"
+        f"import {module}; from congrad_service.observability import tracing\n"
         "tracing.begin('x')\n"
         "with tracing.span('a', b=1), tracing.continued(''):\n"
         "    tracing.note(c=1)\n"
@@ -41,7 +41,7 @@ def test_without_an_endpoint_there_is_no_exporter_and_no_span(module: str) -> No
 def test_an_endpoint_without_the_extra_is_a_warning() -> None:
     done = python(
         "sys.modules['opentelemetry.exporter'] = None\n"
-        "from congrad_service import tracing\n"
+        "from congrad_service.observability import tracing\n"
         "tracing.begin('x')\n"
         "print(repr(tracing.carried()), dict(tracing.ids()))",
         **{ENDPOINT: "http://127.0.0.1:1"},
@@ -51,7 +51,7 @@ def test_an_endpoint_without_the_extra_is_a_warning() -> None:
 
 
 def test_a_trace_goes_on_where_its_place_is_carried_to() -> None:
-    begin = "from congrad_service import tracing; tracing.begin(sys.argv[0])\n"
+    begin = "from congrad_service.observability import tracing; tracing.begin(sys.argv[0])\n"
     with collector() as collecting:
         here = {ENDPOINT: collecting.url}
         first = python(
@@ -78,7 +78,7 @@ def test_a_trace_goes_on_where_its_place_is_carried_to() -> None:
 def test_an_error_is_told_by_its_class_alone() -> None:
     with collector() as collecting:
         python(
-            "from congrad_service import tracing; tracing.begin('x')\n"
+            "from congrad_service.observability import tracing; tracing.begin('x')\n"
             "try:\n"
             "    with tracing.span('a'): raise ValueError('a text-marker')\n"
             "except ValueError: pass\n"
