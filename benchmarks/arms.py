@@ -10,8 +10,10 @@ from typing import Protocol
 import numpy as np
 import torch
 from congrad_worker.checkpoints.checkpoint import Checkpoint
-from congrad_worker.checkpoints.encoding import EncodedPair
-from congrad_worker.gradients.engine import GradientEngine
+from congrad_worker.checkpoints.pairs import EncodedPair
+from congrad_worker.gradients.engine import LAYOUTS, GradientEngine
+from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
+from congrad_worker.gradients.verification import verified_engine
 from congrad_worker.settings import GradientSettings
 from transformers import PreTrainedModel
 
@@ -141,7 +143,7 @@ class Baselines:
 
 def make_engine(checkpoint: Checkpoint, settings: GradientSettings, shared_prefix: bool) -> GradientEngine:
     """The engine, with a pair in one row where that is cheaper, or always in two."""
-    return GradientEngine(checkpoint, settings, shares_prompts=shared_prefix)
+    return verified_engine(checkpoint, settings, LAYOUTS if shared_prefix else [TWO_ROWS])
 
 
 def compressed_gradients(engine: GradientEngine, pairs: Sequence[EncodedPair]) -> np.ndarray:

@@ -23,7 +23,7 @@ import uvicorn
 from congrad import Client
 from congrad.contract import wire
 from congrad.local.redis_server import free_port
-from congrad.protocol.base_client import BATCH_SIZE, CONCURRENCY
+from congrad.protocol.options import BATCH_SIZE, CONCURRENCY
 
 
 @cache

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.projection import LinearShape, Projection
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -94,7 +95,12 @@ def _step(compression: Compression, shape: LinearShape, device: torch.device) ->
     activations = torch.randn(BATCH_PAIRS, BATCH_TOKENS, shape.d_in, device=device)
     deltas = torch.randn(BATCH_PAIRS, BATCH_TOKENS, shape.d_out, device=device)
     target = torch.zeros(BATCH_PAIRS, whole.dim, device=device)
-    return lambda: module.accumulate(target, module.project_out(deltas), module.project_in(activations))
+
+    def step() -> None:
+        sides = module.project_out(deltas), module.project_in(activations)
+        module.add(target, TWO_ROWS.products(*sides, pairs=BATCH_PAIRS))
+
+    return step
 
 
 def _products(shape: LinearShape) -> Callable[[], None]:

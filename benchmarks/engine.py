@@ -36,8 +36,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 import typer
 from congrad_worker.checkpoints.checkpoint import Checkpoint, resolve_device
-from congrad_worker.checkpoints.modules import linear_shape, target_modules
 from congrad_worker.gradients.engine import GradientEngine
+from congrad_worker.gradients.modules import linear_shape, target_modules
 from congrad_worker.settings import GradientSettings
 from rich.console import Console
 from transformers import AutoTokenizer

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from congrad_worker.checkpoints.checkpoint import Checkpoint
-from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.settings import GradientSettings
 from transformers import PreTrainedModel

@@ -30,14 +30,16 @@ import typer
 from congrad.contract import wire
 from congrad.files.samples import read_samples
 from congrad_worker.checkpoints.checkpoint import load
-from congrad_worker.checkpoints.encoding import EncodedPair, Encoder
+from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.checkpoints.files import locate
-from congrad_worker.checkpoints.modules import linear_shape, target_modules
+from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.decide import Question, Rules, decide
 from congrad_worker.decisions.direction import Samples
 from congrad_worker.decisions.surgery import pcgrad
 from congrad_worker.gradients.engine import GradientEngine
+from congrad_worker.gradients.modules import linear_shape, target_modules
 from congrad_worker.gradients.projection import LinearShape
+from congrad_worker.gradients.verification import verified_engine
 from congrad_worker.settings import GradientSettings
 from rich.console import Console
 from rich.progress import track
@@ -266,7 +268,7 @@ def main(
     console = Console(width=max(Console().width, 120))  # a log file has no width of its own
     settings = GradientSettings(model=str(model), projection="exact", device="cpu", max_length=max_length)
     checkpoint = load(locate(settings), settings)
-    engine = GradientEngine(checkpoint, settings)
+    engine = verified_engine(checkpoint, settings)
     shapes = {name: linear_shape(module) for name, module in engine.modules.items()}
     pairs, languages = read_pairs(data, Encoder(checkpoint.tokenizer, checkpoint.max_length), pairs_per_language)
     exact = exact_gradients(engine, pairs, languages)

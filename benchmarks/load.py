@@ -32,7 +32,7 @@ from congrad.local.stack import Stack, StackOptions, running_stack
 from congrad_worker.checkpoints.checkpoint import load
 from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.checkpoints.files import locate
-from congrad_worker.gradients.engine import GradientEngine
+from congrad_worker.gradients.verification import verified_engine
 from congrad_worker.settings import GradientSettings
 from rich.console import Console
 from rich.markdown import Markdown
@@ -59,7 +59,7 @@ class Bench:
         self._pids = part_pids()
         settings = GradientSettings(model=str(model))
         checkpoint = load(locate(settings), settings)
-        self._engine = GradientEngine(checkpoint, settings)
+        self._engine = verified_engine(checkpoint, settings)
         self._encoder = Encoder(checkpoint.tokenizer, checkpoint.max_length)
 
     def trips(self, count: int) -> tuple[list[Trip], dict[str, float]]:

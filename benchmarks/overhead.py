@@ -31,6 +31,7 @@ from congrad_worker.checkpoints.checkpoint import load
 from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.checkpoints.files import locate
 from congrad_worker.gradients.engine import GradientEngine
+from congrad_worker.gradients.verification import verified_engine
 from congrad_worker.settings import GradientSettings
 
 DEMO = Path(str(files("congrad"))) / "demo_data"
@@ -64,7 +65,7 @@ def main(
     requests = [rows[i : i + batch] for i in range(0, len(rows), batch)]
     settings = GradientSettings(model=str(model))
     checkpoint = load(locate(settings), settings)
-    engine, encoder = GradientEngine(checkpoint, settings), Encoder(checkpoint.tokenizer, checkpoint.max_length)
+    engine, encoder = verified_engine(checkpoint, settings), Encoder(checkpoint.tokenizer, checkpoint.max_length)
     measured = []
     with tempfile.TemporaryDirectory() as folder:
         options = StackOptions(

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from congrad.contract import wire
 from congrad.files.samples import read_samples
-from congrad_worker.checkpoints.encoding import EncodedPair, Encoder
+from congrad_worker.checkpoints.encoding import Encoder
+from congrad_worker.checkpoints.pairs import EncodedPair
 from transformers import PreTrainedTokenizerBase
 
 MEDIAN_TOKENS, SPREAD = 320, 0.5

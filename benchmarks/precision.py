@@ -19,7 +19,7 @@ from congrad_worker.checkpoints.checkpoint import load
 from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.checkpoints.files import locate
 from congrad_worker.decisions.direction import Samples
-from congrad_worker.gradients.engine import GradientEngine
+from congrad_worker.gradients.verification import verified_engine
 from congrad_worker.settings import GradientSettings
 from scipy.stats import spearmanr
 
@@ -31,7 +31,7 @@ def scores(model: Path, data: Path, each: int | None, device: str, dtype: str) -
     settings = GradientSettings.model_validate({"model": str(model), "device": device, "dtype": dtype})
     checkpoint = load(locate(settings), settings)
     pairs, languages = read_pairs(data, Encoder(checkpoint.tokenizer, checkpoint.max_length), each)
-    gradients = GradientEngine(checkpoint, settings).compute(pairs)
+    gradients = verified_engine(checkpoint, settings).compute(pairs)
     return conflict_scores(Samples.of(gradients.values, languages, gradients.out_of_memory))
 
 

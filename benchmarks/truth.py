@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.gradients.projection import Projection
 from torch import Tensor
 from transformers import PreTrainedModel

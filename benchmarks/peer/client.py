@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.checkpoints.pairs import EncodedPair
 
 from benchmarks.arms import Work
 

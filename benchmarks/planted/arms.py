@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from congrad.contract import wire
-from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.direction import Samples
 from congrad_worker.decisions.selection import lowest
 from congrad_worker.decisions.surgery import mean

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from congrad.contract import wire
-from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.direction import Samples
 from transformers import LlamaForCausalLM
 

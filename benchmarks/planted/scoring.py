@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 from congrad.contract import wire
 from congrad_worker.checkpoints.checkpoint import load
-from congrad_worker.checkpoints.encoding import EncodedPair, Encoder
+from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.checkpoints.files import locate
+from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.decide import Outcome, Question, Rules, decide
 from congrad_worker.decisions.direction import LanguageState, Samples
 from congrad_worker.decisions.surgery import Aggregator, mean, pcgrad
-from congrad_worker.gradients.engine import GradientEngine
+from congrad_worker.gradients.verification import verified_engine
 from congrad_worker.settings import DecideSettings, GradientSettings
 
 THRESHOLD = wire.ThresholdSelection()
@@ -28,7 +29,7 @@ def encode(folder: Path, samples: Sequence[wire.Sample]) -> list[EncodedPair]:
 def gradients(folder: Path, samples: Sequence[wire.Sample], **options: object) -> Samples:
     """Compressed gradients with a worker's default settings, or with some of them changed."""
     settings = GradientSettings.model_validate({"model": str(folder), "device": "cpu", **options})
-    engine = GradientEngine(load(locate(settings), settings), settings)
+    engine = verified_engine(load(locate(settings), settings), settings)
     encoder = Encoder(engine.checkpoint.tokenizer, engine.checkpoint.max_length)
     pairs = [encoder.encode(sample) for sample in samples]
     return Samples.of(engine.compute(pairs).values, [sample.language for sample in samples])

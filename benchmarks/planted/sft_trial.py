@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from congrad.contract import wire
 from congrad_worker.checkpoints.checkpoint import load
-from congrad_worker.checkpoints.encoding import EncodedPair, Encoder
+from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.checkpoints.files import locate
+from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.direction import Samples
-from congrad_worker.gradients.engine import GradientEngine
+from congrad_worker.gradients.verification import verified_engine
 from congrad_worker.settings import GradientSettings
 from scipy.stats import rankdata
 from transformers.utils.logging import disable_progress_bar
@@ -78,7 +79,7 @@ def compute(
 ) -> tuple[list[EncodedPair], Samples]:
     """Token ids, and compressed gradients with a worker's default settings but for the loss and which layers."""
     settings = GradientSettings(model=str(folder), device="cpu", loss="sft", target_modules=modules)
-    engine = GradientEngine(load(locate(settings), settings), settings)
+    engine = verified_engine(load(locate(settings), settings), settings)
     encoder = Encoder(engine.checkpoint.tokenizer, engine.checkpoint.max_length)
     pairs = [encoder.encode(sample) for sample in samples]
     return pairs, Samples.of(engine.compute(pairs).values, [sample.language for sample in samples])

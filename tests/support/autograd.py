@@ -4,7 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from congrad_worker.checkpoints.checkpoint import Checkpoint
-from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.checkpoints.pairs import EncodedPair
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 

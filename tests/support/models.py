@@ -8,6 +8,7 @@ import torch
 from congrad_worker.checkpoints.checkpoint import Checkpoint, load
 from congrad_worker.checkpoints.files import locate
 from congrad_worker.gradients.engine import GradientEngine
+from congrad_worker.gradients.verification import verified_engine
 from congrad_worker.settings import GradientSettings
 from peft import LoraConfig, get_peft_model
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -33,7 +34,7 @@ def checkpoint(model: Path, **options: object) -> Checkpoint:
 
 def engine(model: Path, **options: object) -> GradientEngine:
     """A gradient engine on a checkpoint."""
-    return GradientEngine(checkpoint(model, **options), settings(model, **options))
+    return verified_engine(checkpoint(model, **options), settings(model, **options))
 
 
 def save_small_llama(folder: Path, seed: int = 0) -> Path:

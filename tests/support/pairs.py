@@ -7,7 +7,8 @@ from typing import Any
 
 from congrad.contract import wire
 from congrad.local.demo import demo_pairs
-from congrad_worker.checkpoints.encoding import EncodedPair, Encoder
+from congrad_worker.checkpoints.encoding import Encoder
+from congrad_worker.checkpoints.pairs import EncodedPair
 
 from support.models import DEMO_CHECKPOINT, checkpoint
 

@@ -4,7 +4,7 @@ from itertools import permutations
 
 import numpy as np
 from congrad.contract import wire
-from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.decide import Outcome, Question, Rules, decide
 from congrad_worker.decisions.direction import LanguageState, Samples
 from congrad_worker.decisions.surgery import pcgrad

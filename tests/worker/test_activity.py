@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 from congrad_worker.activity import WINDOW_S, Activity
-from congrad_worker.gradients.engine import GradientEngine
+from congrad_worker.gradients.engine import LAYOUTS
+from congrad_worker.gradients.layouts.layout import Layout
+from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
+from congrad_worker.gradients.verification import verified_engine
 from support.models import checkpoint, settings
 from support.pairs import demo_samples, encoded
 
@@ -78,16 +81,16 @@ def test_a_rate_costs_the_same_memory_after_an_hour_as_after_a_minute(clock: Clo
     assert len(activity._marks) < WINDOW_S + 5
 
 
-@pytest.mark.parametrize("shares_prompts", [True, False])
+@pytest.mark.parametrize("layouts", [LAYOUTS, (TWO_ROWS,)])
 def test_an_engine_counts_each_token_of_a_pair_once_and_what_the_model_computed(
-    shares_prompts: bool, small_llama: Path
+    layouts: tuple[Layout, ...], small_llama: Path
 ) -> None:
     pairs = encoded(demo_samples("en", "ja", each=3))
-    counting = GradientEngine(checkpoint(small_llama), settings(small_llama), shares_prompts)
+    counting = verified_engine(checkpoint(small_llama), settings(small_llama), layouts)
     assert counting.activity.tokens == 0
     counting.compute(pairs)
     sequences = [(pair.prompt_ids + pair.chosen_ids, pair.prompt_ids + pair.rejected_ids) for pair in pairs]
     both = sum(len(chosen) + len(rejected) for chosen, rejected in sequences)
     once = sum(len({tuple(ids[:end]) for ids in two for end in range(1, len(ids) + 1)}) for two in sequences)
     assert counting.activity.tokens == once
-    assert counting.activity.computed_tokens >= (once if shares_prompts else both)
+    assert counting.activity.computed_tokens >= (once if layouts == LAYOUTS else both)

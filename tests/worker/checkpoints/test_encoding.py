@@ -10,7 +10,8 @@ import pytest
 from congrad.contract import wire
 from congrad.contract.samples import RESERVED_TEMPLATE_KWARGS
 from congrad_worker.checkpoints.checkpoint import Checkpoint
-from congrad_worker.checkpoints.encoding import EncodedPair, Encoder, explicit_prompt
+from congrad_worker.checkpoints.encoding import Encoder, explicit_prompt
+from congrad_worker.checkpoints.pairs import EncodedPair
 from datasets import IterableDataset  # no stubs, no py.typed
 from support.models import DEMO_CHECKPOINT, SHARED_CHECKPOINT, SHARED_PAIRS, checkpoint
 from support.pairs import FIELDS, demo_samples, file_rows

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from congrad.contract.wire import FractionSelection, Reason
-from congrad_worker.checkpoints.modules import target_modules
 from congrad_worker.decisions.direction import Samples, fold
 from congrad_worker.decisions.scores import consensus, score
 from congrad_worker.decisions.surgery import pcgrad
+from congrad_worker.gradients.modules import target_modules
 from support.autograd import pair_gradient
 from support.models import checkpoint, engine
 from support.pairs import demo_samples, encoded

@@ -8,10 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from congrad_worker.checkpoints.checkpoint import Checkpoint
-from congrad_worker.checkpoints.encoding import EncodedPair
-from congrad_worker.checkpoints.modules import coverage
+from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.errors import CheckpointError
 from congrad_worker.gradients.engine import GradientEngine
+from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
+from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
+from congrad_worker.gradients.modules import coverage
+from congrad_worker.gradients.verification import verified_engine
 from support.architectures import ARCHITECTURES, WINDOW, save_adapter, save_random_model
 from support.autograd import pair_gradient
 from support.models import checkpoint, settings
@@ -20,7 +23,7 @@ from support.properties import assert_rows_match, cosine
 EAGER_ONLY = {"gemma2", "bloom", "gpt_neo"}
 """transformers has no sdpa for them: gemma2 caps its attention scores, bloom and gpt_neo add to them."""
 
-TWO_ROWS = {"bloom", "gpt_neo"}
+NOT_SHARED = {"bloom", "gpt_neo"}
 """ALiBi counts distances by index, not by position; gpt_neo has a mask of its own."""
 
 
@@ -49,14 +52,14 @@ def truths(loaded: Checkpoint, engine: GradientEngine) -> np.ndarray:
 def test_gradients_equal_autograd(name: str, attention: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = save_random_model(tmp_path, name)
     loaded = checkpoint(model, attn_implementation=attention)
-    engine = GradientEngine(loaded, settings(model, projection="exact"))
-    two_rows = GradientEngine(loaded, settings(model, projection="exact"), shares_prompts=False)
+    engine = verified_engine(loaded, settings(model, projection="exact"))
+    two_rows = verified_engine(loaded, settings(model, projection="exact"), [TWO_ROWS])
     truth = truths(loaded, engine)
     assert_rows_match(engine.compute(PAIRS).values, truth, 1e-5)
     assert_rows_match(two_rows.compute(PAIRS).values, truth, 1e-5)
-    assert engine.shares_prompts == (name not in TWO_ROWS)
+    assert (SHARED_ROW in engine.layouts) == (name not in NOT_SHARED)
     said = [record for record in caplog.records if "computes prompts twice" in record.message]
-    assert len(said) == (name in TWO_ROWS)
+    assert len(said) == (name in NOT_SHARED)
 
 
 @pytest.mark.parametrize("name", ["bloom", "gpt_neo"])
@@ -64,15 +67,15 @@ def test_gradients_equal_autograd(name: str, attention: str, tmp_path: Path, cap
 def test_prompts_are_not_shared_where_that_is_a_little_wrong(name: str, dtype: str, tmp_path: Path) -> None:
     """Distances by index, and a local mask of the model's own: less than rounding would hide, more than it makes."""
     model = save_random_model(tmp_path, name)
-    assert not GradientEngine(checkpoint(model, dtype=dtype), settings(model)).shares_prompts
+    assert SHARED_ROW not in verified_engine(checkpoint(model, dtype=dtype), settings(model)).layouts
 
 
 @pytest.mark.parametrize("kind", ["lora", "dora", "rslora"])
 def test_gradients_of_an_adapter_equal_autograd(kind: str, tmp_path: Path) -> None:
     model = save_random_model(tmp_path / "model", "llama")
     loaded = checkpoint(model, adapter=str(save_adapter(model, tmp_path / "adapter", kind)))
-    engine = GradientEngine(loaded, settings(model, projection="exact"))
-    assert engine.shares_prompts
+    engine = verified_engine(loaded, settings(model, projection="exact"))
+    assert SHARED_ROW in engine.layouts
     assert len(engine.modules) == 2 * 2 * 7  # two factors of seven layers in two blocks
     assert_rows_match(engine.compute(PAIRS).values, truths(loaded, engine), 1e-5)
 
@@ -81,8 +84,8 @@ def test_gradients_of_an_adapter_equal_autograd(kind: str, tmp_path: Path) -> No
 def test_gradients_in_bfloat16_point_where_those_in_float32_do(name: str, tmp_path: Path) -> None:
     model = save_random_model(tmp_path, name)
     whole = checkpoint(model)
-    half = GradientEngine(checkpoint(model, dtype="bfloat16"), settings(model, projection="exact", dtype="bfloat16"))
-    assert half.shares_prompts
+    half = verified_engine(checkpoint(model, dtype="bfloat16"), settings(model, projection="exact", dtype="bfloat16"))
+    assert SHARED_ROW in half.layouts
     truth = truths(whole, half)
     cosines = [cosine(row, t) for row, t in zip(half.compute(PAIRS).values, truth, strict=True)]
     assert min(cosines) >= 0.98, cosines
@@ -91,9 +94,10 @@ def test_gradients_in_bfloat16_point_where_those_in_float32_do(name: str, tmp_pa
 @pytest.mark.parametrize("name", ["llama", "gemma3_text", "gpt2"])
 def test_recomputed_layers_have_the_same_gradients(name: str, tmp_path: Path) -> None:
     model = save_random_model(tmp_path, name)
-    plain = GradientEngine(checkpoint(model), settings(model, projection="exact"))
-    recomputing = GradientEngine(checkpoint(model, gradient_checkpointing=True), settings(model, projection="exact"))
-    assert recomputing.shares_prompts
+    plain = verified_engine(checkpoint(model), settings(model, projection="exact"))
+    options = settings(model, projection="exact", gradient_checkpointing=True)
+    recomputing = verified_engine(checkpoint(model), options)
+    assert SHARED_ROW in recomputing.layouts
     assert_rows_match(recomputing.compute(PAIRS).values, plain.compute(PAIRS).values, 1e-6)
 
 
@@ -102,7 +106,7 @@ def test_fused_experts_are_left_out_with_their_share_of_the_parameters(
 ) -> None:
     model = save_random_model(tmp_path, "mixtral")
     loaded = checkpoint(model)
-    engine = GradientEngine(loaded, settings(model))
+    engine = verified_engine(loaded, settings(model))
     blocks = loaded.model.get_submodule("model.layers")
     total = sum(parameter.numel() for parameter in blocks.parameters())
     attention = sum(p.numel() for name, p in blocks.named_parameters() if "self_attn" in name)
@@ -120,8 +124,8 @@ def test_a_weight_that_is_used_without_its_module_is_an_error_at_load(
     gate, up, down = (mlp.get_submodule(f"{name}_proj").weight for name in ("gate", "up", "down"))
     monkeypatch.setattr(mlp, "forward", lambda x: F.linear(F.silu(F.linear(x, gate)) * F.linear(x, up), down))  # type: ignore[arg-type]
     with pytest.raises(CheckpointError, match=r"differ from autograd's by \d+%"):
-        GradientEngine(loaded, settings(model))
-    narrowed = GradientEngine(loaded, settings(model, target_modules="self_attn"))
+        verified_engine(loaded, settings(model))
+    narrowed = verified_engine(loaded, settings(model, target_modules="self_attn"))
     assert len(narrowed.modules) == 8
 
 
@@ -137,7 +141,7 @@ def test_a_module_that_mixes_the_tokens_of_pairs_is_an_error_at_load(
         mlp, "forward", lambda x: torch.cat([forward(x[:, :5].flatten(0, 1)).view(-1, 5, 32), x[:, 5:]], 1)
     )
     with pytest.raises(CheckpointError, match=r"layers\.1\.mlp.* gets an input of shape \(20, \d+\)"):
-        GradientEngine(loaded, settings(model))
+        verified_engine(loaded, settings(model))
 
 
 def test_pairs_that_a_reshape_mixes_are_an_error_at_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,14 +157,14 @@ def test_pairs_that_a_reshape_mixes_are_an_error_at_load(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(mlp, "forward", by_token)
     with pytest.raises(CheckpointError, match=r"differ from autograd's by \d+%"):
-        GradientEngine(loaded, settings(model))
+        verified_engine(loaded, settings(model))
 
 
 def test_an_adapter_without_linear_layers_is_an_error_at_load(tmp_path: Path) -> None:
     model = save_random_model(tmp_path / "model", "llama")
     adapter = str(save_adapter(model, tmp_path / "adapter", "ia3"))
     with pytest.raises(CheckpointError, match="has no linear layers of its own"):
-        GradientEngine(checkpoint(model, adapter=adapter), settings(model))
+        verified_engine(checkpoint(model, adapter=adapter), settings(model))
 
 
 def test_a_base_in_4_bits_has_the_gradients_of_its_adapter(tmp_path: Path) -> None:
@@ -169,10 +173,10 @@ def test_a_base_in_4_bits_has_the_gradients_of_its_adapter(tmp_path: Path) -> No
     model = save_random_model(tmp_path / "model", "llama", hidden_size=64, intermediate_size=128, head_dim=16)
     adapter = str(save_adapter(model, tmp_path / "adapter", "lora"))
     loaded = checkpoint(model, adapter=adapter, load_in_4bit=True)
-    engine = GradientEngine(loaded, settings(model, projection="exact"))
+    engine = verified_engine(loaded, settings(model, projection="exact"))
     assert_rows_match(engine.compute(PAIRS).values, truths(loaded, engine), 1e-4)
     with pytest.raises(CheckpointError, match="CONGRAD_ADAPTER"):
-        GradientEngine(checkpoint(model, load_in_4bit=True), settings(model))
+        verified_engine(checkpoint(model, load_in_4bit=True), settings(model))
 
 
 @pytest.fixture(autouse=True)

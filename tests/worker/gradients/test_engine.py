@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 from congrad_worker.checkpoints.checkpoint import load
-from congrad_worker.checkpoints.encoding import EncodedPair
 from congrad_worker.checkpoints.files import locate
-from congrad_worker.checkpoints.modules import target_modules
+from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.direction import Samples
-from congrad_worker.gradients.engine import GradientEngine, unit_rows
+from congrad_worker.gradients.engine import unit_rows
+from congrad_worker.gradients.modules import target_modules
+from congrad_worker.gradients.verification import verified_engine
 from support.autograd import pair_gradient
 from support.models import SHARED_CHECKPOINT, SHARED_PAIRS, checkpoint, engine, save_lora, settings
 from support.pairs import demo_samples, encoded, file_rows
@@ -77,7 +78,7 @@ def test_a_reference_model_sets_the_weights(
         small_llama, adapter=adapter, projection="exact", reference="base" if reference == "base" else str(small_llama)
     )
     loaded = load(locate(wanted), wanted)
-    gradients = GradientEngine(loaded, wanted).compute(pairs).values
+    gradients = verified_engine(loaded, wanted).compute(pairs).values
     assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
     names = list(target_modules(policy.model, None))
     with_margins = [replace(pair, ref_logps=(_margin(base.model, pair), 0.0)) for pair in pairs]
@@ -121,7 +122,7 @@ def test_a_tie_has_a_zero_gradient(small_llama: Path, pairs: list[EncodedPair]) 
 
 def test_a_gradient_that_is_not_finite_leaves_its_batch_alone(small_llama: Path, pairs: list[EncodedPair]) -> None:
     loaded = checkpoint(small_llama)
-    machine = GradientEngine(loaded, settings(small_llama))
+    machine = verified_engine(loaded, settings(small_llama))
     # The head is tied to the embeddings; with a copy of its own, a NaN in one of them stays there.
     head = loaded.model.get_output_embeddings()
     head.weight = torch.nn.Parameter(head.weight.clone(), requires_grad=False)

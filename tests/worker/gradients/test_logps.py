@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.gradients import logps
-from congrad_worker.gradients.batching import Batch, collate
+from congrad_worker.gradients.layouts.batch import Batch
+from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.logps import token_logps
 from support.architectures import random_model, save_random_model
 from support.models import checkpoint
@@ -22,7 +23,7 @@ def batch_of(pairs: int, prompt: int, completion: int, vocabulary: int) -> Batch
     draw = torch.Generator().manual_seed(0)
     ids = torch.randint(5, vocabulary, (pairs, prompt + 2 * completion), generator=draw).tolist()
     made = [EncodedPair(row[:prompt], row[prompt:-completion], row[-completion:], truncated=False) for row in ids]
-    return collate(made, shared=False, pad_id=0)
+    return TWO_ROWS.batch(made, pad_id=0)
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "mixtral"])
@@ -32,7 +33,7 @@ def test_chunks_change_neither_log_probabilities_nor_their_gradients(
     model = checkpoint(save_random_model(tmp_path, name)).model
     batch = batch_of(pairs=2, prompt=5, completion=7, vocabulary=4000)
     logits = model(input_ids=batch.input_ids).logits.flatten(0, 1)  # capped and scaled as the model does it
-    expected = logits.log_softmax(-1)[batch.sources, batch.targets]
+    expected = logits.log_softmax(-1)[batch.targets.sources, batch.targets.ids]
     embeddings: list[torch.Tensor] = []
 
     def differentiate(_: torch.nn.Module, __: object, output: torch.Tensor) -> torch.Tensor:

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from congrad.contract.wire import Reason
-from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.direction import Samples
-from congrad_worker.gradients.batching import collate, padded_tokens
-from congrad_worker.gradients.branches import branches_apart
 from congrad_worker.gradients.engine import GradientEngine, _is_out_of_memory
+from congrad_worker.gradients.layouts.layout import Layout
+from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
+from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.logps import token_logps
+from congrad_worker.gradients.verification import verified_engine
 from support.architectures import save_random_model
 from support.models import checkpoint, settings
 from support.properties import assert_rows_match
@@ -51,16 +53,16 @@ def kept_bytes(function: Callable[[], object]) -> int:
     return sum(storages.values())
 
 
-@pytest.mark.parametrize("shared", [True, False])
-def test_the_peak_is_that_of_a_forward_and_the_activations_kept(shared: bool, model: Path) -> None:
+@pytest.mark.parametrize("layout", [SHARED_ROW, TWO_ROWS])
+def test_the_peak_is_that_of_a_forward_and_the_activations_kept(layout: Layout, model: Path) -> None:
     """At most 1.3 times a forward without gradients of the same batch and what the backward pass needs."""
     loaded = checkpoint(model)
-    engine = GradientEngine(loaded, settings(model))
+    engine = verified_engine(loaded, settings(model))
     pairs = pairs_of(6, 128, 128)
-    batch = collate(pairs, shared, pad_id=0)
+    batch = layout.batch(pairs, pad_id=0)
 
     def forward() -> Tensor:
-        with branches_apart(batch):
+        with layout.apart(batch):
             return token_logps(loaded.model, batch)
 
     with torch.no_grad():
@@ -68,16 +70,16 @@ def test_the_peak_is_that_of_a_forward_and_the_activations_kept(shared: bool, mo
     hook = loaded.input_embeddings.register_forward_hook(lambda _, __, output: output.requires_grad_())
     kept = kept_bytes(forward)
     hook.remove()
-    scoring = peak_bytes(lambda: engine.batch_gradients(pairs, shared), CPU)
+    scoring = peak_bytes(lambda: engine.batch_gradients(pairs, layout), CPU)
     print(f"scoring {scoring / 2**20:.0f} MiB, forward {plain / 2**20:.0f} MiB, kept {kept / 2**20:.0f} MiB")
     assert scoring <= 1.3 * (plain + kept)
 
 
 def test_recomputing_layers_keeps_less(model: Path) -> None:
     pairs = pairs_of(6, 128, 128)
-    plain = GradientEngine(checkpoint(model), settings(model))
-    recomputing = GradientEngine(checkpoint(model, gradient_checkpointing=True), settings(model))
-    peaks = [peak_bytes(lambda e=e: e.batch_gradients(pairs, shared=True), CPU) for e in (plain, recomputing)]  # type: ignore[misc]
+    plain = verified_engine(checkpoint(model), settings(model))
+    recomputing = verified_engine(checkpoint(model), settings(model, gradient_checkpointing=True))
+    peaks = [peak_bytes(lambda e=e: e.batch_gradients(pairs, SHARED_ROW), CPU) for e in (plain, recomputing)]  # type: ignore[misc]
     assert peaks[1] < 0.6 * peaks[0]
 
 
@@ -89,18 +91,18 @@ class Small:
         self._tokens = tokens
         self.batches: list[int] = []
 
-    def __call__(self, pairs: Sequence[EncodedPair], shared: bool) -> Tensor:
-        tokens = len(pairs) * max(padded_tokens(pair, shared) for pair in pairs)
+    def __call__(self, pairs: Sequence[EncodedPair], layout: Layout) -> Tensor:
+        tokens = len(pairs) * max(map(layout.tokens, pairs))
         if tokens > self._tokens:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         self.batches.append(tokens)
-        return self._compute(pairs, shared)
+        return self._compute(pairs, layout)
 
 
 def test_out_of_memory_halves_the_batch_and_goes_on(
     model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = GradientEngine(checkpoint(model), settings(model, max_batch_tokens=10_000))
+    engine = verified_engine(checkpoint(model), settings(model, max_batch_tokens=10_000))
     pairs = pairs_of(40, 20, 20)
     expected = engine.compute(pairs).values
     small = Small(engine, tokens=700)
@@ -115,7 +117,7 @@ def test_out_of_memory_halves_the_batch_and_goes_on(
 
 
 def test_a_pair_that_does_not_fit_alone_fails_alone_and_says_why(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = GradientEngine(checkpoint(model), settings(model))
+    engine = verified_engine(checkpoint(model), settings(model))
     pairs = pairs_of(5, 20, 20)
     expected = engine.compute(pairs).values
     long = pairs_of(1, 300, 300)

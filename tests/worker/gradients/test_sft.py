@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 from congrad.contract import wire
-from congrad_worker.checkpoints.encoding import EncodedPair, Encoder
-from congrad_worker.checkpoints.modules import target_modules
-from congrad_worker.gradients.batching import is_worth_sharing
+from congrad_worker.checkpoints.encoding import Encoder
+from congrad_worker.checkpoints.pairs import EncodedPair
+from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
+from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
+from congrad_worker.gradients.modules import target_modules
 from congrad_worker.tasks.chunks import ChunkProcessor
 from datasets import Dataset, IterableDataset
 from support.models import DEMO_CHECKPOINT, SHARED_CHECKPOINT, SHARED_PAIRS, checkpoint, engine
@@ -177,9 +179,9 @@ def test_exact_gradients_are_those_of_the_sft_trainers_loss(form: Any, small_lla
     machine = engine(small_llama, loss="sft", projection="exact")
     encoder = Encoder(machine.checkpoint.tokenizer, 200)
     pairs = [encoder.encode(sample_of(row)) for row in rows]
-    assert {is_worth_sharing(pair) for pair in pairs} == {True}, "one row each"
+    assert {SHARED_ROW.suits(pair) for pair in pairs} == {True}, "one row each"
     assert_rows_match(machine.compute(pairs).values, np.stack(truths), 1e-5)
-    machine.shares_prompts = False
+    machine = machine.restricted([TWO_ROWS])
     assert_rows_match(machine.compute(pairs).values, np.stack(truths), 1e-5)
 
 

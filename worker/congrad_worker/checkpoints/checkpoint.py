@@ -20,7 +20,6 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from congrad_worker.checkpoints.files import CheckpointFiles
-from congrad_worker.checkpoints.recomputation import recompute_layers
 from congrad_worker.errors import CheckpointError
 from congrad_worker.settings import GradientSettings
 
@@ -89,8 +88,6 @@ def load(files: CheckpointFiles, settings: GradientSettings) -> Checkpoint:
         if cast("torch.nn.Embedding", reference.get_input_embeddings()).num_embeddings < len(tokenizer):
             raise CheckpointError("CONGRAD_REFERENCE has fewer tokens in its vocabulary than the model's tokenizer")
         max_length = _max_length(reference, max_length)
-    if settings.gradient_checkpointing:
-        recompute_layers(model)
     return Checkpoint(
         name=files.name,
         model=model.eval().requires_grad_(False),

@@ -1,13 +1,12 @@
 """From texts to token ids, as TRL's `DPOTrainer` and `SFTTrainer` do it (TRL 1.16)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any, cast
 
 import jinja2
 from congrad.contract import wire
 from transformers import PreTrainedTokenizerBase
+
+from congrad_worker.checkpoints.pairs import EncodedPair, common_prefix
 
 Messages = list[dict[str, Any]]
 Content = str | Messages
@@ -22,32 +21,6 @@ TEMPLATE_ERRORS = (
     ValueError,
 )
 """What a checkpoint's template may raise on a client's messages, tools and variables."""
-
-
-@dataclass(frozen=True)
-class EncodedPair:
-    """Token ids of one sample, cut to the maximum length.
-
-    A prompt with its one completion is a pair whose rejected completion has no tokens.
-    """
-
-    prompt_ids: list[int]
-    chosen_ids: list[int]
-    rejected_ids: list[int]
-    truncated: bool
-    ref_logps: tuple[float, float] | None = None
-    """log π_ref of chosen and of rejected in nats, where the sample brought them along."""
-
-    @property
-    def length(self) -> int:
-        """Tokens of the longer of the two sequences."""
-        return len(self.prompt_ids) + max(len(self.chosen_ids), len(self.rejected_ids))
-
-    @property
-    def is_tie(self) -> bool:
-        """Whether the model cannot tell the two completions apart, so that the gradient is zero. That of an only
-        completion is where it has no tokens itself."""
-        return self.chosen_ids == self.rejected_ids
 
 
 class Encoder:
@@ -166,8 +139,3 @@ def _implicit_prompt(chosen: Content, rejected: Content) -> int:
 def _plain(content: str | list[wire.Message]) -> Content:
     # transformers drops a message's nulls before a template sees them; nulls within tool calls stay.
     return content if isinstance(content, str) else [message.model_dump(exclude_none=True) for message in content]
-
-
-def common_prefix(first: Sequence[Any], second: Sequence[Any]) -> int:
-    """How many elements both begin with."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))

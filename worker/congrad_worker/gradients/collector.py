@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from congrad_worker.gradients.batching import Batch
+from congrad_worker.gradients.layouts.batch import Batch
+from congrad_worker.gradients.layouts.layout import Layout
 from congrad_worker.gradients.projection import Projection, Side
 
 
@@ -26,19 +27,21 @@ class Collector:
     def __init__(self, modules: Mapping[str, nn.Module], projection: Projection):
         self._modules = modules
         self._projection = projection
+        self._layout: Layout | None = None  # of the batch
         self._rows = (0, 0)  # of the batch: rows and their tokens
         self._target: Tensor | None = None  # float32 [pairs, D]
-        self._latest: tuple[Tensor, Side, Tensor] | None = None  # an input, its side, and what came of them
+        # An input, its side, and what came of them. It holds on to the input, so that no later one is in its place and
+        # passes for it; a module that writes into its input would, and the check of an engine sees that.
+        self._latest: tuple[Tensor, Side, Tensor] | None = None
 
     @contextmanager
-    def collecting(self, batch: Batch) -> Iterator[Tensor]:
+    def collecting(self, batch: Batch, layout: Layout) -> Iterator[Tensor]:
         """Hooks the model for the time of the block.
 
-        :returns: float32 ``[pairs, D]``, filled by the backward pass inside the block. The rows of a pair are
-            neighbours, and their gradients are added.
+        :returns: float32 ``[pairs, D]``, filled by the backward pass inside the block.
         """
         rows, tokens = batch.input_ids.shape
-        self._rows = (rows, tokens)
+        self._rows, self._layout = (rows, tokens), layout
         self._target = torch.zeros(batch.pairs, self._projection.dim, device=batch.input_ids.device)
         with ExitStack() as hooks:
             for name, module in self._modules.items():
@@ -81,18 +84,15 @@ class Collector:
     def _project_in(self, side: Side, inputs: Tensor, rows: Tensor) -> Tensor:
         """Queries, keys and values are made of the same tensor, and have one side."""
         if self._latest is None or self._latest[0] is not inputs or self._latest[1] is not side:
-            self._latest = inputs, side, side.project(self._by_pair(rows))
+            self._latest = inputs, side, side.project(rows)
         return self._latest[2]
 
     def _add(self, name: str, activations: Tensor, gradient: Tensor) -> None:
         assert self._target is not None
+        assert self._layout is not None
         projection = self._projection[name]
-        projection.accumulate(self._target, projection.project_out(self._by_pair(gradient)), activations)
-
-    def _by_pair(self, vectors: Tensor) -> Tensor:
-        """``[pairs, tokens of a pair, features]``: as one row of twice the tokens, the gradients of two rows add up."""
-        assert self._target is not None
-        return vectors.reshape(self._target.shape[0], -1, vectors.shape[-1])
+        deltas = projection.project_out(gradient.reshape(*self._rows, gradient.shape[-1]))
+        projection.add(self._target, self._layout.products(deltas, activations, pairs=self._target.shape[0]))
 
 
 def _refuse(name: str, inputs: Tensor) -> None:

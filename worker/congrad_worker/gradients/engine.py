@@ -1,5 +1,6 @@
 """Compressed per-sample gradients: one forward and one activation backward a micro-batch."""
 
+import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,16 +13,22 @@ from transformers import PreTrainedModel
 
 from congrad_worker.activity import Activity
 from congrad_worker.checkpoints.checkpoint import Checkpoint
-from congrad_worker.checkpoints.encoding import EncodedPair
-from congrad_worker.checkpoints.modules import linear_shape, target_modules
-from congrad_worker.gradients.batching import Batch, Spans, collate, is_worth_sharing, micro_batches, padded_tokens
-from congrad_worker.gradients.branches import branches_apart
+from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.gradients.collector import Collector
+from congrad_worker.gradients.layouts.batch import Batch
+from congrad_worker.gradients.layouts.grouping import micro_batches
+from congrad_worker.gradients.layouts.layout import Layout
+from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
+from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.logps import token_logps
 from congrad_worker.gradients.losses import PairLogps, PreferenceLoss, TokenLogps
+from congrad_worker.gradients.modules import linear_shape, target_modules
 from congrad_worker.gradients.projection import Projection
-from congrad_worker.gradients.verification import verify
+from congrad_worker.gradients.recomputation import recompute_layers
 from congrad_worker.settings import GradientSettings
+
+LAYOUTS: tuple[Layout, ...] = (SHARED_ROW, TWO_ROWS)
+"""A pair is laid out in the first of these that suits it; the last suits every pair, and every model."""
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +48,18 @@ class Gradients:
 class GradientEngine:
     """Computes gradients against one checkpoint; its `activity` counts their tokens.
 
-    :param shares_prompts: whether a pair is one row where that is cheaper and the model can do it, or always two.
-    :raises CheckpointError: the model does with its modules what hooks cannot follow.
+    What it computes is right for models that do with their modules, masks and positions what most do. `verification`
+    finds out whether this one does.
+
+    :param layouts: those that pairs may be laid out in, as in `LAYOUTS`.
+    :raises CheckpointError: there are no modules that gradients could be taken of.
     """
 
-    def __init__(self, checkpoint: Checkpoint, settings: GradientSettings, shares_prompts: bool = True):
+    def __init__(self, checkpoint: Checkpoint, settings: GradientSettings, layouts: Sequence[Layout] = LAYOUTS):
         self.checkpoint = checkpoint
+        self.layouts = tuple(layouts)
         self.activity = Activity()
         self.loss = PreferenceLoss(settings)
-        self.shares_prompts = shares_prompts
         self.modules = target_modules(checkpoint.model, settings.target_modules)
         self.projection = Projection(
             settings.projection,
@@ -63,7 +73,14 @@ class GradientEngine:
         self._max_batch_tokens = settings.max_batch_tokens or (8192 if checkpoint.device.type == "cuda" else 4096)
         self._has_unit_gradients = settings.unit_gradients
         self._collector = Collector(self.modules, self.projection)
-        verify(self)
+        if settings.gradient_checkpointing:
+            recompute_layers(checkpoint.model)
+
+    def restricted(self, layouts: Sequence[Layout]) -> "GradientEngine":
+        """The same engine, with all that it has counted, in some of its layouts."""
+        other = copy.copy(self)
+        other.layouts = tuple(layouts)
+        return other
 
     def compute(self, pairs: Sequence[EncodedPair]) -> Gradients:
         """Gradients of ``pairs``, in their order."""
@@ -72,12 +89,13 @@ class GradientEngine:
         values = np.zeros((len(pairs), self.projection.dim), dtype=np.float32)
         too_long: list[int] = []
         parts: list[tuple[list[int], Tensor]] = []
-        for shared, positions in self._by_layout(pairs):
-            for group in micro_batches(pairs, positions, shared, self._max_batch_tokens):
-                computed, failed = self._group_gradients(pairs, group, shared)
+        for layout, sizes in self._by_layout(pairs):
+            for group in micro_batches(sizes, self._max_batch_tokens):
+                computed, failed = self._group_gradients(pairs, group, layout)
                 parts += computed
                 too_long += failed
         if self.checkpoint.device.type == "cuda":
+            # Once for all batches: until here nothing has waited for the device.
             torch.cuda.current_stream(self.checkpoint.device).synchronize()
         for group, part in parts:
             values[group] = part.numpy()
@@ -88,22 +106,23 @@ class GradientEngine:
         out_of_memory[too_long] = True
         return Gradients(values, out_of_memory)
 
-    def _by_layout(self, pairs: Sequence[EncodedPair]) -> list[tuple[bool, list[int]]]:
-        """Which pairs are one row each, and which two. Those without a gradient are neither."""
-        layouts: dict[bool, list[int]] = {True: [], False: []}
+    def _by_layout(self, pairs: Sequence[EncodedPair]) -> list[tuple[Layout, dict[int, int]]]:
+        """Which pairs are laid out how, and the tokens of each. Those without a gradient are in no layout."""
+        sizes: dict[Layout, dict[int, int]] = {layout: {} for layout in self.layouts}
         for position, pair in enumerate(pairs):
             if not pair.is_tie:
-                layouts[self.shares_prompts and is_worth_sharing(pair)].append(position)
-        return list(layouts.items())
+                layout = next(layout for layout in self.layouts if layout.suits(pair))
+                sizes[layout][position] = layout.tokens(pair)
+        return list(sizes.items())
 
     def _group_gradients(
-        self, pairs: Sequence[EncodedPair], group: list[int], shared: bool
+        self, pairs: Sequence[EncodedPair], group: list[int], layout: Layout
     ) -> tuple[list[tuple[list[int], Tensor]], list[int]]:
         """The gradients of a group, on their way to the host, in halves where the device's memory asks for it; and the
         positions of pairs that do not fit alone."""
         try:
-            part = _to_host(self.batch_gradients([pairs[i] for i in group], shared))
-            self._count([pairs[i] for i in group], shared)
+            part = _to_host(self.batch_gradients([pairs[i] for i in group], layout))
+            self._count([pairs[i] for i in group], layout)
             return [(group, part)], []
         except RuntimeError as error:
             if not _is_out_of_memory(error):
@@ -112,30 +131,30 @@ class GradientEngine:
         # Not in the block above: there, the error keeps all tensors of the failed batch alive.
         if self.checkpoint.device.type == "cuda":
             torch.cuda.empty_cache()
-        tokens = len(group) * padded_tokens(pairs[group[0]], shared)
+        tokens = len(group) * layout.tokens(pairs[group[0]])
         if len(group) == 1:
             log.error("a pair of %d tokens does not fit into the memory of %s", tokens, self.checkpoint.device)
             return [], group
         self._max_batch_tokens = min(self._max_batch_tokens, max(tokens // 2, 1))
         log.warning("out of memory with %d tokens; later requests have batches of %d", tokens, self._max_batch_tokens)
         halves = (group[: len(group) // 2], group[len(group) // 2 :])
-        (first, failed), (second, failed_too) = (self._group_gradients(pairs, half, shared) for half in halves)
+        (first, failed), (second, failed_too) = (self._group_gradients(pairs, half, layout) for half in halves)
         return first + second, failed + failed_too
 
-    def _count(self, group: Sequence[EncodedPair], shared: bool) -> None:
-        tokens = sum(Spans.of(pair).total for pair in group)
-        self.activity.count(tokens, len(group) * padded_tokens(group[0], shared))  # the first is the longest
+    def _count(self, group: Sequence[EncodedPair], layout: Layout) -> None:
+        tokens = sum(pair.spans.total for pair in group)
+        self.activity.count(tokens, len(group) * layout.tokens(group[0]))  # the first is the longest
 
-    def batch_gradients(self, pairs: Sequence[EncodedPair], shared: bool) -> Tensor:
+    def batch_gradients(self, pairs: Sequence[EncodedPair], layout: Layout) -> Tensor:
         """The gradients of one micro-batch, on the device: float32 ``[pairs, D]``."""
-        batch = collate(pairs, shared, self.checkpoint.tokenizer.pad_token_id or 0).to(self.checkpoint.device)
-        with torch.enable_grad(), branches_apart(batch), self._collector.collecting(batch) as target:
+        batch = layout.batch(pairs, self.checkpoint.tokenizer.pad_token_id or 0).to(self.checkpoint.device)
+        with torch.enable_grad(), layout.apart(batch), self._collector.collecting(batch, layout) as target:
             policy = self._sequence_logps(self.checkpoint.model, batch)
             reference = self._reference_logps(batch, policy)
             return target * _backward(self.loss(policy, reference, batch.lengths), policy)[:, None]
 
     def _sequence_logps(self, model: PreTrainedModel | PeftModel, batch: Batch) -> PairLogps:
-        tokens = TokenLogps(token_logps(model, batch), batch.completions, batch.offsets)
+        tokens = TokenLogps(token_logps(model, batch), batch.targets.completions, batch.targets.offsets)
         return self.loss.sequence_logps(tokens, batch.lengths)
 
     @torch.no_grad()

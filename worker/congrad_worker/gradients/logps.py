@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from congrad_worker.gradients.batching import Batch
+from congrad_worker.gradients.layouts.batch import Batch
 
 CHUNK_LOGITS = {"cuda": 2**28, "cpu": 2**22}
 """Logits of one chunk, by the type of device: large enough that the head's weights are not read too often."""
@@ -35,12 +35,12 @@ def token_logps(model: PreTrainedModel | PeftModel, batch: Batch) -> Tensor:
     output = causal.get_decoder()(input_ids=batch.input_ids, use_cache=False, **positions)
     # A model that is divided among devices ends on another one than it begins on.
     states = output.last_hidden_state.flatten(0, 1)
-    hidden = states.index_select(0, batch.sources.to(states.device))  # [targets, hidden size]
+    hidden = states.index_select(0, batch.targets.sources.to(states.device))  # [targets, hidden size]
     vocabulary = causal.get_output_embeddings().weight.shape[0]
     chunk = max(1, CHUNK_LOGITS.get(hidden.device.type, CHUNK_LOGITS["cpu"]) // vocabulary)
-    targets = batch.targets.to(hidden.device)
+    targets = batch.targets.ids.to(hidden.device)
     logps: Tensor = _ChunkedLogps.apply(hidden, targets, lambda h: _logits(causal, output, h), chunk)
-    return logps.to(batch.targets.device)
+    return logps.to(batch.targets.ids.device)
 
 
 def _positions(batch: Batch) -> dict[str, Tensor]:
@@ -56,6 +56,8 @@ def _logits(causal: PreTrainedModel, output: ModelOutput, hidden: Tensor) -> Ten
     with ``hidden`` in it.
     """
     decoder: Any = causal.get_decoder()
+    # Instance attributes win over the class's `forward`, and only this call sees it: a worker has one thread, and the
+    # decoder's own hooks, PEFT's and accelerate's included, are put back with it.
     played = type(output)(**{**output, "last_hidden_state": hidden[None]})
     own = decoder.__dict__.get("forward")
     decoder.forward = lambda *_, **__: played

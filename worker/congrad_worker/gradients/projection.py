@@ -121,18 +121,14 @@ class ModuleProjection:
     def compress(self, target: Tensor, gradients: Tensor) -> None:
         """Adds gradients that are at hand whole, ``[pairs, d_out, d_in]``, to their rows, float32 ``[pairs, D]``."""
         inner = self.project_out(self.project_in(gradients).mT.contiguous()).mT  # [pairs, k_out, k_in]
-        self._add(target, inner.float())
+        self.add(target, inner.float())
 
-    def accumulate(self, target: Tensor, deltas: Tensor, activations: Tensor) -> None:
+    def add(self, target: Tensor, inner: Tensor) -> None:
         """Adds this module's part to the compressed gradients.
 
         :param target: float32, ``[pairs, D]``.
-        :param deltas: what ``project_out`` made of the output gradients, ``[pairs, tokens, k_out]``.
-        :param activations: what ``project_in`` made of the inputs, ``[pairs, tokens, k_in]``.
+        :param inner: Y of each pair, Σ_t of the two sides' projections: float32 ``[pairs, k_out, k_in]``.
         """
-        self._add(target, torch.bmm(deltas.float().transpose(1, 2), activations.float()))
-
-    def _add(self, target: Tensor, inner: Tensor) -> None:
         flat = inner.flatten(1).to(target.device)  # [pairs, k_out * k_in]
         if self._signs is None:
             target[:, self._offset : self._offset + flat.shape[1]] += flat

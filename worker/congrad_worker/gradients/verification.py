@@ -6,22 +6,23 @@ all of them change the gradients of two small pairs.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
 from congrad_worker.checkpoints.checkpoint import Checkpoint
-from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.errors import CheckpointError
 from congrad_worker.gradients.collector import UnsupportedModuleError
+from congrad_worker.gradients.engine import LAYOUTS, GradientEngine
+from congrad_worker.gradients.layouts.layout import Layout
+from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.losses import PairLogps, TokenLogps
-
-if TYPE_CHECKING:
-    from congrad_worker.gradients.engine import GradientEngine
+from congrad_worker.settings import GradientSettings
 
 TEXT = "The quick brown fox jumps over the lazy dog, and sixty-four zebras ask: whose turn is it to jump again? "
 COMPLETION = 12
@@ -37,45 +38,73 @@ SHARING_TOLERANCE = 3.0
 log = logging.getLogger(__name__)
 
 
-def verify(engine: "GradientEngine") -> None:
-    """Compares gradients of two pairs in one batch; sharing prompts is given up where it changes them.
+@dataclass(frozen=True)
+class Verdict:
+    """What an engine may be used for: the layouts that it is exact in, and why others are not among them."""
+
+    layouts: tuple[Layout, ...]
+    reasons: dict[str, str]  # by the name of a layout
+
+
+def verified_engine(
+    checkpoint: Checkpoint, settings: GradientSettings, layouts: Sequence[Layout] = LAYOUTS
+) -> GradientEngine:
+    """An engine in those of ``layouts`` that it is exact in.
+
+    :raises CheckpointError: its gradients would not be autograd's.
+    """
+    engine = GradientEngine(checkpoint, settings, layouts)
+    verdict = verify(engine)
+    for layout, reason in verdict.reasons.items():
+        log.warning("%s computes prompts twice, and no pair in %s: %s", checkpoint.name, layout, reason)
+    return engine.restricted(verdict.layouts)
+
+
+def verify(engine: GradientEngine) -> Verdict:
+    """Compares gradients of two pairs in one batch, in every layout of the engine.
 
     :raises CheckpointError: the engine's gradients are not autograd's.
     """
     pairs = probes(engine.checkpoint)
     truth = torch.cat([autograd_gradient(engine, pair) for pair in pairs])
+    others = [layout for layout in engine.layouts if layout is not TWO_ROWS]
     if not (truth.isfinite().all() and truth.any(1).all()):
-        log.warning("the gradients of test pairs vanish or overflow in %s: not checked", engine.checkpoint.dtype)
-        engine.shares_prompts = False
-        return
+        reason = f"the gradients of test pairs vanish or overflow in {engine.checkpoint.dtype}: not checked"
+        return Verdict((TWO_ROWS,), {layout.name: reason for layout in others})
+    error = _error_in_two_rows(engine, pairs, truth)
+    tolerance = SHARING_TOLERANCE * error + 1e-4
+    reasons = {layout.name: _why_not(engine, layout, pairs, truth, tolerance) for layout in others}
+    exact = tuple(layout for layout in engine.layouts if not reasons.get(layout.name))
+    return Verdict(exact, {name: reason for name, reason in reasons.items() if reason})
+
+
+def _error_in_two_rows(engine: GradientEngine, pairs: list[EncodedPair], truth: Tensor) -> float:
+    """:raises CheckpointError: in the layout that every model can be computed in, this one is not exact."""
     try:
-        error = _relative_error(engine.batch_gradients(pairs, shared=False), truth)
+        error = _relative_error(engine.batch_gradients(pairs, TWO_ROWS), truth)
     except Exception as failure:
         reason = str(failure) if isinstance(failure, UnsupportedModuleError) else f"{type(failure).__name__}: {failure}"
         raise CheckpointError(_unsupported(engine, reason)) from failure
     if not error <= TOLERANCE.get(engine.checkpoint.dtype, HALF_TOLERANCE):
         raise CheckpointError(_unsupported(engine, f"its gradients differ from autograd's by {error:.0%}"))
-    if engine.shares_prompts:
-        reason = _why_not_shared(engine, pairs, truth, SHARING_TOLERANCE * error + 1e-4)
-        if reason:
-            engine.shares_prompts = False
-            log.warning("%s computes prompts twice, once a completion: %s", engine.checkpoint.name, reason)
+    return error
 
 
-def _unsupported(engine: "GradientEngine", reason: str) -> str:
+def _unsupported(engine: GradientEngine, reason: str) -> str:
     return (
         f"{engine.checkpoint.name} is not supported: {reason}; CONGRAD_TARGET_MODULES can narrow the choice of modules"
     )
 
 
-def _why_not_shared(engine: "GradientEngine", pairs: list[EncodedPair], truth: Tensor, tolerance: float) -> str:
+def _why_not(engine: GradientEngine, layout: Layout, pairs: list[EncodedPair], truth: Tensor, tolerance: float) -> str:
+    """Why a layout is not to be used; '' where it is exact."""
     try:
-        error = _relative_error(engine.batch_gradients(pairs, shared=True), truth)
+        error = _relative_error(engine.batch_gradients(pairs, layout), truth)
     except torch.OutOfMemoryError:
         raise
     except Exception as refusal:  # whatever an architecture has against masks and positions
-        return f"with both in one row it fails: {type(refusal).__name__}: {refusal}"
-    return "" if error <= tolerance else f"with both in one row gradients differ by {error:.1%}"
+        return f"it fails there: {type(refusal).__name__}: {refusal}"
+    return "" if error <= tolerance else f"there gradients differ by {error:.1%}"
 
 
 def _relative_error(values: Tensor, truths: Tensor) -> float:
@@ -97,7 +126,7 @@ def probes(checkpoint: Checkpoint) -> list[EncodedPair]:
     ]
 
 
-def autograd_gradient(engine: "GradientEngine", pair: EncodedPair) -> Tensor:
+def autograd_gradient(engine: GradientEngine, pair: EncodedPair) -> Tensor:
     """The compressed gradient of one pair from autograd's own weight gradients: float32 ``[1, D]``.
 
     A plain forward of each sequence by itself, without padding, masks or hooks on modules. One weight's gradient at a
@@ -113,7 +142,7 @@ def autograd_gradient(engine: "GradientEngine", pair: EncodedPair) -> Tensor:
 
 
 @contextmanager
-def _weight_gradients(engine: "GradientEngine", target: Tensor) -> Iterator[None]:
+def _weight_gradients(engine: GradientEngine, target: Tensor) -> Iterator[None]:
     """Compresses the gradient of each target module's weight into ``target`` as soon as autograd has it."""
     hooks = []
     for name, module in engine.modules.items():
@@ -135,7 +164,7 @@ def _weight_gradients(engine: "GradientEngine", target: Tensor) -> Iterator[None
             module.get_parameter("weight").requires_grad_(False)
 
 
-def _plain_logps(engine: "GradientEngine", model: torch.nn.Module, pair: EncodedPair) -> PairLogps:
+def _plain_logps(engine: GradientEngine, model: torch.nn.Module, pair: EncodedPair) -> PairLogps:
     device = engine.checkpoint.device
     values, completions, offsets = [], [], []
     for side, completion in enumerate((pair.chosen_ids, pair.rejected_ids)):

@@ -53,12 +53,12 @@ def _load(**_: object) -> None:
 def _serve(store: Store, files: CheckpointFiles) -> "tuple[ChunkProcessor, Announcement]":
     from congrad_worker.checkpoints.checkpoint import load  # these import torch
     from congrad_worker.checkpoints.encoding import Encoder
-    from congrad_worker.checkpoints.serving import announce
-    from congrad_worker.gradients.engine import GradientEngine
+    from congrad_worker.gradients.verification import verified_engine
+    from congrad_worker.processes.serving import announce
     from congrad_worker.tasks.chunks import ChunkProcessor
 
     checkpoint = load(files, settings)
-    engine = GradientEngine(checkpoint, settings)
+    engine = verified_engine(checkpoint, settings)
     encoder = Encoder(checkpoint.tokenizer, checkpoint.max_length)
     announcement = announce(files, settings, checkpoint, engine)
     metrics.begin(Role.GRADIENTS, engine.activity, announcement)

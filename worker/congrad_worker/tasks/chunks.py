@@ -10,7 +10,8 @@ from congrad_service.jobs.comparing import refusal
 from redis.exceptions import RedisError
 
 from congrad_worker.activity import Activity
-from congrad_worker.checkpoints.encoding import EncodedPair, Encoder
+from congrad_worker.checkpoints.encoding import Encoder
+from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.direction import Samples
 from congrad_worker.errors import SampleErrors, origin
 from congrad_worker.gradients.engine import GradientEngine

@@ -8,7 +8,7 @@ from peft import PeftModel
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
-from congrad_worker.checkpoints.modules import decoder_blocks
+from congrad_worker.gradients.modules import decoder_blocks
 
 
 def recompute_layers(model: PreTrainedModel | PeftModel) -> None:

@@ -1,11 +1,13 @@
-"""Micro-batches, and where in their rows the tokens of a pair stand."""
+"""How pairs lie in rows, and which of them are computed together."""
 
 from collections.abc import Sequence
 from itertools import combinations, pairwise
 
 import torch
-from congrad_worker.checkpoints.encoding import EncodedPair
-from congrad_worker.gradients.batching import BATCH_COST, PADDING_BRANCH, Spans, collate, micro_batches, padded_tokens
+from congrad_worker.checkpoints.pairs import EncodedPair, Spans
+from congrad_worker.gradients.layouts.grouping import BATCH_COST, micro_batches
+from congrad_worker.gradients.layouts.shared_row import PADDING_BRANCH, SHARED_ROW
+from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 
 
 def pair(prompt: int, chosen: int, rejected: int) -> EncodedPair:
@@ -17,40 +19,40 @@ SMALL = EncodedPair([10, 11], [20, 21, 22], [20, 31], truncated=False)
 
 
 def test_a_pair_in_one_row_has_its_trunk_once_and_positions_that_restart() -> None:
-    batch = collate([SMALL, pair(1, 1, 4)], shared=True, pad_id=0)
+    batch = SHARED_ROW.batch([SMALL, pair(1, 1, 4)], pad_id=0)
     assert batch.position_ids is not None
     assert batch.branches is not None
     assert batch.spans == (Spans(trunk=3, chosen=2, rejected=1), Spans(trunk=1, chosen=1, rejected=4))
     assert batch.input_ids.tolist() == [[10, 11, 20, 21, 22, 31], [1, 2, 3, 3, 3, 3]]
     assert batch.position_ids.tolist() == [[0, 1, 2, 3, 4, 3], [0, 1, 1, 2, 3, 4]]
     assert batch.branches.tolist() == [[0, 0, 0, 1, 1, 2], [0, 1, 2, 2, 2, 2]]
-    first = slice(0, 5)
-    assert batch.targets[first].tolist() == [20, 21, 22, 20, 31]
-    assert batch.sources[first].tolist() == [1, 2, 3, 1, 2]  # both completions' first two come out of the trunk
-    assert batch.completions[first].tolist() == [0, 0, 0, 1, 1]
-    assert batch.offsets[first].tolist() == [0, 1, 2, 0, 1]
+    first = batch.targets.each(lambda tensor: tensor[:5])
+    assert first.ids.tolist() == [20, 21, 22, 20, 31]
+    assert first.sources.tolist() == [1, 2, 3, 1, 2]  # both completions' first two come out of the trunk
+    assert first.completions.tolist() == [0, 0, 0, 1, 1]
+    assert first.offsets.tolist() == [0, 1, 2, 0, 1]
     assert batch.lengths.tolist() == [[3, 2], [1, 4]]
 
 
 def test_a_pair_in_two_rows_needs_neither_positions_nor_branches() -> None:
-    batch = collate([SMALL], shared=False, pad_id=0)
+    batch = TWO_ROWS.batch([SMALL], pad_id=0)
     assert batch.position_ids is None
     assert batch.branches is None
     assert batch.input_ids.tolist() == [[10, 11, 20, 21, 22], [10, 11, 20, 31, 0]]
-    assert batch.sources.tolist() == [1, 2, 3, 6, 7]
-    assert batch.targets.tolist() == [20, 21, 22, 20, 31]
+    assert batch.targets.sources.tolist() == [1, 2, 3, 6, 7]
+    assert batch.targets.ids.tolist() == [20, 21, 22, 20, 31]
 
 
 def test_nothing_predicts_the_first_token_of_a_sequence_without_a_prompt() -> None:
-    for shared in (True, False):
-        batch = collate([EncodedPair([], [5, 6], [7, 8, 9], truncated=False)], shared, pad_id=0)
-        assert batch.targets.tolist() == [6, 8, 9]
-        assert batch.offsets.tolist() == [1, 1, 2]
-        assert batch.input_ids.flatten()[batch.sources].tolist() == [5, 7, 8]
+    for layout in (SHARED_ROW, TWO_ROWS):
+        batch = layout.batch([EncodedPair([], [5, 6], [7, 8, 9], truncated=False)], pad_id=0)
+        assert batch.targets.ids.tolist() == [6, 8, 9]
+        assert batch.targets.offsets.tolist() == [1, 1, 2]
+        assert batch.input_ids.flatten()[batch.targets.sources].tolist() == [5, 7, 8]
 
 
 def test_padding_is_a_branch_of_its_own() -> None:
-    batch = collate([pair(2, 2, 2), pair(2, 1, 1)], shared=True, pad_id=9)
+    batch = SHARED_ROW.batch([pair(2, 2, 2), pair(2, 1, 1)], pad_id=9)
     assert batch.branches is not None
     assert batch.branches[1].tolist() == [0, 0, 1, 2, PADDING_BRANCH, PADDING_BRANCH]
     assert batch.input_ids[1, 4:].tolist() == [9, 9]
@@ -59,17 +61,16 @@ def test_padding_is_a_branch_of_its_own() -> None:
 def test_micro_batches_hold_like_lengths_within_the_budget_and_lose_nothing() -> None:
     draw = torch.Generator().manual_seed(0)
     pairs = [pair(*torch.randint(1, 60, (3,), generator=draw).tolist()) for _ in range(50)]
-    for shared in (True, False):
-        groups = micro_batches(pairs, range(50), shared, budget=400)
+    for layout in (SHARED_ROW, TWO_ROWS):
+        groups = micro_batches({i: layout.tokens(one) for i, one in enumerate(pairs)}, budget=400)
         assert sorted(i for group in groups for i in group) == list(range(50))
-        sizes = [[padded_tokens(pairs[i], shared) for i in group] for group in groups]
+        sizes = [[layout.tokens(pairs[i]) for i in group] for group in groups]
         assert all(len(group) * max(group) <= 400 for group in sizes)
         assert all(min(before) >= max(after) for before, after in pairwise(sizes))
 
 
 def test_a_pair_over_the_budget_is_a_batch_of_its_own() -> None:
-    pairs = [pair(100, 100, 100), pair(2, 2, 2), pair(2, 2, 3)]
-    assert micro_batches(pairs, [0, 1, 2], shared=True, budget=20) == [[0], [2, 1]]
+    assert micro_batches({0: 300, 1: 6, 2: 7}, budget=20) == [[0], [2, 1]]
 
 
 def test_no_other_cut_of_the_sorted_pairs_costs_less() -> None:
@@ -78,9 +79,8 @@ def test_no_other_cut_of_the_sorted_pairs_costs_less() -> None:
 
     draw = torch.Generator().manual_seed(0)
     for _ in range(20):
-        pairs = [pair(*torch.randint(1, 150, (3,), generator=draw).tolist()) for _ in range(7)]
-        sizes = {i: padded_tokens(p, shared=True) for i, p in enumerate(pairs)}
-        found = micro_batches(pairs, range(7), shared=True, budget=1500)
+        sizes = dict(enumerate(torch.randint(3, 450, (7,), generator=draw).tolist()))
+        found = micro_batches(sizes, budget=1500)
         ordered = [i for group in found for i in group]
         cuts = [[0, *ends, 7] for count in range(7) for ends in combinations(range(1, 7), count)]
         all_groups = [[ordered[a:b] for a, b in pairwise(cut)] for cut in cuts]

@@ -15,7 +15,8 @@ from torch import Tensor
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from congrad_worker.gradients.batching import Batch, Spans
+from congrad_worker.checkpoints.pairs import Spans
+from congrad_worker.gradients.layouts.batch import Batch
 
 MASKED = ("sdpa", "eager", "flex_attention")
 """The implementations that take any mask; flash attention's own kernels do not."""
@@ -24,12 +25,12 @@ MASKED = ("sdpa", "eager", "flex_attention")
 @contextmanager
 def branches_apart(batch: Batch) -> Iterator[None]:
     """Keeps the branches of ``batch`` apart in every model that runs inside the block, its backward pass included."""
+    masks, attention = ALL_MASK_ATTENTION_FUNCTIONS, ALL_ATTENTION_FUNCTIONS
+    # These interfaces are the process's own: nothing else may run a model meanwhile, and a worker has one thread.
     with ExitStack() as overrides:
-        if batch.branches is not None:
-            masks, attention = ALL_MASK_ATTENTION_FUNCTIONS, ALL_ATTENTION_FUNCTIONS
-            for name in MASKED:
-                overrides.enter_context(_override(masks, name, partial(_mask, name, masks[name], batch)))
-            overrides.enter_context(_override(attention, "sdpa", BranchAttention(attention["sdpa"], batch.spans)))
+        for name in MASKED:
+            overrides.enter_context(_override(masks, name, partial(_mask, name, masks[name], batch)))
+        overrides.enter_context(_override(attention, "sdpa", BranchAttention(attention["sdpa"], batch.spans)))
         yield
 
 

@@ -1,0 +1,92 @@
+"""What a layout is: everything that depends on how the tokens of a pair lie in the rows of a batch."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from congrad_worker.checkpoints.pairs import EncodedPair
+from congrad_worker.gradients.layouts.batch import Batch, Targets
+
+
+class Layout(ABC):
+    """A way to lay pairs into rows. It has no state: there is one of each kind."""
+
+    name: str
+    """For a person."""
+
+    @abstractmethod
+    def suits(self, pair: EncodedPair) -> bool:
+        """Whether it is no dearer for this pair than two plain rows."""
+
+    @abstractmethod
+    def rows(self, pair: EncodedPair) -> list[list[int]]:
+        """The rows of one pair, as token ids without padding; as many for each pair."""
+
+    @abstractmethod
+    def place(self, pair: EncodedPair, side: int, tokens: Tensor) -> tuple[int, Tensor]:
+        """Which of the pair's rows holds some tokens of a sequence, and in which columns.
+
+        :param side: of the sequence, 0 for prompt and chosen, 1 for prompt and rejected.
+        :param tokens: positions in the sequence, int64 ``[n]``.
+        """
+
+    @abstractmethod
+    def apart(self, batch: Batch) -> AbstractContextManager[None]:
+        """Keeps sequences that share a row from seeing each other, in every model that runs inside the block, its
+        backward pass included."""
+
+    @abstractmethod
+    def structure(self, pairs: Sequence[EncodedPair], tokens: int) -> tuple[Tensor | None, Tensor | None]:
+        """Position ids and branches of rows with so many tokens; see `Batch`."""
+
+    def tokens(self, pair: EncodedPair) -> int:
+        """Tokens that a pair takes up in a batch where it is the longest."""
+        rows = self.rows(pair)
+        return len(rows) * max(map(len, rows))
+
+    def products(self, deltas: Tensor, activations: Tensor, pairs: int) -> Tensor:
+        """Σ_t δ_t a_tᵀ over the tokens of each pair: float32 ``[pairs, k_out, k_in]``.
+
+        The rows of a pair are neighbours: seen as one row of all their tokens, their sums are one product.
+
+        :param deltas: ``[rows, tokens, k_out]``.
+        :param activations: ``[rows, tokens, k_in]``.
+        """
+        by_pair = [v.reshape(pairs, -1, v.shape[-1]).float() for v in (deltas, activations)]
+        return torch.bmm(by_pair[0].transpose(1, 2), by_pair[1])
+
+    def batch(self, pairs: Sequence[EncodedPair], pad_id: int) -> Batch:
+        """The pairs in rows of one length."""
+        rows = [self.rows(pair) for pair in pairs]
+        tokens = max(len(row) for of_pair in rows for row in of_pair)
+        padded = [row + [pad_id] * (tokens - len(row)) for of_pair in rows for row in of_pair]
+        position_ids, branches = self.structure(pairs, tokens)
+        given = [pair.ref_logps for pair in pairs]
+        return Batch(
+            input_ids=torch.tensor(padded),
+            position_ids=position_ids,
+            branches=branches,
+            spans=tuple(pair.spans for pair in pairs),
+            targets=self._targets(pairs, len(rows[0]), tokens),
+            lengths=torch.tensor([(len(pair.chosen_ids), len(pair.rejected_ids)) for pair in pairs]),
+            ref_logps=torch.tensor([(math.nan, math.nan) if logps is None else logps for logps in given]),
+            needs_reference=None in given,
+        )
+
+    def _targets(self, pairs: Sequence[EncodedPair], rows: int, tokens: int) -> Targets:
+        """:param rows: of a pair."""
+        found = []
+        for (number, pair), side in product(enumerate(pairs), range(2)):
+            ids = torch.tensor((pair.chosen_ids, pair.rejected_ids)[side], dtype=torch.int64)
+            prompt = len(pair.prompt_ids)
+            # The token at position t predicts the one at t + 1; nothing predicts the first token of a sequence.
+            offsets = torch.arange(len(ids))[0 if prompt else 1 :]
+            row, columns = self.place(pair, side, offsets + prompt - 1)
+            sources = (number * rows + row) * tokens + columns
+            found.append(torch.stack((sources, ids[offsets], torch.full_like(offsets, 2 * number + side), offsets)))
+        return Targets(*torch.cat(found, dim=1))
