@@ -65,9 +65,10 @@ from congrad.errors import (
     UnprocessableError,
 )
 from congrad.jobs import AsyncJobs, Jobs
+from congrad.protocol.options import BatchOptions, FilterOptions, OnUnavailable, RequestOptions, SelectionLike
 from congrad.protocol.policy import Timeouts
-from congrad.protocol.requests import SampleLike, SelectionLike
-from congrad.protocol.results import Filtered, OnUnavailable
+from congrad.protocol.requests import SampleLike
+from congrad.protocol.results import Filtered
 
 __all__ = [
     "APIConnectionError",
@@ -79,6 +80,7 @@ __all__ = [
     "AsyncJobs",
     "AuthenticationError",
     "BadRequestError",
+    "BatchOptions",
     "Checkpoint",
     "CheckpointQueue",
     "Client",
@@ -93,6 +95,7 @@ __all__ = [
     "DirectionScores",
     "DirectionSummary",
     "Directions",
+    "FilterOptions",
     "FilterResult",
     "Filtered",
     "FractionSelection",
@@ -122,6 +125,7 @@ __all__ = [
     "Queue",
     "RateLimitError",
     "Reason",
+    "RequestOptions",
     "Sample",
     "SampleLike",
     "SelectionLike",

@@ -1,11 +1,10 @@
 """The asynchronous client: the methods of `client.Client`, for asyncio."""
 
 import asyncio
-import copy
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, Unpack
 
 import httpx
 
@@ -15,14 +14,15 @@ from congrad.errors import CongradError
 from congrad.jobs import AsyncJobs
 from congrad.protocol import calls
 from congrad.protocol.ahead import ahead_async, each
-from congrad.protocol.base_client import BATCH_SIZE, CONCURRENCY, BaseClient, PerProcess, new_policy
+from congrad.protocol.base_client import BaseClient, PerProcess, new_policy
 from congrad.protocol.calls import Call, HttpRequest, Pause, Reply
 from congrad.protocol.event_stream import follow_async
 from congrad.protocol.filtering import Item, Pass, failed
+from congrad.protocol.options import Batching, BatchOptions, FilterOptions, OnUnavailable
 from congrad.protocol.policy import Policy, Timeouts
 from congrad.protocol.progress import progress_bar
-from congrad.protocol.requests import Options, SampleLike, SelectionLike, split_async
-from congrad.protocol.results import Fallback, Filtered, OnUnavailable, Part
+from congrad.protocol.requests import SampleLike, split_async
+from congrad.protocol.results import Fallback, Filtered, Part
 
 T = TypeVar("T")
 I = TypeVar("I", bound=Item)  # noqa: E741 # an item
@@ -67,19 +67,6 @@ class AsyncClient(BaseClient):
     def _http(self) -> httpx.AsyncClient:
         return self._connections.get()
 
-    def with_options(
-        self,
-        *,
-        timeout: Timeouts | float | None = None,
-        max_retries: int | None = None,
-        max_downtime: float | None = None,
-    ) -> "AsyncClient":
-        """See `Client.with_options`."""
-        other = copy.copy(self)
-        other._policy = new_policy(self._policy, timeout, max_retries, max_downtime)
-        other._is_copy = True
-        return other
-
     @property
     def jobs(self) -> AsyncJobs:
         """See `Client.jobs`."""
@@ -91,65 +78,37 @@ class AsyncClient(BaseClient):
         return AsyncDirections(self._run, self._policy)
 
     async def filter(
-        self,
-        samples: Iterable[SampleLike] | AsyncIterable[SampleLike],
-        *,
-        direction: str = "default",
-        update: bool = True,
-        selection: SelectionLike | None = None,
-        checkpoint: str | None = None,
-        two_pass: bool = False,
-        on_unavailable: OnUnavailable = "raise",
-        batch_size: int = BATCH_SIZE,
-        concurrency: int = CONCURRENCY,
-        progress: bool | None = None,
-        idempotency_key: str | None = None,
+        self, samples: Iterable[SampleLike] | AsyncIterable[SampleLike], **options: Unpack[FilterOptions]
     ) -> Filtered:
         """See `Client.filter`; ``samples`` may be asynchronous too."""
         if isinstance(samples, AsyncIterable):
             samples = [sample async for sample in samples]
-        options = Options(direction, update, selection, checkpoint)
-        call = self._filtering(samples, options, idempotency_key, batch_size, two_pass, on_unavailable)
-        with progress_bar(call.samples * call.passes, progress) as advance:
-            await self._drive(call.first_pass(), concurrency, advance)
-            await self._drive(call.second_pass(), concurrency, advance)
+        call = self._filtering(samples, **options)
+        with progress_bar(call.samples * call.passes, call.progress) as advance:
+            await self._drive(call.first_pass(), call.concurrency, advance)
+            await self._drive(call.second_pass(), call.concurrency, advance)
         return call.result()
 
     def filter_stream(
         self,
         samples: Iterable[SampleLike] | AsyncIterable[SampleLike],
         *,
-        direction: str = "default",
-        update: bool = True,
-        selection: SelectionLike | None = None,
-        checkpoint: str | None = None,
         on_unavailable: OnUnavailable = "raise",
-        batch_size: int = BATCH_SIZE,
-        concurrency: int = CONCURRENCY,
-        idempotency_key: str | None = None,
+        **options: Unpack[BatchOptions],
     ) -> AsyncGenerator[wire.Decision]:
         """See `Client.filter_stream`; ``samples`` may be asynchronous too."""
-        options = Options(direction, update, selection, checkpoint)
-        sent = self._sent(samples, options, 0, batch_size, concurrency, idempotency_key)
-        return self._decisions(sent, Fallback(on_unavailable))
+        return self._decisions(self._sent(samples, Batching(**options)), Fallback(on_unavailable))
 
     def filter_batches(
         self,
         samples: Iterable[SampleLike] | AsyncIterable[SampleLike],
         *,
-        direction: str = "default",
-        update: bool = True,
-        selection: SelectionLike | None = None,
-        checkpoint: str | None = None,
         retain: bool = False,
         start: int = 0,
-        batch_size: int = BATCH_SIZE,
-        concurrency: int = CONCURRENCY,
-        idempotency_key: str | None = None,
+        **options: Unpack[BatchOptions],
     ) -> AsyncGenerator[wire.FilterResult]:
         """See `Client.filter_batches`; ``samples`` may be asynchronous too."""
-        options = Options(direction, update, selection, checkpoint, retain)
-        return self._results(self._sent(samples, options, start, batch_size, concurrency, idempotency_key))
+        return self._results(self._sent(samples, Batching(**options), start=start, retain=retain))
 
     async def checkpoints(self) -> list[wire.Checkpoint]:
         """See `Client.checkpoints`."""
@@ -200,14 +159,13 @@ class AsyncClient(BaseClient):
     def _sent(
         self,
         samples: Iterable[SampleLike] | AsyncIterable[SampleLike],
-        options: Options,
-        start: int,
-        batch_size: int,
-        concurrency: int,
-        key: str | None,
+        options: Batching,
+        *,
+        start: int = 0,
+        retain: bool = False,
     ) -> Sent:
-        submission = self._submission(options, key, batch_size, concurrency)
-        return self._ahead(split_async(samples, batch_size, start), submission.send, concurrency)
+        submission = self._submission(options, retain=retain)
+        return self._ahead(split_async(samples, options.batch_size, start), submission.send, options.concurrency)
 
     async def _ahead(self, items: AsyncIterator[I], send: Callable[[I], Call[list[Part]]], concurrency: int) -> Sent:
         def run(item: I) -> Awaitable[list[Part]]:

@@ -1,13 +1,12 @@
 """The client of the HTTP contract; `async_client` has its asynchronous twin."""
 
-import copy
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from itertools import chain
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self, TypeVar, Unpack
 
 import httpx
 
@@ -17,14 +16,15 @@ from congrad.errors import CongradError
 from congrad.jobs import Jobs
 from congrad.protocol import calls
 from congrad.protocol.ahead import ahead
-from congrad.protocol.base_client import BATCH_SIZE, CONCURRENCY, BaseClient, PerProcess, new_policy
+from congrad.protocol.base_client import BaseClient, PerProcess, new_policy
 from congrad.protocol.calls import Call, HttpRequest, Pause, Reply
 from congrad.protocol.event_stream import follow
 from congrad.protocol.filtering import Item, Pass, failed
+from congrad.protocol.options import Batching, BatchOptions, FilterOptions, OnUnavailable
 from congrad.protocol.policy import Policy, Timeouts
 from congrad.protocol.progress import progress_bar
-from congrad.protocol.requests import Options, SampleLike, SelectionLike, split
-from congrad.protocol.results import Fallback, Filtered, OnUnavailable, Part
+from congrad.protocol.requests import SampleLike, split
+from congrad.protocol.results import Fallback, Filtered, Part
 
 T = TypeVar("T")
 I = TypeVar("I", bound=Item)  # noqa: E741 # an item
@@ -77,19 +77,6 @@ class Client(BaseClient):
     def _http(self) -> httpx.Client:
         return self._connections.get()
 
-    def with_options(
-        self,
-        *,
-        timeout: Timeouts | float | None = None,
-        max_retries: int | None = None,
-        max_downtime: float | None = None,
-    ) -> "Client":
-        """A client on the same connections that waits or tries differently."""
-        other = copy.copy(self)
-        other._policy = new_policy(self._policy, timeout, max_retries, max_downtime)
-        other._is_copy = True
-        return other
-
     @property
     def jobs(self) -> Jobs:
         """Jobs: submitted, waited for, followed, cancelled, scored again."""
@@ -100,99 +87,59 @@ class Client(BaseClient):
         """Running directions: listed, shown, reset, exported, imported."""
         return Directions(self._run, self._policy)
 
-    def filter(
-        self,
-        samples: Iterable[SampleLike],
-        *,
-        direction: str = "default",
-        update: bool = True,
-        selection: SelectionLike | None = None,
-        checkpoint: str | None = None,
-        two_pass: bool = False,
-        on_unavailable: OnUnavailable = "raise",
-        batch_size: int = BATCH_SIZE,
-        concurrency: int = CONCURRENCY,
-        progress: bool | None = None,
-        idempotency_key: str | None = None,
-    ) -> Filtered:
+    def filter(self, samples: Iterable[SampleLike], **options: Unpack[FilterOptions]) -> Filtered:
         """Scores samples and says which to keep: preference pairs, or prompts with one completion each.
 
         :param samples: `Sample` or `PromptCompletion`, mappings with their fields, or a `datasets.Dataset`, of whose
             columns only those are sent. A `PromptCompletion` needs workers with ``CONGRAD_LOSS=sft``. A
             sample's id defaults to its position; within one request ids have to differ.
-        :param direction: the running direction to score against.
-        :param update: whether the samples are folded into the direction before they are scored. Without, they should
-            not be in it already: their own part in it would make them look better than they are.
-        :param selection: default: keep what has a conflict score of at most 0. A fraction within languages or the
-            request is taken over all samples of the call.
-        :param checkpoint: name or fingerprint, where the service has workers for several.
-        :param two_pass: first fold all samples in, then score all of them against the direction that came of it, from
-            the same gradients; without it the first ones are scored when little else has been seen.
-        :param on_unavailable: what becomes of samples when the service stays away: an error, or a decision to keep
-            or to drop them with the reason ``unavailable``, which is logged as a warning.
-        :param batch_size: samples in one request, at most.
-        :param concurrency: requests in flight. With more than one, and ``update``, the order in which they are
-            folded in is not always the same.
-        :param progress: whether to show a bar on standard error; default: if that is a terminal.
-        :param idempotency_key: under one key the same samples are folded in once, also by a call that repeats this one
-            within the hour. One is made for each call.
+        :param options: ``direction``, ``update``, ``selection``, ``checkpoint``, ``two_pass``, ``on_unavailable``,
+            ``batch_size``, ``concurrency``, ``progress``, ``idempotency_key``: see `FilterOptions`. A fraction within
+            languages or the request is taken over all samples of the call.
         :raises ValueError: an option cannot be.
         :raises InvalidSampleError: a sample cannot be sent; nothing has been sent then.
         :raises CongradError: one of the tree in `congrad.errors`, with what is decided and what is not.
         """
-        options = Options(direction, update, selection, checkpoint)
-        call = self._filtering(samples, options, idempotency_key, batch_size, two_pass, on_unavailable)
-        with progress_bar(call.samples * call.passes, progress) as advance:
-            self._drive(call.first_pass(), concurrency, advance)
-            self._drive(call.second_pass(), concurrency, advance)
+        call = self._filtering(samples, **options)
+        with progress_bar(call.samples * call.passes, call.progress) as advance:
+            self._drive(call.first_pass(), call.concurrency, advance)
+            self._drive(call.second_pass(), call.concurrency, advance)
         return call.result()
 
     def filter_stream(
         self,
         samples: Iterable[SampleLike],
         *,
-        direction: str = "default",
-        update: bool = True,
-        selection: SelectionLike | None = None,
-        checkpoint: str | None = None,
         on_unavailable: OnUnavailable = "raise",
-        batch_size: int = BATCH_SIZE,
-        concurrency: int = CONCURRENCY,
-        idempotency_key: str | None = None,
+        **options: Unpack[BatchOptions],
     ) -> Generator[wire.Decision]:
         """Yields decisions in the order of the samples, as they come; see `filter`.
 
         Takes no more of ``samples``, which may have no end, than ``concurrency`` requests need. Where it has to wait
         for samples, decisions that are ready wait too. Where ``samples`` raises, that comes after the decisions before.
 
+        :param on_unavailable: as in `FilterOptions`.
+        :param options: any of `BatchOptions`.
         :raises ValueError: the selection ranks all samples of a call.
         """
-        options = Options(direction, update, selection, checkpoint)
-        sent = self._sent(samples, options, 0, batch_size, concurrency, idempotency_key)
-        return self._decisions(sent, Fallback(on_unavailable))
+        return self._decisions(self._sent(samples, Batching(**options)), Fallback(on_unavailable))
 
     def filter_batches(
         self,
         samples: Iterable[SampleLike],
         *,
-        direction: str = "default",
-        update: bool = True,
-        selection: SelectionLike | None = None,
-        checkpoint: str | None = None,
         retain: bool = False,
         start: int = 0,
-        batch_size: int = BATCH_SIZE,
-        concurrency: int = CONCURRENCY,
-        idempotency_key: str | None = None,
+        **options: Unpack[BatchOptions],
     ) -> Generator[wire.FilterResult]:
         """Yields the answer to each request, in the order of the samples; see `filter`.
 
         :param retain: keep the gradients of each job, so that it can be scored again with ``jobs.rescore``.
         :param start: the position of the first sample, where a call goes on where an earlier one stopped.
+        :param options: any of `BatchOptions`.
         :raises ValueError: the selection ranks all samples of a call.
         """
-        options = Options(direction, update, selection, checkpoint, retain)
-        return self._results(self._sent(samples, options, start, batch_size, concurrency, idempotency_key))
+        return self._results(self._sent(samples, Batching(**options), start=start, retain=retain))
 
     def checkpoints(self) -> list[wire.Checkpoint]:
         """What the live workers serve."""
@@ -239,17 +186,9 @@ class Client(BaseClient):
                     raise outcome
                 yield outcome
 
-    def _sent(
-        self,
-        samples: Iterable[SampleLike],
-        options: Options,
-        start: int,
-        batch_size: int,
-        concurrency: int,
-        key: str | None,
-    ) -> Sent:
-        submission = self._submission(options, key, batch_size, concurrency)
-        return self._ahead(split(samples, batch_size, start), submission.send, concurrency)
+    def _sent(self, samples: Iterable[SampleLike], options: Batching, *, start: int = 0, retain: bool = False) -> Sent:
+        submission = self._submission(options, retain=retain)
+        return self._ahead(split(samples, options.batch_size, start), submission.send, options.concurrency)
 
     def _ahead(self, items: Iterable[I], send: Callable[[I], Call[list[Part]]], concurrency: int) -> Sent:
         def run(item: I, gone: threading.Event) -> list[Part]:

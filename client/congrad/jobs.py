@@ -2,14 +2,15 @@
 
 import uuid
 from collections.abc import AsyncGenerator, Generator, Iterable
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, Unpack
 
 from congrad.contract import wire
 from congrad.protocol import calls
 from congrad.protocol.calls import JOB, JOBS, Call, HttpRequest, job_path
 from congrad.protocol.filtering import whole
+from congrad.protocol.options import Options, RequestOptions, SelectionLike
 from congrad.protocol.policy import Policy
-from congrad.protocol.requests import Options, SampleLike, SelectionLike, rescore_request
+from congrad.protocol.requests import SampleLike, rescore_request
 
 T = TypeVar("T")
 
@@ -51,23 +52,15 @@ class Jobs:
         self._policy = policy
 
     def submit(
-        self,
-        samples: Iterable[SampleLike],
-        *,
-        direction: str = "default",
-        update: bool = True,
-        selection: SelectionLike | None = None,
-        checkpoint: str | None = None,
-        retain: bool = False,
-        idempotency_key: str | None = None,
+        self, samples: Iterable[SampleLike], *, retain: bool = False, **options: Unpack[RequestOptions]
     ) -> wire.Job:
         """Sends one batch and does not wait for its decisions.
 
         :param retain: keep the gradients when the job has ended, so that it can be scored again.
+        :param options: any of `RequestOptions`.
         :raises CongradError: the service does not take it.
         """
-        options = Options(direction, update, selection, checkpoint, retain)
-        return self._run(_submit(samples, options, idempotency_key, self._policy))
+        return self._run(_submit(samples, Options(**options), retain, self._policy))
 
     def get(self, job: JobLike) -> wire.Job:
         """The state of a job.
@@ -135,19 +128,10 @@ class AsyncJobs:
         self._policy = policy
 
     async def submit(
-        self,
-        samples: Iterable[SampleLike],
-        *,
-        direction: str = "default",
-        update: bool = True,
-        selection: SelectionLike | None = None,
-        checkpoint: str | None = None,
-        retain: bool = False,
-        idempotency_key: str | None = None,
+        self, samples: Iterable[SampleLike], *, retain: bool = False, **options: Unpack[RequestOptions]
     ) -> wire.Job:
         """See `Jobs.submit`."""
-        options = Options(direction, update, selection, checkpoint, retain)
-        return await self._run(_submit(samples, options, idempotency_key, self._policy))
+        return await self._run(_submit(samples, Options(**options), retain, self._policy))
 
     async def get(self, job: JobLike) -> wire.Job:
         """See `Jobs.get`."""
@@ -183,8 +167,8 @@ class AsyncJobs:
         return await self._run(_rescore(job, selection, retain, idempotency_key, self._policy))
 
 
-def _submit(samples: Iterable[SampleLike], options: Options, key: str | None, policy: Policy) -> Call[wire.Job]:
-    send = whole(samples).request(options, key or uuid.uuid4().hex)
+def _submit(samples: Iterable[SampleLike], options: Options, retain: bool, policy: Policy) -> Call[wire.Job]:
+    send = whole(samples).request(options, options.idempotency_key or uuid.uuid4().hex, retain)
     send = HttpRequest(send.method, send.path, send.content, {**send.headers, "Prefer": "respond-async"})
     answer = yield from calls.request(send, calls.answer_of, policy)
     if isinstance(answer, wire.Job):

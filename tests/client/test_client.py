@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import fields
 from typing import Any
 
 import congrad
@@ -18,6 +19,7 @@ from congrad.client import Client
 from congrad.contract import wire
 from congrad.directions import AsyncDirections, Directions
 from congrad.jobs import AsyncJobs, Jobs
+from congrad.protocol.options import Batching, Options
 from support.stub_service import Handler, StubService, problem, sample
 
 
@@ -503,6 +505,21 @@ def test_options_that_cannot_be_are_refused(both: Both) -> None:
         Client(max_retries=-1)
     with pytest.raises(TypeError, match=r"should be seconds or congrad\.Timeouts"):
         Client(timeout=httpx.Timeout(5))  # type: ignore[arg-type]
+
+
+def test_every_keyword_that_a_type_checker_knows_is_taken_and_no_other_is() -> None:
+    assert congrad.RequestOptions.__optional_keys__ == {field.name for field in fields(Options)}
+    assert congrad.BatchOptions.__optional_keys__ == {field.name for field in fields(Batching)}
+    service = client(StubService())
+    calls: list[tuple[Callable[..., Any], str]] = [
+        (service.filter, "retain"),
+        (service.filter_stream, "two_pass"),
+        (service.filter_batches, "progress"),
+        (service.jobs.submit, "batch_size"),
+    ]
+    for call, of_another in calls:
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{of_another}'"):
+            call([sample(1)], **{of_another: 1})
 
 
 def test_a_stream_yields_in_order_and_takes_no_more_than_it_needs() -> None:

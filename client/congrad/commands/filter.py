@@ -37,7 +37,8 @@ from congrad.files.formats import Format
 from congrad.files.kinds.rows import FileError
 from congrad.files.samples import Survey, survey
 from congrad.files.source import Source
-from congrad.protocol.base_client import BATCH_SIZE, CONCURRENCY, DEFAULT_BASE_URL
+from congrad.protocol.base_client import DEFAULT_BASE_URL
+from congrad.protocol.options import BATCH_SIZE, CONCURRENCY
 from congrad.protocol.policy import Timeouts
 from congrad.protocol.progress import progress_bar
 from congrad.report.about import About

@@ -6,11 +6,12 @@ with congrad.Client() as client:
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from congrad.client import Client
 from congrad.contract.samples import COLUMNS, without_others
 from congrad.errors import InvalidSampleError
+from congrad.protocol.options import FilterOptions
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -41,7 +42,7 @@ def filter_dataset(
     *,
     to_sample: ToSample = to_sample,
     drop: bool = False,
-    **options: Any,
+    **options: Unpack[FilterOptions],
 ) -> "Dataset":
     """Scores a dataset of preference pairs, or of prompts with completions, and says which to keep.
 
@@ -52,7 +53,8 @@ def filter_dataset(
         default reads TRL's columns; `congrad.integrations.openrlhf` and `congrad.integrations.axolotl` have those of
         OpenRLHF and Axolotl.
     :param drop: return the kept rows only.
-    :param options: what `Client.filter` takes beside the samples: ``direction``, ``selection``, ``two_pass``, ...
+    :param options: what `Client.filter` takes beside the samples, any of `FilterOptions`: ``direction``, ``selection``,
+        ``two_pass``, ...
     :returns: the dataset with two more columns: ``keep``, a bool, and ``conflict_score``, a float, null where the row
         has none.
     :raises TypeError: it is not a `datasets.Dataset`.

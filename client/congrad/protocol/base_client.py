@@ -1,24 +1,23 @@
 """What both clients are made of."""
 
+import copy
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar, Unpack
 
 import httpx
 
 from congrad.protocol.ahead import check as check_concurrency
 from congrad.protocol.calls import HttpRequest
 from congrad.protocol.filtering import Availability, Filtering, Submission
+from congrad.protocol.options import Batching, BatchOptions, OnUnavailable
 from congrad.protocol.policy import Policy, Timeouts
-from congrad.protocol.requests import Options, SampleLike, check_batch_size
-from congrad.protocol.results import Fallback, OnUnavailable, Selecting
+from congrad.protocol.requests import SampleLike, check_batch_size
+from congrad.protocol.results import Fallback, Selecting
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8000"
-BATCH_SIZE = 256
-CONCURRENCY = 4
-
 
 H = TypeVar("H")
 
@@ -55,6 +54,19 @@ class BaseClient:
                 raise ValueError("the API key (api_key, or CONGRAD_API_KEY) has characters that no header can hold")
             self._headers["Authorization"] = f"Bearer {token}"
 
+    def with_options(
+        self,
+        *,
+        timeout: Timeouts | float | None = None,
+        max_retries: int | None = None,
+        max_downtime: float | None = None,
+    ) -> Self:
+        """A client on the same connections that waits or tries differently."""
+        other = copy.copy(self)
+        other._policy = new_policy(self._policy, timeout, max_retries, max_downtime)
+        other._is_copy = True
+        return other
+
     @property
     def _longest(self) -> float:
         """Seconds that a request may take, with the smaller ones that it may have to be cut into."""
@@ -66,28 +78,28 @@ class BaseClient:
     def _filtering(
         self,
         samples: Iterable[SampleLike],
-        options: Options,
-        key: str | None,
-        batch_size: int,
-        two_pass: bool,
-        on_unavailable: OnUnavailable,
+        *,
+        two_pass: bool = False,
+        on_unavailable: OnUnavailable = "raise",
+        progress: bool | None = None,
+        **options: Unpack[BatchOptions],
     ) -> Filtering:
         return Filtering(
             samples,
-            options,
-            key=key,
-            policy=self._policy,
-            availability=self._availability,
-            batch_size=batch_size,
+            Batching(**options),
+            self._policy,
+            self._availability,
             two_pass=two_pass,
             fallback=Fallback(on_unavailable),
+            progress=progress,
         )
 
-    def _submission(self, options: Options, key: str | None, batch_size: int, concurrency: int) -> Submission:
-        check_batch_size(batch_size)
-        check_concurrency(concurrency)
+    def _submission(self, options: Batching, *, retain: bool) -> Submission:
+        # Said now: a generator's first line would run only when the caller asks for its first decision.
+        check_batch_size(options.batch_size)
+        check_concurrency(options.concurrency)
         Selecting(options.selection).refuse_whole()
-        return Submission(options, key, self._policy, self._availability)
+        return Submission(options, self._policy, self._availability, retain=retain)
 
 
 def new_policy(

@@ -15,8 +15,9 @@ from congrad.errors import (
 )
 from congrad.protocol.calls import Call, HttpRequest, decide, probe
 from congrad.protocol.classify import is_unavailable
+from congrad.protocol.options import Batching, Options
 from congrad.protocol.policy import Policy
-from congrad.protocol.requests import Options, Pairs, SampleLike, rescore_request, rows_of, split
+from congrad.protocol.requests import Pairs, SampleLike, rescore_request, rows_of, split
 from congrad.protocol.results import Answers, Fallback, Filtered, Part, Selecting
 
 
@@ -31,18 +32,20 @@ class Availability:
 class Submission:
     """Sends the pairs of one call.
 
-    :param key: of the call; each request's own is made from it.
+    :param retain: whether their gradients are kept, to be scored again.
     """
 
-    def __init__(self, options: Options, key: str | None, policy: Policy, availability: Availability):
-        self.options = options
-        self.key = key or uuid.uuid4().hex
+    def __init__(self, options: Options, policy: Policy, availability: Availability, *, retain: bool):
+        self._options = options
+        # One key for the whole call, made once: a request that is tried again is then the same, and folded in once.
+        self._key = options.idempotency_key or uuid.uuid4().hex
         self._policy = policy
         self._availability = availability
+        self._retain = retain
 
     def send(self, pairs: Pairs) -> Call[list[Part]]:
         """What comes of some pairs, in more than one part where the service takes only smaller requests."""
-        parts = yield from self._parts(pairs, pairs.request(self.options, self.key))
+        parts = yield from self._parts(pairs, pairs.request(self._options, self._key, self._retain))
         ((_, outcome),) = parts
         if not isinstance(outcome, ContentTooLargeError) or len(pairs) == 1:
             return parts
@@ -54,7 +57,7 @@ class Submission:
         pairs, result = part
         if isinstance(result, CongradError):
             return [part]
-        request = rescore_request(result.job_id, self.options.selection, False, self.key)
+        request = rescore_request(result.job_id, self._options.selection, False, self._key)
         return (yield from self._parts(pairs, request))
 
     def _parts(self, pairs: Pairs, request: HttpRequest) -> Call[list[Part]]:
@@ -103,7 +106,7 @@ class Pass(Generic[I]):
 
 
 class Filtering:
-    """One call of `filter`.
+    """One call of `filter`. ``concurrency`` and ``progress`` are for the client that drives it.
 
     :raises CongradError: a sample cannot be sent; nothing has been sent then.
     """
@@ -111,21 +114,22 @@ class Filtering:
     def __init__(
         self,
         samples: Iterable[SampleLike],
-        options: Options,
-        *,
-        key: str | None,
+        options: Batching,
         policy: Policy,
         availability: Availability,
-        batch_size: int,
+        *,
         two_pass: bool,
         fallback: Fallback,
+        progress: bool | None,
     ):
         if two_pass and not options.update:
             raise ValueError("two_pass folds the samples in, and update=False does not")
         self._selecting = Selecting(options.selection)
-        options = replace(options, selection=self._selecting.of_requests, retain=two_pass)
-        self.pairs = list(split(samples, batch_size))
-        self._submission = Submission(options, key, policy, availability)
+        options = replace(options, selection=self._selecting.of_requests)
+        self.pairs = list(split(samples, options.batch_size))
+        self.concurrency = options.concurrency
+        self.progress = progress
+        self._submission = Submission(options, policy, availability, retain=two_pass)
         self._two_pass = two_pass
         self._fallback = fallback
         self._answers = Answers(fallback)

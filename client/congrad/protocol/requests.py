@@ -11,12 +11,12 @@ from congrad.contract import wire
 from congrad.contract.samples import COLUMNS, without_others
 from congrad.errors import InvalidSampleError
 from congrad.protocol.calls import HttpRequest, job_path
+from congrad.protocol.options import Options, SelectionLike, as_json
 
 MAX_BYTES = 8 * 2**20
 """Of one request's samples, well below what the service takes."""
 
 SampleLike = wire.Sample | wire.PromptCompletion | Mapping[str, Any]
-SelectionLike = wire.ThresholdSelection | wire.FractionSelection | Mapping[str, Any]
 
 
 @runtime_checkable
@@ -27,27 +27,6 @@ class Columns(Protocol):
     def column_names(self) -> list[str] | None: ...
     def __iter__(self) -> Iterator[Mapping[str, Any]]: ...
     def select_columns(self, column_names: list[str]) -> Iterable[Mapping[str, Any]]: ...
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a request says beside its samples."""
-
-    direction: str = "default"
-    update: bool = True
-    selection: SelectionLike | None = None
-    checkpoint: str | None = None
-    retain: bool = False
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """As JSON; what is not said is left to the service."""
-        fields: dict[str, Any] = {"direction": self.direction, "update": self.update}
-        if self.selection is not None:
-            fields["selection"] = as_json(self.selection)
-        if self.checkpoint is not None:
-            fields["checkpoint"] = self.checkpoint
-        return fields | ({"retain": True} if self.retain else {})
 
 
 @dataclass(frozen=True)
@@ -77,10 +56,10 @@ class Pairs:
         """Where its samples stand in the call."""
         return range(self.start, self.start + len(self.rows))
 
-    def request(self, options: Options, key: str) -> HttpRequest:
+    def request(self, options: Options, key: str, retain: bool) -> HttpRequest:
         """The request. ``key`` is of the call; with position and content it makes that of the request, so that the
         same samples sent again are the same request, and changed ones another."""
-        content = b'{"samples":' + self.encoded + b"," + _encode(options.fields)[1:]
+        content = b'{"samples":' + self.encoded + b"," + _encode(options.fields(retain))[1:]
         return _post("/filter", content, f"{key} {self.start}")
 
     def cut(self, *ends: int) -> "list[Pairs]":
@@ -172,11 +151,6 @@ def _post(path: str, content: bytes, key: str) -> HttpRequest:
     # Hashed, a caller's key may be of any length and script.
     own_key = hashlib.sha256(f"{key} {path} ".encode() + content).hexdigest()
     return HttpRequest("POST", path, content, {"Content-Type": "application/json", "Idempotency-Key": own_key})
-
-
-def as_json(value: Any) -> dict[str, Any]:
-    """A model of the contract, or what stands for one."""
-    return value.model_dump(exclude_none=True) if hasattr(value, "model_dump") else dict(value)
 
 
 def _row(sample: SampleLike, position: int) -> Mapping[str, Any]:

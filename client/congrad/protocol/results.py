@@ -2,7 +2,6 @@
 
 import logging
 from dataclasses import dataclass
-from typing import Literal
 
 from pydantic import TypeAdapter
 
@@ -12,9 +11,9 @@ from congrad.contract.selection import select
 from congrad.contract.summary import summarise
 from congrad.errors import CongradError
 from congrad.protocol.classify import is_unavailable
-from congrad.protocol.requests import Pairs, SelectionLike
+from congrad.protocol.options import OnUnavailable, SelectionLike
+from congrad.protocol.requests import Pairs
 
-OnUnavailable = Literal["raise", "keep", "drop"]
 Part = tuple[Pairs, wire.FilterResult | CongradError]
 """Some neighbouring pairs, and what came of them."""
 

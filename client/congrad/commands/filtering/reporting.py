@@ -10,7 +10,7 @@ from congrad.commands.terminal.output import explained, say
 from congrad.contract import wire
 from congrad.errors import CongradError
 from congrad.files.samples import Fields
-from congrad.protocol.base_client import BATCH_SIZE
+from congrad.protocol.options import BATCH_SIZE
 from congrad.report.about import About, Setting, in_words, measured
 
 

@@ -1,0 +1,91 @@
+"""What a call that sends samples takes by keyword, and what it takes where nothing is said: one list for both clients,
+for jobs, and for the integrations that hand keywords on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+from congrad.contract import wire
+
+BATCH_SIZE = 256
+CONCURRENCY = 4
+
+SelectionLike = wire.ThresholdSelection | wire.FractionSelection | Mapping[str, Any]
+OnUnavailable = Literal["raise", "keep", "drop"]
+
+
+class RequestOptions(TypedDict, total=False):
+    """The keywords of every call that sends samples."""
+
+    direction: str
+    """The running direction to score against; default: ``default``."""
+    update: bool
+    """Whether the samples are folded into the direction before they are scored; default: they are. Without, they
+    should not be in it already: their own part in it would make them look better than they are."""
+    selection: SelectionLike | None
+    """Which samples to keep; default: those with a conflict score of at most 0."""
+    checkpoint: str | None
+    """Name or fingerprint, where the service has workers for several."""
+    idempotency_key: str | None
+    """Under one key the same samples are folded in once, also by a call that repeats this one within the hour. One is
+    made for each call."""
+
+
+class BatchOptions(RequestOptions, total=False):
+    """Further keywords of `Client.filter_stream` and `Client.filter_batches`, which send more than one request."""
+
+    batch_size: int
+    """Samples in one request, at most; default: 256."""
+    concurrency: int
+    """Requests in flight; default: 4. With more than one, and ``update``, the order in which they are folded in is not
+    always the same."""
+
+
+class FilterOptions(BatchOptions, total=False):
+    """Further keywords of `Client.filter`, which sees all samples before it answers."""
+
+    two_pass: bool
+    """First fold all samples in, then score all of them against the direction that came of it, from the same gradients;
+    default: no. Without, the first ones are scored when little else has been seen."""
+    on_unavailable: OnUnavailable
+    """What becomes of samples when the service stays away: an error (``raise``, the default), or a decision to ``keep``
+    or to ``drop`` them with the reason ``unavailable``, which is logged as a warning."""
+    progress: bool | None
+    """Whether to show a bar on standard error; default: if that is a terminal."""
+
+
+# A `TypedDict` has no defaults, and lets any key pass while a program runs. These take the same keywords, and refuse
+# others with Python's own TypeError.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """`RequestOptions` with the defaults of what was not said."""
+
+    direction: str = "default"
+    update: bool = True
+    selection: SelectionLike | None = None
+    checkpoint: str | None = None
+    idempotency_key: str | None = None
+
+    def fields(self, retain: bool) -> dict[str, Any]:
+        """What a request says beside its samples, as JSON; what is not said is left to the service."""
+        fields: dict[str, Any] = {"direction": self.direction, "update": self.update}
+        if self.selection is not None:
+            fields["selection"] = as_json(self.selection)
+        if self.checkpoint is not None:
+            fields["checkpoint"] = self.checkpoint
+        return fields | ({"retain": True} if retain else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batching(Options):
+    """`BatchOptions` with the defaults of what was not said."""
+
+    batch_size: int = BATCH_SIZE
+    concurrency: int = CONCURRENCY
+
+
+def as_json(selection: SelectionLike) -> dict[str, Any]:
+    """A selection as JSON, whether it is a model of the contract or stands for one."""
+    return dict(selection) if isinstance(selection, Mapping) else selection.model_dump(exclude_none=True)
