@@ -15,14 +15,15 @@ from congrad.jobs import AsyncJobs
 from congrad.protocol import calls
 from congrad.protocol.ahead import ahead_async, each
 from congrad.protocol.base_client import BaseClient, PerProcess, new_policy
-from congrad.protocol.calls import Call, HttpRequest, Pause, Reply
+from congrad.protocol.calls import Call, HttpRequest, Pause
 from congrad.protocol.event_stream import follow_async
 from congrad.protocol.filtering import Item, Pass, failed
 from congrad.protocol.options import Batching, BatchOptions, FilterOptions, OnUnavailable
 from congrad.protocol.policy import Policy, Timeouts
-from congrad.protocol.progress import progress_bar
+from congrad.protocol.replies import CHECKPOINTS, QUEUE, WORKERS, Reply
 from congrad.protocol.requests import SampleLike, split_async
 from congrad.protocol.results import Fallback, Filtered, Part
+from congrad.showing.progress import progress_bar
 
 T = TypeVar("T")
 I = TypeVar("I", bound=Item)  # noqa: E741 # an item
@@ -112,15 +113,15 @@ class AsyncClient(BaseClient):
 
     async def checkpoints(self) -> list[wire.Checkpoint]:
         """See `Client.checkpoints`."""
-        return await self._run(calls.request(HttpRequest("GET", "/checkpoints"), calls.CHECKPOINTS, self._policy))
+        return await self._run(calls.request(HttpRequest("GET", "/checkpoints"), CHECKPOINTS, self._policy))
 
     async def workers(self) -> list[wire.Worker]:
         """See `Client.workers`."""
-        return await self._run(calls.request(HttpRequest("GET", "/workers"), calls.WORKERS, self._policy))
+        return await self._run(calls.request(HttpRequest("GET", "/workers"), WORKERS, self._policy))
 
     async def queue(self) -> wire.Queue:
         """See `Client.queue`."""
-        return await self._run(calls.request(HttpRequest("GET", "/queue"), calls.QUEUE, self._policy))
+        return await self._run(calls.request(HttpRequest("GET", "/queue"), QUEUE, self._policy))
 
     async def is_ready(self) -> bool:
         """See `Client.is_ready`."""

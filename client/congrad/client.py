@@ -17,14 +17,15 @@ from congrad.jobs import Jobs
 from congrad.protocol import calls
 from congrad.protocol.ahead import ahead
 from congrad.protocol.base_client import BaseClient, PerProcess, new_policy
-from congrad.protocol.calls import Call, HttpRequest, Pause, Reply
+from congrad.protocol.calls import Call, HttpRequest, Pause
 from congrad.protocol.event_stream import follow
 from congrad.protocol.filtering import Item, Pass, failed
 from congrad.protocol.options import Batching, BatchOptions, FilterOptions, OnUnavailable
 from congrad.protocol.policy import Policy, Timeouts
-from congrad.protocol.progress import progress_bar
+from congrad.protocol.replies import CHECKPOINTS, QUEUE, WORKERS, Reply
 from congrad.protocol.requests import SampleLike, split
 from congrad.protocol.results import Fallback, Filtered, Part
+from congrad.showing.progress import progress_bar
 
 T = TypeVar("T")
 I = TypeVar("I", bound=Item)  # noqa: E741 # an item
@@ -143,15 +144,15 @@ class Client(BaseClient):
 
     def checkpoints(self) -> list[wire.Checkpoint]:
         """What the live workers serve."""
-        return self._run(calls.request(HttpRequest("GET", "/checkpoints"), calls.CHECKPOINTS, self._policy))
+        return self._run(calls.request(HttpRequest("GET", "/checkpoints"), CHECKPOINTS, self._policy))
 
     def workers(self) -> list[wire.Worker]:
         """What the live workers serve, and how they are doing."""
-        return self._run(calls.request(HttpRequest("GET", "/workers"), calls.WORKERS, self._policy))
+        return self._run(calls.request(HttpRequest("GET", "/workers"), WORKERS, self._policy))
 
     def queue(self) -> wire.Queue:
         """What waits, of all teams: unfinished jobs, and tasks that no worker has taken up."""
-        return self._run(calls.request(HttpRequest("GET", "/queue"), calls.QUEUE, self._policy))
+        return self._run(calls.request(HttpRequest("GET", "/queue"), QUEUE, self._policy))
 
     def is_ready(self) -> bool:
         """Whether the service, Redis and its workers are there, asked once."""

@@ -3,10 +3,10 @@
 from urllib.parse import quote
 
 from congrad.contract import wire
-from congrad.jobs import AsyncRun, Run
 from congrad.protocol import calls
-from congrad.protocol.calls import CONFLICTS, DIRECTION, DIRECTIONS, HISTORY, SCORES, Call, HttpRequest
+from congrad.protocol.calls import AsyncRun, Call, HttpRequest, Run
 from congrad.protocol.policy import Policy
+from congrad.protocol.replies import CONFLICTS, DIRECTION, DIRECTIONS, HISTORY, SCORES, nothing, safetensors_of
 
 History = list[wire.HistoryEntry]
 """The versions of a direction, the oldest first."""
@@ -139,11 +139,11 @@ def _conflicts(name: str, policy: Policy) -> Call[wire.DirectionConflicts]:
 
 
 def _reset(name: str, policy: Policy) -> Call[None]:
-    return calls.request(HttpRequest("DELETE", _path(name)), calls.nothing, policy)
+    return calls.request(HttpRequest("DELETE", _path(name)), nothing, policy)
 
 
 def _export(name: str, policy: Policy) -> Call[bytes]:
-    return calls.request(HttpRequest("GET", _path(name) + "/state"), calls.safetensors_of, policy)
+    return calls.request(HttpRequest("GET", _path(name) + "/state"), safetensors_of, policy)
 
 
 def _import(name: str, state: bytes, policy: Policy) -> Call[wire.Direction]:

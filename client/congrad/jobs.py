@@ -2,29 +2,16 @@
 
 import uuid
 from collections.abc import AsyncGenerator, Generator, Iterable
-from typing import Protocol, TypeVar, Unpack
+from typing import Protocol, Unpack
 
 from congrad.contract import wire
 from congrad.protocol import calls
-from congrad.protocol.calls import JOB, JOBS, Call, HttpRequest, job_path
+from congrad.protocol.calls import AsyncRun, Call, HttpRequest, Run, job_path
 from congrad.protocol.filtering import whole
 from congrad.protocol.options import Options, RequestOptions, SelectionLike
 from congrad.protocol.policy import Policy
+from congrad.protocol.replies import JOB, JOBS, answer_of
 from congrad.protocol.requests import SampleLike, rescore_request
-
-T = TypeVar("T")
-
-
-class Run(Protocol):
-    """Drives a call to its end."""
-
-    def __call__(self, call: Call[T]) -> T: ...
-
-
-class AsyncRun(Protocol):
-    """Drives a call to its end."""
-
-    async def __call__(self, call: Call[T]) -> T: ...
 
 
 class Follow(Protocol):
@@ -170,7 +157,7 @@ class AsyncJobs:
 def _submit(samples: Iterable[SampleLike], options: Options, retain: bool, policy: Policy) -> Call[wire.Job]:
     send = whole(samples).request(options, options.idempotency_key or uuid.uuid4().hex, retain)
     send = HttpRequest(send.method, send.path, send.content, {**send.headers, "Prefer": "respond-async"})
-    answer = yield from calls.request(send, calls.answer_of, policy)
+    answer = yield from calls.request(send, answer_of, policy)
     if isinstance(answer, wire.Job):
         return answer
     return (yield from _get(answer.job_id, policy))  # an earlier one of the same key, which has its answer already

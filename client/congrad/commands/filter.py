@@ -40,8 +40,8 @@ from congrad.files.source import Source
 from congrad.protocol.base_client import DEFAULT_BASE_URL
 from congrad.protocol.options import BATCH_SIZE, CONCURRENCY
 from congrad.protocol.policy import Timeouts
-from congrad.protocol.progress import progress_bar
 from congrad.report.about import About
+from congrad.showing.progress import progress_bar
 from congrad.showing.tables import counts_table, summary_table
 
 SELECTION = "Selection"

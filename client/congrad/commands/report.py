@@ -7,18 +7,19 @@ from typing import Annotated
 import typer
 
 from congrad.commands.filtering.columns import COLUMNS, FieldColumns, fields_of
+from congrad.commands.filtering.reporting import measured
 from congrad.commands.terminal.options import SERVICE, ApiKey, Url, connect
 from congrad.commands.terminal.output import WRONG, fail, fail_with, say
 from congrad.errors import CongradError
+from congrad.files.decisions import read_decisions, samples_of
 from congrad.files.formats import STANDARD_STREAM, Format
 from congrad.files.kinds.rows import FileError
 from congrad.files.source import Source, same_file
 from congrad.files.streams import STANDARD_OUTPUT, descriptor_of
 from congrad.files.target import check_writable, replacing
 from congrad.protocol.base_client import DEFAULT_BASE_URL
-from congrad.report.about import About, measured
+from congrad.report.about import About
 from congrad.report.content import Report
-from congrad.report.decisions import read_decisions, samples_of
 
 HELP = """Writes one page about a file that was filtered: pictures by language, the worst and the best pairs, and a \
 table of all pairs with their texts. It is a single HTML file that needs no network.

@@ -1,1 +1,2 @@
-"""Files of preference pairs: read row by row, checked, and written so that a row leaves as it came."""
+"""Files of preference pairs, and of decisions on them: read row by row, checked, and written so that a row leaves as it
+came."""

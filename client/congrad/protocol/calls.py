@@ -7,15 +7,13 @@ result, and the errors that leave a generator are those of `congrad.errors`.
 
 import logging
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
-from http import HTTPStatus
 from itertools import count
-from typing import Any, TypeVar
+from typing import Protocol, TypeVar
 from urllib.parse import quote
 
 import httpx
-from pydantic import TypeAdapter, ValidationError
 
 from congrad.contract import wire
 from congrad.errors import (
@@ -29,8 +27,9 @@ from congrad.errors import (
     JobNotFinishedError,
     NotFoundError,
 )
-from congrad.protocol.classify import is_unavailable, status_error
+from congrad.protocol.classify import is_unavailable
 from congrad.protocol.policy import MAX_RETRY_AFTER_S, Policy, backoff, retry_after
+from congrad.protocol.replies import JOB, READY, Parse, Reply, answer_of, checked
 
 LONGEST_HOLD_S = 30
 """Seconds that the service holds a request; a longer job is asked for, so that no proxy on the way loses patience."""
@@ -60,63 +59,19 @@ class Pause:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What came back, whole."""
-
-    status: int
-    headers: httpx.Headers
-    content: bytes
-
-
 Call = Generator[HttpRequest | Pause, Reply | None, T]
-Parse = Callable[[Reply], T]
 
 
-def parse_as(model: Any) -> Parse[Any]:
-    """Reads an answer as a model of the contract."""
-    adapter: TypeAdapter[Any] = TypeAdapter(model)
+class Run(Protocol):
+    """Drives a call to its end."""
 
-    def parse(reply: Reply) -> Any:
-        try:
-            return adapter.validate_json(reply.content)
-        except ValidationError as error:
-            raise _no_answer(reply) from error
-
-    return parse
+    def __call__(self, call: Call[T]) -> T: ...
 
 
-CHECKPOINTS: Parse[list[wire.Checkpoint]] = parse_as(list[wire.Checkpoint])
-DIRECTIONS: Parse[list[wire.DirectionSummary]] = parse_as(list[wire.DirectionSummary])
-DIRECTION: Parse[wire.Direction] = parse_as(wire.Direction)
-JOB: Parse[wire.Job] = parse_as(wire.Job)
-JOBS: Parse[list[wire.JobSummary]] = parse_as(list[wire.JobSummary])
-SCORES: Parse[wire.DirectionScores] = parse_as(wire.DirectionScores)
-HISTORY: Parse[list[wire.HistoryEntry]] = parse_as(list[wire.HistoryEntry])
-CONFLICTS: Parse[wire.DirectionConflicts] = parse_as(wire.DirectionConflicts)
-WORKERS: Parse[list[wire.Worker]] = parse_as(list[wire.Worker])
-QUEUE: Parse[wire.Queue] = parse_as(wire.Queue)
-_RESULT: Parse[wire.FilterResult] = parse_as(wire.FilterResult)
-_READY: Parse[dict[str, str]] = parse_as(dict[str, str])
+class AsyncRun(Protocol):
+    """Drives a call to its end."""
 
-
-def nothing(reply: Reply) -> None:
-    """The answer 204."""
-    if reply.status != HTTPStatus.NO_CONTENT:
-        raise _no_answer(reply)
-
-
-def safetensors_of(reply: Reply) -> bytes:
-    """A file of tensors: the length of a header, the header, JSON, and the data."""
-    length = int.from_bytes(reply.content[:8], "little")
-    if length > len(reply.content) - 8 or reply.content[8:9] != b"{":
-        raise _no_answer(reply)
-    return reply.content
-
-
-def answer_of(reply: Reply) -> wire.FilterResult | wire.Job:
-    """The decisions, or the job to wait for."""
-    return JOB(reply) if reply.status == HTTPStatus.ACCEPTED else _RESULT(reply)
+    async def __call__(self, call: Call[T]) -> T: ...
 
 
 class Deadline:
@@ -147,7 +102,7 @@ def request(
         try:
             reply = yield from _attempt(replace(send, timeout=min(policy.timeouts.attempt, max(deadline.left, 0.1))))
             pause = retry_after(reply.headers.get("Retry-After")) or pause
-            return _checked(reply, parse)
+            return checked(reply, parse)
         except CongradError as error:
             down_since = time.monotonic() if down_since is None else down_since
             # A failed job may fail again, at the price of its gradients: that is not waited out.
@@ -226,7 +181,7 @@ def probe() -> Call[bool]:
     """
     try:
         reply = yield from _attempt(HttpRequest("GET", "/readyz", timeout=PROBE_S))
-        _checked(reply, _READY)
+        checked(reply, READY)
     except CongradError as error:
         if not is_unavailable(error):
             raise
@@ -243,7 +198,7 @@ def until_ready(seconds: float) -> Call[None]:
     for attempt in count():
         try:
             reply = yield from _attempt(HttpRequest("GET", "/readyz", timeout=min(PROBE_S, max(deadline.left, 0.1))))
-            _checked(reply, _READY)
+            checked(reply, READY)
             return
         except CongradError as error:
             if not is_unavailable(error):
@@ -286,35 +241,6 @@ def _url(error: httpx.RequestError) -> str:
 
 def _of(error: Exception) -> str:
     return str(error) or type(error).__name__
-
-
-def _checked(reply: Reply, parse: Parse[T]) -> T:
-    if 200 <= reply.status < 300:
-        return parse(reply)
-    raise failure(reply)
-
-
-def failure(reply: Reply) -> APIStatusError:
-    """The error that an answer other than 2xx is."""
-    return status_error(_problem(reply), reply.headers.get("X-Request-ID"))
-
-
-def _problem(reply: Reply) -> wire.Problem:
-    """The problem document of an answer; one made up where something on the way answered for the service."""
-    try:
-        return wire.Problem.model_validate_json(reply.content).model_copy(update={"status": reply.status})
-    except ValidationError:
-        phrase = httpx.codes.get_reason_phrase(reply.status) or "Unknown"
-        return wire.Problem(title=phrase, status=reply.status, detail=_beginning(reply) or "no detail")
-
-
-def _no_answer(reply: Reply) -> APIResponseError:
-    message = f"{reply.status} with what is no answer of the service: {_beginning(reply)!r}"
-    return APIResponseError(message, reply.status, _beginning(reply))
-
-
-def _beginning(reply: Reply) -> str:
-    return reply.content[:500].decode(errors="replace")
 
 
 def _with_job(error: APIStatusError, policy: Policy) -> Call[CongradError]:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from congrad.client import Client
 from congrad.contract import wire
 
 Setting = tuple[str, str]
@@ -33,16 +32,6 @@ class About:
     def all_settings(self) -> list[Setting]:
         """Those of the run, of the direction, and of the workers."""
         return [*self.settings, *_of_direction(self.state), *_of_checkpoint(self.checkpoint)]
-
-
-def measured(client: Client, name: str) -> tuple[wire.Direction, wire.Checkpoint | None]:
-    """A direction as it is now, and the checkpoint that it belongs to, if it is still served.
-
-    :raises CongradError: the service has no answer.
-    """
-    state = client.directions.get(name)
-    served = {checkpoint.fingerprint: checkpoint for checkpoint in client.checkpoints()}
-    return state, served.get(state.fingerprint)
 
 
 def in_words(selection: wire.Selection) -> str:

@@ -1,1 +1,1 @@
-"""Results as tables in a terminal, and in notebooks."""
+"""What a terminal or a notebook shows: results as tables, and how far the work is."""

@@ -375,7 +375,7 @@ def test_a_warning_does_not_break_the_progress_bar() -> None:
     code = (
         "import logging, sys; from threading import Thread\n"
         "from congrad.commands.terminal.output import say_warnings\n"
-        "from congrad.protocol.progress import progress_bar\n"
+        "from congrad.showing.progress import progress_bar\n"
         "say_warnings()\n"
         "with progress_bar(2, None) as advance:\n"
         "    thread = Thread(target=logging.getLogger('congrad').warning, args=['the service is away'])\n"

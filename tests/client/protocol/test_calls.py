@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from congrad.contract import wire
 from congrad.protocol import calls
-from congrad.protocol.calls import Call, HttpRequest, Pause, Reply
+from congrad.protocol.calls import Call, HttpRequest, Pause
 from congrad.protocol.policy import Policy, Timeouts, backoff, retry_after
+from congrad.protocol.replies import Reply, safetensors_of
 from safetensors.numpy import save
 
 T = TypeVar("T")
@@ -208,10 +209,10 @@ def test_a_service_that_does_not_hold_requests_is_not_asked_without_a_pause() ->
 
 def test_a_file_of_tensors_that_was_cut_or_is_a_page_is_no_answer() -> None:
     whole = save({"sum/de": np.ones(16, np.float32)}, {"version": "1"})
-    export = calls.request(HttpRequest("GET", "/"), calls.safetensors_of, Policy())
+    export = calls.request(HttpRequest("GET", "/"), safetensors_of, Policy())
     assert drive(export, Reply(200, httpx.Headers(), whole))[0] == whole
     for content in (whole[:20], b"", b"<html>sign in first</html>"):
-        export = calls.request(HttpRequest("GET", "/"), calls.safetensors_of, Policy(max_retries=0))
+        export = calls.request(HttpRequest("GET", "/"), safetensors_of, Policy(max_retries=0))
         with pytest.raises(congrad.APIResponseError):
             drive(export, Reply(200, httpx.Headers(), content))
 

@@ -20,13 +20,13 @@ from congrad.commands.filtering.asking import Asked, Run
 from congrad.commands.filtering.journal import Journal
 from congrad.commands.filtering.reporting import about_run
 from congrad.contract import wire
+from congrad.files.decisions import read_decisions, samples_of
 from congrad.files.kinds.rows import FileError
 from congrad.files.samples import Fields
 from congrad.files.source import Source
 from congrad.local.redis_server import free_port
 from congrad.report.about import About
 from congrad.report.content import Report
-from congrad.report.decisions import read_decisions, samples_of
 from congrad.report.statistics import EDGES, conflicts, distributions, most_telling, threshold_of
 from congrad.report.texts import LIMIT, texts_of
 from typer.testing import CliRunner, Result

@@ -1,4 +1,4 @@
-"""What the report of a run of `congrad filter` says of that run."""
+"""What a report says of the run of `congrad filter` that made its decisions, and of the direction they are against."""
 
 import shlex
 from pathlib import Path
@@ -11,7 +11,7 @@ from congrad.contract import wire
 from congrad.errors import CongradError
 from congrad.files.samples import Fields
 from congrad.protocol.options import BATCH_SIZE
-from congrad.report.about import About, Setting, in_words, measured
+from congrad.report.about import About, Setting, in_words
 
 
 def about_run(run: Run, journal: Journal, client: Client) -> About:
@@ -30,6 +30,16 @@ def about_run(run: Run, journal: Journal, client: Client) -> About:
         command=_command(run),
         settings=_settings(run.asked),
     )
+
+
+def measured(client: Client, name: str) -> tuple[wire.Direction, wire.Checkpoint | None]:
+    """A direction as it is now, and the checkpoint that it belongs to, if it is still served.
+
+    :raises CongradError: the service has no answer.
+    """
+    state = client.directions.get(name)
+    served = {checkpoint.fingerprint: checkpoint for checkpoint in client.checkpoints()}
+    return state, served.get(state.fingerprint)
 
 
 def _settings(asked: Asked) -> list[Setting]:
