@@ -55,6 +55,11 @@ class Journal:
         """The rows that have been answered: the first so many of the file."""
         return sum(len(result.decisions) for result in self.results)
 
+    @property
+    def direction(self) -> wire.DirectionRef:
+        """What the rows were scored against, as it was in the end; there is none before the first answer."""
+        return (self.rescored or self.results)[-1].direction
+
     def add(self, result: wire.FilterResult, digest: str) -> None:
         """The answer to the next rows."""
         self._append({"digest": digest, "result": result.model_dump(mode="json")})

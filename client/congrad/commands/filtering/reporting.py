@@ -23,7 +23,7 @@ def about_run(run: Run, journal: Journal, client: Client) -> About:
         say(f"congrad: the report has no cosines between languages: {explained(error)}")
     return About(
         source=Path(run.source.name).name,
-        scored_against=(journal.rescored or journal.results)[-1].direction,
+        scored_against=journal.direction,
         state=state,
         checkpoint=checkpoint,
         selection=run.asked.selection,

@@ -1,0 +1,66 @@
+"""How a run ends that does not come to its end: with what it leaves behind, and how it can go on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+from congrad.commands.filtering.asking import Asked, GradientsGoneError
+from congrad.commands.filtering.journal import Journal
+from congrad.commands.terminal.output import FAILED, INTERRUPTED, WRONG, explained, fail
+from congrad.errors import APIStatusError, CongradError
+from congrad.files.kinds.rows import FileError
+
+
+@contextmanager
+def without_answers(asked: Asked, journal: Journal, rows: int, path: Path | None) -> Iterator[None]:
+    """Ends the command where the answers that the block waits for do not come.
+
+    :param path: where the journal lies; None where it is not written down.
+    :raises FileError: the rows cannot be read: that is not for the service to mend.
+    """
+    try:
+        yield
+    except FileError:
+        raise
+    except GradientsGoneError as error:
+        fail(
+            f"{error}\nall {rows} rows are in direction {asked.direction!r}: the same command with --no-update "
+            "--restart in place of --two-pass scores them against it, their own shares included, and folds nothing in",
+            FAILED,
+        )
+    except APIStatusError as error:
+        is_row = error.status == HTTPStatus.UNPROCESSABLE_ENTITY
+        mend = "\nwhere a row is at fault, correct it or take it out first" if is_row else ""
+        fail(f"{explained(error)}\n{_left(journal, rows, path)}{mend}", WRONG if is_row else FAILED)
+    except CongradError as error:
+        fail(f"{explained(error)}\n{_left(journal, rows, path)}", FAILED)
+    except KeyboardInterrupt:
+        fail(f"interrupted; {_left(journal, rows, path)}", INTERRUPTED)
+
+
+@contextmanager
+def without_outputs(path: Path | None) -> Iterator[None]:
+    """Ends the command where the outputs that the block writes cannot be written.
+
+    :param path: where the journal lies.
+    """
+    try:
+        yield
+    except FileError as error:
+        left = "the decisions are lost"
+        if path is not None:
+            left = (
+                f"the decisions are kept in {path}: the same command goes on from there, also with another "
+                "--output-format, such as jsonl, or another --dropped"
+            )
+        fail(f"{error}\n{left}", FAILED)
+
+
+def _left(journal: Journal, rows: int, path: Path | None) -> str:
+    if not journal.rows:
+        return "nothing was written"
+    done = f"{journal.rows} of {rows} rows have decisions"
+    if path is None:
+        return f"{done}, which are lost: only with -o FILE a run can go on where it stopped"
+    return f"{done}, kept in {path}: the same command goes on from there"

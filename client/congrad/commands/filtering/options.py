@@ -1,0 +1,124 @@
+"""What `congrad filter` can be told beside what other commands can be told too. Each name here is the type of one
+parameter of the command, with its help; the defaults are where the command is declared."""
+
+from typing import Annotated
+
+import typer
+
+from congrad.commands.filtering.columns import COLUMNS
+from congrad.commands.filtering.selection import Kind, Within
+from congrad.commands.terminal.options import SERVICE
+from congrad.files.formats import Format
+
+SELECTION = "Selection"
+SCORING = "Scoring"
+OUTPUT = "Output"
+
+In = Annotated[
+    str, typer.Argument(metavar="IN", help="File of rows: .jsonl, .json, .csv or .parquet; - is standard input.")
+]
+Kept = Annotated[
+    str,
+    typer.Option("-o", "--output", metavar="KEPT", help="Where the kept rows go, as they came; - is standard output."),
+]
+Dropped = Annotated[
+    str | None,
+    typer.Option(metavar="DROPPED", help="Where the dropped rows go, each with its decision as congrad."),
+]
+Scores = Annotated[
+    str | None, typer.Option(metavar="FILE", help="Where the decision on every row goes, as JSON Lines.")
+]
+ReportPage = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Where a page about the run goes, with pictures and texts, as one HTML file."),
+]
+GivenFormat = Annotated[
+    Format | None,
+    typer.Option(show_default=False, rich_help_panel=OUTPUT, help="Instead of what the suffix says; jsonl for -."),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Read and check all rows, say what would be sent, and send nothing.")
+]
+Restart = Annotated[
+    bool,
+    typer.Option(
+        "--restart",
+        help="Begin anew, where an unfinished run has left its answers; what it folded in stays in the direction.",
+    ),
+]
+
+LanguageColumn = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", rich_help_panel=COLUMNS, help="The column with language tags, if not language."),
+]
+LanguageOfAll = Annotated[
+    str | None,
+    typer.Option(metavar="TAG", rich_help_panel=COLUMNS, help="The language of all rows, such as de or pt-BR."),
+]
+
+SelectionKind = Annotated[
+    Kind | None,
+    typer.Option(
+        show_default=False,
+        rich_help_panel=SELECTION,
+        help="Keep what is below a threshold, or a fraction; --keep says fraction too.",
+    ),
+]
+MaxConflict = Annotated[
+    float | None,
+    typer.Option(
+        min=-1,
+        max=1,
+        metavar="X",
+        show_default="0",
+        rich_help_panel=SELECTION,
+        help="Keep rows with a conflict score of at most X, from -1 to 1.",
+    ),
+]
+KeepShare = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        metavar="SHARE",
+        rich_help_panel=SELECTION,
+        help="Instead: keep this share, those with the lowest scores.",
+    ),
+]
+ShareOf = Annotated[
+    Within | None,
+    typer.Option(
+        show_default="language",
+        rich_help_panel=SELECTION,
+        help="Take the share of each language of the file, of the whole file (request), or against the language's "
+        "latest scores in the direction (stream).",
+    ),
+]
+
+DirectionName = Annotated[
+    str, typer.Option(metavar="NAME", rich_help_panel=SCORING, help="The running direction to score against.")
+]
+Update = Annotated[
+    bool, typer.Option("--update/--no-update", rich_help_panel=SCORING, help="Fold the rows into the direction.")
+]
+TwoPass = Annotated[
+    bool,
+    typer.Option(
+        "--two-pass",
+        rich_help_panel=SCORING,
+        help="First fold all rows in, then score them. Without it the first rows are scored when the direction has "
+        "seen little else; this costs no second gradient.",
+    ),
+]
+CheckpointName = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", rich_help_panel=SCORING, help="Where the service has workers for several."),
+]
+
+BatchSize = Annotated[int, typer.Option(min=1, metavar="ROWS", rich_help_panel=SERVICE, help="Rows in one request.")]
+Concurrency = Annotated[
+    int, typer.Option(min=1, metavar="N", rich_help_panel=SERVICE, help="Requests under way at once.")
+]
+Timeout = Annotated[
+    float, typer.Option(min=1, metavar="SECONDS", rich_help_panel=SERVICE, help="How long to wait for one answer.")
+]

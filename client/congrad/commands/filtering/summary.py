@@ -1,0 +1,51 @@
+"""What `congrad filter` says of a file before anything is sent, and of the decisions once all is written."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+
+from congrad.commands.terminal.output import err, out, print_json, say
+from congrad.contract import wire
+from congrad.contract.summary import summarise
+from congrad.files.samples import Survey
+from congrad.showing.tables import counts_table, summary_table
+
+
+def show_plan(found: Survey, batch_size: int, as_json: bool) -> None:
+    """What would be sent."""
+    requests = -(-found.rows // batch_size)
+    if as_json:
+        languages = dict(sorted(found.languages.items()))
+        print_json({"rows": found.rows, "by_language": languages, "requests": requests, "bytes": found.bytes})
+        return
+    out.print(counts_table("rows", found.languages))
+    out.print(f"{found.rows} rows in {requests} requests, about {found.bytes / 2**20:.1f} MiB. Nothing was sent.")
+
+
+def show_summary(decisions: Sequence[wire.Decision], direction: wire.DirectionRef) -> None:
+    """What was decided, beside the results."""
+    reasons = _reasons(decisions)
+    err.print(summary_table(summarise(decisions)))
+    if reasons:
+        say("without a score: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items()))
+    say(f"scored against version {direction.version} of direction {direction.name!r} of {direction.checkpoint!r}")
+
+
+def print_summary(decisions: Sequence[wire.Decision], direction: wire.DirectionRef, beside_rows: bool) -> None:
+    """The same as JSON.
+
+    :param beside_rows: standard output is taken.
+    """
+    summary = {
+        "rows": len(decisions),
+        **summarise(decisions).model_dump(),
+        "without_score": _reasons(decisions),
+        "truncated": sum(decision.truncated for decision in decisions),
+        "direction": direction,
+    }
+    print_json(summary, sys.stderr if beside_rows else sys.stdout)
+
+
+def _reasons(decisions: Sequence[wire.Decision]) -> dict[str, int]:
+    reasons = Counter(str(decision.reason) for decision in decisions if decision.reason is not None)
+    return dict(sorted(reasons.items()))
