@@ -1,12 +1,13 @@
 """What a load was measured to do, as JSON and as Markdown."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks import pages
 
 TARGET_MS = 40
 """How much longer than the engine's own time the median request with one pair may take."""
@@ -85,7 +86,7 @@ class LoadReport:
             "levels": [asdict(level) for level in self.levels],
             "memory": [asdict(memory) for memory in self.memory],
         }
-        return json.dumps(_rounded(whole)) + "\n"
+        return pages.as_json(whole)
 
     def to_markdown(self) -> str:
         """Tables and what they say."""
@@ -94,20 +95,16 @@ class LoadReport:
         lines = ["# Load", "", *(f"- {key}: {value}" for key, value in self.about.items()), ""]
         lines += ["## A request with one pair", ""]
         lines += [f"Target: at most {TARGET_MS} ms beyond the engine's own time at the median. {met.capitalize()}."]
-        lines += ["", *_table(("ms", "p50", "p99"), self._stages())]
-        lines += ["", *_table(("processor time of such a request", "ms"), self._cpu())]
+        lines += ["", *pages.table(("ms", "p50", "p99"), self._stages())]
+        lines += ["", *pages.table(("processor time of such a request", "ms"), self._cpu())]
         lines += ["", "## Requests with one pair each, as many as there is time for", ""]
-        lines += _table(("clients", "requests/s", "p50 ms", "p99 ms"), self._levels())
-        lines += ["", "## Memory", "", *_table(("requests", *self.memory[0].mib), self._memory())]
+        lines += pages.table(("clients", "requests/s", "p50 ms", "p99 ms"), self._levels())
+        lines += ["", "## Memory", "", *pages.table(("requests", *self.memory[0].mib), self._memory())]
         return "\n".join([*lines, "", "## Reading it", "", *(f"- {text}" for text in READING)]) + "\n"
 
     def write(self, folder: Path) -> list[Path]:
         """Writes both files."""
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / "load.json", folder / "load.md"]
-        for path, text in zip(paths, (self.to_json(), self.to_markdown()), strict=True):
-            path.write_text(text, encoding="utf-8")
-        return paths
+        return pages.write(folder, "load", self.to_markdown(), self.to_json())
 
     def _stages(self) -> list[list[str]]:
         return [[name, *_ms([stage(trip) for trip in self.trips])] for name, stage in STAGES.items()]
@@ -132,16 +129,3 @@ def _percentiles(seconds: Sequence[float]) -> tuple[float, float]:
 
 def _ms(seconds: Sequence[float]) -> list[str]:
     return [f"{ms:,.1f}" for ms in _percentiles(seconds)]
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(of) for key, of in value.items()}
-    if isinstance(value, list):
-        return [_rounded(of) for of in value]
-    return round(value, 5) if isinstance(value, float) else value

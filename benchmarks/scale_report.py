@@ -1,6 +1,5 @@
 """What a stack was measured to do as it grows, as JSON and as Markdown."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -8,6 +7,8 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+
+from benchmarks import pages
 
 PARTS = ("service", "workers", "decide", "Redis", "client")
 """Whose processor time is counted; the client is the measuring process."""
@@ -139,7 +140,7 @@ class ScaleReport:
             "runs": {name: [asdict(run) for run in runs] for name, runs in self.runs.items()},
             "surgery_s": {str(languages): seconds for languages, seconds in self.surgery.items()},
         }
-        return json.dumps(_rounded(whole)) + "\n"
+        return pages.as_json(whole)
 
     def to_markdown(self) -> str:
         """Tables and what they say."""
@@ -155,11 +156,7 @@ class ScaleReport:
 
     def write(self, folder: Path) -> list[Path]:
         """Writes both files."""
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / "scale.json", folder / "scale.md"]
-        for path, text in zip(paths, (self.to_json(), self.to_markdown()), strict=True):
-            path.write_text(text, encoding="utf-8")
-        return paths
+        return pages.write(folder, "scale", self.to_markdown(), self.to_json())
 
     def _linear(self) -> str:
         """How much of the ideal is left where workers are many."""
@@ -181,12 +178,12 @@ class ScaleReport:
             "Processor time. Surgery is done once a request, whatever its size, and one request of a direction after "
             "the other."
         )
-        return [*_rows(("languages", "ms", "requests/s of a direction at most"), rows), "", text]
+        return [*pages.table(("languages", "ms", "requests/s of a direction at most"), rows), "", text]
 
     def _costs(self) -> list[str]:
         costs = {part: Cost.of(part, self.runs["batch"]) for part in PARTS}
         rows = [[part, f"{cost.request_ms:.2f}", f"{cost.pair_ms:.3f}"] for part, cost in costs.items()]
-        return _rows(("processor time", "ms a request", "ms a pair"), rows)
+        return pages.table(("processor time", "ms a request", "ms a pair"), rows)
 
     def _paper(self) -> list[str]:
         """What so many GPUs would keep busy."""
@@ -204,7 +201,7 @@ class ScaleReport:
             f"One decide worker, and so one direction, takes about {decided:,.0f} pairs/s of such requests: decisions "
             "of a direction are made one after the other."
         )
-        return [*_rows(head, rows), "", text]
+        return [*pages.table(head, rows), "", text]
 
 
 Column = Callable[[Run], str]
@@ -243,17 +240,4 @@ COSTS: dict[str, Column] = {
 
 
 def _table(columns: Mapping[str, Column], runs: Sequence[Run]) -> list[str]:
-    return _rows(tuple(columns), [[column(run) for column in columns.values()] for run in runs])
-
-
-def _rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    rule = ["---", *["---:"] * (len(head) - 1)]
-    return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _rounded(of) for key, of in value.items()}
-    if isinstance(value, list):
-        return [_rounded(of) for of in value]
-    return round(value, 5) if isinstance(value, float) else value
+    return pages.table(tuple(columns), [[column(run) for column in columns.values()] for run in runs])

@@ -1,12 +1,12 @@
-"""Tables in the terminal and in Markdown, and the two files of a report."""
+"""Tables in the terminal and in Markdown, and how a page begins."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from benchmarks.pages import table as markdown
 from benchmarks.planted.tables import Table
 
 
@@ -30,14 +30,4 @@ def heading(title: str, about: Mapping[str, Any], introduction: Sequence[str]) -
 
 def section(table: Table, title: str, level: int) -> list[str]:
     """The lines of one table."""
-    rows = [table.columns, ["---", *["---:"] * (len(table.columns) - 1)], *table.rows]
-    return ["", f"{'#' * level} {title}", "", *(f"| {' | '.join(row)} |" for row in rows)]
-
-
-def write(folder: Path, name: str, markdown: str, data: str) -> list[Path]:
-    """Writes ``name``.md and ``name``.json."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.json", folder / f"{name}.md"]
-    for path, text in zip(paths, (data, markdown), strict=True):
-        path.write_text(text, encoding="utf-8")
-    return paths
+    return ["", f"{'#' * level} {title}", "", *markdown(table.columns, table.rows)]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from benchmarks.pages import write
 from benchmarks.planted import arms, pages, tables
 from benchmarks.planted.real_text import HELD_OUT, MATCHED, MAX_TOKENS, SWAPPED, TRAINED_TOKENS, RealPairs
 from benchmarks.planted.real_trial import ANY, BALANCED, DEFAULT, LENGTH_RATIO
@@ -49,7 +50,7 @@ class RealTextReport:
             lines += pages.section(table, table.title, 2)
         markdown = "\n".join([*lines, "", "## Reading it", "", *(f"- {note}" for note in self._notes())]) + "\n"
         data = json.dumps({"about": self.about, "trials": self.trials}, indent=1) + "\n"
-        return pages.write(folder, "real_text", markdown, data)
+        return write(folder, "real_text", markdown, data)
 
     def _tables(self) -> list[Table]:
         detection = [_detection(self.trials, subset) for subset in SUBSETS]

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.pages import write
 from benchmarks.planted import pages, plots
 from benchmarks.planted.tables import Table, Trials, tables, targets
 from benchmarks.planted.trial import BINS
@@ -114,7 +115,7 @@ class EffectReport:
 
     def write(self, folder: Path) -> list[Path]:
         """Writes both files."""
-        return pages.write(folder, "effect", self.to_markdown(), self.to_json())
+        return write(folder, "effect", self.to_markdown(), self.to_json())
 
     def draw(self, folder: Path) -> list[Path]:
         """Writes a picture of each world.

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from benchmarks import pages
 from benchmarks.planted import sft_trial as trial
 from benchmarks.planted.sft import Fault
 from benchmarks.planted.statistics import estimate
@@ -94,11 +95,7 @@ class SftReport:
 
     def write(self, folder: Path) -> list[Path]:
         """Writes both files."""
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / "sft.json", folder / "sft.md"]
-        for path, text in zip(paths, (self.to_json(), self.to_markdown()), strict=True):
-            path.write_text(text, encoding="utf-8")
-        return paths
+        return pages.write(folder, "sft", self.to_markdown(), self.to_json())
 
 
 def _tables(trials: Trials) -> dict[str, list[str]]:
@@ -117,14 +114,14 @@ def _target(trials: Trials) -> list[str]:
     for name in (trial.CONFLICT, trial.CONFLICT_MLP, trial.EITHER, trial.EITHER_MLP):
         met = estimate(_values(trials, name, trial.ALL, "auroc")).mean >= WANTED_AUROC
         rows.append([f"{wanted}, by {name}", _interval(trials, name, trial.ALL, "auroc"), "yes" if met else "no"])
-    return _markdown(("target", "found", "met"), rows)
+    return pages.table(("target", "found", "met"), rows)
 
 
 def _detection(trials: Trials, figure: str) -> list[str]:
     scores = trials[0]["detection"]
     parts = list(scores[trial.CONFLICT])
     rows = [[name, *(_interval(trials, name, part, figure) for part in parts)] for name in scores]
-    return _markdown(("score", *parts), rows)
+    return pages.table(("score", *parts), rows)
 
 
 def _dropped(trials: Trials) -> list[str]:
@@ -132,7 +129,7 @@ def _dropped(trials: Trials) -> list[str]:
         [rule, *(f"{mean(t['dropped'][rule][fault] for t in trials):.1%}" for fault in Fault)]
         for rule in trials[0]["dropped"]
     ]
-    return _markdown(("rule", *Fault), rows)
+    return pages.table(("rule", *Fault), rows)
 
 
 def _values(trials: Trials, score: str, part: str, figure: str) -> list[float]:
@@ -142,8 +139,3 @@ def _values(trials: Trials, score: str, part: str, figure: str) -> list[float]:
 def _interval(trials: Trials, score: str, part: str, figure: str) -> str:
     found = estimate(_values(trials, score, part, figure))
     return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]"
-
-
-def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    table = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
-    return [f"| {' | '.join(row)} |" for row in table]
