@@ -49,7 +49,7 @@ test-wheel:
 	rm -rf build/wheel && mkdir -p build/wheel
 	$(PYTHON) -m pip wheel --no-deps --wheel-dir build/wheel .
 	$(PYTHON) -m venv build/wheel/venv
-	build/wheel/venv/bin/pip install -q -c constraints.txt "$$(ls build/wheel/congrad-*.whl)[all]"
+	build/wheel/venv/bin/pip install -q -c constraints.txt "$$(ls build/wheel/congrad_filter-*.whl)[all]"
 	cd build/wheel && venv/bin/congrad demo
 
 lint: $(DEVELOPER)

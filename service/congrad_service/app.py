@@ -48,7 +48,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
     app = FastAPI(
         title="CONGRAD",
         summary="Filters multilingual preference pairs by gradient consensus.",
-        version=version("congrad"),
+        version=version("congrad-filter"),
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,  # what links call an operation
         responses=problems.RESPONSES,

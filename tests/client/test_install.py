@@ -1,4 +1,4 @@
-"""What `pip install congrad` brings."""
+"""What `pip install congrad-filter` brings."""
 
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
@@ -28,10 +28,10 @@ def files_size(folder: Path) -> int:
 
 
 def test_a_base_install_is_light() -> None:
-    found = brought_by("congrad")
+    found = brought_by("congrad-filter")
     assert not found.keys() & HEAVY
-    own = found.pop("congrad")
-    assert own.metadata["Name"] == "congrad"
+    own = found.pop("congrad-filter")
+    assert own.metadata["Name"] == "congrad-filter"
     root = Path(congrad.__file__).parents[2]
     packages = [root / "client" / "congrad", root / "service" / "congrad_service", root / "worker" / "congrad_worker"]
     sizes = [file.size or 0 for d in found.values() for file in d.files or [] if file.suffix != ".pyc"]

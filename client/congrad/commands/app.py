@@ -44,7 +44,7 @@ app.add_typer(direction, name="direction", rich_help_panel=SERVICE)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"congrad {version('congrad')}")
+        typer.echo(f"congrad {version('congrad-filter')}")
         raise typer.Exit
 
 

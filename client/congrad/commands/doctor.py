@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 import httpx
@@ -137,7 +137,7 @@ def _checkpoints(answer: Answer) -> Check:
 
 
 def _versions(openapi: Answer) -> Check:
-    ours = version("congrad")
+    ours = version("congrad-filter")
     theirs = openapi.body.get("info", {}).get("version") if isinstance(openapi.body, dict) else None
     if theirs is None or openapi.problem is not None:
         return Check("versions", Mark.WARNING, f"client {ours}; the service does not say its own")
@@ -147,12 +147,27 @@ def _versions(openapi: Answer) -> Check:
 
 
 def _local() -> Iterator[Check]:
+    yield _package()
     yield Check("python", Mark.INFO, f"{platform.python_version()}, httpx {version('httpx')}")
     if find_spec("pyarrow") is not None:
         yield Check("parquet", Mark.INFO, f"pyarrow {version('pyarrow')}")
     else:
-        yield Check("parquet", Mark.INFO, "pyarrow is not installed", "for Parquet: pip install 'congrad[parquet]'")
+        yield Check(
+            "parquet", Mark.INFO, "pyarrow is not installed", "for Parquet: pip install 'congrad-filter[parquet]'"
+        )
     try:
         yield Check("redis", Mark.INFO, f"`congrad up` would start {redis_executable()}")
     except StartError as error:
         yield Check("redis", Mark.INFO, f"`congrad up` would not start: {error}")
+
+
+def _package() -> Check:
+    """PyPI's `congrad` is a solver of linear equations that is imported by the same name: each of the two overwrites
+    the other's `congrad/__init__.py`, and takes it along when it goes."""
+    ours = f"congrad-filter {version('congrad-filter')}"
+    try:
+        theirs = version("congrad")
+    except PackageNotFoundError:
+        return Check("package", Mark.INFO, ours)
+    hint = "pip uninstall congrad, then install congrad-filter again with --force-reinstall --no-deps"
+    return Check("package", Mark.WARNING, f"{ours} shares its folder with another project's congrad {theirs}", hint)

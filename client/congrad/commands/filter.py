@@ -56,7 +56,7 @@ HELP = """Filters a file of preference pairs or of completions through a running
 Each row is a pair: [bold]language[/], [bold]chosen[/], [bold]rejected[/] and, unless both begin with it, \
 [bold]prompt[/], as text or as lists of messages; or, where the workers have the loss sft, [bold]prompt[/] and \
 [bold]completion[/]. Kept rows leave as they came. Files are converted where the suffixes \
-of IN and KEPT differ. Parquet needs pyarrow: pip install 'congrad\\[parquet]'.
+of IN and KEPT differ. Parquet needs pyarrow: pip install 'congrad-filter\\[parquet]'.
 
 A run that was cut short goes on where it stopped when the same command is given again: until KEPT is written, the \
 answers so far are in KEPT.congrad, and within the hour nothing of it is folded into the direction twice. A run that \

@@ -38,7 +38,7 @@ def redis_executable() -> Path:
         bundled = Path(spec.origin).parent / "bin" / "redis-server"
         if os.access(bundled, os.X_OK):
             return bundled
-    raise StartError("there is no redis-server on the PATH; install Redis, or: pip install 'congrad[all]'")
+    raise StartError("there is no redis-server on the PATH; install Redis, or: pip install 'congrad-filter[all]'")
 
 
 def configure(data_dir: Path, port: int) -> RedisConfig:

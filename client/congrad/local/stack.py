@@ -215,7 +215,7 @@ def _thread_limits(workers: int) -> dict[str, str]:
 def _check_installed() -> None:
     missing = [name for name in ("fastapi", "celery", "redis", "torch", "transformers", "peft") if not find_spec(name)]
     if missing:
-        raise StartError(f"{', '.join(missing)} not installed; install them with: pip install 'congrad[all]'")
+        raise StartError(f"{', '.join(missing)} not installed; install them with: pip install 'congrad-filter[all]'")
 
 
 def _check_port(host: str, port: int) -> None:

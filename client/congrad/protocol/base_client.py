@@ -48,7 +48,7 @@ class BaseClient:
         if not self.base_url.startswith(("http://", "https://")):
             raise ValueError(f"base_url is {self.base_url!r}; it should begin with http:// or https://")
         api_key = api_key if api_key is not None else os.environ.get("CONGRAD_API_KEY")
-        self._headers = {"User-Agent": f"congrad/{version('congrad')}"}
+        self._headers = {"User-Agent": f"congrad/{version('congrad-filter')}"}
         if api_key and (token := api_key.strip()):  # files of secrets end with a line break
             if not (token.isascii() and token.isprintable()):
                 raise ValueError("the API key (api_key, or CONGRAD_API_KEY) has characters that no header can hold")

@@ -60,7 +60,10 @@ class Report:
             "shown": len(self._texts),
             "with_texts": any(self._texts.values()),
             "command": about.command,
-            "settings": [("congrad", f"{version('congrad')}, Python {platform.python_version()}"), *about.all_settings],
+            "settings": [
+                ("congrad", f"{version('congrad-filter')}, Python {platform.python_version()}"),
+                *about.all_settings,
+            ],
         }
 
     def _pairs(self) -> list[list[Any]]:

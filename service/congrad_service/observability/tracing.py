@@ -30,7 +30,7 @@ def begin(service_name: str) -> None:
     try:
         from congrad_service.observability.exporting import exporting_provider
     except ImportError:
-        log.warning("%s is set, and there are no traces without: pip install 'congrad[otel]'", ENDPOINTS[0])
+        log.warning("%s is set, and there are no traces without: pip install 'congrad-filter[otel]'", ENDPOINTS[0])
         return
     _provider = exporting_provider(service_name)
 

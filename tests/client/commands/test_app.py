@@ -63,12 +63,12 @@ def test_help_of_filter_has_examples_and_shows_no_token() -> None:
     assert "congrad filter pairs.parquet -o kept.parquet --dropped dropped.parquet" in shown
     assert "CONGRAD_API_KEY" in shown
     assert "secret" not in shown
-    assert "pip install 'congrad[parquet]'" in shown
+    assert "pip install 'congrad-filter[parquet]'" in shown
     assert "130 interrupted" in shown
 
 
 def test_version_is_that_of_the_distribution() -> None:
-    assert congrad("--version").stdout == f"congrad {version('congrad')}\n"
+    assert congrad("--version").stdout == f"congrad {version('congrad-filter')}\n"
 
 
 def test_commands_are_completed_by_the_shell() -> None:
@@ -186,7 +186,7 @@ def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatc
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     done = congrad("filter", tmp_path / "in.parquet", "-o", tmp_path / "kept.parquet")
     assert done.exit_code == 2
-    assert done.stderr == "congrad: Parquet needs pyarrow; install it with: pip install 'congrad[parquet]'\n"
+    assert done.stderr == "congrad: Parquet needs pyarrow; install it with: pip install 'congrad-filter[parquet]'\n"
 
 
 def test_a_service_that_is_not_there_is_a_failure_of_the_work() -> None:

@@ -46,7 +46,7 @@ def test_an_endpoint_without_the_extra_is_a_warning() -> None:
         "print(repr(tracing.carried()), dict(tracing.ids()))",
         **{ENDPOINT: "http://127.0.0.1:1"},
     )
-    assert "pip install 'congrad[otel]'" in done.stderr
+    assert "pip install 'congrad-filter[otel]'" in done.stderr
     assert done.stdout == "'' {}\n"
 
 

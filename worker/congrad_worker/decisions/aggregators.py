@@ -38,7 +38,7 @@ def aggregator(name: str) -> Aggregator:
         weighting = getattr(torchjd.aggregation, class_name)(**arguments)
     except ImportError as error:
         raise WorkerError(
-            f"CONGRAD_AGGREGATOR={name} needs TorchJD ({error}): pip install 'congrad[aggregators]'"
+            f"CONGRAD_AGGREGATOR={name} needs TorchJD ({error}): pip install 'congrad-filter[aggregators]'"
         ) from error
     return _from_torchjd(weighting)
 

@@ -158,7 +158,7 @@ class WorkerCollector(Collector):
             "checkpoint": announcement.name if announcement else "",
             "fingerprint": announcement.fingerprint if announcement else "",
             "device": self._device,
-            "version": version("congrad"),
+            "version": version("congrad-filter"),
         }
         self._has_tokens = announcement is not None
 

@@ -1,10 +1,11 @@
-"""Parquet, through pyarrow, which `congrad[parquet]` brings. It is imported when it is needed: that takes longer than
-everything else together, and most files are JSON Lines."""
+"""Parquet, through pyarrow, which `congrad-filter[parquet]` brings. It is imported when it is needed: that takes
+longer than everything else together, and most files are JSON Lines."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from congrad.files.kinds.rows import FileError, Row
@@ -27,7 +28,7 @@ def require_pyarrow() -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
-        raise FileError("Parquet needs pyarrow; install it with: pip install 'congrad[parquet]'") from None
+        raise FileError("Parquet needs pyarrow; install it with: pip install 'congrad-filter[parquet]'") from None
 
 
 def schema(stream: BinaryIO, name: str) -> pyarrow.Schema:
@@ -73,6 +74,34 @@ def without_nulls(value: Any) -> Any:
     return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
+class _Writer:
+    """Rows on their way into a file: a table at a time, as each table becomes a group of rows with an index of its own.
+
+    :param table: makes a table of some rows.
+    """
+
+    def __init__(self, stream: BinaryIO, schema: pyarrow.Schema, table: Callable[[list[Any]], pyarrow.Table]):
+        from pyarrow import parquet
+
+        self._table = table
+        self._rows: list[Any] = []
+        self._file = parquet.ParquetWriter(stream, schema)
+
+    def add(self, row: Any) -> None:
+        self._rows.append(row)
+        if len(self._rows) == ROWS:
+            self._flush()
+
+    def finish(self) -> None:
+        self._flush()
+        self._file.close()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._file.write_table(self._table(self._rows))
+        self._rows = []
+
+
 class ParquetCopier:
     """Writes rows that come from Parquet, in their own schema.
 
@@ -84,36 +113,25 @@ class ParquetCopier:
 
         self._own = schema
         self._with_decision = with_decision
-        self._rows: list[pyarrow.RecordBatch] = []
-        self._decisions: list[Any] = []
-        self._writer = parquet.ParquetWriter(stream, self._table().schema)
+        self._writer = _Writer(stream, self._table([]).schema, self._table)
 
     def write(self, row: Row, extra: dict[str, Any]) -> None:
         """Writes a row with its decision, if that is wanted."""
-        self._rows.append(row.source)
-        self._decisions.append(extra.get(DECISION))
-        if len(self._rows) == ROWS:
-            self._flush()
+        self._writer.add((row.source, extra.get(DECISION)))
 
     def finish(self) -> None:
         """Writes what is buffered, and the end of the file."""
-        self._flush()
-        self._writer.close()
+        self._writer.finish()
 
-    def _flush(self) -> None:
-        if self._rows:
-            self._writer.write_table(self._table())
-        self._rows, self._decisions = [], []
-
-    def _table(self) -> pyarrow.Table:
+    def _table(self, rows: list[tuple[pyarrow.RecordBatch, Any]]) -> pyarrow.Table:
         import pyarrow
 
-        table = pyarrow.Table.from_batches(self._rows, schema=self._own)
+        table = pyarrow.Table.from_batches([batch for batch, _ in rows], schema=self._own)
         if not self._with_decision:
             return table
         if DECISION in table.column_names:
             table = table.drop_columns([DECISION])
-        table = table.append_column(DECISION, pyarrow.array(self._decisions, type=_decision_type()))
+        table = table.append_column(DECISION, pyarrow.array([decision for _, decision in rows], type=_decision_type()))
         # `datasets` notes its features beside the schema, and reads no file with a column that they do not have.
         return table.replace_schema_metadata(None)
 
@@ -186,30 +204,18 @@ class ParquetBuilder:
         if with_decision:
             others = [field for field in schema if field.name != DECISION]
             schema = pyarrow.schema([*others, (DECISION, _decision_type())])
-        self._schema = schema
-        self._rows: list[dict[str, Any]] = []
-        self._writer = parquet.ParquetWriter(stream, schema)
+        self._writer = _Writer(stream, schema, partial(pyarrow.Table.from_pylist, schema=schema))
 
     def write(self, row: Row, extra: dict[str, Any]) -> None:
         """Takes a row with further columns.
 
         :raises ValueError, TypeError, OverflowError: a value is not of its column's type.
         """
-        self._rows.append(row.content | extra)
-        if len(self._rows) == ROWS:
-            self._flush()
+        self._writer.add(row.content | extra)
 
     def finish(self) -> None:
         """Writes what is buffered, and the end of the file."""
-        self._flush()
-        self._writer.close()
-
-    def _flush(self) -> None:
-        import pyarrow
-
-        if self._rows:
-            self._writer.write_table(pyarrow.Table.from_pylist(self._rows, schema=self._schema))
-        self._rows = []
+        self._writer.finish()
 
 
 def _decision_type() -> pyarrow.DataType:
