@@ -57,6 +57,7 @@ lint: $(DEVELOPER)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
 
 # Known vulnerabilities of what is pinned. It needs pypi.org, and is no part of CI.
@@ -111,4 +112,4 @@ $(DEVELOPER): $(INSTALLED)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
