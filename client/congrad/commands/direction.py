@@ -44,10 +44,7 @@ def show(name: Name = "default", url: Url = DEFAULT_BASE_URL, api_key: ApiKey = 
             direction = client.directions.get(name)
     except CongradError as error:
         fail_with(error)
-    if as_json:
-        print_json(direction)
-    else:
-        _print(direction)
+    _print(direction, as_json)
 
 
 @app.command()
@@ -124,13 +121,13 @@ def import_state(
             direction = client.directions.import_(name, state)
     except CongradError as error:
         fail_with(error)
+    _print(direction, as_json)
+
+
+def _print(direction: wire.Direction, as_json: bool) -> None:
     if as_json:
         print_json(direction)
-    else:
-        _print(direction)
-
-
-def _print(direction: wire.Direction) -> None:
+        return
     out.print(
         f"{direction.name}, version {direction.version}, of {direction.checkpoint!r}; half-life "
         f"{direction.half_life or 'inf'}; norm {direction.norm:.4g}; updated {direction.updated:%Y-%m-%d %H:%M:%S %Z}",

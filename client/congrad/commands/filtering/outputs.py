@@ -1,7 +1,7 @@
 """Where `congrad filter` writes: what was kept, what was dropped, every decision, and a page about them."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from congrad.files.kinds.values import encode
 from congrad.files.samples import Fields, Survey
 from congrad.files.source import Source, same_file
 from congrad.files.streams import STANDARD_OUTPUT, descriptor_of, is_special
-from congrad.files.target import check_writable, replacing, rows_to
+from congrad.files.target import Writer, check_writable, replacing, rows_to
 from congrad.files.trial import Form, Trial
 from congrad.report.about import About
 from congrad.report.content import Report
@@ -84,15 +84,14 @@ class Outputs:
         :param about: what the report says of the run, where there is one.
         :raises FileError: one of them cannot be written.
         """
-        columns = list(found.columns)
         wanted = None if self.trial(source).is_needed else fields.wanted
+        report = None if about is None else Report(about, decisions)
         with ExitStack() as stack:
-            kept = stack.enter_context(rows_to(self.kept, self._form(self.kept, source), source, columns, found.schema))
+            # What is entered first takes its place last.
+            kept = stack.enter_context(self._rows_to(self.kept, source, found))
             dropped = None
             if self.dropped is not None:
-                form = self._form(self.dropped, source)
-                dropped = stack.enter_context(rows_to(self.dropped, form, source, columns, found.schema))
-            report = None if about is None else Report(about, decisions)
+                dropped = stack.enter_context(self._rows_to(self.dropped, source, found))
             for position, (row, decision) in enumerate(zip(source.rows(wanted), decisions, strict=True)):
                 if report is not None:
                     report.add(position, fields.sample(row))
@@ -105,6 +104,9 @@ class Outputs:
                 stream.writelines(encode(asdict(decision)) + b"\n" for decision in decisions)
             if self.report is not None and report is not None:
                 report.write(stack.enter_context(replacing(self.report)))
+
+    def _rows_to(self, path: str, source: Source, found: Survey) -> AbstractContextManager[Writer]:
+        return rows_to(path, self._form(path, source), source, list(found.columns), found.schema)
 
     def _form(self, path: str, source: Source) -> Form:
         """What is written to ``path``: what its suffix says, else the same as what is read."""

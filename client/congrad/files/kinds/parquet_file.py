@@ -109,7 +109,6 @@ class ParquetCopier:
     """
 
     def __init__(self, stream: BinaryIO, schema: pyarrow.Schema, with_decision: bool):
-        from pyarrow import parquet
 
         self._own = schema
         self._with_decision = with_decision
@@ -199,7 +198,6 @@ class ParquetBuilder:
 
     def __init__(self, stream: BinaryIO, schema: pyarrow.Schema, with_decision: bool):
         import pyarrow
-        from pyarrow import parquet
 
         if with_decision:
             others = [field for field in schema if field.name != DECISION]
