@@ -4,7 +4,6 @@ import random
 import ssl
 import sys
 import uuid
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,8 @@ from chaos.stack import SupervisedStack, supervised_stack
 from congrad_service import keys
 from congrad_service.queue.queue import Queue
 from support.guarded_redis import make_certificates, tls_proxy
-from support.pairs import demo_samples
+from support.jobs import assert_folded_once, ended, post
+from support.pairs import copies, demo_samples
 from support.rabbitmq import SERVER, rabbitmq
 from support.serving import settings
 
@@ -63,32 +63,11 @@ def connected(broker: str) -> Iterator[Any]:
         yield connection
 
 
-def copies(count: int) -> list[dict[str, Any]]:
-    """The shipped pairs so many times, all of them different."""
-    rows = demo_samples()
-    return [row | {"id": f"{i}-{row['id']}", "prompt": f"{i} {row['prompt']}"} for i in range(count) for row in rows]
-
-
-def post(http: httpx.Client, rows: list[dict[str, Any]], direction: str) -> str:
-    """The id of a job that has been accepted."""
-    body = {"samples": rows, "direction": direction}
-    response = http.post("/filter", json=body, headers={"Prefer": "respond-async"})
-    assert response.status_code == 202, response.text
-    return str(response.json()["id"])
-
-
-def status(http: httpx.Client, job_id: str) -> str:
-    return str(http.get(f"/jobs/{job_id}").raise_for_status().json()["status"])
-
-
 def assert_done_once(http: httpx.Client, stack: SupervisedStack, job_id: str, rows: list[dict[str, Any]]) -> None:
     """The job ends, and its samples are in its direction as if nothing had happened."""
-    stack.wait_until(lambda: status(http, job_id) in ("succeeded", "failed"))
-    job = http.get(f"/jobs/{job_id}").json()
+    job = ended(http, stack, job_id)
     assert job["status"] == "succeeded", job["error"]
-    found = http.get(f"/directions/{job['direction']}").raise_for_status().json()
-    assert found["version"] == 1
-    assert {tag: of["samples"] for tag, of in found["languages"].items()} == Counter(row["language"] for row in rows)
+    assert_folded_once(http, job["direction"], rows)
 
 
 def busy_worker(stack: SupervisedStack, job_id: str) -> Part | None:

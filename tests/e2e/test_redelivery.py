@@ -4,7 +4,6 @@ import random
 import subprocess
 import sys
 import uuid
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
@@ -17,7 +16,8 @@ from chaos.parts import Part, Role
 from chaos.stack import SupervisedStack, supervised_stack
 from congrad_service import keys
 from congrad_service.queue.queue import celery_app
-from support.pairs import demo_samples
+from support.jobs import assert_folded_once, ended, job, post
+from support.pairs import copies, demo_samples
 from support.serving import settings
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds and ends processes as Linux has them")
@@ -60,32 +60,6 @@ def celery(whole: SupervisedStack) -> Iterator[Celery]:
 @pytest.fixture
 def direction() -> str:
     return f"test-{uuid.uuid4().hex}"
-
-
-def copies(count: int) -> list[dict[str, Any]]:
-    """The shipped pairs so many times, all of them different."""
-    rows = demo_samples()
-    return [row | {"id": f"{i}-{row['id']}", "prompt": f"{i} {row['prompt']}"} for i in range(count) for row in rows]
-
-
-def post(http: httpx.Client, rows: list[dict[str, Any]], direction: str) -> str:
-    """The id of a job that has been accepted."""
-    body = {"samples": rows, "direction": direction}
-    response = http.post("/filter", json=body, headers={"Prefer": "respond-async"})
-    assert response.status_code == 202, response.text
-    return str(response.json()["id"])
-
-
-def job(http: httpx.Client, job_id: str) -> dict[str, Any]:
-    """The job as it is."""
-    found: dict[str, Any] = http.get(f"/jobs/{job_id}").raise_for_status().json()
-    return found
-
-
-def ended(http: httpx.Client, stack: SupervisedStack, job_id: str, seconds: float = 90) -> dict[str, Any]:
-    """The job at its end."""
-    stack.wait_until(lambda: job(http, job_id)["status"] in ("succeeded", "failed"), seconds)
-    return job(http, job_id)
 
 
 def fields(stack: SupervisedStack, job_id: str) -> Mapping[str, str]:
@@ -133,12 +107,6 @@ def state(http: httpx.Client, direction: str) -> tuple[Any, dict[str, bytes]]:
     described = http.get(f"/directions/{direction}").raise_for_status().json()
     vectors = export(http, [direction])[direction]
     return described, {name: vector.tobytes() for name, vector in vectors.items()}
-
-
-def assert_folded_once(http: httpx.Client, direction: str, rows: list[dict[str, Any]]) -> None:
-    found = http.get(f"/directions/{direction}").raise_for_status().json()
-    assert found["version"] == 1
-    assert {tag: of["samples"] for tag, of in found["languages"].items()} == Counter(row["language"] for row in rows)
 
 
 def test_tasks_that_come_after_the_end_change_nothing(

@@ -23,6 +23,12 @@ def demo_samples(*languages: str, each: int | None = None) -> list[dict[str, Any
     return [pair for tag in languages or sorted(by_language) for pair in by_language[tag][:each]]
 
 
+def copies(count: int) -> list[dict[str, Any]]:
+    """The shipped pairs so many times, all of them different."""
+    rows = demo_samples()
+    return [row | {"id": f"{i}-{row['id']}", "prompt": f"{i} {row['prompt']}"} for i in range(count) for row in rows]
+
+
 def samples(rows: list[dict[str, Any]]) -> list[wire.Sample]:
     """Rows as the service hands them to a worker."""
     return [wire.Sample.model_validate({name: row[name] for name in FIELDS}) for row in rows]
