@@ -83,6 +83,7 @@ class AsyncClient(BaseClient):
     ) -> Filtered:
         """See `Client.filter`; ``samples`` may be asynchronous too."""
         if isinstance(samples, AsyncIterable):
+            # All of them, as nothing is sent before every sample is known to be one.
             samples = [sample async for sample in samples]
         call = self._filtering(samples, **options)
         with progress_bar(call.samples * call.passes, call.progress) as advance:

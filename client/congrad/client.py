@@ -81,6 +81,7 @@ class Client(BaseClient):
     @property
     def jobs(self) -> Jobs:
         """Jobs: submitted, waited for, followed, cancelled, scored again."""
+        # The stream looks the connections up when it is opened: in a forked process they are others.
         return Jobs(self._run, lambda job_id: follow(self._http, job_id, self._policy), self._policy)
 
     @property
@@ -166,6 +167,8 @@ class Client(BaseClient):
         self._run(calls.until_ready(timeout))
 
     def _drive(self, stage: Pass[I], concurrency: int, advance: Callable[[int], None]) -> None:
+        # Closed at once when something is raised here, Ctrl-C included: threads would go on sending until it is
+        # collected.
         with closing(self._ahead(stage.pending(), stage.send, concurrency)) as outcomes:
             for parts in outcomes:
                 for part in parts:
@@ -208,6 +211,7 @@ class Client(BaseClient):
             step = next(call)
             while True:
                 if isinstance(step, Pause):
+                    # A thread that nobody waits for any more must not sleep a pause out, and then send.
                     if gone is None:
                         time.sleep(step.seconds)
                     elif gone.wait(step.seconds):

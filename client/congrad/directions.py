@@ -115,6 +115,7 @@ class AsyncDirections:
 
 
 def _path(name: str) -> str:
+    # A slash or two dots in a name would be another path.
     return f"/directions/{quote(name, safe='')}"
 
 

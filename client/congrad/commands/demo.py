@@ -16,6 +16,7 @@ def demo(as_json: AsJson = False) -> None:
     """Brings up everything on a tiny checkpoint, filters a small real batch, prints the table, stops."""
     interrupt_on_signals()
     descriptor, name = tempfile.mkstemp(prefix="congrad-demo-", suffix=".log")
+    # Only the name is wanted: the parts open it by themselves.
     os.close(descriptor)
     log = Path(name)
     try:

@@ -121,6 +121,7 @@ def _text_or_blocks(value: Any) -> str | None:
     return "blocks" if isinstance(value, Sequence) else None
 
 
+# `fail_fast`, here and below: a list has one error, however many of its items are at fault; `bounded` says why.
 MessageContent = Annotated[
     Annotated[Text, Tag("text")] | Annotated[list[TextBlock], Field(fail_fast=True), Tag("blocks")],
     Discriminator(

@@ -10,6 +10,7 @@ from congrad.contract import wire
 def lowest(scores: Sequence[float], share: float) -> list[bool]:
     """Marks the share with the lowest scores, rounded to the nearest count; among equals the first."""
     ranked = sorted(range(len(scores)), key=lambda i: scores[i])
+    # Half up: `round` goes to the even neighbour, which would keep 2 of 5 and 4 of 7.
     marked = set(ranked[: int(share * len(scores) + 0.5)])
     return [i in marked for i in range(len(scores))]
 

@@ -123,6 +123,7 @@ class Decision:
     conflict_score: float | None
     conflicts_with: list[str]
     truncated: bool
+    # Left to right: what fits best would leave even the reasons that are known mere strings.
     reason: Annotated[Reason | str, Field(union_mode="left_to_right")] | None
 
 

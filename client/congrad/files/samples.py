@@ -83,6 +83,7 @@ def survey(source: Source, fields: Fields, trial: Trial | None = None) -> Survey
     """
     is_tried = trial is not None and trial.is_needed
     found = Survey(columns=dict.fromkeys(source.header()))
+    # A name that is not there is told before all rows are read, where a header says so.
     if found.columns:
         _check_columns(source, fields, found)
     for row in source.rows(None if is_tried else fields.wanted):

@@ -89,12 +89,14 @@ class Source:
     def _keep(self, stream: BinaryIO) -> None:
         self._copy = tempfile.NamedTemporaryFile(prefix="congrad-")  # noqa: SIM115 # closed with the source
         shutil.copyfileobj(stream, self._copy)
+        # It is opened by its name from now on, and would be seen without what is still in the buffer.
         self._copy.flush()
         self._path = Path(self._copy.name)
 
     @contextmanager
     def _opened(self) -> Iterator[BinaryIO]:
         with _reading(self.name):
+            # Rows are read twice or more, and an answer belongs to a row by nothing but its place.
             if self._state() != self._stamp:
                 raise FileError(f"{self.name}: has changed while it was read")
             stream = self._path.open("rb")

@@ -52,5 +52,7 @@ def opened(path: str) -> BinaryIO:
     descriptor = descriptor_of(path)
     if descriptor is None:
         return Path(path).open("wb")
+    # What was printed before would otherwise come out after.
     sys.stdout.flush()
+    # A duplicate, so that closing it leaves the descriptor open for whoever else writes there.
     return os.fdopen(os.dup(descriptor), "wb")

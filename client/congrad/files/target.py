@@ -107,13 +107,15 @@ def replacing(path: str) -> Iterator[BinaryIO]:
     """
     try:
         if is_special(path):
+            # A pipe cannot be taken back: nothing goes into it before everything is there.
             with tempfile.TemporaryFile() as draft:
                 yield draft
                 draft.seek(0)
                 _pour(draft, path)
         else:
+            # What a link leads to is replaced, and the link left as it is.
             yield from _draft(resolved(path))
-    except BrokenPipeError:
+    except BrokenPipeError:  # whoever reads has had enough, as `head` does; typer then ends the command without a word
         raise
     except OSError as error:
         raise FileError(f"{path}: cannot be written: {error.strerror or error}") from error
@@ -129,11 +131,13 @@ def _pour(draft: BinaryIO, path: str) -> None:
 
 
 def _draft(target: Path) -> Iterator[BinaryIO]:
+    # In the folder of the target: a rename is atomic within one file system only.
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with draft.open("xb") as stream:
             yield stream
             stream.flush()
+            # On the disk before it has the name: after a loss of power that name could otherwise lead to an empty file.
             os.fsync(stream.fileno())
         if target.exists():
             shutil.copymode(target, draft)

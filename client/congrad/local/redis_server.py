@@ -49,6 +49,7 @@ def configure(data_dir: Path, port: int) -> RedisConfig:
     """
     password = secrets.token_urlsafe(24)
     config = data_dir / "redis.conf"
+    # Closed to others before the password is in it, also where the file is there from an earlier time.
     config.touch(mode=0o600)
     config.chmod(0o600)
     config.write_text(
@@ -71,6 +72,7 @@ def locked(data_dir: Path) -> Iterator[None]:
     :raises StartError: another process holds it.
     """
     data_dir.mkdir(parents=True, exist_ok=True)
+    # It is never removed: of a removed file and its successor two processes could each hold the lock.
     with (data_dir / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -82,6 +84,7 @@ def locked(data_dir: Path) -> Iterator[None]:
 def free_port() -> int:
     """A TCP port on the loopback interface that nobody listens on right now."""
     with socket.socket() as probe:
+        # Whoever is quick may take it before it is used. The part that wanted it then ends, and says so.
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port

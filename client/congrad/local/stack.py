@@ -76,7 +76,9 @@ class Stack:
             stdout=self._log,
             stderr=self._log,
             start_new_session=True,
-            preexec_fn=partial(_end_with_parent, orphaned) if sys.platform == "linux" else None,  # one thread
+            # Kept this short: code between fork and exec hangs on a lock that another thread held. And it is the thread
+            # that forks, here the main one, whose end the kernel takes for the parent's.
+            preexec_fn=partial(_end_with_parent, orphaned) if sys.platform == "linux" else None,
         )
         self._parts.append((name, process))
 
@@ -159,23 +161,10 @@ def running_stack(options: StackOptions) -> Iterator[Stack]:
         redis = configure(options.data_dir, redis_port)
         environment = _environment(options, redis.url, port)
         stack = Stack(f"http://{options.host}:{port}", environment, log)
-        threads = _thread_limits(options.workers) | environment
         ready = False
         try:
             stack.start(REDIS, redis.command, environment, orphaned=signal.SIGTERM)
-            for number in range(options.workers):
-                stack.start(
-                    "gradients worker",
-                    [sys.executable, "-m", "congrad_worker", "gradients"],
-                    threads | _visible_gpu(number, options.workers) | _metrics_port(environment, number),
-                )
-            stack.start(
-                "decide worker",
-                [sys.executable, "-m", "congrad_worker", "decide"],
-                environment
-                | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-                | _metrics_port(environment, options.workers),
-            )
+            _start_workers(stack, options.workers)
             stack.start("service", [sys.executable, "-m", "congrad_service"], environment)
             stack.wait_until_ready(environment.get("CONGRAD_API_KEY"))
             ready = True
@@ -185,6 +174,22 @@ def running_stack(options: StackOptions) -> Iterator[Stack]:
                 # Celery answers SIGTERM with a traceback while it starts. What it may have taken by then comes back.
                 stack.kill_all_but_redis()
             stack.stop()
+
+
+def _start_workers(stack: Stack, count: int) -> None:
+    environment = stack.environment
+    threads = _thread_limits(count) | dict(environment)  # what is set wins
+    for number in range(count):
+        stack.start(
+            "gradients worker",
+            [sys.executable, "-m", "congrad_worker", "gradients"],
+            threads | _visible_gpu(number, count) | _metrics_port(environment, number),
+        )
+    stack.start(
+        "decide worker",
+        [sys.executable, "-m", "congrad_worker", "decide"],
+        {**environment, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **_metrics_port(environment, count)},
+    )
 
 
 def _environment(options: StackOptions, redis_url: str, port: int) -> dict[str, str]:
@@ -221,6 +226,7 @@ def _check_installed() -> None:
 def _check_port(host: str, port: int) -> None:
     """:raises StartError: somebody else listens there, and would be taken for the service."""
     with socket.socket() as probe:
+        # As the service does: what an earlier one left behind in TIME_WAIT is no reason to refuse.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))

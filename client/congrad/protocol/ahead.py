@@ -42,6 +42,8 @@ def ahead(
                 return
             item, future = window.popleft()
             try:
+                # A thread cannot be ended from outside: what is late is given up, and its thread left to its own
+                # timeout.
                 outcome: T | CongradError = future.result(seconds)
             except FutureTimeoutError:
                 outcome = APITimeoutError(f"there was no answer after {seconds:.3g} s")
@@ -68,6 +70,7 @@ class Source(Generic[I]):
         except StopIteration:
             raise
         except Exception as error:
+            # A generator that has raised is over. Its failure is told once the outcomes of the items before it are.
             self._failure = error
             raise StopIteration from None
 
@@ -99,6 +102,8 @@ class _Threads(Generic[I, T]):
 
     def abandon(self) -> None:
         """Ends the threads, each when it comes to it."""
+        # Futures of what is still in the queue stay empty: nobody is left to look at them. The None wakes those that
+        # wait.
         self._abandoned.set()
         for _ in range(self._started):
             self._queue.put(None)
@@ -129,6 +134,7 @@ async def ahead_async(
                 except Exception as error:
                     is_exhausted, failure = True, error
                 else:
+                    # The event loop keeps weak references only: it is the window that keeps a task alive.
                     window.append((item, asyncio.ensure_future(run(item))))
                     if window[0][1].done():
                         break
@@ -143,6 +149,7 @@ async def ahead_async(
                 outcome = error
             yield item, outcome
     finally:
+        # Cancelled and waited for: a task must not outlive the call, and no exception of one go unnoticed.
         left = [future for _, future in window]
         for future in left:
             future.cancel()

@@ -33,6 +33,8 @@ class PerProcess(Generic[H]):
     def get(self) -> H:
         """The connections, new ones in a new process."""
         if self._pid != os.getpid():
+            # The parent's are dropped and not closed: that would say goodbye on connections that the parent still uses.
+            # Two threads that both come first make one each; the one that is lost lasts as long as its request.
             self._made, self._pid = self._make(), os.getpid()
         return self._made
 
@@ -62,6 +64,7 @@ class BaseClient:
         max_downtime: float | None = None,
     ) -> Self:
         """A client on the same connections that waits or tries differently."""
+        # Shallow, so that both share the connections, and what is known of the service's availability.
         other = copy.copy(self)
         other._policy = new_policy(self._policy, timeout, max_retries, max_downtime)
         other._is_copy = True

@@ -79,6 +79,7 @@ class Deadline:
 
     def __init__(self, seconds: float):
         self.seconds = seconds
+        # Clocks on the wall are put back and forth.
         self._end = time.monotonic() + seconds
 
     @property
@@ -100,6 +101,8 @@ def request(
     for attempt in count():
         pause = backoff(attempt)
         try:
+            # An attempt begins with a chance, however little is left: a timeout below 0 is no timeout to httpx, but a
+            # fault.
             reply = yield from _attempt(replace(send, timeout=min(policy.timeouts.attempt, max(deadline.left, 0.1))))
             pause = retry_after(reply.headers.get("Retry-After")) or pause
             return checked(reply, parse)
@@ -211,6 +214,7 @@ def until_ready(seconds: float) -> Call[None]:
 
 def job_path(job_id: str) -> str:
     """Where a job is."""
+    # Ids come from callers too: a slash or two dots would be another path.
     return f"/jobs/{quote(job_id, safe='')}"
 
 
@@ -227,6 +231,7 @@ def _attempt(send: HttpRequest) -> Call[Reply]:
         raise APITimeoutError(f"{_url(error)} did not answer within {send.timeout:.3g} s ({_of(error)})") from error
     except httpx.RequestError as error:
         raise APIConnectionError(f"{_url(error)} cannot be reached: {_of(error)}") from error
+    # Drivers answer a request with a reply, and a pause with None.
     assert reply is not None
     return reply
 

@@ -80,6 +80,7 @@ def follow(http: httpx.Client, job_id: str, policy: Policy) -> Generator[wire.Jo
         try:
             with connect_sse(http, "GET", _path(job_id), timeout=_timeout(policy)) as source:
                 if not source.response.is_success:
+                    # The body of a stream is not there until it is read, and the problem document is in it.
                     source.response.read()
                     raise _failure(source.response)
                 for event in source.iter_sse():
@@ -87,6 +88,7 @@ def follow(http: httpx.Client, job_id: str, policy: Policy) -> Generator[wire.Jo
                         yield job
                     if reader.has_ended:
                         return
+            # A service that stops ends its streams in order, and a proxy that loses patience does too.
             raise _cut()
         except LOST as error:
             time.sleep(reader.pause(error))

@@ -49,6 +49,7 @@ class Submission:
         ((_, outcome),) = parts
         if not isinstance(outcome, ContentTooLargeError) or len(pairs) == 1:
             return parts
+        # Nothing of the refused whole was folded in, and each half is a request with a key of its own.
         first, second = pairs.cut(len(pairs) // 2)
         return [*(yield from self.send(first)), *(yield from self.send(second))]
 
@@ -67,6 +68,7 @@ class Submission:
             result = yield from decide(request, self._policy, self._policy.max_downtime)
             _check_answer(pairs, result)
         except CongradError as error:
+            # Threads write it without a lock. The last word counts, and a wrong one costs a probe.
             self._availability.is_given_up = is_unavailable(error)
             if isinstance(error, APIStatusError):
                 error.samples = [pairs.start + index for index in error.samples]
@@ -102,6 +104,7 @@ class Pass(Generic[I]):
 
     def pending(self) -> Iterator[I]:
         """The items to send, until a request fails."""
+        # Lazy: whether a request has failed is looked at anew before each item.
         return (item for item in self.items if not self.answers.has_failed)
 
 
@@ -126,6 +129,7 @@ class Filtering:
             raise ValueError("two_pass folds the samples in, and update=False does not")
         self._selecting = Selecting(options.selection)
         options = replace(options, selection=self._selecting.of_requests)
+        # All of them before the first is sent: a sample that cannot be would leave those before it folded in.
         self.pairs = list(split(samples, options.batch_size))
         self.concurrency = options.concurrency
         self.progress = progress

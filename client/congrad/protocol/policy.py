@@ -68,6 +68,7 @@ def retry_after(header: str | None) -> float | None:
     turned away was told the same. None where there is no such header, or it cannot be read."""
     if not header:
         return None
+    # `isdigit` alone is true of superscripts, which are no number; and nine digits are more patience than anyone has.
     if header.isascii() and header.isdigit():
         seconds = float(header[:9])
     else:

@@ -29,6 +29,7 @@ Parse = Callable[[Reply], T]
 
 def parse_as(model: Any) -> Parse[Any]:
     """Reads an answer as a model of the contract."""
+    # Built once, at import: to build one takes longer than to read most answers.
     adapter: TypeAdapter[Any] = TypeAdapter(model)
 
     def parse(reply: Reply) -> Any:
@@ -91,6 +92,7 @@ def failure(reply: Reply) -> APIStatusError:
 def _problem(reply: Reply) -> wire.Problem:
     """The problem document of an answer; one made up where something on the way answered for the service."""
     try:
+        # The status line counts: what is on the way may have put its own there, and left the body as it was.
         return wire.Problem.model_validate_json(reply.content).model_copy(update={"status": reply.status})
     except ValidationError:
         phrase = httpx.codes.get_reason_phrase(reply.status) or "Unknown"

@@ -42,6 +42,7 @@ class Pairs:
         """:raises InvalidSampleError: one of them is no mapping, or JSON has no form for it."""
         rows = [_row(sample, start + i) for i, sample in enumerate(samples)]
         try:
+            # As one list, since one by one takes longer; the sample at fault is looked for only where there is one.
             return cls(start, rows, _encode(rows))
         except _NO_JSON:
             for i, row in enumerate(rows):
@@ -59,6 +60,7 @@ class Pairs:
     def request(self, options: Options, key: str, retain: bool) -> HttpRequest:
         """The request. ``key`` is of the call; with position and content it makes that of the request, so that the
         same samples sent again are the same request, and changed ones another."""
+        # The samples are JSON already: what else the object holds goes behind them, without its opening bracket.
         content = b'{"samples":' + self.encoded + b"," + _encode(options.fields(retain))[1:]
         return _post("/filter", content, f"{key} {self.start}")
 
@@ -167,6 +169,7 @@ def _row(sample: SampleLike, position: int) -> Mapping[str, Any]:
     sample_id = row.get("id")
     if isinstance(sample_id, str):
         return row
+    # A copy: the mapping is the caller's.
     return {**row, "id": str(position if sample_id is None else sample_id)}
 
 
@@ -175,6 +178,7 @@ _NO_JSON = (TypeError, ValueError, RecursionError)  # UnicodeEncodeError is a Va
 
 def _encode(value: Any) -> bytes:
     """:raises TypeError, ValueError, RecursionError: JSON has no form for it."""
+    # Texts as they are: escapes would double the size of most scripts, and the bytes of a request are limited.
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_list).encode()
 
 

@@ -150,6 +150,7 @@ class Answers:
         if not isinstance(outcome, CongradError):
             self._decisions += outcome.decisions
             self._job_ids.append(outcome.job_id)
+            # Requests that are in flight together are committed in any order.
             if self._direction is None or outcome.direction.version >= self._direction.version:
                 self._direction = outcome.direction
             return

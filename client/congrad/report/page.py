@@ -75,6 +75,7 @@ def as_json(value: Any) -> str:
 
 
 def _packed(value: Any) -> str:
+    # Without a time in it, the same decisions are the same page.
     return base64.b64encode(gzip.compress(encode(value), mtime=0)).decode()
 
 

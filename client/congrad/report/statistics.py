@@ -9,6 +9,7 @@ from congrad.contract import wire
 
 WIDTH = 0.01
 """Of a bin of scores."""
+# Rounded to what a user types: a sum of hundredths is off by a little, and the scores at an edge in the wrong bin.
 EDGES = [round(number * WIDTH - 1, 2) for number in range(201)]
 
 

@@ -67,6 +67,7 @@ def checkpoints_table(checkpoints: Sequence[wire.Checkpoint]) -> Table:
     table.add_column("workers", justify="right")
     table.add_column("max length", justify="right")
     for checkpoint in checkpoints:
+        # Text and no strings: the names are anyone's, and rich would read brackets in them as markup.
         table.add_row(
             Text(checkpoint.name),
             checkpoint.fingerprint,

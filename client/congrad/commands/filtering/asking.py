@@ -90,6 +90,7 @@ class Run:
             concurrency=concurrency,
             idempotency_key=journal.key,
         )
+        # Samples are taken ahead of their answers, and answered in their order.
         for result in results:
             answered = [digests.popleft() for _ in result.decisions]
             journal.add(result, answered[-1])

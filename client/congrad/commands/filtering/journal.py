@@ -77,6 +77,8 @@ class Journal:
         try:
             self._file.write(json.dumps(line).encode() + b"\n")
             self._file.flush()
+            # Once a request: beside the seconds that its gradients take, and what it costs to compute them again, it is
+            # nothing.
             os.fsync(self._file.fileno())
         except OSError as error:
             raise JournalError(f"the answers cannot be kept beside the output: {error.strerror}") from error
@@ -101,6 +103,7 @@ class Journal:
             else:
                 raise OtherQuestionError
             whole += len(line) if is_same else 0
+        # Half a line goes, and so does another question that has no answers.
         file.seek(whole)
         file.truncate()
         return is_same
@@ -177,6 +180,7 @@ def open_journal(path: Path | None, asked: Mapping[str, Any], restart: bool) -> 
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise FileError(f"{path}: is no journal of congrad ({error}); move it away") from error
         yield journal
+        # Before the lock is let go: whoever opened it meanwhile then sees that it has no name any more.
         path.unlink(missing_ok=True)
     finally:
         with suppress(OSError):  # what a full disk has not taken, it does not take now
@@ -193,6 +197,8 @@ def _check_beginning(file: BinaryIO) -> None:
 def _locked(path: Path) -> BinaryIO:
     """:raises FileError: another process holds it."""
     while True:
+        # Mode w would empty the file of whoever holds it. The lock is the kernel's, and goes with the process, however
+        # that ends.
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -45,7 +45,9 @@ def read(stream: BinaryIO, name: str, fields: Mapping[str, str]) -> Iterator[Row
 
 
 def _lines(stream: BinaryIO, name: str) -> Iterator[list[str]]:
+    # Of the whole process: the module has no limit for one reader.
     csv.field_size_limit(LONGEST_CELL)
+    # Bytes are cut at line feeds alone: a file of text would cut a quoted cell at its carriage returns as well.
     decoded = (line.removeprefix(codecs.BOM_UTF8 if not number else b"").decode() for number, line in enumerate(stream))
     try:
         yield from (cells for cells in csv.reader(decoded, strict=True) if cells)
@@ -101,4 +103,5 @@ class CsvWriter:
     def finish(self) -> None:
         """Writes what is buffered."""
         self._text.flush()
+        # Else the wrapper closes the stream when it is collected, and the file is not yet in its place.
         self._text.detach()

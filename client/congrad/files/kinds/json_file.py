@@ -30,6 +30,7 @@ def read(stream: BinaryIO, name: str) -> Iterator[Row]:
 def _items(text: str, name: str) -> Iterator[tuple[int, Any, int]]:
     """Each item of the list, and where its text starts and ends: parsed one by one, so that it can be written again."""
     position = _next(text, 0)
+    # Slices, here and below: past the end they are empty, where an index would raise.
     if text[position : position + 1] == "{":
         raise FileError(f"{name}: is an object, not a list of them; one object on each line is the format jsonl")
     if text[position : position + 1] != "[":
