@@ -15,7 +15,7 @@ from congrad.jobs import AsyncJobs
 from congrad.protocol import calls
 from congrad.protocol.ahead import ahead_async, each
 from congrad.protocol.base_client import BaseClient, PerProcess, new_policy
-from congrad.protocol.calls import Call, HttpRequest, Pause
+from congrad.protocol.calls import Call, HttpRequest, Pause, resumed
 from congrad.protocol.event_stream import follow_async
 from congrad.protocol.filtering import Item, Pass, failed
 from congrad.protocol.options import Batching, BatchOptions, FilterOptions, OnUnavailable
@@ -179,22 +179,22 @@ class AsyncClient(BaseClient):
 
     async def _run(self, call: Call[T]) -> T:
         """Drives a call."""
+        outcome: Reply | Exception | None = None
         try:
-            step = next(call)
             while True:
-                if isinstance(step, Pause):
-                    await asyncio.sleep(step.seconds)
-                    step = call.send(None)
-                    continue
-                try:
-                    reply = await self._attempt(step)
-                except (httpx.RequestError, CongradError) as error:
-                    step = call.throw(error)
-                else:
-                    step = call.send(reply)
+                outcome = await self._outcome(resumed(call, outcome))
         except StopIteration as end:
             result: T = end.value
             return result
+
+    async def _outcome(self, step: HttpRequest | Pause) -> Reply | Exception | None:
+        if isinstance(step, Pause):
+            await asyncio.sleep(step.seconds)
+            return None
+        try:
+            return await self._attempt(step)
+        except (httpx.RequestError, CongradError) as error:
+            return error
 
     async def _attempt(self, send: HttpRequest) -> Reply:
         if self._http.is_closed:

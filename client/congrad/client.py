@@ -17,7 +17,7 @@ from congrad.jobs import Jobs
 from congrad.protocol import calls
 from congrad.protocol.ahead import ahead
 from congrad.protocol.base_client import BaseClient, PerProcess, new_policy
-from congrad.protocol.calls import Call, HttpRequest, Pause
+from congrad.protocol.calls import Call, HttpRequest, Pause, resumed
 from congrad.protocol.event_stream import follow
 from congrad.protocol.filtering import Item, Pass, failed
 from congrad.protocol.options import Batching, BatchOptions, FilterOptions, OnUnavailable
@@ -207,26 +207,26 @@ class Client(BaseClient):
 
         :param gone: set when nobody wants the result any more.
         """
+        outcome: Reply | Exception | None = None
         try:
-            step = next(call)
             while True:
-                if isinstance(step, Pause):
-                    # A thread that nobody waits for any more must not sleep a pause out, and then send.
-                    if gone is None:
-                        time.sleep(step.seconds)
-                    elif gone.wait(step.seconds):
-                        raise CongradError("the call was given up")
-                    step = call.send(None)
-                    continue
-                try:
-                    reply = self._attempt(step)
-                except (httpx.RequestError, CongradError) as error:
-                    step = call.throw(error)
-                else:
-                    step = call.send(reply)
+                outcome = self._outcome(resumed(call, outcome), gone)
         except StopIteration as end:
             result: T = end.value
             return result
+
+    def _outcome(self, step: HttpRequest | Pause, gone: threading.Event | None) -> Reply | Exception | None:
+        if isinstance(step, Pause):
+            if gone is None:
+                time.sleep(step.seconds)
+            # A thread that nobody waits for any more must not sleep a pause out, and then send.
+            elif gone.wait(step.seconds):
+                raise CongradError("the call was given up")
+            return None
+        try:
+            return self._attempt(step)
+        except (httpx.RequestError, CongradError) as error:
+            return error
 
     def _attempt(self, send: HttpRequest) -> Reply:
         if self._http.is_closed:

@@ -62,6 +62,16 @@ class Pause:
 Call = Generator[HttpRequest | Pause, Reply | None, T]
 
 
+def resumed(call: Call[T], outcome: Reply | Exception | None) -> HttpRequest | Pause:
+    """What a call wants next.
+
+    :param outcome: what came of its last step: a reply, or what the transport raised in place of one; None for a pause,
+        and before the first step.
+    :raises StopIteration: it has ended, with its result.
+    """
+    return call.throw(outcome) if isinstance(outcome, Exception) else call.send(outcome)
+
+
 class Run(Protocol):
     """Drives a call to its end."""
 
