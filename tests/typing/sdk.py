@@ -30,6 +30,28 @@ def with_the_client(pairs: Iterable[dict[str, Any]]) -> None:
         assert_type(client.checkpoints(), list[congrad.Checkpoint])
 
 
+def with_every_keyword(client: congrad.Client, pairs: list[dict[str, Any]], options: congrad.FilterOptions) -> None:
+    client.filter(
+        pairs,
+        direction="d",
+        update=True,
+        selection={"kind": "fraction", "keep": 0.5},
+        checkpoint="c",
+        two_pass=True,
+        on_unavailable="keep",
+        batch_size=1,
+        concurrency=1,
+        progress=False,
+        idempotency_key="k",
+    )
+    client.filter(pairs, **options)
+    client.filter_stream(pairs, on_unavailable="drop", direction="d", update=True, batch_size=1, concurrency=1)
+    client.filter_batches(
+        pairs, retain=True, start=1, selection=None, update=True, checkpoint=None, idempotency_key="k"
+    )
+    client.jobs.submit(pairs, retain=True, direction="d", update=False, idempotency_key=None)
+
+
 async def with_the_asynchronous_client(pairs: AsyncIterable[dict[str, Any]]) -> None:
     async with congrad.AsyncClient().with_options(max_downtime=5) as client:
         assert_type(await client.filter([]), congrad.Filtered)

@@ -31,9 +31,14 @@ class RequestOptions(TypedDict, total=False):
     made for each call."""
 
 
+# `update` stands in each of them: pyright does not see an inherited key that has the name of a method of dict.
+
+
 class BatchOptions(RequestOptions, total=False):
     """Further keywords of `Client.filter_stream` and `Client.filter_batches`, which send more than one request."""
 
+    update: bool
+    """As in `RequestOptions`."""
     batch_size: int
     """Samples in one request, at most; default: 256."""
     concurrency: int
@@ -44,6 +49,8 @@ class BatchOptions(RequestOptions, total=False):
 class FilterOptions(BatchOptions, total=False):
     """Further keywords of `Client.filter`, which sees all samples before it answers."""
 
+    update: bool
+    """As in `RequestOptions`."""
     two_pass: bool
     """First fold all samples in, then score all of them against the direction that came of it, from the same gradients;
     default: no. Without, the first ones are scored when little else has been seen."""
