@@ -98,7 +98,7 @@ def test_a_service_that_is_told_to_stop_sends_its_last_spans(redis_url: str) -> 
         environment |= {"OTEL_BSP_SCHEDULE_DELAY": "600000"}
         process = subprocess.Popen([sys.executable, "-m", "congrad_service"], env={**os.environ, **environment})
         try:
-            with Client(f"http://127.0.0.1:{port}") as client:
+            with Client(f"http://127.0.0.1:{port}", max_retries=9) as client:  # a minute, in which it starts
                 assert client.directions.list() == []
         finally:
             process.terminate()
