@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from congrad_worker.checkpoints.encoding import EncodedPair
+from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.direction import Samples
 from scipy.stats import ttest_1samp
 
