@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
@@ -19,6 +18,7 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
+from congrad_worker.checkpoints.adapters import Model, is_adapted
 from congrad_worker.checkpoints.files import CheckpointFiles
 from congrad_worker.errors import CheckpointError
 from congrad_worker.settings import GradientSettings
@@ -31,7 +31,7 @@ class Checkpoint:
     """A frozen policy with its tokenizer, and its reference where one is asked for."""
 
     name: str
-    model: PreTrainedModel | PeftModel
+    model: Model
     tokenizer: PreTrainedTokenizerBase
     reference: str
     reference_model: PreTrainedModel | None
@@ -53,12 +53,13 @@ class Checkpoint:
         return cast("torch.nn.Embedding", self.model.get_input_embeddings())
 
     @contextmanager
-    def as_reference(self) -> Iterator[PreTrainedModel | PeftModel | None]:
+    def as_reference(self) -> Iterator[Model | None]:
         """The reference model for the time of the block; None where the policy is its own reference."""
         if self.reference == "base":
             flags = [(parameter, parameter.requires_grad) for parameter in self.model.parameters()]
             try:
-                with cast("PeftModel", self.model).disable_adapter():
+                assert is_adapted(self.model)
+                with self.model.disable_adapter():
                     yield self.model
             finally:
                 for parameter, flag in flags:  # PEFT takes an adapter that is switched on for one that is trained
@@ -78,7 +79,7 @@ def load(files: CheckpointFiles, settings: GradientSettings) -> Checkpoint:
     try:
         model: Any = _load_model(files.model, settings, dtype, device)
         if files.adapter is not None:
-            model = PeftModel.from_pretrained(model, str(files.adapter))
+            model = _with_adapter(model, files.adapter)
         tokenizer = AutoTokenizer.from_pretrained(files.model, trust_remote_code=False)
         reference = _load_model(files.reference, settings, dtype, device) if files.reference is not None else None
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
@@ -141,12 +142,18 @@ def _load_model(
     return cast("PreTrainedModel", model if "device_map" in options else model.to(device))
 
 
+def _with_adapter(model: PreTrainedModel, folder: Path) -> Model:
+    from peft import PeftModel  # see `adapters`
+
+    return PeftModel.from_pretrained(model, str(folder))
+
+
 def _quantisation(dtype: torch.dtype | str) -> BitsAndBytesConfig:
     compute = dtype if isinstance(dtype, torch.dtype) else torch.bfloat16
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute)
 
 
-def _max_length(model: PreTrainedModel | PeftModel, wanted: int) -> int:
+def _max_length(model: Model, wanted: int) -> int:
     """``wanted`` tokens, or as many as there are positions where these are learned: a table has no row beyond its end.
     Rotary positions go on beyond the length that a model was trained at, where it reads less well."""
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)

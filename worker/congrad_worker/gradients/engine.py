@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from peft import PeftModel
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from congrad_worker.activity import Activity
+from congrad_worker.checkpoints.adapters import Model
 from congrad_worker.checkpoints.checkpoint import Checkpoint
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.gradients.collector import Collector
@@ -153,7 +152,7 @@ class GradientEngine:
             reference = self._reference_logps(batch, policy)
             return target * _backward(self.loss(policy, reference, batch.lengths), policy)[:, None]
 
-    def _sequence_logps(self, model: PreTrainedModel | PeftModel, batch: Batch) -> PairLogps:
+    def _sequence_logps(self, model: Model, batch: Batch) -> PairLogps:
         tokens = TokenLogps(token_logps(model, batch), batch.targets.completions, batch.targets.offsets)
         return self.loss.sequence_logps(tokens, batch.lengths)
 

@@ -12,11 +12,11 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import torch
-from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
+from congrad_worker.checkpoints.adapters import Model, is_adapted
 from congrad_worker.gradients.layouts.batch import Batch
 
 CHUNK_LOGITS = {"cuda": 2**28, "cpu": 2**22}
@@ -25,12 +25,12 @@ CHUNK_LOGITS = {"cuda": 2**28, "cpu": 2**22}
 Head = Callable[[Tensor], Tensor]
 
 
-def token_logps(model: PreTrainedModel | PeftModel, batch: Batch) -> Tensor:
+def token_logps(model: Model, batch: Batch) -> Tensor:
     """log π of the completions' tokens given what stands before them, in nats: float32 ``[targets]``.
 
     Differentiable in the activations of ``model`` where gradients are enabled.
     """
-    causal = cast("PreTrainedModel", model.get_base_model() if isinstance(model, PeftModel) else model)
+    causal = cast("PreTrainedModel", model.get_base_model() if is_adapted(model) else model)
     positions = {} if batch.position_ids is None else _positions(batch)
     output = causal.get_decoder()(input_ids=batch.input_ids, use_cache=False, **positions)
     # A model that is divided among devices ends on another one than it begins on.

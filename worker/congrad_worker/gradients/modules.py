@@ -5,11 +5,10 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
-from peft import PeftModel
 from torch import nn
-from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from congrad_worker.checkpoints.adapters import Model, is_adapted
 from congrad_worker.errors import CheckpointError
 from congrad_worker.gradients.projection import LinearShape
 
@@ -22,7 +21,7 @@ ADAPTER_PARAMETER = re.compile(r"\.(lora_\w+|modules_to_save)\.")
 log = logging.getLogger(__name__)
 
 
-def target_modules(model: PreTrainedModel | PeftModel, pattern: str | None) -> dict[str, nn.Module]:
+def target_modules(model: Model, pattern: str | None) -> dict[str, nn.Module]:
     """The adapter's own linear layers where there is an adapter; otherwise those of the decoder blocks.
 
     Embeddings and the head are left out. ``pattern`` (a regular expression that must match somewhere in the name)
@@ -32,9 +31,9 @@ def target_modules(model: PreTrainedModel | PeftModel, pattern: str | None) -> d
     """
     prefixes = _block_prefixes(model)
     linear = {name: module for name, module in model.named_modules() if is_linear(module) and name.startswith(prefixes)}
-    is_adapted = isinstance(model, PeftModel)
-    chosen = {name: module for name, module in linear.items() if ADAPTER_LAYER.search(name) or not is_adapted}
-    if is_adapted and not chosen:
+    has_adapter = is_adapted(model)
+    chosen = {name: module for name, module in linear.items() if ADAPTER_LAYER.search(name) or not has_adapter}
+    if has_adapter and not chosen:
         kind = type(model.base_model).__name__
         raise CheckpointError(
             f"CONGRAD_ADAPTER ({kind}) has no linear layers of its own in the decoder blocks; LoRA has"
@@ -50,15 +49,15 @@ def target_modules(model: PreTrainedModel | PeftModel, pattern: str | None) -> d
     return chosen
 
 
-def coverage(model: PreTrainedModel | PeftModel, modules: Mapping[str, nn.Module]) -> float:
+def coverage(model: Model, modules: Mapping[str, nn.Module]) -> float:
     """The share of the parameters that training changes, the adapter's or the decoder blocks', that are weights of
     ``modules``. Norms, biases and DoRA's magnitudes are little; fused experts are most of their model, and said so."""
     prefixes = _block_prefixes(model)
-    is_adapted = isinstance(model, PeftModel)
+    has_adapter = is_adapted(model)
     trained = {
         name: parameter.numel()
         for name, parameter in model.named_parameters()
-        if (ADAPTER_PARAMETER.search(name) if is_adapted else name.startswith(prefixes))
+        if (ADAPTER_PARAMETER.search(name) if has_adapter else name.startswith(prefixes))
     }
     left_out = {name: size for name, size in trained.items() if name.removesuffix(".weight") not in modules}
     share = 1 - sum(left_out.values()) / sum(trained.values())
@@ -85,12 +84,12 @@ def linear_shape(module: nn.Module) -> LinearShape:
     return LinearShape(d_in=module.in_features, d_out=module.out_features)
 
 
-def decoder_blocks(model: PreTrainedModel | PeftModel) -> dict[str, nn.ModuleList]:
+def decoder_blocks(model: Model) -> dict[str, nn.ModuleList]:
     """The lists of decoder blocks by name: those with one entry for each hidden layer of the config."""
     layers = model.config.get_text_config().num_hidden_layers
     lists = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
     return {name: blocks for name, blocks in lists.items() if len(blocks) == layers}
 
 
-def _block_prefixes(model: PreTrainedModel | PeftModel) -> tuple[str, ...]:
+def _block_prefixes(model: Model) -> tuple[str, ...]:
     return tuple(name + "." for name in decoder_blocks(model))

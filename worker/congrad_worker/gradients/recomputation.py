@@ -4,14 +4,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from peft import PeftModel
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedModel
 
+from congrad_worker.checkpoints.adapters import Model
 from congrad_worker.gradients.modules import decoder_blocks
 
 
-def recompute_layers(model: PreTrainedModel | PeftModel) -> None:
+def recompute_layers(model: Model) -> None:
     """Checkpoints every decoder layer of ``model``.
 
     transformers' own switch works in training mode only, where dropout would change the gradients.
