@@ -104,7 +104,7 @@ def conversation(row: dict[str, Any], reply: str) -> list[dict[str, str]]:
 
 def write_inputs(folder: Path) -> dict[str, set[str]]:
     """The files that pages read, and the examples; the lines of each file."""
-    pairs = demo_samples(each=6)
+    pairs = demo_samples(each=3)
     conversations = [
         {"language": row["language"], **{side: conversation(row, side) for side in ("chosen", "rejected")}}
         for row in pairs
@@ -128,22 +128,30 @@ def write_inputs(folder: Path) -> dict[str, set[str]]:
     return {name: set(own) for name, own in lines.items()}
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if script(page).strip()])
-def test_the_examples_of_a_page_run(page: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    stack: Stack = request.getfixturevalue("sft_stack" if page == SFT else "stack")
-    inputs = write_inputs(tmp_path)
-    source = tmp_path / Path(page).name
+@pytest.mark.parametrize("page", [page for page in PAGES if page != SFT and script(page).strip()])
+def test_the_examples_of_a_page_run(page: str, stack: Stack, tmp_path: Path) -> None:
+    run(page, stack, tmp_path)
+
+
+def test_the_examples_of_the_page_about_completions_run(sft_stack: Stack, tmp_path: Path) -> None:
+    run(SFT, sft_stack, tmp_path)
+
+
+def run(page: str, stack: Stack, folder: Path) -> None:
+    """All of a page, in a folder with what it reads. What it keeps of a file are lines of that file, and not all."""
+    inputs = write_inputs(folder)
+    source = folder / Path(page).name
     source.write_text(script(page), encoding="utf-8")
     environment = os.environ | {
         "CONGRAD_BASE_URL": stack.url,
-        "HF_HOME": str(tmp_path / "cache"),
+        "HF_HOME": str(folder / "cache"),
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
     done = subprocess.run(
-        [sys.executable, source.name], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280
+        [sys.executable, source.name], cwd=folder, env=environment, capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stderr
-    if (kept := tmp_path / "kept.jsonl").exists():
+    if (kept := folder / "kept.jsonl").exists():
         lines = set(kept.read_text(encoding="utf-8").splitlines())
         assert any(lines < own for own in inputs.values())
         assert lines

@@ -11,8 +11,10 @@ import redis
 from chaos.parts import Part, Role, unacknowledged
 from chaos.stack import SupervisedStack
 
-GAP_S = (0.5, 5.0)
+Gap = tuple[float, float]
 """Seconds before a fault: at least and at most."""
+
+GAP_S: Gap = (0.5, 5.0)
 
 MENDED = 2 / 3
 """The share of faults that come when what was hit before is there again; the others come whatever there is."""
@@ -61,9 +63,10 @@ class Fault:
 class Injector:
     """Deals the kinds like cards, so that each comes as often as the others, and picks a part that can be hit."""
 
-    def __init__(self, stack: SupervisedStack, draw: random.Random):
+    def __init__(self, stack: SupervisedStack, draw: random.Random, gap: Gap):
         self._stack = stack
         self._draw = draw
+        self._gap = gap
         self._deck: list[Kind] = []
         self.faults: list[Fault] = []
 
@@ -73,7 +76,7 @@ class Injector:
         while time.monotonic() < end or len(self.faults) < len(Kind):
             if self._draw.random() < MENDED:
                 self._stack.wait_until_whole()
-            self._stack.supervise_for(self._draw.uniform(*GAP_S))
+            self._stack.supervise_for(self._draw.uniform(*self._gap))
             self._strike()
 
     def _strike(self) -> None:

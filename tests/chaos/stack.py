@@ -23,7 +23,6 @@ from chaos.parts import Part, Role
 CHECKPOINT = Path(str(files("congrad"))) / "demo_data" / "checkpoint"
 """Not by the support of other tests, which loads torch: this process has to be awake in time."""
 
-GRADIENTS_WORKERS = 2
 DOWN_S = (0.1, 2.0)
 """How long a part that has ended stays away: at least and at most."""
 
@@ -32,7 +31,7 @@ READY_S = 120.0
 
 
 class SupervisedStack:
-    """Redis, two gradients workers on the demo checkpoint, a decide worker and the service.
+    """Redis, gradients workers on the demo checkpoint, a decide worker and the service.
 
     Redis has its append-only file at ``appendfsync always``. At ``everysec``, the default, it puts a write off while
     the last one is still on its way to the disk, and a kill then loses what it had already said yes to: about a second
@@ -42,7 +41,7 @@ class SupervisedStack:
     :param settings: further settings of all parts.
     """
 
-    def __init__(self, folder: Path, draw: random.Random, settings: Mapping[str, str]):
+    def __init__(self, folder: Path, draw: random.Random, gradients_workers: int, settings: Mapping[str, str]):
         self._draw = draw
         redis_port, port = free_port(), free_port()
         config = configure(folder, redis_port)
@@ -65,7 +64,7 @@ class SupervisedStack:
         worker = [sys.executable, "-m", "congrad_worker"]
         commands = [
             (Role.REDIS, config.command),
-            *[(Role.GRADIENTS, [*worker, "gradients"])] * GRADIENTS_WORKERS,
+            *[(Role.GRADIENTS, [*worker, "gradients"])] * gradients_workers,
             (Role.DECIDE, [*worker, "decide"]),
             (Role.SERVICE, [sys.executable, "-m", "congrad_service"]),
         ]
@@ -145,10 +144,12 @@ class SupervisedStack:
 
 
 @contextmanager
-def supervised_stack(folder: Path, draw: random.Random, **settings: str) -> Iterator[SupervisedStack]:
+def supervised_stack(
+    folder: Path, draw: random.Random, gradients_workers: int = 2, **settings: str
+) -> Iterator[SupervisedStack]:
     """Starts one, and waits until it works. ``folder`` is for Redis's data and the parts' logs."""
     folder.mkdir(parents=True, exist_ok=True)
-    stack = SupervisedStack(folder, draw, settings)
+    stack = SupervisedStack(folder, draw, gradients_workers, settings)
     try:
         for part in stack.parts:
             part.start()

@@ -1,7 +1,8 @@
-"""Sixty-four clients, two workers of each role, one direction."""
+"""Sixty-four clients, two decide workers, one direction."""
 
-import os
 import sys
+import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +12,10 @@ from typing import Any
 import httpx
 import pytest
 from congrad import Client
-from congrad.local.stack import Stack, StackOptions, running_stack
+from congrad.local.stack import Stack
 from congrad_service import keys
 from congrad_service.queue.registry import Role
 from redis import Redis
-from support.models import DEMO_CHECKPOINT
 from support.pairs import demo_samples
 
 CLIENTS = 64
@@ -23,28 +23,31 @@ REQUESTS = 2
 """Of each client, one after the other, with one pair each."""
 
 
-@pytest.fixture(scope="module")
-def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack with a second decide worker, so that decisions race for the direction."""
-    folder: Path = tmp_path_factory.mktemp("crowded")
-    environment = {"CONGRAD_MODEL": str(DEMO_CHECKPOINT), "CONGRAD_HALF_LIFE": "inf"}
-    options = StackOptions(folder / "data", port=0, workers=2, environment=environment, log=folder / "log")
-    with running_stack(options) as stack:
-        second = [sys.executable, "-m", "congrad_worker", "decide"]
-        stack.start("decide worker", second, {**os.environ, **stack.environment, "OPENBLAS_NUM_THREADS": "1"})
-        with Redis.from_url(stack.environment["CONGRAD_REDIS_URL"]) as redis:
-            while redis.zcard(keys.workers(Role.DECIDE)) < 2:
-                stack.check()
-        yield stack
+@pytest.fixture
+def crowded(stack: Stack, tmp_path: Path) -> Iterator[Stack]:
+    """The stack with a second decide worker, so that decisions race for the direction."""
+    environment = {**stack.environment, "OPENBLAS_NUM_THREADS": "1"}
+    with (tmp_path / "log").open("wb") as log:
+        beside = Stack(stack.url, environment, log)
+        beside.start("decide worker", [sys.executable, "-m", "congrad_worker", "decide"], environment)
+        try:
+            with Redis.from_url(stack.environment["CONGRAD_REDIS_URL"]) as redis:
+                while redis.zcard(keys.workers(Role.DECIDE)) < 2:
+                    beside.check()
+                    time.sleep(0.05)  # nothing tells when a worker announces itself
+            yield stack
+        finally:
+            beside.stop()
 
 
 def test_every_version_is_written_once_and_every_sample_counted_once(crowded: Stack) -> None:
-    rows = demo_samples()
+    rows, name = demo_samples(), f"test-{uuid.uuid4().hex}"
 
     def post(client: int) -> list[dict[str, Any]]:
         mine = [rows[(client * REQUESTS + number) % len(rows)] for number in range(REQUESTS)]
         with httpx.Client(base_url=crowded.url, timeout=120) as http:
-            answers = [http.post("/filter", json={"samples": [row]}, headers={"Prefer": "wait=60"}) for row in mine]
+            bodies = [{"samples": [row], "direction": name} for row in mine]
+            answers = [http.post("/filter", json=body, headers={"Prefer": "wait=60"}) for body in bodies]
         assert [answer.status_code for answer in answers] == [200] * REQUESTS, [answer.text for answer in answers]
         return [answer.json() for answer in answers]
 
@@ -54,6 +57,6 @@ def test_every_version_is_written_once_and_every_sample_counted_once(crowded: St
     assert versions == list(range(1, CLIENTS * REQUESTS + 1))
     posted = Counter(answer["decisions"][0]["language"] for answer in answers)
     with Client(crowded.url) as client:
-        direction = client.directions.get("default")
+        direction = client.directions.get(name)
     assert direction.version == CLIENTS * REQUESTS
     assert {tag: language.samples for tag, language in direction.languages.items()} == posted

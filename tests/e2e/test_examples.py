@@ -1,12 +1,13 @@
-"""The examples, run as a user runs them, against a live service."""
+"""The examples, against a live service. That they run as a user runs them is seen where the docs' commands are."""
 
 import math
-import os
 import re
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
+import datasets
+import pytest
 import torch
 from congrad import Client
 from congrad.local.stack import Stack
@@ -15,21 +16,42 @@ from support.models import DEMO_CHECKPOINT
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:`.*gradient_checkpointing` is deprecated:FutureWarning",  # TRL 1.16 asks transformers 5 for it
+    "ignore:'pin_memory' argument is set as true but no accelerator is found:UserWarning",  # TRL's default
+)
 
-def test_trl_trains_on_the_kept_pairs_of_a_file(stack: Stack, tmp_path: Path) -> None:
+
+class Example:
+    """Runs a script in this process, which has long imported what it needs."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+        self._folder = folder
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def run(self, name: str, *arguments: str) -> str:
+        """What it prints."""
+        self._monkeypatch.chdir(self._folder)
+        self._monkeypatch.setattr(sys, "argv", [name, *arguments])
+        self._monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", self._folder / "cache")
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return self._capsys.readouterr().out
+
+
+@pytest.fixture
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Example:
+    return Example(tmp_path, monkeypatch, capsys)
+
+
+def test_trl_trains_on_the_kept_pairs_of_a_file(stack: Stack, example: Example, tmp_path: Path) -> None:
     """The defaults: the pairs and the checkpoint that the package ships."""
-    arguments = ["--url", stack.url, "--direction", "trl", "--output", str(tmp_path / "trained"), "--max-steps", "3"]
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "trl_dpo.py"), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        cwd=tmp_path,
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")},
+    said = example.run(
+        "trl_dpo.py",
+        *("--url", stack.url, "--direction", "trl", "--output", str(tmp_path / "trained"), "--max-steps", "3"),
     )
-    assert done.returncode == 0, done.stderr
-    rows = re.findall(r"^(\S+) +kept +(\d+) +dropped +(\d+)$", done.stdout, re.MULTILINE)
-    summary = re.search(r"trained on (\d+) of (\d+) pairs, mean loss ([0-9.]+)", done.stdout)
+    rows = re.findall(r"^(\S+) +kept +(\d+) +dropped +(\d+)$", said, re.MULTILINE)
+    summary = re.search(r"trained on (\d+) of (\d+) pairs, mean loss ([0-9.]+)", said)
     assert summary is not None
     with Client(stack.url) as client:
         languages = client.directions.get("trl").languages
@@ -43,28 +65,13 @@ def test_trl_trains_on_the_kept_pairs_of_a_file(stack: Stack, tmp_path: Path) ->
     assert any(not torch.equal(before[name].float(), after[name].float()) for name in before)
 
 
-def test_fine_tuning_trains_on_the_kept_completions(sft_stack: Stack, tmp_path: Path) -> None:
+def test_fine_tuning_trains_on_the_kept_completions(sft_stack: Stack, example: Example, tmp_path: Path) -> None:
     """The defaults: the chosen answers of the pairs and the checkpoint that the package ships."""
-    arguments = [
-        "--url",
-        sft_stack.url,
-        "--direction",
-        "sft",
-        "--output",
-        str(tmp_path / "trained"),
-        "--max-steps",
-        "3",
-    ]
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / "sft_filter.py"), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=240,
-        cwd=tmp_path,
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "cache")},
+    said = example.run(
+        "sft_filter.py",
+        *("--url", sft_stack.url, "--direction", "sft", "--output", str(tmp_path / "trained"), "--max-steps", "3"),
     )
-    assert done.returncode == 0, done.stderr
-    summary = re.search(r"trained on (\d+) of (\d+) completions, mean loss ([0-9.]+)", done.stdout)
+    summary = re.search(r"trained on (\d+) of (\d+) completions, mean loss ([0-9.]+)", said)
     assert summary is not None
     with Client(sft_stack.url) as client:
         samples = [language.samples for language in client.directions.get("sft").languages.values()]

@@ -1,4 +1,4 @@
-"""2,000 samples through faults of every kind: right decisions, folded in exactly once, in time.
+"""Requests through faults of every kind: right decisions, samples folded in exactly once, in time.
 
 Client, service, Redis and workers are real; what stands between client and service is not kind.
 """
@@ -22,13 +22,14 @@ from congrad.local.stack import Stack
 from support.faulty_proxy import ALL_FAULTS, Fault, faulty_proxy
 from support.pairs import demo_samples
 
-COUNT = 2000
+REQUESTS = 16
+"""Of one call: faults befall requests, however many samples these have."""
+
 ATTEMPT_S = 2.5
 OPTIONS: dict[str, Any] = {"timeout": Timeouts(connect=2, attempt=ATTEMPT_S, total=240), "max_downtime": 120.0}
-BATCHES: dict[str, Any] = {"batch_size": 100, "concurrency": 4}
 
 
-def pairs() -> list[dict[str, Any]]:
+def pairs(count: int) -> list[dict[str, Any]]:
     """Short pairs in many languages, all of them different."""
     rows = [row for row in demo_samples() if len(row["prompt"]) + len(row["chosen"]) < 120]
     return [
@@ -38,8 +39,13 @@ def pairs() -> list[dict[str, Any]]:
             "chosen": row["chosen"][:20],
             "rejected": "–",
         }
-        for i, row in ((i, rows[i % len(rows)]) for i in range(COUNT))
+        for i, row in ((i, rows[i % len(rows)]) for i in range(count))
     ]
+
+
+def batches(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """How a call asks about them."""
+    return {"batch_size": len(samples) // REQUESTS, "concurrency": 4}
 
 
 def counts(samples: list[dict[str, Any]]) -> dict[str, int]:
@@ -52,28 +58,29 @@ def folded(client: Client, direction: str) -> dict[str, int]:
     return {tag: language.samples for tag, language in client.directions.get(direction).languages.items()}
 
 
-@pytest.fixture(scope="module")
-def samples() -> list[dict[str, Any]]:
-    return pairs()
+@pytest.fixture(scope="module", params=[96, pytest.param(2000, marks=pytest.mark.slow)])
+def samples(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    return pairs(request.param)
 
 
 @pytest.fixture(scope="module")
 def truth(stack: Stack, samples: list[dict[str, Any]]) -> Iterator[Filtered]:
     """The decisions against a direction of all samples, without any fault on the way."""
+    asked = {"direction": f"truth-{len(samples)}", **batches(samples)}
     with Client(stack.url) as client:
-        client.filter(samples, direction="truth", **BATCHES)
-        yield client.filter(samples, direction="truth", update=False, **BATCHES)
+        client.filter(samples, **asked)
+        yield client.filter(samples, update=False, **asked)
 
 
 def run(kind: str, url: str, samples: list[dict[str, Any]], **options: Any) -> Filtered:
     """`filter` of one of the two clients."""
     if kind == "sync":
         with Client(url, **OPTIONS) as client:
-            return client.filter(samples, **BATCHES, **options)
+            return client.filter(samples, **batches(samples), **options)
 
     async def call() -> Filtered:
         async with AsyncClient(url, **OPTIONS) as client:
-            return await client.filter(samples, **BATCHES, **options)
+            return await client.filter(samples, **batches(samples), **options)
 
     return asyncio.run(call())
 
@@ -82,52 +89,53 @@ def run(kind: str, url: str, samples: list[dict[str, Any]], **options: Any) -> F
 def test_every_sample_is_decided_and_folded_in_once(
     kind: str, stack: Stack, client: Client, samples: list[dict[str, Any]]
 ) -> None:
-    with faulty_proxy(stack.url, share=0.4) as proxy:
-        found = run(kind, proxy.url, samples, direction=f"faulty-{kind}")
+    direction = f"faulty-{kind}-{len(samples)}"
+    with faulty_proxy(stack.url, share=0.5) as proxy:
+        found = run(kind, proxy.url, samples, direction=direction)
     assert set(proxy.seen) == set(Fault), "a kind of fault was never drawn"
-    assert [d.id for d in found.decisions] == [str(i) for i in range(COUNT)]
+    assert [d.id for d in found.decisions] == [str(i) for i in range(len(samples))]
     assert [d.language for d in found.decisions] == [sample["language"] for sample in samples]
-    assert folded(client, f"faulty-{kind}") == counts(samples)
+    assert folded(client, direction) == counts(samples)
 
 
 def test_decisions_are_those_without_faults(stack: Stack, samples: list[dict[str, Any]], truth: Filtered) -> None:
-    with faulty_proxy(stack.url, share=0.4) as proxy:
-        found = run("sync", proxy.url, samples, direction="truth", update=False)
+    with faulty_proxy(stack.url, share=0.5) as proxy:
+        found = run("sync", proxy.url, samples, direction=f"truth-{len(samples)}", update=False)
     assert set(proxy.seen) == set(Fault)
     assert found.decisions == truth.decisions
 
 
 @pytest.mark.parametrize("fault", [f for f in ALL_FAULTS if f not in (Fault.STALL_BEFORE, Fault.STALL_AFTER)])
 def test_a_service_that_stays_down_is_an_error_that_names_the_undecided(
-    fault: Fault, stack: Stack, client: Client, samples: list[dict[str, Any]]
+    fault: Fault, stack: Stack, client: Client
 ) -> None:
-    some, direction, key = samples[:200], f"down-{fault.name}", f"key-{fault.name}"
+    some, direction, key = pairs(100), f"down-{fault.name}", f"key-{fault.name}"
     start = time.monotonic()
     with (
         faulty_proxy(stack.url, (fault,), share=0.6, seed=1) as proxy,
         Client(proxy.url, timeout=Timeouts(2, 2, 20), max_retries=0, max_downtime=0.0) as impatient,
         pytest.raises(congrad.CongradError) as caught,
     ):
-        impatient.filter(some, direction=direction, batch_size=20, idempotency_key=key)
+        impatient.filter(some, direction=direction, batch_size=10, idempotency_key=key)
     assert time.monotonic() - start < 60
     error = caught.value
-    assert len(error.decisions) == 200
+    assert len(error.decisions) == len(some)
     assert [i for i, decision in enumerate(error.decisions) if decision is None] == list(error.undecided)
     assert error.undecided
     # The same call, once the service is well again, folds in what had not been, and nothing twice.
-    whole = client.filter(some, direction=direction, batch_size=20, idempotency_key=key)
-    assert len(whole.decisions) == 200
+    whole = client.filter(some, direction=direction, batch_size=10, idempotency_key=key)
+    assert len(whole.decisions) == len(some)
     assert folded(client, direction) == counts(some)
 
 
-def test_no_call_hangs_on_a_service_that_stalls(stack: Stack, samples: list[dict[str, Any]]) -> None:
+def test_no_call_hangs_on_a_service_that_stalls(stack: Stack) -> None:
     start = time.monotonic()
     with (
         faulty_proxy(stack.url, (Fault.STALL_BEFORE, Fault.TRICKLE), share=1.0) as proxy,
         Client(proxy.url, timeout=Timeouts(1, 1, 6), max_downtime=60) as client,
         pytest.raises(congrad.APITimeoutError) as caught,
     ):
-        client.filter(samples[:50], batch_size=10)
+        client.filter(pairs(50), batch_size=10)
     assert time.monotonic() - start < 6 + 5
     assert list(caught.value.undecided) == list(range(50))
 
@@ -135,6 +143,7 @@ def test_no_call_hangs_on_a_service_that_stalls(stack: Stack, samples: list[dict
 def test_a_restart_in_mid_run_loses_nothing_and_doubles_nothing(
     stack: Stack, client: Client, samples: list[dict[str, Any]]
 ) -> None:
+    direction, asked = f"restarted-{len(samples)}", batches(samples)
     port = free_port()
     environment = {**stack.environment, "CONGRAD_PORT": str(port)}
 
@@ -146,10 +155,10 @@ def test_a_restart_in_mid_run_loses_nothing_and_doubles_nothing(
     try:
         with Client(f"http://127.0.0.1:{port}", **OPTIONS) as connected, ThreadPoolExecutor(1) as pool:
             connected.wait_until_ready(60)
-            call = pool.submit(connected.filter, samples, direction="restarted", **BATCHES)
+            call = pool.submit(connected.filter, samples, direction=direction, **asked)
             for how in (signal.SIGTERM, signal.SIGKILL):
-                before = _total(client, "restarted")
-                while _total(client, "restarted") < before + 200:
+                before = _total(client, direction)
+                while _total(client, direction) < before + 2 * asked["batch_size"]:
                     assert not call.done()
                     time.sleep(0.05)  # a direction tells nobody that it grows
                 service.send_signal(how)
@@ -159,8 +168,8 @@ def test_a_restart_in_mid_run_loses_nothing_and_doubles_nothing(
     finally:
         os.kill(service.pid, signal.SIGTERM)
         service.wait()
-    assert [d.id for d in found.decisions] == [str(i) for i in range(COUNT)]
-    assert folded(client, "restarted") == counts(samples)
+    assert [d.id for d in found.decisions] == [str(i) for i in range(len(samples))]
+    assert folded(client, direction) == counts(samples)
 
 
 def _total(client: Client, direction: str) -> int:

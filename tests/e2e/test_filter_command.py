@@ -155,7 +155,7 @@ def test_a_run_that_was_cut_short_goes_on_and_folds_nothing_in_twice(
     end: signal.Signals, options: list[str], stack: Stack, client: Client, direction: str, tmp_path: Path
 ) -> None:
     source, kept, dropped = (tmp_path / f"{name}.jsonl" for name in ("in", "kept", "dropped"))
-    lines = write_rows(source, demo_samples(each=6))
+    lines = write_rows(source, demo_samples(each=3))
     arguments = ["filter", str(source), "-o", str(kept), "--dropped", str(dropped), "--url", stack.url,
                  "--direction", direction, "--batch-size", "3", "--concurrency", "3", *options]  # fmt: skip
     journal = tmp_path / "kept.jsonl.congrad"
@@ -169,12 +169,12 @@ def test_a_run_that_was_cut_short_goes_on_and_folds_nothing_in_twice(
         assert b"Traceback" not in said
     done = run(*arguments)
     assert done.returncode == 0, done.stderr
-    resumed = re.search(r"resuming: (\d+) of 72 rows have decisions", done.stderr)
+    resumed = re.search(r"resuming: (\d+) of 36 rows have decisions", done.stderr)
     assert resumed is not None
-    assert 0 < int(resumed[1]) < 72
+    assert 0 < int(resumed[1]) < 36
     assert len(read_rows(kept)) + len(read_rows(dropped)) == len(lines)
     counts = {tag: language.samples for tag, language in client.directions.get(direction).languages.items()}
-    assert counts == {row["language"]: 6 for row in demo_samples(each=1)}
+    assert counts == {row["language"]: 3 for row in demo_samples(each=1)}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dropped.jsonl", "in.jsonl", "kept.jsonl"]
 
 

@@ -14,13 +14,11 @@ import redis
 from celery import Celery
 from congrad import AuthenticationError, Client, PermissionDeniedError
 from congrad.contract.tokens import Role
-from congrad.local.stack import StackOptions, running_stack
 from congrad_service.queue.queue import celery_app
 from congrad_worker.tasks.store import Store
 from kombu.exceptions import OperationalError
 from support.commands import run
 from support.guarded_redis import PASSWORD, QUOTED, GuardedRedis, guarded_redis, make_certificates
-from support.models import DEMO_CHECKPOINT
 from support.pairs import demo_samples
 from support.parts import running_parts
 from support.serving import settings
@@ -67,6 +65,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         running_parts(server.url, log, READ, CONGRAD_API_KEYS_FILE=str(keys_file)) as stack,
     ):
         yield Guarded(stack.url, server, log)
+        stack.kill_all_but_redis()  # in order they would wait for Redis
 
 
 def test_everything_works_with_the_rights_that_the_docs_give(guarded: Guarded) -> None:
@@ -209,32 +208,22 @@ def refused() -> list[Mapping[str, Any]]:
     ]
 
 
-def test_up_is_ready_with_a_file_of_tokens_alone(tmp_path: Path) -> None:
-    keys_file = write_tokens(tmp_path / "tokens.toml", (READ, Role.READ, None))
-    environment = {"CONGRAD_MODEL": str(DEMO_CHECKPOINT), "CONGRAD_API_KEYS_FILE": str(keys_file)}
-    options = StackOptions(tmp_path / "data", port=0, environment=environment, log=tmp_path / "log")
-    with running_stack(options) as stack:
-        assert httpx.get(f"{stack.url}/readyz", headers=bearer(READ)).status_code == 200
-        assert httpx.get(f"{stack.url}/readyz").status_code == 401
-
-
-def test_nothing_secret_is_said_while_redis_is_away(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    with guarded_redis(tmp_path) as server, running_parts(server.url, log, CONGRAD_RESULT_TTL="60") as stack:
-        assert httpx.post(f"{stack.url}/filter", json={"samples": samples()}, timeout=60).status_code == 200
-        server.process.terminate()
-        server.process.wait()
-        problem = httpx.get(f"{stack.url}/directions", timeout=60)
-        assert problem.status_code == 503
-        wanted = ("lost the subscription", "no heartbeat", "Connection to broker lost", "Cannot connect to rediss://")
-        deadline = time.monotonic() + 60
-        while missing := [text for text in wanted if text not in log.read_text()]:
-            assert time.monotonic() < deadline, missing
-            time.sleep(0.2)  # a log tells nobody that it grows
-        stack.kill_all_but_redis()  # workers wait for Redis before they end in order
+def test_nothing_secret_is_said_while_redis_is_away(guarded: Guarded) -> None:
+    """The last test here: Redis does not come back."""
+    before = len(guarded.log.read_text())
+    assert guarded.filter(FILTER).status_code == 200
+    guarded.redis.process.terminate()
+    guarded.redis.process.wait()
+    problem = guarded.ask(READ, "GET", "/directions")
+    assert problem.status_code == 503
+    wanted = ("lost the subscription", "no heartbeat", "Connection to broker lost", "Cannot connect to rediss://")
+    deadline = time.monotonic() + 60
+    while missing := [text for text in wanted if text not in guarded.log.read_text()[before:]]:
+        assert time.monotonic() < deadline, missing
+        time.sleep(0.2)  # a log tells nobody that it grows
     _assert_no_markers(problem.text)
-    _assert_no_markers(log.read_text())
-    _assert_no_markers(server.log.read_text())
+    _assert_no_markers(guarded.log.read_text())
+    _assert_no_markers(guarded.redis.log.read_text())
 
 
 def _assert_no_markers(text: str) -> None:

@@ -1,13 +1,11 @@
 """A whole stack as it is watched: its metrics are its answers' numbers, its log is JSON, its spans are one trace."""
 
-import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,59 +13,16 @@ import congrad
 import httpx
 import pytest
 from congrad.client import Client
-from congrad.local.redis_server import free_port
-from congrad.local.stack import Stack, StackOptions, running_stack
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.trace import TracerProvider
 from support import prometheus
-from support.collector import Collector, Span, collector
+from support.collector import Span
 from support.dashboard import queries
 from support.metrics import parsed, value
-from support.models import DEMO_CHECKPOINT
 from support.pairs import demo_samples
+from support.watched import Watched
 
 TEXT = "Quaxolotl"
-
-CHUNK_TOKENS = "400"
-
-
-@dataclass(frozen=True)
-class Watched:
-    """A stack with all that watches it."""
-
-    stack: Stack
-    log: Path
-    collector: Collector
-    gradients_port: int
-
-    def metrics(self, part: str) -> str:
-        """Of `service`, `gradients` or `decide`."""
-        ports = {"gradients": self.gradients_port, "decide": self.gradients_port + 1}
-        url = f"http://127.0.0.1:{ports[part]}" if part in ports else self.stack.url
-        # Of the connection, at 0.5 s, 1 s, ...: nothing tells when a part that was replaced listens.
-        with httpx.Client(transport=httpx.HTTPTransport(retries=8), timeout=30) as client:
-            return client.get(f"{url}/metrics").raise_for_status().text
-
-    def lines(self) -> list[dict[str, Any]]:
-        """The log."""
-        return [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines()]
-
-
-@pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    folder = tmp_path_factory.mktemp("watched")
-    log, port = folder / "log", free_port()
-    with collector() as spans:
-        environment = {
-            "CONGRAD_MODEL": str(DEMO_CHECKPOINT),
-            "CONGRAD_CHUNK_TOKENS": CHUNK_TOKENS,
-            "CONGRAD_LOG_FORMAT": "json",
-            "CONGRAD_METRICS_PORT": str(port),
-            "OTEL_EXPORTER_OTLP_ENDPOINT": spans.url,
-            "OTEL_BSP_SCHEDULE_DELAY": "100",
-        }
-        with running_stack(StackOptions(folder / "data", port=0, environment=environment, log=log)) as stack:
-            yield Watched(stack, log, spans, port)
 
 
 @pytest.fixture

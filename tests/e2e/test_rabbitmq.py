@@ -38,7 +38,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def stack(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisedStack]:
     """Two gradients workers, a decide worker and the service."""
-    options = {"CONGRAD_BROKER_URL": broker, "CONGRAD_CHUNK_TOKENS": "20000"}
+    options = {"CONGRAD_BROKER_URL": broker, "CONGRAD_CHUNK_TOKENS": "2000"}
     with supervised_stack(tmp_path_factory.mktemp("stack"), random.Random(0), **options) as running:  # noqa: S311
         yield running
 
@@ -108,7 +108,7 @@ def test_the_work_of_a_worker_that_is_killed_is_done_by_another(
 def test_tasks_whose_messages_are_lost_are_sent_again(
     stack: SupervisedStack, http: httpx.Client, broker: str, direction: str
 ) -> None:
-    rows = copies(6)
+    rows = copies(1)
     (served,) = http.get("/checkpoints").json()
     job_id = post(http, rows, direction)
     with connected(broker) as connection, connection.channel() as channel:

@@ -135,6 +135,23 @@ def test_a_task_that_is_sent_to_two_workers_at_once_has_one_effect(
     assert_folded_once(http, direction, rows)
 
 
+def test_a_task_that_is_visible_again_before_it_ends_has_one_effect(
+    whole: SupervisedStack, http: httpx.Client, direction: str
+) -> None:
+    """Its message is made to look as old as one whose task takes too long."""
+    rows = copies(1)
+    job_id = post(http, rows, direction)
+    whole.wait_until(lambda: computing(whole, job_id) is not None)
+    (tag,) = cast("list[bytes]", whole.redis.zrange("unacked_index", 0, -1))
+    whole.redis.zadd("unacked_index", {tag: 1})
+    whole.wait_until(lambda: whole.redis.zscore("unacked_index", tag) != 1)
+    assert computing(whole, job_id) is not None, "the task was over before it was visible again"
+    assert ended(http, whole, job_id)["status"] == "succeeded"
+    whole.wait_until(lambda: is_idle(whole, fields(whole, job_id)["fingerprint"]))
+    assert_folded_once(http, direction, rows)
+
+
+@pytest.mark.slow
 def test_a_task_that_outlives_the_visibility_timeout_has_one_effect(
     whole: SupervisedStack, http: httpx.Client, direction: str
 ) -> None:
@@ -144,53 +161,6 @@ def test_a_task_that_outlives_the_visibility_timeout_has_one_effect(
     assert found["status"] == "succeeded"
     assert found["result"]["timing"]["gradients_s"] > VISIBILITY_S, "the task was over before it was visible again"
     whole.wait_until(lambda: is_idle(whole, fields(whole, job_id)["fingerprint"]))
-    assert_folded_once(http, direction, rows)
-
-
-def test_a_chunk_that_kills_its_worker_every_time_is_given_up_and_the_queue_moves_on(
-    whole: SupervisedStack, http: httpx.Client, direction: str
-) -> None:
-    """As the kernel does where memory runs out: whoever computes the chunk is killed, and that is all it hears."""
-    poisonous = post(http, copies(1), direction)
-    killed = 0
-
-    def kill_or_end() -> bool:
-        nonlocal killed
-        if starts(whole, poisonous) > killed and (part := computing(whole, poisonous)) is not None:
-            part.kill_child()
-            killed += 1
-        return str(job(http, poisonous)["status"]) == "failed"
-
-    whole.wait_until(kill_or_end, 280)  # five starts of a worker
-    failed = job(http, poisonous)
-    assert killed == 5
-    assert failed["error"]["status"] == 500
-    assert "chunk 0 was given up: it was started 5 times without an end" in failed["error"]["detail"]
-    assert http.get(f"/directions/{direction}").status_code == 404
-    assert ended(http, whole, post(http, demo_samples(each=1), direction))["status"] == "succeeded"
-
-
-def test_a_worker_that_is_told_to_stop_ends_its_task_first(
-    whole: SupervisedStack, http: httpx.Client, direction: str
-) -> None:
-    rows = copies(1)
-    job_id = post(http, rows, direction)
-    process = tell_its_worker_to_stop(whole, job_id)
-    assert ended(http, whole, job_id)["status"] == "succeeded"
-    assert starts(whole, job_id) == 1
-    assert_folded_once(http, direction, rows)
-    whole.wait_until(lambda: process.returncode is not None)
-
-
-@pytest.mark.slow
-def test_a_worker_that_is_told_to_stop_gives_back_a_task_that_takes_too_long(
-    whole: SupervisedStack, http: httpx.Client, direction: str
-) -> None:
-    rows = copies(6)
-    job_id = post(http, rows, direction)
-    tell_its_worker_to_stop(whole, job_id)
-    assert ended(http, whole, job_id)["status"] == "succeeded"
-    assert starts(whole, job_id) >= 2
     assert_folded_once(http, direction, rows)
 
 
@@ -208,3 +178,54 @@ def test_a_service_that_is_told_to_stop_says_where_the_answer_will_be(whole: Sup
     with httpx.Client(base_url=whole.url, timeout=60) as http:
         assert ended(http, whole, response.headers["Location"].rpartition("/")[2])["status"] == "succeeded"
         assert_folded_once(http, direction, rows)
+
+
+def test_a_worker_that_is_told_to_stop_ends_its_task_first(
+    whole: SupervisedStack, http: httpx.Client, direction: str
+) -> None:
+    rows = copies(1)
+    job_id = post(http, rows, direction)
+    process = tell_its_worker_to_stop(whole, job_id)
+    assert ended(http, whole, job_id)["status"] == "succeeded"
+    assert starts(whole, job_id) == 1
+    assert_folded_once(http, direction, rows)
+    whole.wait_until(lambda: process.returncode is not None)
+
+
+@pytest.mark.parametrize("killed", [3, pytest.param(0, marks=pytest.mark.slow)])
+def test_a_chunk_that_kills_its_worker_every_time_is_given_up_and_the_queue_moves_on(
+    killed: int, whole: SupervisedStack, http: httpx.Client, direction: str
+) -> None:
+    """As the kernel does where memory runs out: whoever computes the chunk is killed, and that is all it hears.
+
+    :param killed: how many workers it has killed already, as Redis has it.
+    """
+    poisonous = post(http, copies(1), direction)
+    whole.redis.hincrby(keys.job(poisonous), f"attempts:{keys.gradients_work(0)}", killed)
+
+    def kill_or_end() -> bool:
+        nonlocal killed
+        if starts(whole, poisonous) > killed and (part := computing(whole, poisonous)) is not None:
+            part.kill_child()
+            killed += 1
+        return str(job(http, poisonous)["status"]) == "failed"
+
+    whole.wait_until(kill_or_end, 280)  # five starts of a worker
+    failed = job(http, poisonous)
+    assert killed == 5
+    assert failed["error"]["status"] == 500
+    assert "chunk 0 was given up: it was started 5 times without an end" in failed["error"]["detail"]
+    assert http.get(f"/directions/{direction}").status_code == 404
+    assert ended(http, whole, post(http, demo_samples(each=1), direction))["status"] == "succeeded"
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_told_to_stop_gives_back_a_task_that_takes_too_long(
+    whole: SupervisedStack, http: httpx.Client, direction: str
+) -> None:
+    rows = copies(6)
+    job_id = post(http, rows, direction)
+    tell_its_worker_to_stop(whole, job_id)
+    assert ended(http, whole, job_id)["status"] == "succeeded"
+    assert starts(whole, job_id) >= 2
+    assert_folded_once(http, direction, rows)

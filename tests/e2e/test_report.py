@@ -305,6 +305,7 @@ def full(tmp_path: Path) -> Path:
     return report
 
 
+@pytest.mark.timing
 def test_a_report_of_2090_pairs_is_small_and_opens_at_once(full: Path, browser: Browser) -> None:
     assert full.stat().st_size < 5_000_000
     times = []

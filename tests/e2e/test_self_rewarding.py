@@ -88,7 +88,10 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_two_rounds_run_and_a_round_that_was_lost_is_made_again_without_the_first(tmp_path: Path) -> None:
+@TRL_WARNINGS
+def test_two_rounds_run_and_a_round_that_was_lost_is_made_again_without_the_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     given, output = write_settings(tmp_path), tmp_path / "run"
     done = run(given, output)
     assert done.returncode == 0, done.stderr
@@ -109,13 +112,15 @@ def test_two_rounds_run_and_a_round_that_was_lost_is_made_again_without_the_firs
     second_files = ("pairs.json", "decisions.json", "report.json")
     before, lost = state(output), [read(output / "round-2" / name) for name in second_files]
     shutil.rmtree(output / "round-2")
-    again = run(given, output)
-    assert again.returncode == 0, again.stderr
+    # In this process, which has long imported what it needs.
+    main([str(given), "--output", str(output)])
+    said = capsys.readouterr().out
     after = state(output)
     assert {name: after[name] for name in before if not name.startswith("round-2/")} == {
         name: was for name, was in before.items() if not name.startswith("round-2/")
     }
-    assert "round 1: trained" not in again.stdout
+    assert "round 2: trained" in said
+    assert "round 1: trained" not in said
     # The same answers make the same pairs, which the service has counted already: once, as the direction says.
     assert [read(output / "round-2" / name) for name in second_files[:2]] == lost[:2]
     assert read(output / "round-2" / "report.json")["fingerprint"] == second["fingerprint"]
@@ -137,6 +142,7 @@ def check_round(folder: Path, report: Any) -> None:
     assert not list(folder.rglob("*.partial"))
 
 
+@TRL_WARNINGS
 def test_checkpoints_are_published_by_a_command_and_a_round_whose_checkpoint_did_not_arrive_is_an_error(
     tmp_path: Path,
 ) -> None:
@@ -146,10 +152,9 @@ def test_checkpoints_are_published_by_a_command_and_a_round_whose_checkpoint_did
     publish = [sys.executable, "-c", f"import sys; print(sys.argv[1], file=open({str(tmp_path / 'told')!r}, 'a'))"]
     with running_stack(options) as stack:
         given, output = write_settings(tmp_path, publish=publish, publish_timeout=1.0, url=stack.url), tmp_path / "run"
-        done = run(given, output)
-    assert done.returncode == 1
-    assert "the service has 0 checkpoints that no earlier round had" in done.stderr
-    assert "Traceback" not in done.stderr
+        with pytest.raises(SystemExit, match="the service has 0 checkpoints that no earlier round had"):
+            main([str(given), "--output", str(output)])
+        stack.kill_all_but_redis()
     assert (output / "round-1" / "report.json").exists()
     assert not (output / "round-2" / "decisions.json").exists()
     assert (tmp_path / "told").read_text().split() == [str(DEMO_CHECKPOINT), str(output / "round-1" / "policy-1")]

@@ -3,6 +3,7 @@
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from congrad.local.redis_server import configure, free_port
 from congrad.local.stack import Stack, StackOptions, running_stack
 from congrad_worker.tasks.store import Store
 
+from support.collector import collector
 from support.models import DEMO_CHECKPOINT, save_small_llama
 from support.serving import announce_workers, settings
+from support.watched import Watched
 
 
 @pytest.fixture(scope="session")
@@ -67,20 +70,9 @@ def stack_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def stack(stack_log: Path) -> Iterator[Stack]:
-    """Redis, a gradients worker on the demo checkpoint, a decide worker and the service, all real."""
-    environment = {"CONGRAD_MODEL": str(DEMO_CHECKPOINT), "CONGRAD_HALF_LIFE": "inf", "CONGRAD_CHUNK_TOKENS": "4000"}
-    options = StackOptions(stack_log.parent / "data", port=0, environment=environment, log=stack_log)
-    with running_stack(options) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def sft_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The same, where the workers have the loss of supervised fine-tuning."""
-    folder = tmp_path_factory.mktemp("sft-stack")
-    environment = {"CONGRAD_MODEL": str(DEMO_CHECKPOINT), "CONGRAD_HALF_LIFE": "inf", "CONGRAD_LOSS": "sft"}
-    options = StackOptions(folder / "data", port=0, environment=environment, log=folder / "log")
-    with running_stack(options) as running:
+    """Redis, a gradients worker on the demo checkpoint, a decide worker and the service, all real. It keeps texts."""
+    environment = {"CONGRAD_CHUNK_TOKENS": "4000", "CONGRAD_KEEP_TEXTS": "true"}
+    with _stack(stack_log.parent, environment) as running:
         yield running
 
 
@@ -89,3 +81,37 @@ def client(stack: Stack) -> Iterator[Client]:
     """A client of the stack."""
     with Client(stack.url, max_retries=0) as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """A stack whose workers have the loss of supervised fine-tuning, with all that watches one: metrics, a log in JSON,
+    and spans."""
+    folder, port = tmp_path_factory.mktemp("sft-stack"), free_port()
+    with collector() as spans:
+        environment = {
+            "CONGRAD_LOSS": "sft",
+            "CONGRAD_CHUNK_TOKENS": "400",
+            "CONGRAD_LOG_FORMAT": "json",
+            "CONGRAD_METRICS_PORT": str(port),
+            "OTEL_EXPORTER_OTLP_ENDPOINT": spans.url,
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+        }
+        with _stack(folder, environment) as running:
+            yield Watched(running, folder / "log", spans, port)
+
+
+@pytest.fixture(scope="session")
+def sft_stack(watched: Watched) -> Stack:
+    """The same, for those who do not look at it."""
+    return watched.stack
+
+
+@contextmanager
+def _stack(folder: Path, environment: dict[str, str]) -> Iterator[Stack]:
+    """One in which all samples count for ever. It is not stopped in order, which takes seconds."""
+    environment |= {"CONGRAD_MODEL": str(DEMO_CHECKPOINT), "CONGRAD_HALF_LIFE": "inf"}
+    options = StackOptions(folder / "data", port=0, environment=environment, log=folder / "log")
+    with running_stack(options) as running:
+        yield running
+        running.kill_all_but_redis()

@@ -10,7 +10,6 @@ from congrad_worker.checkpoints.files import locate
 from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.gradients.verification import verified_engine
 from congrad_worker.settings import GradientSettings
-from peft import LoraConfig, get_peft_model
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 DEMO_CHECKPOINT = Path(str(files("congrad"))) / "demo_data" / "checkpoint"
@@ -59,6 +58,8 @@ def save_small_llama(folder: Path, seed: int = 0) -> Path:
 
 def save_lora(model: Path, folder: Path) -> Path:
     """A random LoRA adapter on a model; both of its factors are other than zero."""
+    from peft import LoraConfig, get_peft_model  # takes seconds, and few tests have an adapter
+
     torch.manual_seed(1)
     base = LlamaForCausalLM.from_pretrained(model)
     adapted = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj", "down_proj"], init_lora_weights=False))

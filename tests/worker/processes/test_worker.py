@@ -1,0 +1,43 @@
+"""What a worker refuses to serve, as whoever starts one sees it. `congrad up` passes it on."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.models import DEMO_CHECKPOINT
+
+
+def without_config(folder: Path) -> dict[str, str]:
+    return {"CONGRAD_MODEL": str(folder)}
+
+
+def pickled(folder: Path) -> dict[str, str]:
+    (folder / "config.json").write_text("{}")
+    (folder / "pytorch_model.bin").write_bytes(b"x")
+    return {"CONGRAD_MODEL": str(folder)}
+
+
+def wrong_setting(_: Path) -> dict[str, str]:
+    return {"CONGRAD_MODEL": str(DEMO_CHECKPOINT), "CONGRAD_TARGET_MODULES": "("}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (without_config, "has no config.json"),
+        (pickled, "holds pickled weights only"),
+        (wrong_setting, "CONGRAD_TARGET_MODULES: Value error, '(' is not a regular expression"),
+    ],
+)
+def test_a_worker_refuses_what_it_cannot_serve_in_one_line(
+    make: Callable[[Path], dict[str, str]], message: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "congrad_worker", "gradients"]
+    done = subprocess.run(command, env=os.environ | make(tmp_path), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("congrad worker: ")
+    assert message in line
