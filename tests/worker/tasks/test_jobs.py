@@ -47,7 +47,7 @@ def test_a_lost_race_is_decided_again_on_the_new_version(bench: Bench, monkeypat
     for job_id, chunks in (early, late):
         for number in range(chunks):
             bench.processor.process(job_id, number)
-    read = bench.store.direction
+    read = bench.judge.directions.read
     races: list[int] = []
 
     def read_and_be_overtaken(name: str) -> Any:
@@ -57,7 +57,7 @@ def test_a_lost_race_is_decided_again_on_the_new_version(bench: Bench, monkeypat
             bench.judge.settle(late[0])  # commits between our reading and our commit
         return record
 
-    monkeypatch.setattr(bench.store, "direction", read_and_be_overtaken)
+    monkeypatch.setattr(bench.judge.directions, "read", read_and_be_overtaken)
     bench.judge.settle(early[0])
     first, second = bench.job(late[0]).result, bench.job(early[0]).result
     assert first is not None
@@ -71,7 +71,7 @@ def test_a_reset_during_a_decision_is_not_undone(bench: Bench, monkeypatch: pyte
     job_id, chunks = bench.create()
     for number in range(chunks):
         bench.processor.process(job_id, number)
-    read = bench.store.direction
+    read = bench.judge.directions.read
     resets: list[str] = []
 
     def read_and_be_reset(name: str) -> Any:
@@ -82,7 +82,7 @@ def test_a_reset_during_a_decision_is_not_undone(bench: Bench, monkeypatch: pyte
             bench.run(*bench.create(samples=demo_samples("it", each=2)))  # version 1 again, in another life
         return record
 
-    monkeypatch.setattr(bench.store, "direction", read_and_be_reset)
+    monkeypatch.setattr(bench.judge.directions, "read", read_and_be_reset)
     bench.judge.settle(job_id)
     result = bench.job(job_id).result
     assert result is not None

@@ -7,6 +7,7 @@ from congrad_service.queue.registry import Role
 
 from congrad_worker.activity import Activity
 from congrad_worker.decisions.aggregators import aggregator
+from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Rules
 from congrad_worker.processes.celery_app import requeued_on_outage, serve_metrics, started_or_given_up, worker_app
 from congrad_worker.processes.heartbeat import Heartbeat
@@ -17,7 +18,8 @@ from congrad_worker.tasks.store import Store
 from congrad_worker.tasks.verdicts import Judge
 
 settings = DecideSettings()
-rules = Rules(settings.aggregator, aggregator(settings.aggregator), settings.half_life, settings.seed)
+rule = Rule(settings.aggregator, settings.seed, aggregator(settings.aggregator))
+rules = Rules(rule, settings.half_life)
 app = worker_app("congrad_worker.processes.decide_worker", settings)
 
 _store: Store | None = None

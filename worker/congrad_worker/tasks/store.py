@@ -20,6 +20,7 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from congrad_worker.decisions.consensus import Consensus
 from congrad_worker.decisions.direction import LanguageState
 from congrad_worker.tasks import metrics
 from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Standing, Step
@@ -125,6 +126,11 @@ class Store:
         request, trace = ((value or b"").decode() for value in found)
         return request, trace
 
+    def has_ended(self, job_id: str) -> bool:
+        """Whether the job has ended, or is gone."""
+        status = cast("bytes | None", self.redis.hget(keys.job(job_id), "status"))
+        return status is None or wire.JobStatus(status.decode()).ended
+
     def job(self, job_id: str) -> JobRecord | None:
         """The job; None if it is gone."""
         raw = cast("dict[bytes, bytes]", self.redis.hgetall(keys.job(job_id)))
@@ -157,13 +163,20 @@ class Store:
         if not raw:
             return DirectionRecord("", 0, None, None, {})
         described = json.loads(raw[b"languages"])
+        languages = {tag: _language(raw, tag, about) for tag, about in described.items()}
         return DirectionRecord(
             epoch=raw[b"epoch"].decode(),
             version=int(raw[b"version"]),
             fingerprint=raw[b"fingerprint"].decode(),
             created=float(raw[b"created"]),
-            languages={tag: _language(raw, tag, about) for tag, about in described.items()},
+            languages=languages,
+            consensus=_consensus(raw, languages),
         )
+
+    def standing(self, name: str) -> tuple[str, int]:
+        """Epoch and version of a direction; as `direction` has them where there is none."""
+        epoch, version = cast("list[bytes | None]", self.redis.hmget(keys.direction(name), ["epoch", "version"]))
+        return (epoch or b"").decode(), int(version or 0)
 
     def now(self) -> float:
         """Seconds, by Redis's clock."""
@@ -244,3 +257,13 @@ def _language(raw: dict[bytes, bytes], tag: str, about: dict[str, Any]) -> Langu
         samples=about["samples"],
         recent=np.frombuffer(raw[f"recent:{tag}".encode()], dtype="<f4"),
     )
+
+
+def _consensus(raw: dict[bytes, bytes], languages: dict[str, LanguageState]) -> Consensus | None:
+    """What was computed with the last commit; nothing after an import."""
+    if b"gram" not in raw:
+        return None
+    aggregator = json.loads(raw[b"geometry"])["aggregator"]
+    gram = np.frombuffer(raw[b"gram"], dtype="<f8").reshape(len(languages), len(languages))
+    weights = np.frombuffer(raw[b"weights"], dtype="<f8")
+    return Consensus(languages, gram, weights, (aggregator["name"], aggregator["seed"]))

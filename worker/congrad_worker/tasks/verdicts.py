@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from http import HTTPStatus
 
 import numpy as np
@@ -16,7 +17,9 @@ from congrad_worker.decisions.decide import Outcome, Question, Rules, decide
 from congrad_worker.decisions.direction import Samples
 from congrad_worker.errors import origin
 from congrad_worker.tasks import metrics
-from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord
+from congrad_worker.tasks.directions import Directions
+from congrad_worker.tasks.patience import Abandoned, Patience
+from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Step
 from congrad_worker.tasks.reports import note
 from congrad_worker.tasks.steps import step_of
 from congrad_worker.tasks.store import Store
@@ -35,6 +38,7 @@ class Judge:
 
     def __init__(self, store: Store, rules: Rules):
         self._store = store
+        self.directions = Directions(store)
         self._rules = rules
 
     def settle(self, job_id: str) -> None:
@@ -51,6 +55,8 @@ class Judge:
             self._settle(job_id, attempts)
         except RedisError:
             raise
+        except Abandoned:
+            note(outcome="repeated")
         except Exception as error:
             log.error("job %s: decision failed: %s", job_id, origin(error))
             self._fail(job_id, f"the decision failed: {type(error).__name__}: {error}")
@@ -75,22 +81,26 @@ class Judge:
             return
         question = _question(job, chunks)
         note(samples=len(question.ids))
+        patience = Patience(self._store, job_id)
         for _ in range(MAX_RACES):
-            read = self._store.direction(job.direction)
+            patience()
+            read = self.directions.read(job.direction)
             if (conflict := _conflict(job, read, question.samples.units.shape[1])) is not None:
                 self._fail(job_id, conflict, HTTPStatus.CONFLICT)
                 return
-            if self._commit(job, read, question) != "lost":
+            if self._commit(job, read, question, patience) != "lost":
                 return
         self._fail(job_id, f"direction {plain(job.direction)!r} changed {MAX_RACES} times while the job was decided")
 
-    def _commit(self, job: JobRecord, read: DirectionRecord, question: Question) -> str:
-        outcome = decide(question, read.languages, self._rules)
+    def _commit(self, job: JobRecord, read: DirectionRecord, question: Question, patience: Patience) -> str:
+        outcome = decide(question, read.languages, self._rules, read.consensus, patience)
         now = self._store.now()
-        step = step_of(job, question.samples, outcome, read, now)
+        step = step_of(job, question.samples, outcome, read, self._rules, now)
         result = _result(job, outcome, read.version if step is None else step.entry.version, now)
         with tracing.span("commit"):
             committed = self._store.commit(job, result, step, read)
+        if committed == "committed":
+            self.directions.keep(job.direction, _known(job, read, outcome, step))
         _report(committed, result)
         return committed
 
@@ -100,6 +110,14 @@ class Judge:
     def _end(self, job_id: str, problem: wire.Problem) -> None:
         note(outcome="failed", status=problem.status)
         self._store.fail(job_id, problem)
+
+
+def _known(job: JobRecord, read: DirectionRecord, outcome: Outcome, step: Step | None) -> DirectionRecord:
+    """The direction after a commit."""
+    if step is None:
+        return replace(read, consensus=outcome.consensus)
+    epoch, created = step.fields["epoch"], step.fields["created"]
+    return DirectionRecord(epoch, step.entry.version, job.fingerprint, created, outcome.languages, outcome.consensus)
 
 
 def _report(committed: str, result: wire.FilterResult) -> None:
