@@ -9,6 +9,7 @@ from typing import Any
 from congrad.contract import wire
 
 from congrad_service import keys
+from congrad_service.turns import TURNS
 
 RECENT = 500
 """Jobs of a team that are listed."""
@@ -70,26 +71,31 @@ return known(KEYS[1], ARGV[1])
 CREATE = (
     _PRELUDE
     + _KNOWN
+    + TURNS
     + """
--- KEYS: job, pending, active, recent, idempotency, chunks...
--- ARGV: id, has key, digest, max_queue, job_ttl, field, value, ..., chunks...
+-- KEYS: job, pending, active, recent, idempotency, ready, turns, ready chunks, sequence, chunks...
+-- ARGV: id, has key, digest, max_queue, job_ttl, team, field, value, ..., chunks...
 local id, keyed, digest = ARGV[1], ARGV[2] == '1', ARGV[3]
 if keyed then
   local found = known(KEYS[5], digest)
   if found[1] ~= 'new' then return found end
 end
-local chunks = #KEYS - 5
+local chunks = #KEYS - 9
 local fields = #ARGV - chunks -- where the fields end and the chunks begin
 local t = now()
 if redis.call('ZCOUNT', KEYS[3], '(' .. (t - ARGV[5]), '+inf') >= tonumber(ARGV[4]) then return {'full', ''} end
 -- The first write is one that a full Redis refuses: nothing is half-written.
-redis.call('HSET', KEYS[1], 'status', 'queued', 'created', t, 'chunks', chunks, unpack(ARGV, 6, fields))
+redis.call('HSET', KEYS[1], 'status', 'queued', 'created', t, 'chunks', chunks, unpack(ARGV, 7, fields))
 redis.call('EXPIRE', KEYS[1], ARGV[5])
 for i = 1, chunks do
-  redis.call('SET', KEYS[5 + i], ARGV[fields + i], 'EX', ARGV[5])
+  redis.call('SET', KEYS[9 + i], ARGV[fields + i], 'EX', ARGV[5])
   redis.call('SADD', KEYS[2], i - 1)
+  redis.call('RPUSH', KEYS[8], i - 1)
 end
 redis.call('EXPIRE', KEYS[2], ARGV[5])
+redis.call('EXPIRE', KEYS[8], ARGV[5])
+redis.call('HSET', KEYS[1], 'turn', string.format('%016d/%s/%s', redis.call('INCR', KEYS[9]), ARGV[6], id))
+offer(KEYS[6], KEYS[7], KEYS[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', t - ARGV[5])
 redis.call('ZADD', KEYS[3], t, id)
 redis.call('ZADD', KEYS[4], t, id)
@@ -133,8 +139,9 @@ return {'running', redis.call('HINCRBY', KEYS[1], 'attempts:' .. ARGV[2], 1)}
 
 COMPLETE = (
     _PRELUDE
+    + TURNS
     + """
--- KEYS: job, pending   ARGV: id, chunk
+-- KEYS: job, pending, ready and turns of decisions   ARGV: id, chunk
 -- How many chunks are missing; -1 when the job has ended and nobody wants the gradients.
 local job = redis.call('HMGET', KEYS[1], 'status', 'retain')
 if job[1] == 'succeeded' and job[2] == '1' then return 0 end
@@ -142,7 +149,10 @@ if not job[1] or ended(job[1]) then return -1 end
 local removed = redis.call('SREM', KEYS[2], ARGV[2])
 local missing = redis.call('SCARD', KEYS[2])
 if removed == 1 then
-  if missing == 0 then redis.call('HSET', KEYS[1], 'gradients_done', now()) end
+  if missing == 0 then
+    redis.call('HSET', KEYS[1], 'gradients_done', now())
+    offer(KEYS[3], KEYS[4], KEYS[1])
+  end
   publish(ARGV[1], 'running')
 end
 return missing

@@ -35,6 +35,8 @@ class RedisSettings(BaseSettings):
     result_ttl: Annotated[int, Field(ge=1)] = 3_600
     """Seconds that the answer of any other job is kept once it has ended. Its idempotency key keeps it from being done
     again for longer: for ``job_ttl`` from its beginning."""
+    max_languages: Annotated[int, Field(ge=1, le=1024)] = 256
+    """Languages of one request, and of one direction; what a decision costs grows with the cube of their number."""
     log_format: LogFormat = "pretty"
     """How lines of the log are written: for people, or each as a JSON object."""
     keep_texts: bool = False

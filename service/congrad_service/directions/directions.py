@@ -12,7 +12,7 @@ and languages are sorted by tag.
 import asyncio
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from datetime import UTC, datetime
 from typing import cast
 
@@ -23,6 +23,7 @@ from redis.asyncio import Redis
 from congrad_service import keys, scripts
 from congrad_service.access import teams
 from congrad_service.directions import direction_state
+from congrad_service.directions.bounds import too_many
 from congrad_service.directions.cosines import cosines_of
 from congrad_service.directions.histograms import WIDTH, histogram
 from congrad_service.http.errors import Conflict, NotFound
@@ -113,6 +114,13 @@ class Directions:
         names = await self.names()
         if name not in names and len(names) >= most:
             raise Conflict(f"there are {len(names)} directions, and {most} at most; reset one that is not needed")
+
+    async def check_languages(self, name: str, languages: Set[str], most: int) -> None:
+        """:raises Conflict: with these the direction would have more than ``most`` languages."""
+        text = await self._redis.hget(self._key(name), "languages")
+        known = set(json.loads(cast("bytes", text))) if text is not None else set()
+        if (reason := too_many(name, known | languages, most)) is not None:
+            raise Conflict(reason)
 
     async def summaries(self) -> list[wire.DirectionSummary]:
         """A row for each direction."""

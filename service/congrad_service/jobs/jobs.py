@@ -132,6 +132,9 @@ class Jobs:
                 keys.JOBS_ACTIVE,
                 keys.recent_jobs(self._team),
                 self._idempotency(claim) if claim else keys.idempotency(job_id),
+                *keys.turns(keys.gradients_queue(str(fields["fingerprint"])) if texts else keys.DECIDE_QUEUE),
+                keys.ready_chunks(job_id),
+                keys.SEQUENCE,
                 *(keys.chunk(job_id, number) for number in range(len(texts))),
             ],
             args=[
@@ -140,6 +143,7 @@ class Jobs:
                 claim.request if claim else "",
                 self._settings.max_queue,
                 self._settings.job_ttl,
+                self._team or "",
                 *(part for field in fields.items() for part in field),
                 *texts,
             ],

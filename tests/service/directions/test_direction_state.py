@@ -56,8 +56,8 @@ def test_an_imported_direction_is_the_exported_one_in_a_new_life(redis_url: str,
             assert again.pop(b"epoch") != held.pop(b"epoch")
             # What follows from the vectors is no part of the file: the workers compute it again.
             assert {name: held.pop(name) for name in (b"gram", b"weights")}.keys().isdisjoint(again)
-            cosines = [np.frombuffer(fields.pop(b"cosines"), "<f4") for fields in (again, held)]
-            assert np.allclose(*cosines, atol=1e-6)
+            new, old = (np.frombuffer(fields.pop(b"cosines"), "<f4") for fields in (again, held))
+            assert np.allclose(new, old, atol=1e-6)
             assert again == held
             assert [row["name"] for row in (await client.get("/directions")).json()] == ["default"]
 

@@ -32,6 +32,7 @@ class Rules:
 
     rule: Rule
     half_life: float
+    max_languages: int = 256
 
 
 @dataclass(frozen=True)

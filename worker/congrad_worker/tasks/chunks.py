@@ -52,6 +52,7 @@ class ChunkProcessor:
         try:
             return self._run(job_id, number, attempts)
         except RedisError:
+            self._store.give_back()
             raise
         except Exception as error:
             log.error("job %s: chunk %d failed: %s", job_id, number, origin(error))

@@ -7,11 +7,12 @@ import threading
 import time
 import uuid
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 from congrad.contract import wire
-from congrad_service import keys, scripts
+from congrad_service import keys, scripts, turns
 from congrad_service.queue.registry import LIFETIME_S, SILENT_S
 from congrad_service.settings import RedisSettings
 from pydantic import ConfigDict, TypeAdapter
@@ -29,6 +30,16 @@ SAMPLES = TypeAdapter(list[wire.AnySample], config=ConfigDict(hide_input_in_erro
 SELECTION: TypeAdapter[wire.Selection] = TypeAdapter(wire.Selection)
 
 
+@dataclass(frozen=True)
+class Doing:
+    """A piece of work that a worker is at, the key that says so, and until when that is kept alive."""
+
+    job_id: str
+    work: str
+    key: str
+    until: float
+
+
 class Store:
     """Jobs and directions in one Redis, for one worker.
 
@@ -36,7 +47,8 @@ class Store:
     """
 
     def __init__(self, settings: RedisSettings):
-        self._doing: tuple[str, float] | None = None  # and until when
+        self._doing: Doing | None = None
+        self._queue: str | None = None  # that the last turn was of
         self._saying = threading.Lock()  # a heartbeat that is under way must not say again what has just been ended
         self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.redis = Redis.from_url(
@@ -52,6 +64,19 @@ class Store:
         self._commit = self.redis.register_script(scripts.COMMIT)
         self._end = self.redis.register_script(scripts.END)
         self._beat = self.redis.register_script(scripts.BEAT)
+        self._turn = self.redis.register_script(turns.TURN)
+        self._give_back = self.redis.register_script(turns.GIVE_BACK)
+
+    def turn(self, queue: str) -> tuple[str, int | None] | None:
+        """Takes the piece of work in a queue whose turn it is: a job, and of one whose gradients are missing the number
+        of a chunk. None where nothing waits."""
+        self._queue = queue
+        holds_chunks = int(queue != keys.DECIDE_QUEUE)
+        found = cast("list[bytes]", self._turn(keys=keys.turns(queue), args=[holds_chunks]))
+        if not found:
+            return None
+        job_id, number = (part.decode() for part in found)
+        return job_id, int(number) if number else None
 
     def start(self, job_id: str, work: str) -> tuple[str, int]:
         """Marks the job as running, and this worker as being at a piece of its work until it rests.
@@ -65,17 +90,31 @@ class Store:
             self._start(keys=[keys.job(job_id), doing], args=[job_id, work, self.worker_id, SILENT_S]),
         )
         # One that hangs for longer than any task takes should be replaced, although its process is there.
-        self._doing = (doing, time.monotonic() + self._settings.visibility_timeout) if attempts else None
+        until = time.monotonic() + self._settings.visibility_timeout
+        self._doing = Doing(job_id, work, doing, until) if attempts else None
         return status.decode(), attempts
+
+    def give_back(self) -> None:
+        """Gives back what this worker is at and cannot do, as Redis does not let it; where Redis does not let that
+        either, the piece is missed once this worker has fallen silent about it."""
+        with self._saying:
+            at, self._doing = self._doing, None
+            if at is None or self._queue is None:
+                return
+            number = at.work.partition(":")[2]  # of a chunk; a decision has none
+            with suppress(RedisError):
+                self._give_back(
+                    keys=[*keys.turns(self._queue), keys.job(at.job_id), keys.ready_chunks(at.job_id), at.key],
+                    args=[at.work, self.worker_id, number],
+                )
 
     def rest(self) -> None:
         """This worker is at nothing any more."""
         with self._saying:
-            if self._doing is not None:
-                doing, _ = self._doing
-                self._doing = None
+            at, self._doing = self._doing, None
+            if at is not None:
                 with suppress(RedisError):  # it lapses by itself
-                    self.redis.delete(doing)
+                    self.redis.delete(at.key)
 
     def beat(self, role: str, said: str) -> None:
         """Says that this worker is there, and what it is at, if it is at anything.
@@ -83,10 +122,10 @@ class Store:
         :param said: what else it has to say of itself.
         """
         with self._saying:
-            doing = self._doing
-            is_at_it = doing is not None and time.monotonic() < doing[1]
+            at = self._doing
+            is_at_it = at is not None and time.monotonic() < at.until
             self._beat(
-                keys=[keys.worker(self.worker_id), keys.workers(role), doing[0] if doing and is_at_it else keys.NONE],
+                keys=[keys.worker(self.worker_id), keys.workers(role), at.key if at and is_at_it else keys.NONE],
                 args=[self.worker_id, said, LIFETIME_S, SILENT_S],
             )
 
@@ -110,7 +149,8 @@ class Store:
 
     def complete(self, job_id: str, number: int) -> int:
         """Takes a chunk out of the pending set; how many are missing, -1 if the job has ended meanwhile."""
-        missing = cast("int", self._complete(keys=[keys.job(job_id), keys.pending(job_id)], args=[job_id, number]))
+        own = [keys.job(job_id), keys.pending(job_id)]
+        missing = cast("int", self._complete(keys=[*own, *keys.turns(keys.DECIDE_QUEUE)], args=[job_id, number]))
         if missing < 0:
             self.redis.unlink(keys.gradients(job_id, number))
         return missing

@@ -4,11 +4,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
+from itertools import compress
 
 import numpy as np
 from congrad.contract import wire
 from congrad_service import keys
 from congrad_service.access.teams import plain
+from congrad_service.directions.bounds import too_many
 from congrad_service.http.errors import MAX_ERRORS, pointer, sample_name
 from congrad_service.observability import tracing
 from redis.exceptions import RedisError
@@ -54,6 +56,7 @@ class Judge:
         try:
             self._settle(job_id, attempts)
         except RedisError:
+            self._store.give_back()
             raise
         except Abandoned:
             note(outcome="repeated")
@@ -85,7 +88,7 @@ class Judge:
         for _ in range(MAX_RACES):
             patience()
             read = self.directions.read(job.direction)
-            if (conflict := _conflict(job, read, question.samples.units.shape[1])) is not None:
+            if (conflict := _conflict(job, read, question, self._rules)) is not None:
                 self._fail(job_id, conflict, HTTPStatus.CONFLICT)
                 return
             if self._commit(job, read, question, patience) != "lost":
@@ -192,9 +195,9 @@ def _unprocessable(chunks: Sequence[ChunkResult]) -> wire.Problem:
     return wire.Problem(title=status.phrase, status=status, detail=errors[0].detail + more, errors=errors[:MAX_ERRORS])
 
 
-def _conflict(job: JobRecord, read: DirectionRecord, dim: int) -> str | None:
-    """Why the job, with gradients of ``dim`` numbers, cannot be decided against the direction; None if it can be."""
-    name = f"direction {plain(job.direction)!r}"
+def _conflict(job: JobRecord, read: DirectionRecord, question: Question, rules: Rules) -> str | None:
+    """Why the job cannot be decided against the direction; None if it can be."""
+    name, dim = f"direction {plain(job.direction)!r}", question.samples.units.shape[1]
     if read.fingerprint not in (None, job.fingerprint):
         return (
             f"{name} belongs to checkpoint {read.fingerprint} by now, and this job's gradients were computed with "
@@ -210,4 +213,7 @@ def _conflict(job: JobRecord, read: DirectionRecord, dim: int) -> str | None:
     if lengths := {len(state.total) for state in read.languages.values()} - {dim}:
         held = ", ".join(map(str, sorted(lengths)))
         return f"{name} holds vectors of {held} numbers, and this job's gradients have {dim}"
+    if job.update:  # others may have brought languages since this job was accepted
+        languages = {*read.languages, *compress(question.samples.languages, question.samples.usable)}
+        return too_many(plain(job.direction), languages, rules.max_languages)
     return None
