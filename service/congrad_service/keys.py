@@ -10,6 +10,8 @@ congrad:ready:QUEUE            zset    jobs with work in a queue that no worker 
 congrad:turns:QUEUE            hash    whose turn it is there, likewise
 congrad:sequence               string  how many jobs there have been
 congrad:jobs:active            zset    unfinished jobs by time of creation
+congrad:retained               zset    jobs without a team whose gradients are retained, `ID:BYTES`, by when that ends;
+                                       congrad:retained:TEAM those of a team
 congrad:jobs:recent            zset    the latest jobs without a team, by time of creation, whatever became of them;
                                        congrad:jobs:recent:TEAM those of a team
 congrad:idempotency:DIGEST     hash    job and body digest of an Idempotency-Key; TEAM/DIGEST for that of a team
@@ -92,6 +94,10 @@ def work(job_id: str, count: int) -> list[str]:
 
 def recent_jobs(team: str | None) -> str:
     return "congrad:jobs:recent" if team is None else f"congrad:jobs:recent:{team}"
+
+
+def retained(team: str | None) -> str:
+    return "congrad:retained" if team is None else f"congrad:retained:{team}"
 
 
 def idempotency(digest: str) -> str:

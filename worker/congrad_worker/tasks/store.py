@@ -171,6 +171,12 @@ class Store:
         status = cast("bytes | None", self.redis.hget(keys.job(job_id), "status"))
         return status is None or wire.JobStatus(status.decode()).ended
 
+    def has_waited(self, job_id: str, seconds: float) -> bool:
+        """Whether it is longer than that since a worker began with the job or a chunk of it was done."""
+        fields = ["started", "progressed"]
+        times = [float(at) for at in cast("list[bytes | None]", self.redis.hmget(keys.job(job_id), fields)) if at]
+        return bool(times) and self.now() - max(times) > seconds
+
     def job(self, job_id: str) -> JobRecord | None:
         """The job; None if it is gone."""
         raw = cast("dict[bytes, bytes]", self.redis.hgetall(keys.job(job_id)))
