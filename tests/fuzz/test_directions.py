@@ -217,7 +217,7 @@ class DirectionMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES), exported=exports)
     def import_(self, name: str, exported: tuple[bytes, model.Direction]) -> None:
         content, state = exported
-        _, replaced = self.call(self.directions.replace(name, content, {SERVED.fingerprint: DIM}))
+        _, replaced = self.call(self.directions.replace(name, content, {SERVED.fingerprint: DIM}, most=256))
         assert replaced == (name in self.expected)
         self.expected[name] = state.copy()
 

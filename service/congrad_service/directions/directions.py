@@ -26,7 +26,7 @@ from congrad_service.directions import direction_state
 from congrad_service.directions.bounds import too_many
 from congrad_service.directions.cosines import cosines_of
 from congrad_service.directions.histograms import WIDTH, histogram
-from congrad_service.http.errors import Conflict, NotFound
+from congrad_service.http.errors import Conflict, NotFound, Unprocessable
 
 SHOWN = ("version", "checkpoint", "fingerprint", "created", "updated", "languages", "geometry", "cosines")
 
@@ -157,15 +157,19 @@ class Directions:
             raise _missing(name)
         return await asyncio.to_thread(direction_state.dump, fields)
 
-    async def replace(self, name: str, state: bytes, dims: Mapping[str, int]) -> tuple[wire.Direction, bool]:
+    async def replace(self, name: str, state: bytes, dims: Mapping[str, int], most: int) -> tuple[wire.Direction, bool]:
         """Makes an exported state the direction, in one step; also says whether there was one before.
 
         The epoch is new: a job that is being decided loses its race and decides again, from this state.
 
         :param dims: the lengths of gradients, by fingerprint, as far as they are known.
-        :raises Unprocessable: the state is not one, or its vectors have another length; nothing was written.
+        :param most: languages that a direction may have.
+        :raises Unprocessable: the state is not one, its vectors have another length, or it has too many languages;
+            nothing was written.
         """
         fields = await asyncio.to_thread(direction_state.parse, state, dims)
+        if (reason := too_many(name, set(json.loads(fields["languages"])), most)) is not None:
+            raise Unprocessable(reason)
         qualified = teams.qualified(self._team, name)
         key, *rest = keys.life(qualified)
         async with self._redis.pipeline() as pipe:

@@ -5,7 +5,9 @@ by its team, which is the job's too), update, selection, retain, fingerprint, ch
 asked); request and trace (the id of the request, and its place in a trace); idempotency (the key in Redis of what its
 Idempotency-Key made, which expires with the job); enqueued (set once its tasks are in the queue); ended (as the times
 above); result and, of what it says, kept, dropped and timing, or error and missing (chunks that were not done);
-attempts:* (how often each piece of work was started).
+attempts:* (how often each piece of work was started, but for beside a slow worker) and by:* (by which worker last);
+progressed (when a chunk was last done); bytes and awaited (of its texts, and of its gradients); retained (the key where
+those are counted); turn (its place among the jobs that wait: see `turns.py`).
 
 Retain is 1 where the gradients are kept for another scoring, and `dropped` once that is over; standing (JSON) is what
 such a job's samples were in their direction when they were folded in. A job that scores those of another again has

@@ -13,6 +13,7 @@ not among the messages. Between its turn and its start a piece is nowhere: it is
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -100,8 +101,10 @@ class Recovery:
 
     async def sweep(self) -> list[Piece]:
         """Has what was lost wait again, and sends messages that are missing; the pieces that these were sent for."""
-        now = await self._now()
-        known = [piece for piece in await self._pieces(now) if now - piece.since > GRACE_S]
+        # Redis's clock may jump back: what seems to come from the future is older than that.
+        clock = await self._clock()
+        known = [piece for piece in await self._pieces() if not clock - GRACE_S < piece.since <= clock]
+        now = time.monotonic()
         if not known:
             self._missed.clear()
             return []
@@ -123,13 +126,13 @@ class Recovery:
             await self._send(piece)
         return lost
 
-    async def _now(self) -> float:
+    async def _clock(self) -> float:
         seconds, micros = await self._redis.time()
         return float(seconds + micros / 1e6)
 
-    async def _pieces(self, now: float) -> list[Piece]:
+    async def _pieces(self) -> list[Piece]:
         """What unfinished jobs wait for."""
-        ids = cast("list[bytes]", await self._redis.zrangebyscore(keys.JOBS_ACTIVE, "-inf", now - GRACE_S))
+        ids = cast("list[bytes]", await self._redis.zrange(keys.JOBS_ACTIVE, 0, -1))
         async with self._redis.pipeline() as pipe:
             for job_id in ids:
                 pipe.hmget(keys.job(job_id.decode()), ["status", "fingerprint", "created", "gradients_done"])

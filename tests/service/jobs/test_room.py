@@ -83,9 +83,9 @@ def test_a_job_is_taken_only_where_its_gradients_will_have_room(redis_url: str, 
 
 def test_a_job_that_would_never_fit_is_too_large(redis_url: str, store: Store) -> None:
     async def act(client: httpx.AsyncClient) -> None:
-        with with_memory(store.redis, left=10_000_000):
+        with with_memory(store.redis, left=4_000_000):
             most = int(str(store.redis.config_get("maxmemory")["maxmemory"]))
-            samples = most // (2 * SIZE) + 10
+            samples = 9 * most // (10 * SIZE)
             refused = await client.post("/filter", json={"samples": [PAIR] * samples}, headers=ASYNC)
             assert refused.status_code == 413
             assert "send fewer at once" in refused.json()["detail"]

@@ -222,6 +222,18 @@ def test_a_decision_that_nobody_asked_for_is_asked_for(redis_url: str, store: St
     play(redis_url, store, act)
 
 
+def test_a_clock_that_is_put_back_hides_no_work(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        scene.take()
+        assert store.turn(QUEUE) == (scene.job_id, 0)
+        then = store.now() + 3600  # as it seems once the clock is an hour behind
+        store.redis.hset(keys.job(scene.job_id), "created", then)
+        store.redis.zadd(keys.JOBS_ACTIVE, {scene.job_id: then})
+        assert await scene.sweep() == [0]
+
+    play(redis_url, store, act)
+
+
 def test_jobs_that_have_ended_are_left_alone(redis_url: str, store: Store) -> None:
     async def act(scene: Scene) -> None:
         for _ in range(2):

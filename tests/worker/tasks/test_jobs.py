@@ -8,7 +8,9 @@ from unittest.mock import patch
 import pytest
 from congrad.contract import wire
 from congrad_service import keys
+from congrad_service.queue.registry import Role
 from congrad_worker.tasks.chunks import MAX_ATTEMPTS
+from congrad_worker.tasks.store import Store
 from support.bench import Bench
 from support.pairs import demo_samples
 
@@ -97,6 +99,18 @@ def test_a_cancelled_job_is_never_folded_in(bench: Bench) -> None:
     assert job.status is wire.JobStatus.CANCELLED
     assert not bench.store.redis.exists(keys.direction("default"))
     assert list(bench.store.redis.scan_iter("congrad:job:*:*")) == []
+
+
+def test_a_chunk_that_is_slower_than_the_visibility_timeout_is_no_failed_attempt(bench: Bench) -> None:
+    job_id, _ = bench.create()
+    slow = bench.settings.model_copy(update={"visibility_timeout": 0})  # no heartbeat says any longer that it is at it
+    for _ in range(MAX_ATTEMPTS + 1):
+        bench.store.redis.delete(keys.doing(job_id, "gradients:0"))
+        worker = Store(slow)
+        assert worker.start(job_id, "gradients:0") == ("running", 1)
+        worker.beat(Role.GRADIENTS, "{}")
+    bench.store.redis.delete(keys.doing(job_id, "gradients:0"), keys.workers(Role.GRADIENTS))
+    assert bench.store.start(job_id, "gradients:0") == ("running", 2), "that one has died"
 
 
 def test_a_chunk_that_never_ends_is_given_up(bench: Bench) -> None:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 from congrad.contract import wire
 from congrad_service import keys, scripts, turns
-from congrad_service.queue.registry import LIFETIME_S, SILENT_S
+from congrad_service.queue.registry import LIFETIME_S, SILENT_S, Role
 from congrad_service.settings import RedisSettings
 from pydantic import ConfigDict, TypeAdapter
 from redis import Redis
@@ -85,9 +85,10 @@ class Store:
             done, because the job has ended or another worker is at it.
         """
         doing = keys.doing(job_id, work)
+        workers = keys.workers(Role.DECIDE if work == keys.DECIDE_WORK else Role.GRADIENTS)
         status, attempts = cast(
             "tuple[bytes, int]",
-            self._start(keys=[keys.job(job_id), doing], args=[job_id, work, self.worker_id, SILENT_S]),
+            self._start(keys=[keys.job(job_id), doing, workers], args=[job_id, work, self.worker_id, SILENT_S]),
         )
         # One that hangs for longer than any task takes should be replaced, although its process is there.
         until = time.monotonic() + self._settings.visibility_timeout

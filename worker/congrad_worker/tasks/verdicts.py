@@ -163,12 +163,17 @@ def _result(job: JobRecord, outcome: Outcome, version: int, now: float) -> wire.
         decisions=outcome.decisions,
         summary=outcome.summary,
         timing=wire.Timing(
-            queued_s=round(job.started - job.created, 6),
-            gradients_s=round(job.gradients_done - job.started, 6),
-            decide_s=round(now - job.gradients_done, 6),
-            total_s=round(now - job.created, 6),
+            queued_s=_seconds(job.created, job.started),
+            gradients_s=_seconds(job.started, job.gradients_done),
+            decide_s=_seconds(job.gradients_done, now),
+            total_s=_seconds(job.created, now),
         ),
     )
+
+
+def _seconds(begun: float, ended: float) -> float:
+    """Between two times of Redis's clock, which may have been put back."""
+    return round(max(ended - begun, 0.0), 6)
 
 
 def _problem(status: HTTPStatus, detail: str) -> wire.Problem:
