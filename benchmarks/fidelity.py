@@ -33,6 +33,7 @@ from congrad_worker.checkpoints.checkpoint import load
 from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.checkpoints.files import locate
 from congrad_worker.checkpoints.pairs import EncodedPair
+from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Question, Rules, decide
 from congrad_worker.decisions.direction import Samples
 from congrad_worker.decisions.surgery import pcgrad
@@ -63,7 +64,7 @@ from benchmarks.report import describe_machine
 from benchmarks.shapes import build
 
 DEMO = Path(str(files("congrad"))) / "demo_data"
-RULES = Rules("pcgrad", pcgrad, half_life=float("inf"), seed=0)
+RULES = Rules(Rule("pcgrad", 0, pcgrad), half_life=float("inf"))
 EXACT_BATCH = 8
 """Pairs whose exact gradients are held in single precision at a time."""
 PAIRS_AT_ONCE = 128

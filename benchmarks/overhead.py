@@ -42,7 +42,7 @@ def alone(engine: GradientEngine, encoder: Encoder, requests: Sequence[list[dict
     tokens = ServiceSettings().chunk_tokens
     start = time.perf_counter()
     for request in requests:
-        for chunk in split([Sample.model_validate(row) for row in request], tokens):
+        for chunk in split([Sample.model_validate(row) for row in request], tokens, len(request)):
             engine.compute([encoder.encode(sample) for sample in chunk])
     return time.perf_counter() - start
 

@@ -34,8 +34,10 @@ STREAM = f"requests of {REQUEST}, half-life 1024"
 
 def one_order(gram: np.ndarray, seed: int) -> Surgery:
     """PCGrad in one random order, as published."""
-    order = generator(seed, "one order", len(gram)).permutation(len(gram))
-    coefficients = project_conflicts(gram, order[None])
+    languages = np.arange(len(gram))
+    order = generator(seed, "one order", len(gram)).permutation(languages)
+    others = np.stack([order[order != language] for language in languages], axis=1)
+    coefficients = np.eye(len(gram)) + project_conflicts(gram, languages, others)
     return Surgery(coefficients.mean(0), coefficients)
 
 

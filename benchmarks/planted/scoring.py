@@ -9,6 +9,7 @@ from congrad_worker.checkpoints.checkpoint import load
 from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.checkpoints.files import locate
 from congrad_worker.checkpoints.pairs import EncodedPair
+from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Outcome, Question, Rules, decide
 from congrad_worker.decisions.direction import LanguageState, Samples
 from congrad_worker.decisions.surgery import Aggregator, mean, pcgrad
@@ -38,7 +39,7 @@ def gradients(folder: Path, samples: Sequence[wire.Sample], **options: object) -
 def rules(aggregator: Aggregator = pcgrad, half_life: float | None = None) -> Rules:
     """A decide worker's defaults, or with one of them changed."""
     settings = DecideSettings()
-    return Rules("", aggregator, settings.half_life if half_life is None else half_life, settings.seed)
+    return Rules(Rule("", settings.seed, aggregator), settings.half_life if half_life is None else half_life)
 
 
 def ask(

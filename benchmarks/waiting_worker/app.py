@@ -35,9 +35,11 @@ def gradients(job_id: str, number: int) -> None:
     assert _store is not None
     assert _processor is not None
     task = f"{keys.GRADIENTS_TASK}[{gradients.request.id}]"
-    with requeued_on_outage(), report(_store, Role.GRADIENTS, task, job_id, chunk=number), _processor.activity.task():
-        if _processor.process(job_id, number):
-            app.send_task(keys.DECIDE_TASK, args=(job_id,), queue=keys.DECIDE_QUEUE)
+    with requeued_on_outage():
+        job_id, chunk = _store.turn(keys.gradients_queue(_announcement().fingerprint)) or (job_id, number)
+        with report(_store, Role.GRADIENTS, task, job_id, chunk=chunk), _processor.activity.task():
+            if _processor.process(job_id, cast("int", chunk)):
+                app.send_task(keys.DECIDE_TASK, args=(job_id,), queue=keys.DECIDE_QUEUE)
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]

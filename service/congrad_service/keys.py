@@ -5,7 +5,13 @@ congrad:job:ID:pending         set     numbers of the chunks whose gradients are
 congrad:job:ID:chunk:N         string  the samples of a chunk, JSON; gone when the job ends, unless texts are kept
 congrad:job:ID:gradients:N     string  the compressed gradients of a chunk, safetensors; gone when the job ends, unless
                                        they are retained
+congrad:job:ID:ready           list    numbers of the chunks that no worker has taken
+congrad:ready:QUEUE            zset    jobs with work in a queue that no worker has taken: see `turns.py`
+congrad:turns:QUEUE            hash    whose turn it is there, likewise
+congrad:sequence               string  how many jobs there have been
 congrad:jobs:active            zset    unfinished jobs by time of creation
+congrad:retained               zset    jobs without a team whose gradients are retained, `ID:BYTES`, by when that ends;
+                                       congrad:retained:TEAM those of a team
 congrad:jobs:recent            zset    the latest jobs without a team, by time of creation, whatever became of them;
                                        congrad:jobs:recent:TEAM those of a team
 congrad:idempotency:DIGEST     hash    job and body digest of an Idempotency-Key; TEAM/DIGEST for that of a team
@@ -28,6 +34,7 @@ JOBS_ACTIVE = "congrad:jobs:active"
 DIRECTIONS = "congrad:directions"
 EVENTS = "congrad:events"
 RECOVERY = "congrad:recovery"
+SEQUENCE = "congrad:sequence"
 
 GRADIENTS_TASK = "congrad.gradients"
 DECIDE_TASK = "congrad.decide"
@@ -71,13 +78,26 @@ def doing(job_id: str, work: str) -> str:
     return f"congrad:job:{job_id}:doing:{work}"
 
 
+def ready_chunks(job_id: str) -> str:
+    return f"congrad:job:{job_id}:ready"
+
+
+def turns(queue: str) -> list[str]:
+    """The work in a queue that nobody has taken, and whose turn it is."""
+    return [f"congrad:ready:{queue}", f"congrad:turns:{queue}"]
+
+
 def work(job_id: str, count: int) -> list[str]:
     """What the gradients are made from: worth nothing once they are there. The pending set is the first."""
-    return [pending(job_id), *chunks(job_id, count)]
+    return [pending(job_id), ready_chunks(job_id), *chunks(job_id, count)]
 
 
 def recent_jobs(team: str | None) -> str:
     return "congrad:jobs:recent" if team is None else f"congrad:jobs:recent:{team}"
+
+
+def retained(team: str | None) -> str:
+    return "congrad:retained" if team is None else f"congrad:retained:{team}"
 
 
 def idempotency(digest: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from congrad.contract import wire
 
 from congrad_service import keys
+from congrad_service.turns import TURNS
 
 RECENT = 500
 """Jobs of a team that are listed."""
@@ -31,6 +32,10 @@ local function even_if_full(job)
 end
 local function publish(id, status)
   redis.call('PUBLISH', 'EVENTS', cjson.encode({job = id, status = status}))
+end
+local function no_longer_retained(job, id)
+  local found = redis.call('HMGET', job, 'retained', 'awaited')
+  if found[1] then redis.call('ZREM', found[1], id .. ':' .. found[2]) end
 end
 local function keep(job, milliseconds, succeeded) -- and what its Idempotency-Key made
   redis.call('PEXPIRE', job, milliseconds)
@@ -67,29 +72,77 @@ return known(KEYS[1], ARGV[1])
 """
 )
 
+_SIZES = """
+-- Bytes of unfinished jobs, with the gradients that they wait for, and bytes of the latter that are not there yet.
+local function sizes(ids)
+  local all, awaited = 0, 0
+  for _, id in ipairs(ids) do
+    local job = redis.call('HMGET', 'JOB' .. id, 'bytes', 'awaited', 'chunks')
+    if job[2] and tonumber(job[3]) > 0 then
+      all = all + job[1] + job[2]
+      awaited = awaited + job[2] * redis.call('SCARD', 'JOB' .. id .. ':pending') / job[3]
+    end
+  end
+  return all, awaited
+end
+-- What Redis may use and what is left of it; nothing where that has no bound, or is not this user's to know.
+local function memory()
+  local told = redis.pcall('INFO', 'memory')
+  if type(told) ~= 'string' then return nil end
+  local most = tonumber(string.match(told, 'maxmemory:(%d+)') or 0)
+  if most == 0 then return nil end
+  return most, most - tonumber(string.match(told, 'used_memory:(%d+)'))
+end
+""".replace("JOB", keys.job(""))
+
 CREATE = (
     _PRELUDE
     + _KNOWN
+    + TURNS
+    + _SIZES
     + """
--- KEYS: job, pending, active, recent, idempotency, chunks...
--- ARGV: id, has key, digest, max_queue, job_ttl, field, value, ..., chunks...
+-- KEYS: job, pending, active, recent, idempotency, ready, turns, ready chunks, sequence, retained, chunks...
+-- ARGV: id, has key, digest, max_queue, job_ttl, team, max_queue_bytes, max_retained_bytes, bytes of texts, bytes of
+--       gradients, whether they are retained, field, value, ..., chunks...
 local id, keyed, digest = ARGV[1], ARGV[2] == '1', ARGV[3]
 if keyed then
   local found = known(KEYS[5], digest)
   if found[1] ~= 'new' then return found end
 end
-local chunks = #KEYS - 5
+local chunks = #KEYS - 10
 local fields = #ARGV - chunks -- where the fields end and the chunks begin
 local t = now()
 if redis.call('ZCOUNT', KEYS[3], '(' .. (t - ARGV[5]), '+inf') >= tonumber(ARGV[4]) then return {'full', ''} end
+local own = ARGV[9] + ARGV[10]
+local held, awaited = sizes(redis.call('ZRANGE', KEYS[3], 0, -1))
+if held + own > tonumber(ARGV[7]) then return {'bytes', tostring(held)} end
+local most, free = memory()
+if most and awaited + own > free then
+  return {free > 0 and own > most / 2 and 'large' or 'memory', tostring(free > 0 and own > most / 2 and most or free)}
+end
+if ARGV[11] == '1' then
+  redis.call('ZREMRANGEBYSCORE', KEYS[10], '-inf', t)
+  local retained = 0
+  for _, one in ipairs(redis.call('ZRANGE', KEYS[10], 0, -1)) do retained = retained + string.match(one, ':(%d+)$') end
+  if retained + ARGV[10] > tonumber(ARGV[8]) then return {'retained', tostring(retained)} end
+end
 -- The first write is one that a full Redis refuses: nothing is half-written.
-redis.call('HSET', KEYS[1], 'status', 'queued', 'created', t, 'chunks', chunks, unpack(ARGV, 6, fields))
+redis.call('HSET', KEYS[1], 'status', 'queued', 'created', t, 'chunks', chunks, 'bytes', ARGV[9], 'awaited', ARGV[10],
+  unpack(ARGV, 12, fields))
 redis.call('EXPIRE', KEYS[1], ARGV[5])
 for i = 1, chunks do
-  redis.call('SET', KEYS[5 + i], ARGV[fields + i], 'EX', ARGV[5])
+  redis.call('SET', KEYS[10 + i], ARGV[fields + i], 'EX', ARGV[5])
   redis.call('SADD', KEYS[2], i - 1)
+  redis.call('RPUSH', KEYS[8], i - 1)
 end
 redis.call('EXPIRE', KEYS[2], ARGV[5])
+redis.call('EXPIRE', KEYS[8], ARGV[5])
+if ARGV[11] == '1' then
+  redis.call('ZADD', KEYS[10], t + ARGV[5], id .. ':' .. ARGV[10])
+  redis.call('HSET', KEYS[1], 'retained', KEYS[10])
+end
+redis.call('HSET', KEYS[1], 'turn', string.format('%016d/%s/%s', redis.call('INCR', KEYS[9]), ARGV[6], id))
+offer(KEYS[6], KEYS[7], KEYS[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', t - ARGV[5])
 redis.call('ZADD', KEYS[3], t, id)
 redis.call('ZADD', KEYS[4], t, id)
@@ -113,7 +166,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'enqueued
 START = (
     _PRELUDE
     + """
--- KEYS: job, doing   ARGV: id, piece of work, worker, seconds until a silent worker is gone
+-- KEYS: job, doing, workers   ARGV: id, piece of work, worker, seconds until a silent worker is gone
 -- The job's status, and how often this piece of work has been started; 0 where it has not been now, because the job has
 -- ended or another worker is at it.
 local status = redis.call('HGET', KEYS[1], 'status')
@@ -127,14 +180,20 @@ end
 local worker = redis.call('GET', KEYS[2])
 if worker and worker ~= ARGV[3] then return {'running', 0} end
 redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[4])
-return {'running', redis.call('HINCRBY', KEYS[1], 'attempts:' .. ARGV[2], 1)}
+-- Whoever began with it before has died of it, perhaps; or is slower than the visibility timeout, and still at it.
+local before = redis.call('HGET', KEYS[1], 'by:' .. ARGV[2])
+local seen = before and before ~= ARGV[3] and redis.call('ZSCORE', KEYS[3], before)
+local is_slow = seen and now() - seen < tonumber(ARGV[4])
+redis.call('HSET', KEYS[1], 'by:' .. ARGV[2], ARGV[3])
+return {'running', redis.call('HINCRBY', KEYS[1], 'attempts:' .. ARGV[2], is_slow and 0 or 1)}
 """
 )
 
 COMPLETE = (
     _PRELUDE
+    + TURNS
     + """
--- KEYS: job, pending   ARGV: id, chunk
+-- KEYS: job, pending, ready and turns of decisions   ARGV: id, chunk
 -- How many chunks are missing; -1 when the job has ended and nobody wants the gradients.
 local job = redis.call('HMGET', KEYS[1], 'status', 'retain')
 if job[1] == 'succeeded' and job[2] == '1' then return 0 end
@@ -142,7 +201,11 @@ if not job[1] or ended(job[1]) then return -1 end
 local removed = redis.call('SREM', KEYS[2], ARGV[2])
 local missing = redis.call('SCARD', KEYS[2])
 if removed == 1 then
-  if missing == 0 then redis.call('HSET', KEYS[1], 'gradients_done', now()) end
+  redis.call('HSET', KEYS[1], 'progressed', now())
+  if missing == 0 then
+    redis.call('HSET', KEYS[1], 'gradients_done', now())
+    offer(KEYS[3], KEYS[4], KEYS[1])
+  end
   publish(ARGV[1], 'running')
 end
 return missing
@@ -182,6 +245,7 @@ for i = 8, kept do redis.call('PEXPIRE', KEYS[i], lifetime) end
 for i = kept + 1, #KEYS do redis.call('UNLINK', KEYS[i]) end
 if redis.call('EXISTS', KEYS[7]) == 1 and redis.call('HGET', KEYS[1], 'retain') ~= '1' then
   redis.call('HSET', KEYS[7], 'retain', 'dropped')
+  no_longer_retained(KEYS[7], redis.call('HGET', KEYS[1], 'source'))
 end
 publish(ARGV[1], 'succeeded')
 return 'committed'
@@ -199,11 +263,27 @@ if ended(status) then return {status, 0} end
 even_if_full(KEYS[1])
 redis.call('HSET', KEYS[1], 'status', ARGV[2], 'ended', now(), 'error', ARGV[3], 'error_status', ARGV[4],
   'missing', redis.call('SCARD', KEYS[3]))
+no_longer_retained(KEYS[1], ARGV[1])
 keep(KEYS[1], ARGV[5] * 1000, false)
 redis.call('ZREM', KEYS[2], ARGV[1])
 for i = 3, #KEYS do redis.call('UNLINK', KEYS[i]) end
 publish(ARGV[1], ARGV[2])
 return {ARGV[2], 1}
+"""
+)
+
+RELEASE = (
+    _PRELUDE
+    + """
+-- KEYS: job, gradients...   ARGV: id
+-- Drops the gradients that a job retains; whether it did.
+local job = redis.call('HMGET', KEYS[1], 'status', 'retain', 'source')
+if job[1] ~= 'succeeded' or job[2] ~= '1' or job[3] then return 0 end
+even_if_full(KEYS[1])
+for i = 2, #KEYS do redis.call('UNLINK', KEYS[i]) end
+no_longer_retained(KEYS[1], ARGV[1])
+redis.call('HSET', KEYS[1], 'retain', 'dropped')
+return 1
 """
 )
 

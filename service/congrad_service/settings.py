@@ -35,6 +35,8 @@ class RedisSettings(BaseSettings):
     result_ttl: Annotated[int, Field(ge=1)] = 3_600
     """Seconds that the answer of any other job is kept once it has ended. Its idempotency key keeps it from being done
     again for longer: for ``job_ttl`` from its beginning."""
+    max_languages: Annotated[int, Field(ge=1, le=1024)] = 256
+    """Languages of one request, and of one direction; what a decision costs grows with the cube of their number."""
     log_format: LogFormat = "pretty"
     """How lines of the log are written: for people, or each as a JSON object."""
     keep_texts: bool = False
@@ -74,6 +76,11 @@ class ServiceSettings(RedisSettings):
     """Bytes of one request; a longer body is refused with 413."""
     max_queue: Annotated[int, Field(ge=1)] = 256
     """Unfinished jobs; one more is refused with 429."""
+    max_queue_bytes: Annotated[int, Field(ge=1)] = 4 * 2**30
+    """Bytes of the unfinished jobs in Redis, the gradients that they wait for included; one more is refused with 429.
+    One for which Redis's own `maxmemory` leaves no room is refused with 503."""
+    max_retained_bytes: Annotated[int, Field(ge=1)] = 16 * 2**30
+    """Bytes of the gradients that a team's jobs retain; a request that asks for more is refused with 409."""
     max_directions: Annotated[int, Field(ge=1)] = 1_000
     """Directions of a team; a request that would begin one more is refused with 409. Requests that are accepted at the
     same time may together go beyond it."""

@@ -7,8 +7,10 @@ from enum import StrEnum
 from typing import cast
 
 import redis
+from congrad_service import keys
+from support.refusals import REFUSALS
 
-from chaos.parts import Part, Role, unacknowledged
+from chaos.parts import Part, Role
 from chaos.stack import SupervisedStack
 
 Gap = tuple[float, float]
@@ -29,6 +31,9 @@ class Kind(StrEnum):
     KILL_DECIDE = "SIGKILL of the whole decide worker"
     KILL_SERVICE = "SIGKILL of the service"
     KILL_REDIS = "SIGKILL of Redis"
+    READONLY = "READONLY from Redis"
+    MISCONF = "MISCONF from Redis"
+    OOM = "OOM from Redis"
     END_WORKER = "SIGTERM of a gradients worker"
     END_SERVICE = "SIGTERM of the service"
 
@@ -44,10 +49,16 @@ _ROLES = {
     Kind.KILL_SERVICE: Role.SERVICE,
     Kind.KILL_REDIS: Role.REDIS,
     Kind.END_SERVICE: Role.SERVICE,
+    Kind.READONLY: Role.REDIS,
+    Kind.MISCONF: Role.REDIS,
+    Kind.OOM: Role.REDIS,
 }
 
 
 ENDS = (Kind.END_WORKER, Kind.END_SERVICE)
+REFUSED_S = (0.5, 3.0)
+"""How long Redis says no: at least and at most."""
+
 CHILDREN = (Kind.KILL_CHILD, Kind.KILL_DECIDE_CHILD)
 
 
@@ -94,20 +105,32 @@ class Injector:
             fault = Fault(kind, time.time(), frozenset())
             part.terminate()
             return fault
+        if kind.name in REFUSALS:
+            fault = Fault(kind, time.time(), frozenset())
+            with redis.Redis.from_url(self._stack.redis_url) as connection, REFUSALS[kind.name](connection):
+                self._stack.supervise_for(self._draw.uniform(*REFUSED_S))
+            return fault
         with part.held_still():
             fault = Fault(kind, time.time(), self._held(part))
             part.kill_child() if kind in CHILDREN else part.kill()
         return fault
 
     def _held(self, part: Part) -> frozenset[str]:
-        """The jobs of a worker's tasks, as far as Redis is there to tell."""
+        """The jobs that a worker is at, as far as Redis is there to tell."""
         if part.role not in (Role.GRADIENTS, Role.DECIDE):
             return frozenset()
         try:
-            taken = unacknowledged(cast("dict[bytes, bytes]", self._stack.redis.hgetall("unacked")))
+            doing = list(self._stack.redis.scan_iter(keys.doing("*", "*"), count=1000))
+            workers = cast("list[bytes | None]", self._stack.redis.mget(doing)) if doing else []
         except redis.RedisError:
             return frozenset()
-        return frozenset(taken[task] for task in part.held() & taken.keys())
+        at = zip(doing, workers, strict=True)
+        return frozenset(key.decode().split(":")[2] for key, worker in at if worker and _is_of(worker, part.child()))
+
+
+def _is_of(worker: bytes, child: int | None) -> bool:
+    """Whether a worker's id, HOST:PROCESS:…, is that of a process."""
+    return worker.decode().split(":")[1] == str(child)
 
 
 def _can_be_hit(kind: Kind, part: Part) -> bool:

@@ -1,9 +1,7 @@
 """One part of a stack as a process that can be killed, and started again as a supervisor would."""
 
 import ctypes
-import json
 import os
-import re
 import signal
 import subprocess
 import time
@@ -14,9 +12,6 @@ from enum import StrEnum
 from pathlib import Path
 
 from congrad.local.stack import PR_SET_PDEATHSIG
-
-TASK = re.compile(r"Task \S+\[([0-9a-f-]+)\] (\w+)")
-"""How Celery logs what becomes of a task: `received`, and later something else."""
 
 
 class Role(StrEnum):
@@ -46,7 +41,6 @@ class Part:
     due: float | None = None
     struck: bool = False
     spans: list[tuple[float, float]] = field(default_factory=list)
-    _logged_before: int = 0
     _killed_child: int | None = None
 
     @property
@@ -64,7 +58,6 @@ class Part:
         """Starts it, in a group of its own that ends with this thread."""
         self.due, self.struck = None, False
         with self.log.open("ab") as log:
-            self._logged_before = log.tell()
             self.process = subprocess.Popen(
                 self.command,
                 env=dict(self.environment),
@@ -123,27 +116,6 @@ class Part:
                     if int(pid) != self._killed_child and "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text():
                         return int(pid)
         return None
-
-    def held(self) -> set[str]:
-        """Celery's ids of the tasks that this life of a worker has taken and not ended."""
-        with self.log.open("rb") as log:
-            log.seek(self._logged_before)
-            text = log.read().decode(errors="replace")
-        tasks = dict(TASK.findall(text))  # the last thing said of each
-        return {task for task, state in tasks.items() if state == "received"}
-
-
-def unacknowledged(messages: Mapping[bytes, bytes]) -> dict[str, str]:
-    """Jobs by Celery's ids of the tasks that some worker has taken and not acknowledged.
-
-    :param messages: the hash in which kombu keeps them.
-    """
-    found = {}
-    for text in messages.values():
-        headers = json.loads(text)[0]["headers"]
-        if (job := re.search("[0-9a-f]{32}", headers["argsrepr"])) is not None:
-            found[headers["id"]] = job[0]
-    return found
 
 
 def _end_with_parent() -> None:

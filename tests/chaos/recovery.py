@@ -8,6 +8,9 @@ from chaos.faults import Fault, Kind
 from chaos.load import Sent
 from chaos.parts import Part, Role
 
+REDIS = (Kind.KILL_REDIS, Kind.READONLY, Kind.MISCONF, Kind.OOM)
+"""The faults that hit everybody."""
+
 RECOVERY_S = 10.0
 """Within how many seconds of another worker being there a task that its worker died with has to end."""
 
@@ -65,7 +68,7 @@ def recoveries(faults: Sequence[Fault], jobs: Sequence[Life], parts: Sequence[Pa
 
 def _hits_again(other: Fault, fault: Fault, end: float) -> bool:
     """Whether what one fault has hit was hit by another before it had ended."""
-    return fault.at < other.at < end and (other.kind is Kind.KILL_REDIS or bool(other.held & fault.held))
+    return fault.at < other.at < end and (other.kind in REDIS or bool(other.held & fault.held))
 
 
 Spans = list[tuple[float, float]]

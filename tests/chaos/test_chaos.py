@@ -19,5 +19,6 @@ def test_whatever_is_killed_nothing_is_lost_nothing_doubled_and_the_directions_a
     outcome = run(SECONDS, seed=0, folder=tmp_path)
     print(outcome.diary(), outcome.report(), sep="\n\n")
     assert outcome.broken == []
+    assert outcome.ended_by_itself == []
     assert {fault.kind for fault in outcome.faults} == set(Kind), "a kind of fault was never drawn"
     assert len(outcome.jobs) >= 20, "there was hardly a load"

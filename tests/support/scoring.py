@@ -5,6 +5,7 @@ from itertools import permutations
 import numpy as np
 from congrad.contract import wire
 from congrad_worker.checkpoints.pairs import EncodedPair
+from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Outcome, Question, Rules, decide
 from congrad_worker.decisions.direction import LanguageState, Samples
 from congrad_worker.decisions.surgery import pcgrad
@@ -12,7 +13,7 @@ from congrad_worker.gradients.engine import GradientEngine
 
 BATCH = 32
 
-RULES = Rules("pcgrad", pcgrad, half_life=float("inf"), seed=0)
+RULES = Rules(Rule("pcgrad", 0, pcgrad), half_life=float("inf"))
 
 
 def outcome(

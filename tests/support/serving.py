@@ -17,6 +17,7 @@ from congrad_service.http.bounded_protocol import BoundedProtocol
 from congrad_service.queue.registry import Announcement, Beat, Role, Status
 from congrad_service.settings import ServiceSettings
 from congrad_service.state import State
+from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Rules
 from congrad_worker.decisions.direction import Samples
 from congrad_worker.decisions.surgery import pcgrad
@@ -26,7 +27,7 @@ from congrad_worker.tasks.verdicts import Judge
 
 DIM = 16
 
-RULES = Rules("pcgrad", pcgrad, half_life=float("inf"), seed=0)
+RULES = Rules(Rule("pcgrad", 0, pcgrad), half_life=float("inf"))
 
 ANNOUNCEMENT = Announcement(
     name="policy",

@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BeforeValidator, FailFast, Field, Json, Val
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
+from congrad_service.directions.cosines import cosines_of, held_cosines
 from congrad_service.http.errors import Unprocessable
 
 FORMAT_VERSION = "1"
@@ -99,12 +100,19 @@ def dump(fields: Mapping[bytes, bytes]) -> bytes:
     :param fields: the direction's hash, whole.
     """
     metadata = {name: fields[name.encode()].decode() for name in FIELDS}
+    if b"cosines" in fields:  # as in `directions.py`
+        metadata["geometry"] = json.dumps(_with_cosines(metadata, fields[b"cosines"]))
     tensors = {
         f"{kind}/{tag}": np.frombuffer(fields[f"{kind}:{tag}".encode()], dtype="<f4")
         for tag in json.loads(metadata["languages"])
         for kind in VECTORS
     }
     return save(tensors, {"format_version": FORMAT_VERSION, **metadata})
+
+
+def _with_cosines(metadata: Mapping[str, str], cosines: bytes) -> dict[str, Any]:
+    before, after = cosines_of(cosines, len(json.loads(metadata["languages"])))
+    return {**json.loads(metadata["geometry"]), "cosines_before": before, "cosines_after": after}
 
 
 def parse(data: bytes, dims: Mapping[str, int]) -> dict[str, str | bytes]:
@@ -118,6 +126,8 @@ def parse(data: bytes, dims: Mapping[str, int]) -> dict[str, str | bytes]:
     if faults := list(islice(_faults(tensors, metadata, dims), MAX_FAULTS)):
         raise _unprocessable(faults)
     values = metadata.model_dump()
+    geometry = values["geometry"]
+    cosines = held_cosines(geometry.pop("cosines_before"), geometry.pop("cosines_after"))
     return {
         "version": str(metadata.version),
         "fingerprint": metadata.fingerprint,
@@ -125,7 +135,8 @@ def parse(data: bytes, dims: Mapping[str, int]) -> dict[str, str | bytes]:
         "created": repr(metadata.created),
         "updated": repr(metadata.updated),
         "languages": json.dumps(values["languages"]),
-        "geometry": json.dumps(values["geometry"]),
+        "geometry": json.dumps(geometry),
+        "cosines": cosines,
         **{name.replace("/", ":", 1): bytes(tensor["data"]) for name, tensor in tensors.items()},
     }
 

@@ -2,14 +2,17 @@
 
 The fields of a direction's hash: epoch (new with every life, after a reset or an import, so that versions of two lives
 never match) and version; fingerprint and checkpoint (whose gradients these are); created, updated; languages and
-geometry (JSON: what the routes show); sum:LANGUAGE (float32 little-endian, [D]: the weighted sum S of section 2 of the
-method) and recent:LANGUAGE (float32: the latest conflict scores, for selection within the stream).
+geometry (JSON: what the routes show) and cosines (float32, [2, L, L]: before and after surgery, for the routes too);
+sum:LANGUAGE (float32, [D]: the weighted sum S of section 2 of the method) and recent:LANGUAGE (float32: the latest
+conflict scores, for selection within the stream). What the workers would else compute again, and do after an import:
+gram (float64, [L, L], of the language gradients) and weights (float64, [L], of the direction). All are little-endian,
+and languages are sorted by tag.
 """
 
 import asyncio
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from datetime import UTC, datetime
 from typing import cast
 
@@ -20,10 +23,12 @@ from redis.asyncio import Redis
 from congrad_service import keys, scripts
 from congrad_service.access import teams
 from congrad_service.directions import direction_state
+from congrad_service.directions.bounds import too_many
+from congrad_service.directions.cosines import cosines_of
 from congrad_service.directions.histograms import WIDTH, histogram
-from congrad_service.http.errors import Conflict, NotFound
+from congrad_service.http.errors import Conflict, NotFound, Unprocessable
 
-SHOWN = ("version", "checkpoint", "fingerprint", "created", "updated", "languages", "geometry")
+SHOWN = ("version", "checkpoint", "fingerprint", "created", "updated", "languages", "geometry", "cosines")
 
 
 class Directions:
@@ -57,8 +62,9 @@ class Directions:
         values = await self._redis.hmget(self._key(name), list(SHOWN))
         if values[0] is None:
             raise _missing(name)
-        texts = (value.decode() for value in cast("list[bytes]", values))
-        return _described(name, dict(zip(SHOWN, texts, strict=True)))
+        found = zip(SHOWN, cast("list[bytes | None]", values), strict=True)
+        fields = {field: value for field, value in found if value is not None}
+        return await asyncio.to_thread(_described, name, fields)  # matrices of hundreds of languages take a while
 
     async def scores(self, name: str) -> wire.DirectionScores:
         """The latest conflict scores of each language.
@@ -109,6 +115,13 @@ class Directions:
         if name not in names and len(names) >= most:
             raise Conflict(f"there are {len(names)} directions, and {most} at most; reset one that is not needed")
 
+    async def check_languages(self, name: str, languages: Set[str], most: int) -> None:
+        """:raises Conflict: with these the direction would have more than ``most`` languages."""
+        text = await self._redis.hget(self._key(name), "languages")
+        known = set(json.loads(cast("bytes", text))) if text is not None else set()
+        if (reason := too_many(name, known | languages, most)) is not None:
+            raise Conflict(reason)
+
     async def summaries(self) -> list[wire.DirectionSummary]:
         """A row for each direction."""
         rows = []
@@ -144,15 +157,19 @@ class Directions:
             raise _missing(name)
         return await asyncio.to_thread(direction_state.dump, fields)
 
-    async def replace(self, name: str, state: bytes, dims: Mapping[str, int]) -> tuple[wire.Direction, bool]:
+    async def replace(self, name: str, state: bytes, dims: Mapping[str, int], most: int) -> tuple[wire.Direction, bool]:
         """Makes an exported state the direction, in one step; also says whether there was one before.
 
         The epoch is new: a job that is being decided loses its race and decides again, from this state.
 
         :param dims: the lengths of gradients, by fingerprint, as far as they are known.
-        :raises Unprocessable: the state is not one, or its vectors have another length; nothing was written.
+        :param most: languages that a direction may have.
+        :raises Unprocessable: the state is not one, its vectors have another length, or it has too many languages;
+            nothing was written.
         """
         fields = await asyncio.to_thread(direction_state.parse, state, dims)
+        if (reason := too_many(name, set(json.loads(fields["languages"])), most)) is not None:
+            raise Unprocessable(reason)
         qualified = teams.qualified(self._team, name)
         key, *rest = keys.life(qualified)
         async with self._redis.pipeline() as pipe:
@@ -162,23 +179,30 @@ class Directions:
             pipe.hset(key, "epoch", uuid.uuid4().hex, items=items)
             pipe.sadd(keys.DIRECTIONS, qualified)
             replaced, *_ = await pipe.execute()
-        return _described(name, {field: str(fields[field]) for field in SHOWN}), bool(replaced)
+        return _described(name, {field: _bytes(fields[field]) for field in SHOWN}), bool(replaced)
 
     def _key(self, name: str) -> str:
         return keys.direction(teams.qualified(self._team, name))
 
 
-def _described(name: str, fields: Mapping[str, str]) -> wire.Direction:
+def _described(name: str, fields: Mapping[str, bytes]) -> wire.Direction:
+    languages, geometry = json.loads(fields["languages"]), json.loads(fields["geometry"])
+    if "cosines" in fields:  # a direction that was last written by an earlier release has them in its geometry
+        geometry["cosines_before"], geometry["cosines_after"] = cosines_of(fields["cosines"], len(languages))
     return wire.Direction(
         name=name,
         version=int(fields["version"]),
-        checkpoint=fields["checkpoint"],
-        fingerprint=fields["fingerprint"],
+        checkpoint=fields["checkpoint"].decode(),
+        fingerprint=fields["fingerprint"].decode(),
         created=datetime.fromtimestamp(float(fields["created"]), UTC),
         updated=datetime.fromtimestamp(float(fields["updated"]), UTC),
-        languages=json.loads(fields["languages"]),
-        **json.loads(fields["geometry"]),
+        languages=languages,
+        **geometry,
     )
+
+
+def _bytes(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value
 
 
 def _missing(name: str) -> NotFound:

@@ -10,9 +10,9 @@ BYTES_PER_TOKEN = 3
 """A rough figure across scripts and tokenizers: the service has no tokenizer, and the split only balances work."""
 
 
-def split(samples: Sequence[wire.AnySample], tokens: int) -> list[list[wire.AnySample]]:
-    """Cuts ``samples`` into runs of at most ``tokens`` estimated tokens each, and at least one sample each."""
-    return list(_runs(samples, tokens))
+def split(samples: Sequence[wire.AnySample], tokens: int, most: int) -> list[list[wire.AnySample]]:
+    """Cuts ``samples`` into runs of at most ``tokens`` estimated tokens and ``most`` samples each, and at least one."""
+    return list(_runs(samples, tokens, most))
 
 
 def dump(run: Sequence[wire.AnySample]) -> str:
@@ -20,12 +20,12 @@ def dump(run: Sequence[wire.AnySample]) -> str:
     return json.dumps([sample.model_dump(exclude_none=True) for sample in run], ensure_ascii=False)
 
 
-def _runs(samples: Iterable[wire.AnySample], tokens: int) -> Iterator[list[wire.AnySample]]:
+def _runs(samples: Iterable[wire.AnySample], tokens: int, most: int) -> Iterator[list[wire.AnySample]]:
     run: list[wire.AnySample] = []
     used = 0
     for sample in samples:
         cost = estimated_tokens(sample)
-        if run and used + cost > tokens:
+        if run and (used + cost > tokens or len(run) == most):
             yield run
             run, used = [], 0
         run.append(sample)

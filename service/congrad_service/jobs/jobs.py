@@ -5,7 +5,9 @@ by its team, which is the job's too), update, selection, retain, fingerprint, ch
 asked); request and trace (the id of the request, and its place in a trace); idempotency (the key in Redis of what its
 Idempotency-Key made, which expires with the job); enqueued (set once its tasks are in the queue); ended (as the times
 above); result and, of what it says, kept, dropped and timing, or error and missing (chunks that were not done);
-attempts:* (how often each piece of work was started).
+attempts:* (how often each piece of work was started, but for beside a slow worker) and by:* (by which worker last);
+progressed (when a chunk was last done); bytes and awaited (of its texts, and of its gradients); retained (the key where
+those are counted); turn (its place among the jobs that wait: see `turns.py`).
 
 Retain is 1 where the gradients are kept for another scoring, and `dropped` once that is over; standing (JSON) is what
 such a job's samples were in their direction when they were folded in. A job that scores those of another again has
@@ -29,6 +31,7 @@ from congrad_service.http.idempotency import Claim
 from congrad_service.jobs import chunks
 from congrad_service.jobs.job_id import new_job_id
 from congrad_service.jobs.job_summaries import missing_chunks, summaries
+from congrad_service.jobs.room import REFUSED, gradient_bytes
 from congrad_service.observability import tracing
 from congrad_service.settings import ServiceSettings
 
@@ -39,6 +42,9 @@ MAX_RETRY_AFTER_S = 60
 
 BATCH = 100
 """Jobs of a list that are read in one turn, at least."""
+
+MAX_CHUNK_BYTES = 64 * 2**20
+"""Of the gradients of one chunk. Redis holds no value over 512 MiB, and stands still while it takes a large one."""
 
 M = TypeVar("M", wire.FilterResult, wire.Problem)
 
@@ -64,6 +70,7 @@ class Jobs:
         self._create = redis.register_script(scripts.CREATE)
         self._end = redis.register_script(scripts.END)
         self._mark = redis.register_script(scripts.MARK_ENQUEUED)
+        self._release = redis.register_script(scripts.RELEASE)
 
     def of(self, team: str | None) -> "Jobs":
         """Those of another team."""
@@ -76,7 +83,8 @@ class Jobs:
         :raises Conflict: the key's job has succeeded, and its answer has expired.
         :raises QueueFull: there are ``max_queue`` unfinished jobs.
         """
-        runs = chunks.split(request.samples, self._settings.chunk_tokens)
+        size = gradient_bytes(checkpoint.projection.dim)
+        runs = chunks.split(request.samples, self._settings.chunk_tokens, max(1, MAX_CHUNK_BYTES // size))
         fields: dict[str, str | int] = {
             "direction": teams.qualified(self._team, request.direction),
             "update": int(request.update),
@@ -86,7 +94,7 @@ class Jobs:
             "checkpoint": checkpoint.name,
             "samples": len(request.samples),
         }
-        return await self._write(fields, [chunks.dump(run) for run in runs], claim)
+        return await self._write(fields, [chunks.dump(run) for run in runs], claim, size * len(request.samples))
 
     async def create_rescoring(self, job_id: str, request: wire.RescoreRequest, claim: Claim | None) -> Accepted:
         """Writes a job that scores the samples of another one again, or finds the one that this claim made before.
@@ -122,7 +130,10 @@ class Jobs:
             raise Conflict(f"the gradients of job {job_id} are no longer kept")
         return fields
 
-    async def _write(self, fields: Mapping[str, str | int], texts: Sequence[str], claim: Claim | None) -> Accepted:
+    async def _write(
+        self, fields: Mapping[str, str | int], texts: Sequence[str], claim: Claim | None, awaited: int = 0
+    ) -> Accepted:
+        """:param awaited: bytes of the gradients that the job will have."""
         job_id = new_job_id()
         fields = {**fields, "request": request_id.current(), "trace": tracing.carried()}
         outcome, found = await self._create(
@@ -132,6 +143,10 @@ class Jobs:
                 keys.JOBS_ACTIVE,
                 keys.recent_jobs(self._team),
                 self._idempotency(claim) if claim else keys.idempotency(job_id),
+                *keys.turns(keys.gradients_queue(str(fields["fingerprint"])) if texts else keys.DECIDE_QUEUE),
+                keys.ready_chunks(job_id),
+                keys.SEQUENCE,
+                keys.retained(self._team),
                 *(keys.chunk(job_id, number) for number in range(len(texts))),
             ],
             args=[
@@ -140,6 +155,12 @@ class Jobs:
                 claim.request if claim else "",
                 self._settings.max_queue,
                 self._settings.job_ttl,
+                self._team or "",
+                self._settings.max_queue_bytes,
+                self._settings.max_retained_bytes,
+                sum(len(text.encode()) for text in texts),
+                awaited,
+                int(bool(texts) and bool(fields["retain"])),
                 *(part for field in fields.items() for part in field),
                 *texts,
             ],
@@ -171,6 +192,8 @@ class Jobs:
                 f"{self._settings.max_queue} jobs are waiting or running; try again later",
                 retry_after=await self._seconds_per_job(),
             )
+        if outcome in REFUSED:
+            raise REFUSED[outcome](int(float(job_id)), self._settings)
         found = await self._redis.hmget(keys.job(job_id), ["chunks", "fingerprint", "enqueued"])
         count, fingerprint, enqueued = cast("list[bytes | None]", found)
         return Accepted(job_id, int(count or 0), (fingerprint or b"").decode(), enqueued is not None)
@@ -239,12 +262,16 @@ class Jobs:
         return found[:limit]
 
     async def cancel(self, job_id: str) -> wire.Job:
-        """Cancels an unfinished job; it will not be folded in.
+        """Cancels an unfinished job; it will not be folded in. One that has succeeded and retains its gradients drops
+        them.
 
         :raises NotFound: no such job.
-        :raises Conflict: the job has succeeded or failed.
+        :raises Conflict: the job has succeeded or failed, and has no gradients to drop.
         """
         job = await self.get(job_id)
+        gradients = keys.all_gradients(job_id, job.progress.total)
+        if await self._release(keys=[keys.job(job_id), *gradients], args=[job_id]):
+            return job
         ttl = self._settings.result_ttl
         status, _ = await self._end(**scripts.end(job_id, job.progress.total, wire.JobStatus.CANCELLED, None, ttl))
         if (now := status.decode()) != wire.JobStatus.CANCELLED:

@@ -1,42 +1,42 @@
-"""Pieces of work that nobody is at any more are put back into the queue.
+"""Pieces of work that nobody is at any more wait for their turn again, and messages that were lost are sent again.
 
-A message that a killed worker held comes back by itself only after the visibility timeout, which is longer than any
-task takes. One that the worker had taken and not yet noted is gone for good: kombu takes it and notes it in two steps.
-So the state of the jobs is what counts. A piece of work of an unfinished job, a chunk without gradients or a decision
-that is due, is lost unless a live worker says that it is at it, its task waits in the queue, or has just been handed
-out. A task that is sent twice changes nothing: whoever gets the second one finds the work done, or being done.
+A piece of an unfinished job, a chunk without gradients or a decision that is due, waits for its turn (see `turns.py`),
+or a live worker says that it is at it. One of which neither is true was taken by a worker that has died since: the
+message that it held comes back only after the visibility timeout, which is longer than any task takes. And for each
+piece that waits there is a message, which has no name on it. One that a worker had taken and not yet noted is gone for
+good where the worker was killed in that moment: kombu takes it and notes it in two steps. Where there are fewer
+messages than pieces, some are sent. One too many changes nothing: whoever gets it finds nothing to do.
 
-Other brokers, such as RabbitMQ, give a message back as soon as the worker's connection is gone. Whoever gets it then
-finds that the worker is not yet known to be gone, and lets it be; so there, too, the state of the jobs is what counts.
-What waits in their queues cannot be read: work is lost where nobody is at it and nothing waits in its queue.
+The messages are counted before the pieces are looked at. What is taken in between is then missing among the pieces, and
+not among the messages. Between its turn and its start a piece is nowhere: it is missed where it is at a second look.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from congrad.contract import wire
 from redis.asyncio import Redis
 
-from congrad_service import keys
+from congrad_service import keys, turns
 from congrad_service.background import pause
 from congrad_service.observability.metrics import Metrics
-from congrad_service.queue.broker import Messages, Task, messages
+from congrad_service.queue.broker import Messages, messages
 from congrad_service.queue.queue import Queue
 from congrad_service.queue.registry import SILENT_S
 
 SWEEP_S = 1.0
 GRACE_S = 3.0
-"""How old a piece of work is before it is missed: it takes a moment to get into the queue, and out of it."""
-SEARCH_S = 3.0
-"""How often the queues are searched for work that nobody has started, at most: they can be long."""
-SEARCH_SHARE = 0.05
-"""Of the time, at most, goes into that."""
+"""How old a piece of work is before it is missed: it takes a moment to get into the queue."""
+SECOND_LOOK_S = 0.9 * SWEEP_S
+"""How long something has to be missing."""
 HANDED_OUT_S = 10.0
-"""How long a worker may hold a task before it starts it; one that still loads its checkpoint holds one for longer."""
+"""How long a worker may hold a message before it takes a piece; one that still loads its checkpoint holds one for
+longer, and one that was killed for ever."""
 LOCK_S = 20
 """After this another process sweeps, if the one that does has died in the middle."""
 
@@ -47,21 +47,18 @@ log = logging.getLogger(__name__)
 class Piece:
     """Work that an unfinished job waits for: a chunk's gradients, or with no chunk the decision.
 
-    ``started`` says whether a worker has begun with it; ``since`` when one could have (seconds, by Redis's clock).
+    ``since`` is when a worker could have begun with it (seconds, by Redis's clock).
     """
 
     job_id: str
     fingerprint: str
     chunk: int | None
-    started: bool
     since: float
 
     @property
-    def task(self) -> Task:
-        """The task that does it."""
-        if self.chunk is None:
-            return keys.DECIDE_TASK, self.job_id
-        return keys.GRADIENTS_TASK, self.job_id, self.chunk
+    def name(self) -> str:
+        """In the log."""
+        return "its decision" if self.chunk is None else f"chunk {self.chunk}"
 
     @property
     def doing(self) -> str:
@@ -70,7 +67,7 @@ class Piece:
 
     @property
     def queue(self) -> str:
-        """Where that task waits."""
+        """Where it waits for its turn."""
         return keys.DECIDE_QUEUE if self.chunk is None else keys.gradients_queue(self.fingerprint)
 
 
@@ -85,9 +82,9 @@ class Recovery:
         self._broker = broker
         self._queue = queue
         self._recovered = metrics.recovered
-        self._sent: dict[Task, float] = {}  # when work was sent again
-        self._handed_out: dict[Task, float] = {}  # when tasks were first seen with a worker
-        self._next_search = 0.0
+        self._offer = redis.register_script(turns.OFFER)
+        self._missed: dict[Piece | str, float] = {}  # pieces, and queues with too few messages: since when
+        self._handed_out: dict[str, float] = {}  # messages by delivery tag: when they were first seen with a worker
 
     async def run(self, stopped: asyncio.Event) -> None:
         """Sweeps until it is stopped."""
@@ -102,79 +99,110 @@ class Recovery:
                 seconds = 2 * SILENT_S  # where Redis was away, workers were silent through no fault of theirs
             await pause(stopped, seconds)
 
-    async def sweep(self) -> list[Task]:
-        """Puts what is lost back into the queue, and says what that was."""
-        now = await self._now()
-        pieces = [piece async for piece in self._pieces(now)]
-        known = {piece.task for piece in pieces}
-        self._sent = {task: at for task, at in self._sent.items() if task in known}
-        due = [piece for piece in pieces if now - self._sent.get(piece.task, piece.since) > GRACE_S]
-        lost = await self._lost(await self._idle(due), now)
+    async def sweep(self) -> list[Piece]:
+        """Has what was lost wait again, and sends messages that are missing; the pieces that these were sent for."""
+        # Redis's clock may jump back: what seems to come from the future is older than that.
+        clock = await self._clock()
+        known = [piece for piece in await self._pieces() if not clock - GRACE_S < piece.since <= clock]
+        now = time.monotonic()
+        if not known:
+            self._missed.clear()
+            return []
+        queues = sorted({piece.queue for piece in known})
+        found = await self._messages(queues)
+        waiting, lost = await self._look(known)
+        few = self._deficits(found, waiting, now)
+        missing: list[Piece | str] = [*lost, *few]
+        since = {one: self._missed.get(one, now) for one in missing}
+        self._missed = {one: at for one, at in since.items() if now - at < SECOND_LOOK_S}
+        lost = [piece for piece in lost if piece not in self._missed]
         for piece in lost:
-            log.warning("job %s: %s was lost and is queued again", piece.job_id, _name(piece))
+            await self._restore(piece)
+        for queue, count in few.items():
+            if queue not in self._missed:
+                log.warning("%d messages of queue %s were lost and are sent again", count, queue)
+                lost += [piece for piece in waiting if piece.queue == queue][:count]
+        for piece in lost:
             await self._send(piece)
-            self._sent[piece.task] = now
-            self._recovered.labels("decide" if piece.chunk is None else "gradients").inc()
-        return [piece.task for piece in lost]
+        return lost
 
-    async def _now(self) -> float:
+    async def _clock(self) -> float:
         seconds, micros = await self._redis.time()
         return float(seconds + micros / 1e6)
 
-    async def _pieces(self, now: float) -> AsyncIterator[Piece]:
-        ids = cast("list[bytes]", await self._redis.zrangebyscore(keys.JOBS_ACTIVE, "-inf", now - GRACE_S))
+    async def _pieces(self) -> list[Piece]:
+        """What unfinished jobs wait for."""
+        ids = cast("list[bytes]", await self._redis.zrange(keys.JOBS_ACTIVE, 0, -1))
         async with self._redis.pipeline() as pipe:
             for job_id in ids:
-                pipe.hgetall(keys.job(job_id.decode()))
+                pipe.hmget(keys.job(job_id.decode()), ["status", "fingerprint", "created", "gradients_done"])
                 pipe.smembers(keys.pending(job_id.decode()))
             found = await pipe.execute()
-        for job_id, raw, pending in zip(ids, found[::2], found[1::2], strict=True):
-            fields = {name.decode(): value.decode() for name, value in cast("dict[bytes, bytes]", raw).items()}
-            if fields and not wire.JobStatus(fields["status"]).ended:
-                for piece in _pieces_of(job_id.decode(), fields, sorted(int(n) for n in pending)):
-                    yield piece
+        return [
+            piece
+            for job_id, fields, pending in zip(ids, found[::2], found[1::2], strict=True)
+            if fields[0] is not None and not wire.JobStatus(fields[0].decode()).ended
+            for piece in _pieces_of(job_id.decode(), fields, sorted(int(number) for number in pending))
+        ]
 
-    async def _idle(self, pieces: list[Piece]) -> list[Piece]:
-        """Those that no worker says it is at."""
-        doing = await self._redis.mget([piece.doing for piece in pieces]) if pieces else []
-        return [piece for piece, worker in zip(pieces, doing, strict=True) if worker is None]
-
-    async def _lost(self, idle: list[Piece], now: float) -> list[Piece]:
-        if not idle or (now < self._next_search and not any(piece.started for piece in idle)):
-            return []
-        begun = time.monotonic()
-        found = await self._messages(sorted({piece.queue for piece in idle}))
-        self._next_search = now + max(SEARCH_S, (time.monotonic() - begun) / SEARCH_SHARE)
-        self._handed_out = {task: self._handed_out.get(task, now) for task in found.delivered}
-        open_ = [piece for piece in idle if piece.queue not in found.closed]
-        return [piece for piece in open_ if piece.task not in found.waiting and not self._is_held(piece, now)]
-
-    async def _messages(self, queues: list[str]) -> Messages:
+    async def _messages(self, queues: Sequence[str]) -> Messages:
         if self._broker is not None:
             return await messages(self._broker, queues)
-        lengths = await asyncio.to_thread(self._queue.lengths, queues)
-        return Messages(closed=frozenset(queue for queue, length in lengths.items() if length))
+        return Messages(await asyncio.to_thread(self._queue.lengths, queues))
 
-    def _is_held(self, piece: Piece, now: float) -> bool:
-        """Whether a worker may be about to start it. One that has been started is not: its worker is gone."""
-        handed_out = self._handed_out.get(piece.task)
-        return not piece.started and handed_out is not None and now - handed_out < HANDED_OUT_S
+    async def _look(self, pieces: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
+        """Those that wait for their turn, and those that are missing: no worker is at them, and they are not done."""
+        jobs = sorted({piece.job_id for piece in pieces})
+        async with self._redis.pipeline() as pipe:
+            for job_id in jobs:
+                pipe.hmget(keys.job(job_id), ["status", "turn"])
+                pipe.smembers(keys.pending(job_id))
+                pipe.lrange(keys.ready_chunks(job_id), 0, -1)
+            pipe.zrange(keys.turns(keys.DECIDE_QUEUE)[0], 0, -1)
+            pipe.mget([piece.doing for piece in pieces])
+            *states, decisions, doing = await pipe.execute()
+        at = {job_id: tuple(states[3 * index : 3 * index + 3]) for index, job_id in enumerate(jobs)}
+        waiting, missing = [], []
+        for piece, worker in zip(pieces, doing, strict=True):
+            (status, turn), pending, ready = at[piece.job_id]
+            if status is None or wire.JobStatus(status.decode()).ended:
+                continue
+            number = str(piece.chunk).encode()
+            if (turn in decisions) if piece.chunk is None else (number in ready):
+                waiting.append(piece)
+            elif worker is None and (not pending if piece.chunk is None else number in pending):
+                missing.append(piece)
+        return waiting, missing
+
+    def _deficits(self, found: Messages, waiting: Sequence[Piece], now: float) -> dict[str, int]:
+        """How many messages each queue lacks."""
+        self._handed_out = {tag: self._handed_out.get(tag, now) for tag in found.handed_out}
+        fresh = Counter(queue for tag, queue in found.handed_out.items() if now - self._handed_out[tag] < HANDED_OUT_S)
+        needed = Counter(piece.queue for piece in waiting)
+        if self._broker is None:  # which messages workers hold is not known: those of an empty queue may all be
+            return {queue: count for queue, count in needed.items() if not found.waiting[queue]}
+        lacks = {queue: count - found.waiting[queue] - fresh[queue] for queue, count in needed.items()}
+        return {queue: count for queue, count in lacks.items() if count > 0}
+
+    async def _restore(self, piece: Piece) -> None:
+        log.warning("job %s: %s was lost and waits again", piece.job_id, piece.name)
+        number = "" if piece.chunk is None else piece.chunk
+        own = [keys.job(piece.job_id), keys.ready_chunks(piece.job_id)]
+        await self._offer(keys=[*keys.turns(piece.queue), *own], args=[number])
 
     async def _send(self, piece: Piece) -> None:
+        self._recovered.labels("decide" if piece.chunk is None else "gradients").inc()
         if piece.chunk is None:
             await asyncio.to_thread(self._queue.enqueue_decision, piece.job_id)
         else:
             await asyncio.to_thread(self._queue.enqueue_chunk, piece.job_id, piece.chunk, piece.fingerprint)
 
 
-def _pieces_of(job_id: str, fields: Mapping[str, str], pending: list[int]) -> Iterator[Piece]:
-    fingerprint, created = fields["fingerprint"], float(fields["created"])
+def _pieces_of(job_id: str, fields: Sequence[bytes | None], pending: Sequence[int]) -> Iterator[Piece]:
+    _, fingerprint, created, done = (None if field is None else field.decode() for field in fields)
+    assert fingerprint is not None
+    assert created is not None
     for number in pending:
-        yield Piece(job_id, fingerprint, number, f"attempts:{keys.gradients_work(number)}" in fields, created)
+        yield Piece(job_id, fingerprint, number, float(created))
     if not pending:
-        since = float(fields.get("gradients_done", created))
-        yield Piece(job_id, fingerprint, None, f"attempts:{keys.DECIDE_WORK}" in fields, since)
-
-
-def _name(piece: Piece) -> str:
-    return "its decision" if piece.chunk is None else f"chunk {piece.chunk}"
+        yield Piece(job_id, fingerprint, None, float(done or created))

@@ -80,6 +80,6 @@ async def import_direction(
     """
     await state.directions.check_room(name, state.settings.max_directions)
     dims = {served.fingerprint: served.projection.dim for served in await state.registry.checkpoints()}
-    direction, replaced = await state.directions.replace(name, body, dims)
+    direction, replaced = await state.directions.replace(name, body, dims, state.settings.max_languages)
     response.status_code = HTTPStatus.OK if replaced else HTTPStatus.CREATED
     return direction

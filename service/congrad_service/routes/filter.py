@@ -13,6 +13,7 @@ from congrad_service.jobs.jobs import Accepted
 from congrad_service.observability import tracing
 from congrad_service.observability.observed import note
 from congrad_service.routes.waiting import JOB_RESPONSES, IdempotencyKey, Prefer, answer, check_decide_worker
+from congrad_service.settings import ServiceSettings
 from congrad_service.state import Congrad, State
 
 router = APIRouter(tags=["filter"])
@@ -30,7 +31,7 @@ async def filter_samples(
     prefer: Prefer = None,
 ) -> Response:
     """Scores samples against a direction, and says which to keep: preference pairs, or prompts with one completion."""
-    _check(request, state.settings.max_samples)
+    _check(request, state.settings)
     preference = parse_prefer(prefer, state.settings.max_wait)
     note(samples=len(request.samples))
     with tracing.span("accept"):
@@ -39,10 +40,13 @@ async def filter_samples(
     return await answer(state, accepted, send, preference)
 
 
-def _check(request: wire.FilterRequest, max_samples: int) -> None:
+def _check(request: wire.FilterRequest, settings: ServiceSettings) -> None:
     count = len(request.samples)
-    if count > max_samples:
-        raise errors.ContentTooLarge(f"{count} samples in one request; at most {max_samples} are taken")
+    if count > settings.max_samples:
+        raise errors.ContentTooLarge(f"{count} samples in one request; at most {settings.max_samples} are taken")
+    languages = len(_languages(request))
+    if languages > settings.max_languages:
+        raise errors.Unprocessable(f"{languages} languages in one request; at most {settings.max_languages} are taken")
     first: dict[str | None, int] = {}
     faults = []
     for index, sample in enumerate(request.samples):
@@ -69,6 +73,18 @@ def _check_kinds(request: wire.FilterRequest, loss: str) -> None:
         raise errors.Unprocessable(faults[0].detail + more, faults)
 
 
+def _languages(request: wire.FilterRequest) -> set[str]:
+    return {sample.language for sample in request.samples}
+
+
+async def _check_room(state: State, request: wire.FilterRequest, is_new: bool) -> None:
+    """:raises Conflict: there are too many directions, or the direction would have too many languages."""
+    if is_new:
+        await state.directions.check_room(request.direction, state.settings.max_directions)
+    else:
+        await state.directions.check_languages(request.direction, _languages(request), state.settings.max_languages)
+
+
 async def _accept(state: State, request: wire.FilterRequest, idempotency_key: str | None) -> Accepted:
     claimed = claim(idempotency_key, request.model_dump_json())
     if (known := await state.jobs.known(claimed)) is not None:
@@ -76,7 +92,7 @@ async def _accept(state: State, request: wire.FilterRequest, idempotency_key: st
     owner = await state.directions.fingerprint(request.direction)
     checkpoint = await state.registry.choose(request.checkpoint, owner)
     _check_kinds(request, checkpoint.loss)
-    if owner is None and request.update:
-        await state.directions.check_room(request.direction, state.settings.max_directions)
+    if request.update:
+        await _check_room(state, request, is_new=owner is None)
     await check_decide_worker(state)
     return await state.jobs.create(request, checkpoint, claimed)

@@ -6,15 +6,17 @@ from congrad_service.jobs.chunks import estimated_tokens, split
 
 
 @pytest.mark.parametrize("tokens", [1, 50, 100, 10_000])
-def test_chunks_hold_all_samples_in_order_within_the_budget(tokens: int) -> None:
+@pytest.mark.parametrize("most", [1, 7, 1000])
+def test_chunks_hold_all_samples_in_order_within_the_bounds(tokens: int, most: int) -> None:
     samples = [
         Sample(id=str(i), language="de", prompt="p" * (i % 7 * 30), chosen="c" * i, rejected="ü" * (40 - i))
         for i in range(40)
     ]
-    chunks = split(samples, tokens)
+    chunks = split(samples, tokens, most)
     assert [sample for chunk in chunks for sample in chunk] == samples
     assert all(len(chunk) == 1 or sum(map(estimated_tokens, chunk)) <= tokens for chunk in chunks)
-    assert tokens < 10_000 or len(chunks) == 1
+    assert max(map(len, chunks)) <= most
+    assert tokens < 10_000 or len(chunks) == -(-40 // most)
 
 
 def test_messages_and_bytes_count() -> None:

@@ -1,11 +1,10 @@
 """Lost work is found and queued again, over a real Redis and Celery's own messages; the tests do the workers' part."""
 
 import asyncio
-import base64
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import pytest
 import redis
@@ -49,9 +48,18 @@ class Scene:
         if noted:
             self.redis.hset(UNACKED, "tag", json.dumps([json.loads(cast("bytes", text)), "", QUEUE]))
 
-    async def waiting(self) -> list[tuple[Any, ...]]:
-        """The tasks in the queue."""
-        return sorted((await messages(self.broker, [QUEUE, keys.DECIDE_QUEUE])).waiting)
+    async def waiting(self, queue: str = QUEUE) -> int:
+        """The messages in a queue."""
+        return (await messages(self.broker, [queue])).waiting[queue]
+
+    async def sweep(self) -> list[int | None]:
+        """What is found missing at the first look, which is the second where tests do not wait: the chunks."""
+        return [piece.chunk for piece in await self.recovery.sweep()]
+
+
+@pytest.fixture(autouse=True)
+def at_first_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "SECOND_LOOK_S", 0.0)
 
 
 def play(redis_url: str, store: Store, act: Callable[[Scene], Awaitable[None]]) -> None:
@@ -79,8 +87,8 @@ def play(redis_url: str, store: Store, act: Callable[[Scene], Awaitable[None]]) 
 
 def test_what_waits_in_the_queue_is_left_there(redis_url: str, store: Store) -> None:
     async def act(scene: Scene) -> None:
-        assert await scene.recovery.sweep() == []
-        assert await scene.waiting() == [(keys.GRADIENTS_TASK, scene.job_id, number) for number in (0, 1)]
+        assert await scene.sweep() == []
+        assert await scene.waiting() == 2
 
     play(redis_url, store, act)
 
@@ -88,53 +96,67 @@ def test_what_waits_in_the_queue_is_left_there(redis_url: str, store: Store) -> 
 def test_a_message_that_vanished_between_queue_and_worker_is_sent_again_once(redis_url: str, store: Store) -> None:
     async def act(scene: Scene) -> None:
         scene.take(noted=False)
-        assert await scene.recovery.sweep() == [(keys.GRADIENTS_TASK, scene.job_id, 0)]
-        assert len(await scene.waiting()) == 2
-        assert await scene.recovery.sweep() == []
+        assert len(await scene.sweep()) == 1
+        assert await scene.waiting() == 2
+        assert await scene.sweep() == []
 
     play(redis_url, store, act)
 
 
-def test_a_task_that_was_handed_out_and_not_started_is_missed_after_a_while(
+def test_what_is_missing_at_one_look_only_is_on_its_way(
+    redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its turn and its start a piece neither waits nor is being done, and so is a message between the queue and
+    the note that a worker has it."""
+
+    async def act(scene: Scene) -> None:
+        monkeypatch.setattr(recovery, "SECOND_LOOK_S", 60.0)
+        scene.take(noted=False)
+        assert store.turn(QUEUE) == (scene.job_id, 0)
+        assert await scene.sweep() == []
+        store.start(scene.job_id, keys.gradients_work(0))
+        assert await scene.sweep() == []
+        assert await scene.waiting() == 1
+
+    play(redis_url, store, act)
+
+
+def test_a_message_that_was_handed_out_and_not_followed_by_a_turn_is_missed_after_a_while(
     redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def act(scene: Scene) -> None:
         scene.take()
-        assert await scene.recovery.sweep() == []
+        assert await scene.sweep() == []
         monkeypatch.setattr(recovery, "HANDED_OUT_S", 0.0)
-        monkeypatch.setattr(scene.recovery, "_next_search", 0.0)
-        assert [task[-1] for task in await scene.recovery.sweep()] == [0]
+        assert len(await scene.sweep()) == 1
 
     play(redis_url, store, act)
 
 
-def test_work_is_sent_again_when_its_worker_has_gone_silent_and_not_before(redis_url: str, store: Store) -> None:
+def test_work_waits_again_when_its_worker_has_gone_silent_and_not_before(redis_url: str, store: Store) -> None:
     async def act(scene: Scene) -> None:
         scene.take()
+        assert store.turn(QUEUE) == (scene.job_id, 0)
         store.start(scene.job_id, keys.gradients_work(0))
-        assert await scene.recovery.sweep() == []
+        assert await scene.sweep() == []
         scene.fall_silent()
-        assert [task[-1] for task in await scene.recovery.sweep()] == [0]
+        assert await scene.sweep() == [0]
+        assert store.turn(QUEUE) == (scene.job_id, 0), "it is the next"
+        assert await scene.waiting() == 2
 
     play(redis_url, store, act)
 
 
-def test_in_a_broker_that_cannot_be_read_work_is_missed_where_nothing_waits_in_its_queue(
-    redis_url: str, store: Store
-) -> None:
-    """Redis, asked as other brokers are: how much waits, and not what."""
+def test_in_a_broker_that_cannot_be_read_messages_are_missed_where_none_waits(redis_url: str, store: Store) -> None:
+    """Redis, asked as other brokers are: how much waits, and not what is handed out."""
 
     async def act(scene: Scene) -> None:
         elsewhere = Recovery(scene.broker, None, Queue(settings(redis_url)), Metrics())
         scene.take()
-        store.start(scene.job_id, keys.gradients_work(0))
-        assert await elsewhere.sweep() == []
-        scene.fall_silent()
-        assert await elsewhere.sweep() == []  # what waits may be its message
+        assert await elsewhere.sweep() == []  # what waits may be enough
         scene.take(noted=False)
-        lost = [(keys.GRADIENTS_TASK, scene.job_id, number) for number in (0, 1)]
-        assert await elsewhere.sweep() == lost
-        assert await scene.waiting() == lost
+        assert [piece.chunk for piece in await elsewhere.sweep()] == [0, 1]
+        assert await scene.waiting() == 2
         assert await elsewhere.sweep() == []
 
     play(redis_url, store, act)
@@ -142,9 +164,13 @@ def test_in_a_broker_that_cannot_be_read_work_is_missed_where_nothing_waits_in_i
 
 def test_work_that_its_worker_gave_back_is_not_sent_twice(redis_url: str, store: Store) -> None:
     async def act(scene: Scene) -> None:
+        scene.take()
+        assert store.turn(QUEUE) == (scene.job_id, 0)
         store.start(scene.job_id, keys.gradients_work(0))
-        store.rest()
-        assert await scene.recovery.sweep() == []
+        store.give_back()
+        assert await scene.sweep() == []  # its message comes again as well
+        assert store.turn(QUEUE) == (scene.job_id, 0)
+        assert store.start(scene.job_id, keys.gradients_work(0)) == ("running", 1), "that was no attempt"
 
     play(redis_url, store, act)
 
@@ -183,13 +209,27 @@ def test_a_decision_that_nobody_asked_for_is_asked_for(redis_url: str, store: St
     async def act(scene: Scene) -> None:
         for number in range(2):
             scene.take(noted=False)
+            assert store.turn(QUEUE) == (scene.job_id, number)
             store.start(scene.job_id, keys.gradients_work(number))
             store.complete(scene.job_id, number)
             store.rest()
         # The last worker died before it could ask, a while ago.
         scene.redis.hset(keys.job(scene.job_id), "gradients_done", store.now() - 10)
-        assert await scene.recovery.sweep() == [(keys.DECIDE_TASK, scene.job_id)]
-        assert await scene.waiting() == [(keys.DECIDE_TASK, scene.job_id)]
+        assert await scene.sweep() == [None]
+        assert await scene.waiting(keys.DECIDE_QUEUE) == 1
+        assert await scene.sweep() == []
+
+    play(redis_url, store, act)
+
+
+def test_a_clock_that_is_put_back_hides_no_work(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        scene.take()
+        assert store.turn(QUEUE) == (scene.job_id, 0)
+        then = store.now() + 3600  # as it seems once the clock is an hour behind
+        store.redis.hset(keys.job(scene.job_id), "created", then)
+        store.redis.zadd(keys.JOBS_ACTIVE, {scene.job_id: then})
+        assert await scene.sweep() == [0]
 
     play(redis_url, store, act)
 
@@ -199,21 +239,18 @@ def test_jobs_that_have_ended_are_left_alone(redis_url: str, store: Store) -> No
         for _ in range(2):
             scene.take(noted=False)
         store.fail(scene.job_id, wire.Problem(title="t", status=500, detail="d"))
-        assert await scene.recovery.sweep() == []
+        assert await scene.sweep() == []
 
     play(redis_url, store, act)
 
 
-def test_messages_of_others_in_the_broker_are_passed_over(redis_url: str, store: Store) -> None:
+def test_what_others_leave_in_the_broker_is_passed_over(redis_url: str, store: Store) -> None:
     async def act(scene: Scene) -> None:
-        body = base64.b64encode(b'[[{"a": []}], {}, {}]').decode()
-        stranger = json.dumps({"body": body, "headers": {"task": "t"}})
-        strangers: list[str] = ["?", "[]", '{"body": "?", "headers": {}}', stranger]
-        for number, text in enumerate(strangers):
-            store.redis.lpush(QUEUE, text)
+        for number, text in enumerate(("?", "[]", '{"a": 1}', json.dumps([{}, "", "another queue"]))):
             store.redis.hset(UNACKED, str(number), text)
-        assert len(await scene.waiting()) == 2
-        assert await scene.recovery.sweep() == []
+        assert await scene.sweep() == []
+        scene.take(noted=False)
+        assert len(await scene.sweep()) == 1
 
     play(redis_url, store, act)
 

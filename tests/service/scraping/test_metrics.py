@@ -13,6 +13,7 @@ import redis
 from congrad.contract.tokens import Role
 from congrad_service import keys
 from congrad_service.observability import metrics
+from congrad_service.queue import recovery
 from congrad_service.queue.queue import Queue
 from congrad_service.queue.recovery import Recovery
 from congrad_service.scraping import snapshots
@@ -190,7 +191,9 @@ def test_a_scrape_without_redis_still_answers() -> None:
             assert "congrad_queue_jobs" not in parsed(text)
 
 
-def test_work_that_is_queued_again_is_counted(redis_url: str, store: Store) -> None:
+def test_work_that_is_queued_again_is_counted(redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "SECOND_LOOK_S", 0.0)
+
     async def lose_and_find() -> metrics.Metrics:
         counted = metrics.Metrics()
         async with service(redis_url) as client, AsyncRedis.from_url(redis_url) as connection:

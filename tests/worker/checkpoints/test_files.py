@@ -59,6 +59,14 @@ def test_an_adapter_needs_safetensors(small_llama: Path, tmp_path: Path) -> None
         locate(settings(small_llama, adapter=str(adapter)))
 
 
+def test_no_pickle_hides_behind_another_file_of_an_adapter(small_llama: Path, tmp_path: Path) -> None:
+    adapter = save_lora(small_llama, tmp_path / "adapter")
+    (adapter / "adapter_model.safetensors").rename(adapter / "other.safetensors")
+    (adapter / "adapter_model.bin").write_bytes(b"what PEFT would load")
+    with pytest.raises(CheckpointError, match=r"has no adapter_model\.safetensors"):
+        locate(settings(small_llama, adapter=str(adapter)))
+
+
 def test_the_base_as_reference_needs_an_adapter(small_llama: Path) -> None:
     with pytest.raises(CheckpointError, match="needs CONGRAD_ADAPTER"):
         locate(settings(small_llama, reference="base"))

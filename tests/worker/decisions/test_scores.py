@@ -5,16 +5,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 from congrad.contract.wire import FractionSelection, Reason
+from congrad_worker.decisions.consensus import Consensus, consensus
 from congrad_worker.decisions.direction import Samples, fold
-from congrad_worker.decisions.scores import consensus, score
-from congrad_worker.decisions.surgery import pcgrad
+from congrad_worker.decisions.scores import score
 from congrad_worker.gradients.modules import target_modules
 from support.autograd import pair_gradient
 from support.models import checkpoint, engine
 from support.pairs import demo_samples, encoded
-from support.scoring import conflict_scores, outcome, reference_scores, scores_of
+from support.scoring import RULES, conflict_scores, outcome, reference_scores, scores_of
 
 DIM = 16_384
+
+
+def vector(direction: Consensus) -> np.ndarray:
+    """d, from the language gradients themselves."""
+    states = [state for _, state in sorted(direction.languages.items())]
+    whole: np.ndarray = direction.weights @ np.stack([state.gradient for state in states])
+    return whole
 
 
 def random_samples(each: int, languages: int, seed: int) -> Samples:
@@ -28,9 +35,9 @@ def mean_alignments(each: int, languages: int, repeats: int) -> tuple[float, flo
     for seed in range(repeats):
         samples = random_samples(each, languages, seed)
         folded = fold({}, samples, float("inf"))
-        direction, gradients = consensus(folded, pcgrad, seed=0)
-        fair.append(-score(samples, folded, direction, gradients).conflict.mean())
-        vectors, whole = samples.gradients(np.arange(len(samples.norms))), direction.surgery.weights @ gradients
+        direction = consensus(folded.languages, RULES.rule)
+        fair.append(-score(samples, folded, direction).conflict.mean())
+        vectors, whole = samples.gradients(np.arange(len(samples.norms))), vector(direction)
         naive.append((vectors @ whole / np.linalg.norm(vectors, axis=1) / np.linalg.norm(whole)).mean())
     return float(np.mean(fair)), float(np.mean(naive))
 
@@ -94,10 +101,7 @@ def test_without_update_the_own_share_is_zero_and_nothing_changes() -> None:
     batch = random_samples(4, 2, 1)
     result = outcome(batch, first.languages, update=False)
     assert result.languages == first.languages
-    direction, gradients = consensus(
-        fold(first.languages, Samples(batch.units[:0], batch.norms[:0], []), 1.0), pcgrad, 0
-    )
-    whole = direction.surgery.weights @ gradients
+    whole = vector(consensus(first.languages, RULES.rule))
     vectors = batch.gradients(np.arange(8))
     expected = -vectors @ whole / np.linalg.norm(vectors, axis=1) / np.linalg.norm(whole)
     assert np.allclose(scores_of(result), expected, atol=1e-9)
@@ -121,7 +125,7 @@ def test_reasons_say_why_there_is_no_score() -> None:
     assert result.languages["de"].samples == 2
     empty = outcome(Samples.of(gradients[1:3], ["de"] * 2))
     assert empty.languages == {}
-    assert empty.geometry == {}
+    assert empty.consensus is None
 
 
 def test_the_stream_keeps_its_share_over_many_small_requests() -> None:

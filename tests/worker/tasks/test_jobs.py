@@ -8,7 +8,9 @@ from unittest.mock import patch
 import pytest
 from congrad.contract import wire
 from congrad_service import keys
+from congrad_service.queue.registry import Role
 from congrad_worker.tasks.chunks import MAX_ATTEMPTS
+from congrad_worker.tasks.store import Store
 from support.bench import Bench
 from support.pairs import demo_samples
 
@@ -47,7 +49,7 @@ def test_a_lost_race_is_decided_again_on_the_new_version(bench: Bench, monkeypat
     for job_id, chunks in (early, late):
         for number in range(chunks):
             bench.processor.process(job_id, number)
-    read = bench.store.direction
+    read = bench.judge.directions.read
     races: list[int] = []
 
     def read_and_be_overtaken(name: str) -> Any:
@@ -57,7 +59,7 @@ def test_a_lost_race_is_decided_again_on_the_new_version(bench: Bench, monkeypat
             bench.judge.settle(late[0])  # commits between our reading and our commit
         return record
 
-    monkeypatch.setattr(bench.store, "direction", read_and_be_overtaken)
+    monkeypatch.setattr(bench.judge.directions, "read", read_and_be_overtaken)
     bench.judge.settle(early[0])
     first, second = bench.job(late[0]).result, bench.job(early[0]).result
     assert first is not None
@@ -71,7 +73,7 @@ def test_a_reset_during_a_decision_is_not_undone(bench: Bench, monkeypatch: pyte
     job_id, chunks = bench.create()
     for number in range(chunks):
         bench.processor.process(job_id, number)
-    read = bench.store.direction
+    read = bench.judge.directions.read
     resets: list[str] = []
 
     def read_and_be_reset(name: str) -> Any:
@@ -82,7 +84,7 @@ def test_a_reset_during_a_decision_is_not_undone(bench: Bench, monkeypatch: pyte
             bench.run(*bench.create(samples=demo_samples("it", each=2)))  # version 1 again, in another life
         return record
 
-    monkeypatch.setattr(bench.store, "direction", read_and_be_reset)
+    monkeypatch.setattr(bench.judge.directions, "read", read_and_be_reset)
     bench.judge.settle(job_id)
     result = bench.job(job_id).result
     assert result is not None
@@ -97,6 +99,18 @@ def test_a_cancelled_job_is_never_folded_in(bench: Bench) -> None:
     assert job.status is wire.JobStatus.CANCELLED
     assert not bench.store.redis.exists(keys.direction("default"))
     assert list(bench.store.redis.scan_iter("congrad:job:*:*")) == []
+
+
+def test_a_chunk_that_is_slower_than_the_visibility_timeout_is_no_failed_attempt(bench: Bench) -> None:
+    job_id, _ = bench.create()
+    slow = bench.settings.model_copy(update={"visibility_timeout": 0})  # no heartbeat says any longer that it is at it
+    for _ in range(MAX_ATTEMPTS + 1):
+        bench.store.redis.delete(keys.doing(job_id, "gradients:0"))
+        worker = Store(slow)
+        assert worker.start(job_id, "gradients:0") == ("running", 1)
+        worker.beat(Role.GRADIENTS, "{}")
+    bench.store.redis.delete(keys.doing(job_id, "gradients:0"), keys.workers(Role.GRADIENTS))
+    assert bench.store.start(job_id, "gradients:0") == ("running", 2), "that one has died"
 
 
 def test_a_chunk_that_never_ends_is_given_up(bench: Bench) -> None:

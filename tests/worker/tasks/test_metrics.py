@@ -107,7 +107,7 @@ def test_lost_races_and_failures_are_counted(bench: Bench, monkeypatch: pytest.M
     for job_id, chunks in (early, late):
         for number in range(chunks):
             bench.processor.process(job_id, number)
-    read = bench.store.direction
+    read = bench.judge.directions.read
     overtaken: list[str] = []
 
     def read_and_be_overtaken(name: str) -> Any:
@@ -117,7 +117,7 @@ def test_lost_races_and_failures_are_counted(bench: Bench, monkeypatch: pytest.M
             bench.judge.settle(late[0])  # commits between our reading and our commit
         return record
 
-    monkeypatch.setattr(bench.store, "direction", read_and_be_overtaken)
+    monkeypatch.setattr(bench.judge.directions, "read", read_and_be_overtaken)
     since = Since()
     bench.judge.settle(early[0])
     assert since("congrad_commit_retries_total") == 1

@@ -108,7 +108,7 @@ def test_a_reset_between_reading_the_job_and_deciding_it_fails_it(
     job_id, chunks = bench.create(retain=True)
     bench.run(job_id, chunks)
     again = bench.rescore(job_id)
-    read = bench.store.direction
+    read = bench.judge.directions.read
 
     def reset_and_read(name: str) -> Any:
         monkeypatch.undo()
@@ -116,7 +116,7 @@ def test_a_reset_between_reading_the_job_and_deciding_it_fails_it(
         bench.run(*bench.create())
         return read(name)
 
-    monkeypatch.setattr(bench.store, "direction", reset_and_read)
+    monkeypatch.setattr(bench.judge.directions, "read", reset_and_read)
     bench.judge.settle(again)
     error = bench.job(again).error
     assert error is not None
@@ -149,7 +149,7 @@ def test_a_redelivered_rescoring_changes_nothing(bench: Bench, monkeypatch: pyte
     job_id, chunks = bench.create(retain=True)
     bench.run(job_id, chunks)
     again = bench.rescore(job_id)
-    read = bench.store.direction
+    read = bench.judge.directions.read
     answers: list[wire.FilterResult] = []
 
     def read_and_be_overtaken(name: str) -> Any:
@@ -159,7 +159,7 @@ def test_a_redelivered_rescoring_changes_nothing(bench: Bench, monkeypatch: pyte
         bench.run(*bench.create())  # a new version, that the slow delivery would answer with
         return read(name)
 
-    monkeypatch.setattr(bench.store, "direction", read_and_be_overtaken)
+    monkeypatch.setattr(bench.judge.directions, "read", read_and_be_overtaken)
     bench.judge.settle(again)
     bench.judge.settle(again)
     assert [bench.result(again)] == answers

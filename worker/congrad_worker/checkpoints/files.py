@@ -14,6 +14,8 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 READ = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
 """What transformers reads of a checkpoint when pickles and remote code are out of the question."""
 
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
 GRADIENT_FIELDS = (
     "loss", "reference", "beta", "label_smoothing", "simpo_gamma", "length_penalty", "ld_alpha", "target_modules",
     "unit_gradients", "projection", "projection_rank", "projection_dim", "seed", "max_length", "dtype", "load_in_4bit",
@@ -92,7 +94,10 @@ def _check_model(setting: str, folder: Path) -> None:
 def _check_adapter(folder: Path) -> None:
     if not (folder / "adapter_config.json").exists():
         raise CheckpointError(f"CONGRAD_ADAPTER={folder}: has no adapter_config.json, so it is not a PEFT adapter")
-    _check_safetensors("CONGRAD_ADAPTER", folder)
+    if not (folder / ADAPTER_WEIGHTS).exists():
+        _check_safetensors("CONGRAD_ADAPTER", folder)
+        # PEFT would load a pickle in its place, which no fingerprint covers.
+        raise CheckpointError(f"CONGRAD_ADAPTER={folder}: has no {ADAPTER_WEIGHTS}, which is what PEFT reads")
 
 
 def _check_safetensors(setting: str, folder: Path) -> None:

@@ -2,16 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from congrad.contract import wire
 from congrad.contract.summary import summarise
 
+from congrad_worker.decisions.consensus import Consensus, Rule, consensus
 from congrad_worker.decisions.direction import RECENT, Folded, LanguageState, Samples, Stake, fold, unfolded
-from congrad_worker.decisions.scores import Consensus, Scores, consensus, no_scores, score
+from congrad_worker.decisions.scores import Proceed, Scores, no_scores, nothing, score
 from congrad_worker.decisions.selection import select
-from congrad_worker.decisions.surgery import Aggregator
 
 
 @dataclass(frozen=True)
@@ -31,42 +30,48 @@ class Question:
 class Rules:
     """How a decide worker is set up."""
 
-    aggregator_name: str
-    aggregator: Aggregator
+    rule: Rule
     half_life: float
-    seed: int
+    max_languages: int = 256
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Decisions, the language states after the job, and its samples' stakes in them. ``geometry`` is what the routes
-    show of the direction."""
+    """Decisions, the language states after the job, its samples' stakes in them, and the direction that they were
+    scored against; None where there is none."""
 
     decisions: list[wire.Decision]
     summary: wire.Summary
     languages: dict[str, LanguageState]
     stakes: dict[str, Stake]
-    geometry: dict[str, Any]
+    consensus: Consensus | None
 
 
-def decide(question: Question, languages: dict[str, LanguageState], rules: Rules) -> Outcome:
-    """Answers a job, given the language states of its direction before it."""
+def decide(
+    question: Question,
+    languages: dict[str, LanguageState],
+    rules: Rules,
+    before: Consensus | None = None,
+    proceed: Proceed = nothing,
+) -> Outcome:
+    """Answers a job, given the language states of its direction before it.
+
+    :param before: the consensus of these states, or of earlier ones, as far as it is known.
+    :param proceed: called between the steps; what it raises ends the decision.
+    """
     samples = question.samples
     if question.update:
         folded = fold(languages, samples, rules.half_life)
     else:
         folded = unfolded(languages, samples, question.stakes, rules.half_life)
-    if folded.languages:
-        direction, gradients = consensus(folded, rules.aggregator, rules.seed)
-        scores = score(samples, folded, direction, gradients)
-        geometry = _geometry(direction, rules)
-    else:
-        scores, geometry = no_scores(samples), {}
+    proceed()
+    direction = consensus(folded.languages, rules.rule, before) if folded.languages else None
+    scores = no_scores(samples) if direction is None else score(samples, folded, direction, proceed)
     recent = {tag: state.recent for tag, state in folded.languages.items()}
     keep = select(question.selection, scores.conflict, scores.reasons, samples.languages, recent)
     decisions = _decisions(question, scores, keep)
     states = _with_recent(folded, samples, scores) if question.update else folded.languages
-    return Outcome(decisions, summarise(decisions), states, folded.stakes, geometry)
+    return Outcome(decisions, summarise(decisions), states, folded.stakes, direction)
 
 
 def _decisions(question: Question, scores: Scores, keep: np.ndarray) -> list[wire.Decision]:
@@ -94,26 +99,3 @@ def _with_recent(folded: Folded, samples: Samples, scores: Scores) -> dict[str, 
         recent = np.concatenate([states[tag].recent, fresh])[-RECENT:]
         states[tag] = replace(states[tag], recent=recent)
     return states
-
-
-def _geometry(direction: Consensus, rules: Rules) -> dict[str, Any]:
-    """Norms and cosines, before surgery and after, as JSON."""
-    gram, coefficients = direction.gram, direction.surgery.deconflicted
-    norms = np.sqrt(np.diagonal(gram))
-    products = coefficients @ gram  # ⟨v_i, ĝ_j⟩
-    lengths = np.sqrt(np.maximum(np.einsum("ij,ij->i", products, coefficients), 0.0))  # ‖v_i‖
-    return {
-        "norm": float(np.sqrt(max(direction.norm_squared, 0.0))),
-        "cosines_before": _cosines(gram, norms, norms),
-        "cosines_after": _cosines(products, lengths, norms),
-        "norms": dict(zip(direction.tags, norms.tolist(), strict=True)),
-        "half_life": None if np.isinf(rules.half_life) else rules.half_life,
-        "aggregator": {"name": rules.aggregator_name, "orders": direction.surgery.orders, "seed": rules.seed},
-    }
-
-
-def _cosines(products: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> list[list[float]]:
-    scale = np.outer(rows, columns)
-    cosines = np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
-    rounded: list[list[float]] = np.round(np.clip(cosines, -1, 1), 6).tolist()
-    return rounded

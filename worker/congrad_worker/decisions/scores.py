@@ -9,14 +9,14 @@ its language l, now or in an earlier job, and has the share c in it, then
     \mathrm{conflict\ score} = -\mathrm{alignment}
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from congrad.contract.wire import Reason
 
+from congrad_worker.decisions.consensus import Consensus
 from congrad_worker.decisions.direction import OUT_OF_MEMORY, Folded, Samples
-from congrad_worker.decisions.surgery import Aggregator, Surgery
 
 BLOCK = 2**23
 """Entries of gradients that are held in float64 at a time: 64 MiB, or 512 samples at D = 16,384."""
@@ -24,22 +24,12 @@ BLOCK = 2**23
 RELATIVE_ZERO = 1e-10
 """A squared norm this far below its parts is rounding: S is kept in float32."""
 
+Proceed = Callable[[], None]
+"""Raises where there is no use in going on."""
 
-@dataclass(frozen=True)
-class Consensus:
-    r"""A direction as its weights on the language gradients.
 
-    ``tags`` of length L; ``gram`` float64 ``[L, L]`` of the language gradients; ``surgery`` from it.
-    """
-
-    tags: list[str]
-    gram: np.ndarray
-    surgery: Surgery
-
-    @property
-    def norm_squared(self) -> float:
-        """‖d‖²."""
-        return float(self.surgery.weights @ self.gram @ self.surgery.weights)
+def nothing() -> None:
+    """Goes on in any case."""
 
 
 @dataclass(frozen=True)
@@ -52,32 +42,23 @@ class Scores:
     conflicts_with: list[list[str]]
 
 
-def consensus(folded: Folded, aggregator: Aggregator, seed: int) -> tuple[Consensus, np.ndarray]:
-    """The direction of some language states, and their gradients, float64 ``[L, D]``."""
-    tags = sorted(folded.languages)
-    gradients = np.stack([folded.languages[tag].gradient for tag in tags])
-    gram = gradients @ gradients.T
-    return Consensus(tags, gram, aggregator(gram, seed)), gradients
-
-
-def score(samples: Samples, folded: Folded, direction: Consensus, gradients: np.ndarray) -> Scores:
+def score(samples: Samples, folded: Folded, direction: Consensus, proceed: Proceed = nothing) -> Scores:
     """Scores the samples of a request against a direction that they may be part of.
 
-    :param gradients: the language gradients, float64 ``[L, D]``, in the order of ``direction.tags``.
+    :param proceed: called between blocks of samples; what it raises ends the scoring.
     """
-    products, squares = _inner_products(samples, gradients)
+    along, squares, away = _inner_products(samples, direction, proceed)
     position = {tag: index for index, tag in enumerate(direction.tags)}
-    weights = direction.surgery.weights
+    weights = direction.weights
     own = np.array([weights[position[tag]] if tag in position else 0.0 for tag in samples.languages])
     own = own * folded.shares  # w_l c
-    along = products @ weights  # ⟨g_i, d⟩
     rest = direction.norm_squared - 2 * own * along + own**2 * squares  # ‖d₋ᵢ‖²
     parts = direction.norm_squared + own**2 * squares
     exists = samples.usable & (rest > RELATIVE_ZERO * parts)
     with np.errstate(invalid="ignore", divide="ignore"):
         alignment = (along - own * squares) / np.sqrt(squares * rest)
     conflict = np.where(exists, -np.clip(alignment, -1, 1), np.nan)
-    return Scores(conflict, _reasons(samples, exists), _conflicts_with(samples, products, direction.tags))
+    return Scores(conflict, _reasons(samples, exists), _conflicts_with(samples, away, direction.tags))
 
 
 def no_scores(samples: Samples) -> Scores:
@@ -87,18 +68,28 @@ def no_scores(samples: Samples) -> Scores:
     return Scores(np.full(count, np.nan), _reasons(samples, exists), [[] for _ in range(count)])
 
 
-def _inner_products(samples: Samples, gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """⟨g_i, ĝ_m⟩, float64 ``[n, L]``, and ‖g_i‖², float64 ``[n]``; zero for samples without a usable gradient."""
+def _inner_products(
+    samples: Samples, direction: Consensus, proceed: Proceed
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """⟨g_i, d⟩ and ‖g_i‖², float64 ``[n]``, and whether ⟨g_i, ĝ_m⟩ < 0, bool ``[n, L]``; zero and no for samples
+    without a usable gradient.
+
+    The products with single languages, of which only the sign is looked at, are as many as there are languages, and in
+    float32. A score is a small difference of large numbers.
+    """
     count = len(samples.norms)
-    products, squares = np.zeros((count, len(gradients))), np.zeros(count)
+    along, squares = np.zeros(count), np.zeros(count)
+    away = np.zeros((count, len(direction.tags)), dtype=np.bool_)
     usable = np.flatnonzero(samples.usable)
     step = max(1, BLOCK // samples.units.shape[1])
     for start in range(0, len(usable), step):
+        proceed()
         rows = usable[start : start + step]
         block = samples.gradients(rows)
-        products[rows] = block @ gradients.T
+        along[rows] = block @ direction.direction
         squares[rows] = np.einsum("nd,nd->n", block, block)
-    return products, squares
+        away[rows] = samples.units[rows].astype(np.float32) @ direction.sums.T < 0
+    return along, squares, away
 
 
 def _reasons(samples: Samples, exists: np.ndarray) -> list[Reason | None]:
@@ -114,8 +105,8 @@ def _reasons(samples: Samples, exists: np.ndarray) -> list[Reason | None]:
     return [reason(norm, scored) for norm, scored in zip(samples.norms, exists, strict=True)]
 
 
-def _conflicts_with(samples: Samples, products: np.ndarray, tags: Sequence[str]) -> list[list[str]]:
+def _conflicts_with(samples: Samples, away: np.ndarray, tags: Sequence[str]) -> list[list[str]]:
     return [
-        [tag for tag, product in zip(tags, row, strict=True) if product < 0 and tag != language]
-        for language, row in zip(samples.languages, products, strict=True)
+        [tags[index] for index in np.flatnonzero(row).tolist() if tags[index] != language]
+        for language, row in zip(samples.languages, away, strict=True)
     ]

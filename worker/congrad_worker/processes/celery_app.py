@@ -4,6 +4,7 @@ import logging.config
 import os
 import signal
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -13,7 +14,7 @@ from typing import NoReturn
 os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
 
 from celery import Celery
-from celery.exceptions import Reject
+from celery.exceptions import CPendingDeprecationWarning, Reject
 from celery.signals import setup_logging
 from congrad_service.observability import logs
 from congrad_service.queue.queue import celery_app
@@ -52,8 +53,15 @@ def worker_app(name: str, settings: WorkerSettings) -> Celery:
         worker_send_task_events=False,
         worker_enable_remote_control=False,  # nobody here asks, and Redis's other users should not tell
         worker_hijack_root_logger=False,
-        worker_cancel_long_running_tasks_on_connection_loss=True,
+        # A task goes on without the broker, and its message comes again, which changes nothing. To cancel it would end
+        # the process, and every failover of Redis would load every checkpoint anew.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_max_retries=None,
+        # kombu takes what Redis says when it cannot do a thing just now (READONLY, MISCONF, OOM, CLUSTERDOWN) for an
+        # error of the channel, at which Celery ends the worker unless it is told to try again.
+        broker_channel_error_retry=True,
     )
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)  # that the former will be cancelled one day
     return app
 
 

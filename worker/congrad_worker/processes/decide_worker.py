@@ -7,6 +7,7 @@ from congrad_service.queue.registry import Role
 
 from congrad_worker.activity import Activity
 from congrad_worker.decisions.aggregators import aggregator
+from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Rules
 from congrad_worker.processes.celery_app import requeued_on_outage, serve_metrics, started_or_given_up, worker_app
 from congrad_worker.processes.heartbeat import Heartbeat
@@ -17,7 +18,8 @@ from congrad_worker.tasks.store import Store
 from congrad_worker.tasks.verdicts import Judge
 
 settings = DecideSettings()
-rules = Rules(settings.aggregator, aggregator(settings.aggregator), settings.half_life, settings.seed)
+rule = Rule(settings.aggregator, settings.seed, aggregator(settings.aggregator))
+rules = Rules(rule, settings.half_life, settings.max_languages)
 app = worker_app("congrad_worker.processes.decide_worker", settings)
 
 _store: Store | None = None
@@ -28,12 +30,14 @@ _heartbeat: Heartbeat | None = None
 
 @app.task(name=keys.DECIDE_TASK)
 def decide(job_id: str) -> None:
-    """Decides a job whose gradients are all there."""
+    """Decides a job whose gradients are all there: that whose turn it is, or, where nothing waits, the message's."""
     assert _store is not None
     assert _judge is not None
     task = f"{keys.DECIDE_TASK}[{decide.request.id}]"
-    with requeued_on_outage(), report(_store, Role.DECIDE, task, job_id), _activity.task():
-        _judge.settle(job_id)
+    with requeued_on_outage():
+        job_id, _ = _store.turn(keys.DECIDE_QUEUE) or (job_id, None)
+        with report(_store, Role.DECIDE, task, job_id), _activity.task():
+            _judge.settle(job_id)
 
 
 @worker_process_init.connect

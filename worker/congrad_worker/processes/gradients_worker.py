@@ -1,6 +1,6 @@
 """The Celery application of a gradients worker. The parent never imports torch: only the child that computes does."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from celery.signals import worker_process_init, worker_process_shutdown
 from congrad_service import keys
@@ -24,28 +24,33 @@ app = worker_app("congrad_worker.processes.gradients_worker", settings)
 _store: Store | None = None
 _processor: "ChunkProcessor | None" = None
 _heartbeat: Heartbeat | None = None
+_queue = ""
 
 
 @app.task(name=keys.GRADIENTS_TASK)
 def gradients(job_id: str, number: int) -> None:
-    """Computes one chunk of a job; whoever finds the job complete asks for its decision."""
+    """Computes one chunk: that whose turn it is, or, where nothing waits, the message's. Whoever finds a job complete
+    asks for its decision."""
     assert _store is not None
     assert _processor is not None
     task = f"{keys.GRADIENTS_TASK}[{gradients.request.id}]"
-    with requeued_on_outage(), report(_store, Role.GRADIENTS, task, job_id, chunk=number), _processor.activity.task():
-        if _processor.process(job_id, number):
-            app.send_task(keys.DECIDE_TASK, args=(job_id,), queue=keys.DECIDE_QUEUE)
+    with requeued_on_outage():
+        job_id, chunk = _store.turn(_queue) or (job_id, number)
+        with report(_store, Role.GRADIENTS, task, job_id, chunk=chunk), _processor.activity.task():
+            if _processor.process(job_id, cast("int", chunk)):
+                app.send_task(keys.DECIDE_TASK, args=(job_id,), queue=keys.DECIDE_QUEUE)
 
 
 @worker_process_init.connect
 def _load(**_: object) -> None:
     """Loads the checkpoint, then says that it is served."""
-    global _store, _processor, _heartbeat
+    global _store, _processor, _heartbeat, _queue
     with started_or_given_up(f"{settings.model} cannot be served"):
         tracing.begin("congrad-gradients")
         serve_metrics(settings)
         _store = Store(settings)
         _processor, announcement = _serve(_store, locate(settings))
+        _queue = keys.gradients_queue(announcement.fingerprint)
         _heartbeat = Heartbeat(_store, Role.GRADIENTS, announcement, _processor.activity)
         _heartbeat.start()
 

@@ -7,7 +7,7 @@ import numpy as np
 from congrad.contract import wire
 from congrad_service import keys
 from congrad_service.jobs.comparing import refusal
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from congrad_worker.activity import Activity
 from congrad_worker.checkpoints.encoding import Encoder
@@ -23,6 +23,12 @@ from congrad_worker.tasks.store import Store
 MAX_ATTEMPTS = 5
 """Starts of one chunk after which its job is given up: a chunk that kills its worker every time must not loop."""
 
+MEMORY_PATIENCE_S = 60.0
+"""How long a job that is being worked on may wait for a full Redis to take its gradients. Of several that wait each has
+a part of its own there, and none could ever end; the one that is given up makes room for the others."""
+
+NO_MEMORY = f"Redis has had no memory for the gradients of this job for {MEMORY_PATIENCE_S:g} s"
+
 log = logging.getLogger(__name__)
 
 
@@ -33,6 +39,7 @@ class ChunkProcessor:
         self._store = store
         self._encoder = encoder
         self._engine = engine
+        self._computed: tuple[tuple[str, int], ChunkResult] | None = None  # what Redis had no room for
 
     @property
     def activity(self) -> Activity:
@@ -51,7 +58,14 @@ class ChunkProcessor:
         note(attempt=attempts)
         try:
             return self._run(job_id, number, attempts)
+        except OutOfMemoryError:
+            if self._store.has_waited(job_id, MEMORY_PATIENCE_S):
+                self._fail(job_id, NO_MEMORY, HTTPStatus.SERVICE_UNAVAILABLE)
+                return False
+            self._store.give_back()
+            raise
         except RedisError:
+            self._store.give_back()
             raise
         except Exception as error:
             log.error("job %s: chunk %d failed: %s", job_id, number, origin(error))
@@ -69,7 +83,10 @@ class ChunkProcessor:
             if samples is None:
                 note(outcome="repeated")
                 return False
-            self._store.put_gradients(job_id, number, self._measured(samples))
+            if self._computed is None or self._computed[0] != (job_id, number):
+                self._computed = (job_id, number), self._measured(samples)
+            self._store.put_gradients(job_id, number, self._computed[1])
+            self._computed = None
         else:
             note(outcome="repeated")
         return self._store.complete(job_id, number) == 0
@@ -120,7 +137,6 @@ class ChunkProcessor:
             raise ValueError(reason)
         return self._encoder.encode(sample)
 
-    def _fail(self, job_id: str, detail: str) -> None:
+    def _fail(self, job_id: str, detail: str, status: HTTPStatus = HTTPStatus.INTERNAL_SERVER_ERROR) -> None:
         note(outcome="failed")
-        status = HTTPStatus.INTERNAL_SERVER_ERROR
         self._store.fail(job_id, wire.Problem(title=status.phrase, status=status, detail=detail))

@@ -10,6 +10,7 @@ from congrad.contract import wire
 from congrad_service import keys
 from safetensors.numpy import load, save
 
+from congrad_worker.decisions.consensus import Consensus
 from congrad_worker.decisions.direction import LanguageState, Samples, Stake
 
 
@@ -106,13 +107,23 @@ class JobRecord:
 
 @dataclass(frozen=True)
 class DirectionRecord:
-    """A direction as it was read; ``epoch`` and ``version`` are what a commit is compared with."""
+    """A direction as it was read; ``epoch`` and ``version`` are what a commit is compared with.
+
+    ``consensus`` is what is known of it without computing, None where that is nothing.
+    """
 
     epoch: str
     version: int
     fingerprint: str | None
     created: float | None
     languages: dict[str, LanguageState]
+    consensus: Consensus | None = None
+
+    @property
+    def bytes(self) -> int:
+        """About what it takes up in memory: the vectors twice, as states and as one matrix."""
+        count = len(self.languages)
+        return sum(2 * state.total.nbytes + state.recent.nbytes for state in self.languages.values()) + 16 * count**2
 
 
 @dataclass(frozen=True)

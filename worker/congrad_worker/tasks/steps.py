@@ -1,6 +1,7 @@
 """What a decided job does to its direction: the fields of its hash, its history, and who conflicted with whom."""
 
 import json
+import math
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -10,15 +11,18 @@ from typing import Any
 
 from congrad.contract import wire
 
-from congrad_worker.decisions.decide import Outcome
+from congrad_worker.decisions.decide import Outcome, Rules
 from congrad_worker.decisions.direction import Samples
+from congrad_worker.decisions.geometry import Geometry, geometry
 from congrad_worker.tasks.records import DirectionRecord, JobRecord, Step
 
 MAX_COUNTS = 10_000
 """Counts of conflicts that one job adds to: a hundred languages that all conflict. Redis stands still meanwhile."""
 
 
-def step_of(job: JobRecord, samples: Samples, outcome: Outcome, read: DirectionRecord, now: float) -> Step | None:
+def step_of(
+    job: JobRecord, samples: Samples, outcome: Outcome, read: DirectionRecord, rules: Rules, now: float
+) -> Step | None:
     """What is to be committed; None where the job leaves its direction as it is.
 
     :param now: seconds, by Redis's clock.
@@ -26,14 +30,18 @@ def step_of(job: JobRecord, samples: Samples, outcome: Outcome, read: DirectionR
     touched = set(compress(samples.languages, samples.usable)) if job.update else set()
     if not touched:
         return None
+    assert outcome.consensus is not None  # it is of the languages that were touched
+    shown = geometry(outcome.consensus)
     entry = wire.HistoryEntry(
         version=read.version + 1,
         at=datetime.fromtimestamp(now, UTC),
         job_id=job.id,
-        norm=outcome.geometry["norm"],
+        norm=shown.norm,
         by_language=_by_language(outcome),
     )
-    return Step(_fields(job, read, outcome, touched, now), outcome.stakes, entry, conflict_counts(outcome.decisions))
+    times = {"created": read.created or now, "updated": now}
+    fields = _fields(job, read, outcome, shown, rules) | times | _vectors(outcome, touched)
+    return Step(fields, outcome.stakes, entry, conflict_counts(outcome.decisions))
 
 
 def conflict_counts(decisions: Sequence[wire.Decision]) -> dict[str, int]:
@@ -56,24 +64,36 @@ def _by_language(outcome: Outcome) -> dict[str, wire.LanguageStep]:
     }
 
 
-def _fields(job: JobRecord, read: DirectionRecord, outcome: Outcome, touched: set[str], now: float) -> dict[str, Any]:
-    """The fields that a commit writes: only the vectors of the languages that the job touched."""
-    geometry = dict(outcome.geometry)
-    norms = geometry.pop("norms")
+def _fields(job: JobRecord, read: DirectionRecord, outcome: Outcome, shown: Geometry, rules: Rules) -> dict[str, Any]:
+    """What is written of the direction as a whole."""
+    consensus = outcome.consensus
+    assert consensus is not None
+    assert consensus.surgery is not None
     about = {
-        tag: {"samples": state.samples, "weight": state.weight, "norm": norms[tag]}
-        for tag, state in sorted(outcome.languages.items())
+        tag: {"samples": state.samples, "weight": state.weight, "norm": norm}
+        for (tag, state), norm in zip(sorted(outcome.languages.items()), shown.norms.tolist(), strict=True)
     }
-    fields: dict[str, Any] = {
+    said = {
+        "norm": shown.norm,
+        "half_life": None if math.isinf(rules.half_life) else rules.half_life,
+        "aggregator": {"name": rules.rule.name, "orders": consensus.surgery.orders, "seed": rules.rule.seed},
+    }
+    return {
         "epoch": read.epoch or uuid.uuid4().hex,
         "version": read.version + 1,
         "fingerprint": job.fingerprint,
         "checkpoint": job.checkpoint,
-        "created": read.created or now,
-        "updated": now,
         "languages": json.dumps(about),
-        "geometry": json.dumps(geometry),
+        "geometry": json.dumps(said),
+        "cosines": shown.cosines.tobytes(),
+        "gram": consensus.gram.tobytes(),
+        "weights": consensus.weights.tobytes(),
     }
+
+
+def _vectors(outcome: Outcome, touched: set[str]) -> dict[str, bytes]:
+    """Only those of the languages that the job touched."""
+    fields = {}
     for tag in sorted(touched):
         fields[f"sum:{tag}"] = outcome.languages[tag].total.tobytes()
         fields[f"recent:{tag}"] = outcome.languages[tag].recent.tobytes()

@@ -7,12 +7,13 @@ import threading
 import time
 import uuid
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 from congrad.contract import wire
-from congrad_service import keys, scripts
-from congrad_service.queue.registry import LIFETIME_S, SILENT_S
+from congrad_service import keys, scripts, turns
+from congrad_service.queue.registry import LIFETIME_S, SILENT_S, Role
 from congrad_service.settings import RedisSettings
 from pydantic import ConfigDict, TypeAdapter
 from redis import Redis
@@ -20,12 +21,23 @@ from redis.backoff import ExponentialBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from congrad_worker.decisions.consensus import Consensus
 from congrad_worker.decisions.direction import LanguageState
 from congrad_worker.tasks import metrics
 from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Standing, Step
 
 SAMPLES = TypeAdapter(list[wire.AnySample], config=ConfigDict(hide_input_in_errors=True))
 SELECTION: TypeAdapter[wire.Selection] = TypeAdapter(wire.Selection)
+
+
+@dataclass(frozen=True)
+class Doing:
+    """A piece of work that a worker is at, the key that says so, and until when that is kept alive."""
+
+    job_id: str
+    work: str
+    key: str
+    until: float
 
 
 class Store:
@@ -35,7 +47,8 @@ class Store:
     """
 
     def __init__(self, settings: RedisSettings):
-        self._doing: tuple[str, float] | None = None  # and until when
+        self._doing: Doing | None = None
+        self._queue: str | None = None  # that the last turn was of
         self._saying = threading.Lock()  # a heartbeat that is under way must not say again what has just been ended
         self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.redis = Redis.from_url(
@@ -51,6 +64,19 @@ class Store:
         self._commit = self.redis.register_script(scripts.COMMIT)
         self._end = self.redis.register_script(scripts.END)
         self._beat = self.redis.register_script(scripts.BEAT)
+        self._turn = self.redis.register_script(turns.TURN)
+        self._give_back = self.redis.register_script(turns.GIVE_BACK)
+
+    def turn(self, queue: str) -> tuple[str, int | None] | None:
+        """Takes the piece of work in a queue whose turn it is: a job, and of one whose gradients are missing the number
+        of a chunk. None where nothing waits."""
+        self._queue = queue
+        holds_chunks = int(queue != keys.DECIDE_QUEUE)
+        found = cast("list[bytes]", self._turn(keys=keys.turns(queue), args=[holds_chunks]))
+        if not found:
+            return None
+        job_id, number = (part.decode() for part in found)
+        return job_id, int(number) if number else None
 
     def start(self, job_id: str, work: str) -> tuple[str, int]:
         """Marks the job as running, and this worker as being at a piece of its work until it rests.
@@ -59,22 +85,37 @@ class Store:
             done, because the job has ended or another worker is at it.
         """
         doing = keys.doing(job_id, work)
+        workers = keys.workers(Role.DECIDE if work == keys.DECIDE_WORK else Role.GRADIENTS)
         status, attempts = cast(
             "tuple[bytes, int]",
-            self._start(keys=[keys.job(job_id), doing], args=[job_id, work, self.worker_id, SILENT_S]),
+            self._start(keys=[keys.job(job_id), doing, workers], args=[job_id, work, self.worker_id, SILENT_S]),
         )
         # One that hangs for longer than any task takes should be replaced, although its process is there.
-        self._doing = (doing, time.monotonic() + self._settings.visibility_timeout) if attempts else None
+        until = time.monotonic() + self._settings.visibility_timeout
+        self._doing = Doing(job_id, work, doing, until) if attempts else None
         return status.decode(), attempts
+
+    def give_back(self) -> None:
+        """Gives back what this worker is at and cannot do, as Redis does not let it; where Redis does not let that
+        either, the piece is missed once this worker has fallen silent about it."""
+        with self._saying:
+            at, self._doing = self._doing, None
+            if at is None or self._queue is None:
+                return
+            number = at.work.partition(":")[2]  # of a chunk; a decision has none
+            with suppress(RedisError):
+                self._give_back(
+                    keys=[*keys.turns(self._queue), keys.job(at.job_id), keys.ready_chunks(at.job_id), at.key],
+                    args=[at.work, self.worker_id, number],
+                )
 
     def rest(self) -> None:
         """This worker is at nothing any more."""
         with self._saying:
-            if self._doing is not None:
-                doing, _ = self._doing
-                self._doing = None
+            at, self._doing = self._doing, None
+            if at is not None:
                 with suppress(RedisError):  # it lapses by itself
-                    self.redis.delete(doing)
+                    self.redis.delete(at.key)
 
     def beat(self, role: str, said: str) -> None:
         """Says that this worker is there, and what it is at, if it is at anything.
@@ -82,10 +123,10 @@ class Store:
         :param said: what else it has to say of itself.
         """
         with self._saying:
-            doing = self._doing
-            is_at_it = doing is not None and time.monotonic() < doing[1]
+            at = self._doing
+            is_at_it = at is not None and time.monotonic() < at.until
             self._beat(
-                keys=[keys.worker(self.worker_id), keys.workers(role), doing[0] if doing and is_at_it else keys.NONE],
+                keys=[keys.worker(self.worker_id), keys.workers(role), at.key if at and is_at_it else keys.NONE],
                 args=[self.worker_id, said, LIFETIME_S, SILENT_S],
             )
 
@@ -109,7 +150,8 @@ class Store:
 
     def complete(self, job_id: str, number: int) -> int:
         """Takes a chunk out of the pending set; how many are missing, -1 if the job has ended meanwhile."""
-        missing = cast("int", self._complete(keys=[keys.job(job_id), keys.pending(job_id)], args=[job_id, number]))
+        own = [keys.job(job_id), keys.pending(job_id)]
+        missing = cast("int", self._complete(keys=[*own, *keys.turns(keys.DECIDE_QUEUE)], args=[job_id, number]))
         if missing < 0:
             self.redis.unlink(keys.gradients(job_id, number))
         return missing
@@ -124,6 +166,17 @@ class Store:
         found = cast("list[bytes | None]", self.redis.hmget(keys.job(job_id), ["request", "trace"]))
         request, trace = ((value or b"").decode() for value in found)
         return request, trace
+
+    def has_ended(self, job_id: str) -> bool:
+        """Whether the job has ended, or is gone."""
+        status = cast("bytes | None", self.redis.hget(keys.job(job_id), "status"))
+        return status is None or wire.JobStatus(status.decode()).ended
+
+    def has_waited(self, job_id: str, seconds: float) -> bool:
+        """Whether it is longer than that since a worker began with the job or a chunk of it was done."""
+        fields = ["started", "progressed"]
+        times = [float(at) for at in cast("list[bytes | None]", self.redis.hmget(keys.job(job_id), fields)) if at]
+        return bool(times) and self.now() - max(times) > seconds
 
     def job(self, job_id: str) -> JobRecord | None:
         """The job; None if it is gone."""
@@ -157,13 +210,20 @@ class Store:
         if not raw:
             return DirectionRecord("", 0, None, None, {})
         described = json.loads(raw[b"languages"])
+        languages = {tag: _language(raw, tag, about) for tag, about in described.items()}
         return DirectionRecord(
             epoch=raw[b"epoch"].decode(),
             version=int(raw[b"version"]),
             fingerprint=raw[b"fingerprint"].decode(),
             created=float(raw[b"created"]),
-            languages={tag: _language(raw, tag, about) for tag, about in described.items()},
+            languages=languages,
+            consensus=_consensus(raw, languages),
         )
+
+    def standing(self, name: str) -> tuple[str, int]:
+        """Epoch and version of a direction; as `direction` has them where there is none."""
+        epoch, version = cast("list[bytes | None]", self.redis.hmget(keys.direction(name), ["epoch", "version"]))
+        return (epoch or b"").decode(), int(version or 0)
 
     def now(self) -> float:
         """Seconds, by Redis's clock."""
@@ -244,3 +304,13 @@ def _language(raw: dict[bytes, bytes], tag: str, about: dict[str, Any]) -> Langu
         samples=about["samples"],
         recent=np.frombuffer(raw[f"recent:{tag}".encode()], dtype="<f4"),
     )
+
+
+def _consensus(raw: dict[bytes, bytes], languages: dict[str, LanguageState]) -> Consensus | None:
+    """What was computed with the last commit; nothing after an import."""
+    if b"gram" not in raw:
+        return None
+    aggregator = json.loads(raw[b"geometry"])["aggregator"]
+    gram = np.frombuffer(raw[b"gram"], dtype="<f8").reshape(len(languages), len(languages))
+    weights = np.frombuffer(raw[b"weights"], dtype="<f8")
+    return Consensus(languages, gram, weights, (aggregator["name"], aggregator["seed"]))

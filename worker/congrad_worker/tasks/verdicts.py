@@ -2,12 +2,15 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from http import HTTPStatus
+from itertools import compress
 
 import numpy as np
 from congrad.contract import wire
 from congrad_service import keys
 from congrad_service.access.teams import plain
+from congrad_service.directions.bounds import too_many
 from congrad_service.http.errors import MAX_ERRORS, pointer, sample_name
 from congrad_service.observability import tracing
 from redis.exceptions import RedisError
@@ -16,7 +19,9 @@ from congrad_worker.decisions.decide import Outcome, Question, Rules, decide
 from congrad_worker.decisions.direction import Samples
 from congrad_worker.errors import origin
 from congrad_worker.tasks import metrics
-from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord
+from congrad_worker.tasks.directions import Directions
+from congrad_worker.tasks.patience import Abandoned, Patience
+from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Step
 from congrad_worker.tasks.reports import note
 from congrad_worker.tasks.steps import step_of
 from congrad_worker.tasks.store import Store
@@ -35,6 +40,7 @@ class Judge:
 
     def __init__(self, store: Store, rules: Rules):
         self._store = store
+        self.directions = Directions(store)
         self._rules = rules
 
     def settle(self, job_id: str) -> None:
@@ -50,7 +56,10 @@ class Judge:
         try:
             self._settle(job_id, attempts)
         except RedisError:
+            self._store.give_back()
             raise
+        except Abandoned:
+            note(outcome="repeated")
         except Exception as error:
             log.error("job %s: decision failed: %s", job_id, origin(error))
             self._fail(job_id, f"the decision failed: {type(error).__name__}: {error}")
@@ -75,22 +84,26 @@ class Judge:
             return
         question = _question(job, chunks)
         note(samples=len(question.ids))
+        patience = Patience(self._store, job_id)
         for _ in range(MAX_RACES):
-            read = self._store.direction(job.direction)
-            if (conflict := _conflict(job, read, question.samples.units.shape[1])) is not None:
+            patience()
+            read = self.directions.read(job.direction)
+            if (conflict := _conflict(job, read, question, self._rules)) is not None:
                 self._fail(job_id, conflict, HTTPStatus.CONFLICT)
                 return
-            if self._commit(job, read, question) != "lost":
+            if self._commit(job, read, question, patience) != "lost":
                 return
         self._fail(job_id, f"direction {plain(job.direction)!r} changed {MAX_RACES} times while the job was decided")
 
-    def _commit(self, job: JobRecord, read: DirectionRecord, question: Question) -> str:
-        outcome = decide(question, read.languages, self._rules)
+    def _commit(self, job: JobRecord, read: DirectionRecord, question: Question, patience: Patience) -> str:
+        outcome = decide(question, read.languages, self._rules, read.consensus, patience)
         now = self._store.now()
-        step = step_of(job, question.samples, outcome, read, now)
+        step = step_of(job, question.samples, outcome, read, self._rules, now)
         result = _result(job, outcome, read.version if step is None else step.entry.version, now)
         with tracing.span("commit"):
             committed = self._store.commit(job, result, step, read)
+        if committed == "committed":
+            self.directions.keep(job.direction, _known(job, read, outcome, step))
         _report(committed, result)
         return committed
 
@@ -100,6 +113,14 @@ class Judge:
     def _end(self, job_id: str, problem: wire.Problem) -> None:
         note(outcome="failed", status=problem.status)
         self._store.fail(job_id, problem)
+
+
+def _known(job: JobRecord, read: DirectionRecord, outcome: Outcome, step: Step | None) -> DirectionRecord:
+    """The direction after a commit."""
+    if step is None:
+        return replace(read, consensus=outcome.consensus)
+    epoch, created = step.fields["epoch"], step.fields["created"]
+    return DirectionRecord(epoch, step.entry.version, job.fingerprint, created, outcome.languages, outcome.consensus)
 
 
 def _report(committed: str, result: wire.FilterResult) -> None:
@@ -142,12 +163,17 @@ def _result(job: JobRecord, outcome: Outcome, version: int, now: float) -> wire.
         decisions=outcome.decisions,
         summary=outcome.summary,
         timing=wire.Timing(
-            queued_s=round(job.started - job.created, 6),
-            gradients_s=round(job.gradients_done - job.started, 6),
-            decide_s=round(now - job.gradients_done, 6),
-            total_s=round(now - job.created, 6),
+            queued_s=_seconds(job.created, job.started),
+            gradients_s=_seconds(job.started, job.gradients_done),
+            decide_s=_seconds(job.gradients_done, now),
+            total_s=_seconds(job.created, now),
         ),
     )
+
+
+def _seconds(begun: float, ended: float) -> float:
+    """Between two times of Redis's clock, which may have been put back."""
+    return round(max(ended - begun, 0.0), 6)
 
 
 def _problem(status: HTTPStatus, detail: str) -> wire.Problem:
@@ -174,9 +200,9 @@ def _unprocessable(chunks: Sequence[ChunkResult]) -> wire.Problem:
     return wire.Problem(title=status.phrase, status=status, detail=errors[0].detail + more, errors=errors[:MAX_ERRORS])
 
 
-def _conflict(job: JobRecord, read: DirectionRecord, dim: int) -> str | None:
-    """Why the job, with gradients of ``dim`` numbers, cannot be decided against the direction; None if it can be."""
-    name = f"direction {plain(job.direction)!r}"
+def _conflict(job: JobRecord, read: DirectionRecord, question: Question, rules: Rules) -> str | None:
+    """Why the job cannot be decided against the direction; None if it can be."""
+    name, dim = f"direction {plain(job.direction)!r}", question.samples.units.shape[1]
     if read.fingerprint not in (None, job.fingerprint):
         return (
             f"{name} belongs to checkpoint {read.fingerprint} by now, and this job's gradients were computed with "
@@ -192,4 +218,7 @@ def _conflict(job: JobRecord, read: DirectionRecord, dim: int) -> str | None:
     if lengths := {len(state.total) for state in read.languages.values()} - {dim}:
         held = ", ".join(map(str, sorted(lengths)))
         return f"{name} holds vectors of {held} numbers, and this job's gradients have {dim}"
+    if job.update:  # others may have brought languages since this job was accepted
+        languages = {*read.languages, *compress(question.samples.languages, question.samples.usable)}
+        return too_many(plain(job.direction), languages, rules.max_languages)
     return None

@@ -1,0 +1,54 @@
+"""What a job takes up in Redis, and why there may be no room for it."""
+
+from collections.abc import Callable
+
+from congrad_service.http.errors import (
+    RETRY_AFTER_S,
+    Conflict,
+    ContentTooLarge,
+    QueueFull,
+    ServiceError,
+    Unavailable,
+)
+from congrad_service.settings import ServiceSettings
+
+BESIDE = 512
+"""Bytes of a sample's norm, id, language and keys, beside its gradient."""
+
+
+def gradient_bytes(dim: int) -> int:
+    """Bytes of one sample's gradient of ``dim`` numbers, in half precision."""
+    return 2 * dim + BESIDE
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:,.0f} MiB"
+
+
+def _bytes(held: int, settings: ServiceSettings) -> ServiceError:
+    bound = f"{_mib(settings.max_queue_bytes)} at most (CONGRAD_MAX_QUEUE_BYTES)"
+    detail = f"unfinished jobs take up {_mib(held)} of Redis, and {bound}; try again later, or with fewer samples"
+    return QueueFull(detail, retry_after=RETRY_AFTER_S)
+
+
+def _memory(free: int, _: ServiceSettings) -> ServiceError:
+    left = f"{_mib(free)} left, which the jobs that it holds will need" if free > 0 else "no memory left"
+    return Unavailable(f"the store of jobs and directions has {left}; try again later", retry_after=RETRY_AFTER_S)
+
+
+def _large(most: int, _: ServiceSettings) -> ServiceError:
+    return ContentTooLarge(f"the gradients of so many samples do not fit into Redis's {_mib(most)}; send fewer at once")
+
+
+def _retained(held: int, settings: ServiceSettings) -> ServiceError:
+    bound = f"{_mib(settings.max_retained_bytes)} at most (CONGRAD_MAX_RETAINED_BYTES)"
+    return Conflict(f"jobs retain {_mib(held)} of gradients, and {bound}; rescore some of them, or DELETE them")
+
+
+REFUSED: dict[str, Callable[[int, ServiceSettings], ServiceError]] = {
+    "bytes": _bytes,
+    "memory": _memory,
+    "large": _large,
+    "retained": _retained,
+}
+"""By what `scripts.CREATE` says: errors from the bytes that it says with it."""

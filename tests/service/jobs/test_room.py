@@ -1,0 +1,162 @@
+"""Room for jobs in Redis: what does not fit is refused before it is taken, and what is retained can be freed."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+import redis
+from congrad_service import keys
+from congrad_worker.tasks import chunks
+from congrad_worker.tasks.store import Store
+from support.bench import Bench
+from support.serving import compute, service, settle, submit
+
+PAIR = {"language": "de", "prompt": "p", "chosen": "c", "rejected": "r"}
+ASYNC = {"Prefer": "respond-async"}
+SIZE = 2 * 16 + 512
+"""Bytes of a gradient of the tests' sixteen numbers."""
+
+Act = Callable[[httpx.AsyncClient], Awaitable[None]]
+
+
+def play(redis_url: str, act: Act, **settings: Any) -> None:
+    async def once() -> None:
+        async with service(redis_url, **settings) as client:
+            await act(client)
+
+    asyncio.run(once())
+
+
+@contextmanager
+def with_memory(connection: redis.Redis, left: int) -> Iterator[None]:
+    """Redis with so many bytes left."""
+    connection.config_set("maxmemory", connection.info("memory")["used_memory"] + left)
+    try:
+        yield
+    finally:
+        connection.config_set("maxmemory", 0)
+
+
+async def post(client: httpx.AsyncClient, samples: int, **body: Any) -> httpx.Response:
+    return await client.post("/filter", json={"samples": [PAIR] * samples, **body}, headers=ASYNC)
+
+
+def test_a_queue_is_bounded_in_bytes_beside_jobs(redis_url: str, store: Store) -> None:
+    assert store.redis.ping()
+
+    async def act(client: httpx.AsyncClient) -> None:
+        assert (await post(client, 4)).status_code == 202
+        refused = await post(client, 4)
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) > 0
+        assert "CONGRAD_MAX_QUEUE_BYTES" in refused.json()["detail"]
+        assert (await post(client, 1)).status_code == 202
+
+    play(redis_url, act, max_queue_bytes=7 * SIZE)
+
+
+def test_a_job_is_taken_only_where_its_gradients_will_have_room(redis_url: str, store: Store) -> None:
+    """Eight jobs of which each finds room for itself, and all together do not, would never end."""
+
+    async def act(client: httpx.AsyncClient) -> None:
+        with with_memory(store.redis, left=400_000):
+            answers = [await post(client, 200) for _ in range(8)]
+            taken = [answer.json()["id"] for answer in answers if answer.status_code == 202]
+            refused = [answer for answer in answers if answer.status_code == 503]
+            assert 0 < len(taken) < 8
+            assert len(taken) + len(refused) == 8
+            assert all(
+                "left, which the jobs" in answer.json()["detail"] and "retry-after" in answer.headers
+                for answer in refused
+            )
+            for job_id in taken:
+                compute(store, job_id)
+                settle(store, job_id)
+                assert (await client.get(f"/jobs/{job_id}")).json()["status"] == "succeeded"
+            assert (await post(client, 200)).status_code == 202, "there is room again"
+
+    play(redis_url, act)
+
+
+def test_a_job_that_would_never_fit_is_too_large(redis_url: str, store: Store) -> None:
+    async def act(client: httpx.AsyncClient) -> None:
+        with with_memory(store.redis, left=4_000_000):
+            most = int(str(store.redis.config_get("maxmemory")["maxmemory"]))
+            samples = 9 * most // (10 * SIZE)
+            refused = await client.post("/filter", json={"samples": [PAIR] * samples}, headers=ASYNC)
+            assert refused.status_code == 413
+            assert "send fewer at once" in refused.json()["detail"]
+
+    play(redis_url, act, max_samples=10**6)
+
+
+def test_what_a_team_retains_is_bounded_and_can_be_freed(redis_url: str, store: Store) -> None:
+    async def act(client: httpx.AsyncClient) -> None:
+        kept = await submit(client, ["de"] * 4, retain=True)
+        compute(store, kept)
+        settle(store, kept)
+        assert (await post(client, 4)).status_code == 202, "what is not retained is not meant"
+        refused = await post(client, 4, retain=True)
+        assert refused.status_code == 409
+        assert "CONGRAD_MAX_RETAINED_BYTES" in refused.json()["detail"]
+        freed = await client.delete(f"/jobs/{kept}")
+        assert (freed.status_code, freed.json()["status"]) == (200, "succeeded")
+        assert not store.redis.exists(*keys.all_gradients(kept, 1))
+        assert (await client.post(f"/jobs/{kept}/rescore", json={})).status_code == 409
+        assert (await client.delete(f"/jobs/{kept}")).status_code == 409, "there is nothing left to drop"
+        assert (await post(client, 4, retain=True)).status_code == 202
+
+    play(redis_url, act, max_retained_bytes=7 * SIZE)
+
+
+def test_what_is_retained_can_be_freed_in_a_full_redis(redis_url: str, store: Store) -> None:
+    async def act(client: httpx.AsyncClient) -> None:
+        kept = await submit(client, ["de"] * 4, retain=True)
+        compute(store, kept)
+        settle(store, kept)
+        with with_memory(store.redis, left=-1000):
+            assert (await client.delete(f"/jobs/{kept}")).status_code == 200
+        assert not store.redis.exists(*keys.all_gradients(kept, 1))
+
+    play(redis_url, act)
+
+
+def test_rescored_and_cancelled_jobs_retain_nothing(redis_url: str, store: Store) -> None:
+    async def act(client: httpx.AsyncClient) -> None:
+        kept, cancelled = [await submit(client, ["de"] * 2, retain=True) for _ in range(2)]
+        compute(store, kept)
+        settle(store, kept)
+        await client.delete(f"/jobs/{cancelled}")
+        assert store.redis.zcard(keys.retained(None)) == 1
+        again = await client.post(f"/jobs/{kept}/rescore", json={}, headers=ASYNC)
+        settle(store, again.json()["id"])
+        assert store.redis.zcard(keys.retained(None)) == 0
+
+    play(redis_url, act)
+
+
+def test_a_chunk_that_a_full_redis_does_not_take_waits_and_is_computed_once(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(redis_url)
+    job_id, count = bench.create()
+    with with_memory(bench.store.redis, left=-1000):
+        for _ in range(chunks.MAX_ATTEMPTS + 2):
+            assert bench.store.turn(keys.gradients_queue("f00d")) == (job_id, 0)
+            with pytest.raises(redis.exceptions.OutOfMemoryError):
+                bench.processor.process(job_id, 0)
+    computed = bench.processor.activity.tokens
+    job = bench.run(job_id, count)
+    assert job.result is not None
+    assert job.error is None
+    assert bench.processor.activity.tokens > computed, "the other chunks"
+    with monkeypatch.context() as patched, with_memory(bench.store.redis, left=0):
+        patched.setattr(chunks, "MEMORY_PATIENCE_S", -1.0)
+        bench.store.redis.config_set("maxmemory", 0)
+        job_id, _ = bench.create()
+        bench.store.redis.config_set("maxmemory", 1)
+        bench.processor.process(job_id, 0)
+    assert bench.job(job_id).error.status == 503  # type: ignore[union-attr]

@@ -1,0 +1,108 @@
+"""Whose turn it is, over a real Redis: shares of teams and of jobs, and that nobody waits for thousands."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from congrad.contract import wire
+from congrad_service import keys
+from congrad_service.jobs.jobs import Jobs
+from congrad_worker.tasks.store import Store
+from redis.asyncio import Redis
+from support.bench import SERVED
+from support.serving import settings
+
+QUEUE = keys.gradients_queue(SERVED.fingerprint)
+
+
+class Scene:
+    """Teams that ask, and one worker that is as fast as it is asked for its turns."""
+
+    def __init__(self, redis: Redis, redis_url: str, store: Store):
+        self.store = store
+        self._redis = redis
+        self._settings = settings(redis_url, chunk_tokens=40)
+
+    async def ask(self, team: str | None, samples: int, length: int = 100) -> str:
+        """A job with a chunk for each sample."""
+        rows = [{"language": "de", "prompt": "p", "chosen": "c" * length, "rejected": "r"} for _ in range(samples)]
+        request = wire.FilterRequest.model_validate({"samples": rows})
+        return (await Jobs(self._redis, self._settings, team).create(request, SERVED, None)).job_id
+
+    def turns(self, count: int) -> list[str]:
+        """The jobs of so many turns."""
+        found = [self.store.turn(QUEUE) for _ in range(count)]
+        return [turn[0] for turn in found if turn is not None]
+
+
+def play(redis_url: str, store: Store, act: Callable[[Scene], Coroutine[Any, Any, None]]) -> None:
+    async def once() -> None:
+        async with Redis.from_url(redis_url) as redis:
+            await act(Scene(redis, redis_url, store))
+
+    asyncio.run(once())
+
+
+def test_chunks_of_one_job_come_in_their_order_and_each_once(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        job = await scene.ask(None, 5)
+        assert [store.turn(QUEUE) for _ in range(6)] == [*((job, number) for number in range(5)), None]
+
+    play(redis_url, store, act)
+
+
+def test_a_small_job_is_next_whatever_was_there_before(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        large = await scene.ask(None, 300)
+        assert scene.turns(40) == [large] * 40
+        small = [await scene.ask(None, 1) for _ in range(3)]
+        assert scene.turns(5) == [*small, large, large], "in the order in which they came"
+
+    play(redis_url, store, act)
+
+
+def test_two_teams_get_equal_shares_whatever_each_of_them_asks_for(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        busy = {await scene.ask("busy", 40, length=300) for _ in range(4)}
+        lean = await scene.ask("lean", 100, length=100)
+        assert set(scene.turns(1)) <= busy
+        shares = Counter("busy" if job in busy else "lean" for job in scene.turns(90))
+        # Of equal bytes: a sample of the one has about twice those of the other's.
+        assert 1.6 < shares["lean"] / shares["busy"] < 2.4
+        assert lean in scene.turns(3)
+
+    play(redis_url, store, act)
+
+
+def test_who_was_away_has_no_credit(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        large = await scene.ask("a", 300)
+        scene.turns(100)
+        late = await scene.ask("b", 100)
+        assert abs(Counter(scene.turns(60))[late] - 30) <= 1
+        assert Counter(scene.turns(60))[large] == 30
+
+    play(redis_url, store, act)
+
+
+def test_a_job_that_was_cancelled_has_no_turn(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        first, second = [await scene.ask(None, 2) for _ in range(2)]
+        store.fail(first, wire.Problem(title="t", status=500, detail="d"))
+        assert scene.turns(3) == [second, second]
+        assert not store.redis.exists(*keys.turns(QUEUE)), "nothing is left behind"
+
+    play(redis_url, store, act)
+
+
+def test_decisions_have_turns_of_their_own(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        jobs = [await scene.ask(team, 1) for team in ("a", "a", "b")]
+        for job in jobs:
+            store.start(job, keys.gradients_work(0))
+            store.complete(job, 0)
+        order = [store.turn(keys.DECIDE_QUEUE) for _ in range(4)]
+        assert order == [(jobs[0], None), (jobs[2], None), (jobs[1], None), None]
+
+    play(redis_url, store, act)

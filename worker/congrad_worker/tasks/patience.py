@@ -1,0 +1,38 @@
+"""When a decision that is under way is no longer wanted: its job has ended, or it has taken too long."""
+
+import time
+
+from congrad_worker.tasks.store import Store
+
+DECISION_S = 60.0
+"""A decision may take so long. The largest that is accepted takes a few seconds; everybody else's waits for it."""
+
+LOOK_S = 0.25
+"""Between two looks at the job."""
+
+
+class Abandoned(Exception):  # nothing is wrong
+    """The job has ended meanwhile."""
+
+
+class Patience:
+    """Ends one decision where there is no use in going on."""
+
+    def __init__(self, store: Store, job_id: str):
+        self._store = store
+        self._job_id = job_id
+        self._begun = self._looked = time.monotonic()
+
+    def __call__(self) -> None:
+        """Called between the steps of a decision.
+
+        :raises Abandoned: the job was cancelled, or has ended otherwise.
+        :raises TimeoutError: it has taken longer than `DECISION_S`.
+        """
+        now = time.monotonic()
+        if now - self._begun > DECISION_S:
+            raise TimeoutError(f"it has not ended within {DECISION_S:g} s")
+        if now - self._looked > LOOK_S:
+            self._looked = now
+            if self._store.has_ended(self._job_id):
+                raise Abandoned
