@@ -10,6 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LogFormat = Literal["pretty", "json"]
 
+HOSTS = r"^(\*|(\*\.)?[^\s,*]+)(,(\*|(\*\.)?[^\s,*]+))*$"
+"""Names of hosts, separated by commas."""
+
 
 class RedisSettings(BaseSettings):
     """Where jobs, directions and the queue live. Both parts need the same values."""
@@ -68,6 +71,14 @@ class ServiceSettings(RedisSettings):
     """Where to listen. Without a token there is no check, and then it must be loopback."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
     """0 is any that is free."""
+    trusted_hosts: Annotated[str | None, Field(pattern=HOSTS)] = None
+    """Names under which clients may ask for the service, separated by commas: `*.example.org` for all below that one,
+    `*` for any. Where no token is asked for, `localhost`, `127.0.0.1` and `[::1]` are among them, and no other unless
+    it is named: that keeps out web pages whose name points to this machine. Where one is asked for, any will do unless
+    this is set."""
+    max_connections: Annotated[int, Field(ge=1)] = 2_048
+    """Connections at once. Where there is one more, that one is closed which has waited longest for a request; where
+    all of them are being answered, the new one is refused with 503. A token may have half as many requests at once."""
     max_samples: Annotated[int, Field(ge=1)] = 4_096
     """Samples in one request."""
     max_body_bytes: Annotated[int, Field(ge=1)] = 64 * 2**20
@@ -82,6 +93,11 @@ class ServiceSettings(RedisSettings):
     chunk_tokens: Annotated[int, Field(ge=1)] = 65_536
     """Estimated tokens in one task: large enough that a worker can sort pairs by length, small enough that a
     request spreads over the workers and a lost task costs little."""
+
+    @property
+    def asks_for_tokens(self) -> bool:
+        """Whether there is any token."""
+        return self.api_key is not None or self.api_keys_file is not None
 
     @field_validator("api_key")
     @classmethod
