@@ -77,14 +77,22 @@ async def served(redis_url: str, **options: Any) -> AsyncIterator[tuple[httpx.As
     """A client of a service under uvicorn, as streams and disconnects need it, and the service's state."""
     wanted = settings(redis_url, **options)
     app = create_app(wanted)
-    server = BoundedServer(app, wanted.max_connections, log_config=None)
+    async with (
+        listening(app, wanted.max_connections) as (host, port),
+        httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=20) as client,
+    ):
+        await client.get("/livez")
+        yield client, app.state.congrad
+
+
+@asynccontextmanager
+async def listening(app: Any, max_connections: int = 100, **config: Any) -> AsyncIterator[tuple[str, int]]:
+    """Where an ASGI application is served."""
+    server = BoundedServer(app, max_connections, log_config=None, **config)
     with socket.create_server(("127.0.0.1", 0)) as listener:  # what comes before the server is up, waits here
         running = asyncio.create_task(server.serve(sockets=[listener]))
-        url = "http://{}:{}".format(*listener.getsockname())
         try:
-            async with httpx.AsyncClient(base_url=url, timeout=20) as client:
-                await client.get("/livez")
-                yield client, app.state.congrad
+            yield listener.getsockname()
         finally:
             server.should_exit = True
             await running

@@ -134,6 +134,15 @@ class Directions:
         if not await self._reset(keys=[keys.DIRECTIONS, *keys.life(qualified)], args=[qualified]):
             raise _missing(name)
 
+    async def size(self, name: str) -> int:
+        """Bytes of the vectors of a direction; 0 where there is none."""
+        languages = await self._redis.hget(self._key(name), "languages")
+        tags = json.loads(languages) if languages is not None else []
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for field in (f"{kind}:{tag}" for tag in tags for kind in direction_state.VECTORS):
+                pipe.hstrlen(self._key(name), field)
+            return sum(await pipe.execute())
+
     async def export(self, name: str) -> bytes:
         """The direction with its vectors, as `direction_state` describes it.
 

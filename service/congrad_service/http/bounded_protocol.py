@@ -130,6 +130,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self._in_head(len(data))
         elif self._phase is Phase.BODY:
             self._in_body(len(data), is_begun=was_in_body)
+        elif self._framing_bytes > limits.MAX_FRAMING_BYTES:  # line breaks, which may be between two requests
+            self.transport.abort()
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -10,7 +10,9 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Annotated, cast
 
+from fastapi import Depends, Request
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -64,18 +66,19 @@ class Budget:
             if not share.requests:
                 self._shares.pop(name, None)
 
-    async def wait_for_room(self, share: Share, count: int, seconds: float | None) -> None:
-        """Waits at most so long. What is larger than all of it has room where nothing else is.
+    async def wait_for_room(self, share: Share, own: int, count: int) -> None:
+        """Waits for a moment. What is larger than all of it has room where nothing else is.
 
+        :param own: bytes that the one who asks has already.
         :raises TooMuchAtOnce: the token's own bytes are in the way.
         :raises Unavailable: those of others are.
         """
         try:
-            async with asyncio.timeout(seconds):
-                while self._is_full(share, count):
+            async with asyncio.timeout(limits.ROOM_S):
+                while not (self._fits_share(share, own, count) and _fits(self._bytes, own, count, self._most)):
                     await self._freed.wait()
         except TimeoutError:
-            if _fits(share.bytes, count, self._most_each):
+            if self._fits_share(share, own, count):
                 raise Unavailable("too much is being sent and received", retry_after=RETRY_AFTER_S) from None
             detail = "too much is being sent and received with this token; read the answers that are under way"
             raise TooMuchAtOnce(detail, retry_after=RETRY_AFTER_S) from None
@@ -91,12 +94,12 @@ class Budget:
         self._freed.set()  # all who wait look again
         self._freed = asyncio.Event()
 
-    def _is_full(self, share: Share, count: int) -> bool:
-        return not (_fits(share.bytes, count, self._most_each) and _fits(self._bytes, count, self._most))
+    def _fits_share(self, share: Share, own: int, count: int) -> bool:
+        return _fits(share.bytes, own, count, self._most_each)
 
 
-def _fits(used: int, count: int, most: int) -> bool:
-    return not used or used + count <= most
+def _fits(used: int, own: int, count: int, most: int) -> bool:
+    return used == own or used + count <= most
 
 
 class Holding:
@@ -104,16 +107,23 @@ class Holding:
 
     def __init__(self, budget: Budget, share: Share):
         self.bytes = 0
+        self.reserved = 0
+        """Of these, what is kept for the answer."""
         self._budget = budget
         self._share = share
 
-    async def take(self, count: int, seconds: float | None = limits.ROOM_S) -> None:
+    async def take(self, count: int) -> None:
         """Counts bytes, once there is room for them: see `Budget.wait_for_room`. A little is not waited for, and there
         are only so many requests."""
         if self.bytes + count > limits.PIECE_BYTES:
-            await self._budget.wait_for_room(self._share, count, seconds)
+            await self._budget.wait_for_room(self._share, self.bytes, count)
         self._budget.take(self._share, count)
         self.bytes += count
+
+    async def reserve(self, count: int) -> None:
+        """Counts the bytes of an answer before it is made: what has no room then is never in memory."""
+        await self.take(count)
+        self.reserved += count
 
     def give(self, count: int) -> None:
         """Makes room before the request ends."""
@@ -145,6 +155,7 @@ class InFlight:
             async with self._budget.request(caller.name) as holding:
                 declared = _length(Headers(scope=scope))
                 await holding.take(declared)
+                scope["state"]["room"] = holding
                 exchange = Exchange(holding, declared, receive, send)
                 await self._app(scope, exchange.receive, exchange.send)
         except ServiceError as error:
@@ -163,7 +174,6 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._is_refused = False
-        self._is_stream = True
 
     async def receive(self) -> Message:
         """Passes a part of the request on, once there is room for it."""
@@ -186,8 +196,6 @@ class Exchange:
             await self._begin(message)
             return
         body, is_last = memoryview(message.get("body", b"")), not message.get("more_body", False)
-        if self._is_stream and len(body) > limits.PIECE_BYTES:
-            await self._holding.take(len(body), seconds=None)  # there is no other answer any more
         try:
             async with asyncio.timeout(limits.ANSWER_S):
                 for start in range(0, len(body) or 1, limits.PIECE_BYTES):
@@ -196,14 +204,12 @@ class Exchange:
                     await self._send({**message, "body": piece, "more_body": not (ends and is_last)})
         except TimeoutError:
             raise SlowReaderError from None
-        if self._is_stream and len(body) > limits.PIECE_BYTES:
-            self._holding.give(len(body))
 
     async def _begin(self, message: Message) -> None:
+        # A stream has none: its events are small, or those of all who watch.
         length = _length(Headers(raw=message["headers"]))
-        self._is_stream = "content-length" not in Headers(raw=message["headers"])
         try:
-            await self._holding.take(length if length > limits.PIECE_BYTES else 0)
+            await self._holding.take(max(length - self._holding.reserved, 0))
         except ServiceError as error:
             self._is_refused = True
             await response(problem_of(error), error.headers)({"type": "http"}, self._receive, self._send)
@@ -215,3 +221,11 @@ def _length(headers: Headers) -> int:
     """What is declared; 0 where nothing is. A body that is longer is counted as it comes."""
     declared = headers.get("Content-Length", "")
     return int(declared) if declared.isascii() and declared.isdigit() else 0
+
+
+def _of(request: Request) -> Holding:
+    return cast("Holding", request.state.room)
+
+
+Room = Annotated[Holding, Depends(_of)]
+"""What a request holds, for routes that know how much more it will be."""

@@ -58,5 +58,3 @@ BODIES_AT_ONCE_EACH = 2
 """… and of one token."""
 ROOM_S = 5.0
 """What there is no room for waits so long before it is refused."""
-EXPORTS_AT_ONCE = 2
-"""Files of directions that are made, or read, at once; the others wait for their turn."""
