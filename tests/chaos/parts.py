@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from congrad.local.stack import PR_SET_PDEATHSIG
+from congrad.local.part import PR_SET_PDEATHSIG
 
 TASK = re.compile(r"Task \S+\[([0-9a-f-]+)\] (\w+)")
 """How Celery logs what becomes of a task: `received`, and later something else."""
