@@ -10,6 +10,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LogFormat = Literal["pretty", "json"]
 
+TOKENS = ("api_key", "read_key", "api_keys_file")
+"""Settings that say that a token is asked for."""
+
 HOSTS = r"^(\*|(\*\.)?[^\s,*]+)(,(\*|(\*\.)?[^\s,*]+))*$"
 """Names of hosts, separated by commas."""
 
@@ -65,8 +68,11 @@ class ServiceSettings(RedisSettings):
 
     api_key: SecretStr | None = None
     """A bearer token that may do everything without a team; white space around it is cut off."""
+    read_key: SecretStr | None = None
+    """Another one, of role `read`: for Prometheus, and for whoever only looks."""
     api_keys_file: Path | None = None
-    """A file of further tokens, as `congrad token` writes them. It is read once."""
+    """A file of further tokens, as `congrad token` writes them. It is read once, and refused where others than its
+    owner may write to it."""
     host: str = "127.0.0.1"
     """Where to listen. Without a token there is no check, and then it must be loopback."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
@@ -97,23 +103,25 @@ class ServiceSettings(RedisSettings):
     @property
     def asks_for_tokens(self) -> bool:
         """Whether there is any token."""
-        return self.api_key is not None or self.api_keys_file is not None
+        return any(getattr(self, name) is not None for name in TOKENS)
 
-    @field_validator("api_key")
+    @field_validator("api_key", "read_key")
     @classmethod
-    def _is_token(cls, value: SecretStr | None) -> SecretStr | None:
+    def _is_token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is None:
             return None
         token = value.get_secret_value().strip()  # files of secrets end with a line break
         if not (token and token.isascii() and token.isprintable()):
             raise ValueError("should be a token: ASCII characters that a header can hold, and at least one")
+        if info.field_name == "read_key" and info.data.get("api_key") == SecretStr(token):
+            raise ValueError("should be another token than CONGRAD_API_KEY, which may do everything")
         return SecretStr(token)
 
     @field_validator("host")
     @classmethod
     def _is_guarded(cls, value: str, info: ValidationInfo) -> str:
         # A setting that is wrong itself is missing here, and has an error of its own.
-        unguarded = all(info.data.get(name, "") is None for name in ("api_key", "api_keys_file"))
+        unguarded = all(info.data.get(name, "") is None for name in TOKENS)
         if unguarded and not _is_loopback(value):
             raise ValueError(
                 f"{value} can be reached from other machines, and no token is asked for; set CONGRAD_API_KEY or "
