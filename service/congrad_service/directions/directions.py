@@ -9,7 +9,7 @@ method) and recent:LANGUAGE (float32: the latest conflict scores, for selection 
 import asyncio
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import cast
 
@@ -57,15 +57,15 @@ class Directions:
         values = await self._redis.hmget(self._key(name), list(SHOWN))
         if values[0] is None:
             raise _missing(name)
-        texts = (value.decode() for value in cast("list[bytes]", values))
-        return _described(name, dict(zip(SHOWN, texts, strict=True)))
+        # Beside the requests: the cosines of hundreds of languages take a while to read.
+        return await asyncio.to_thread(_described_by, name, cast("list[bytes]", values))
 
     async def scores(self, name: str) -> wire.DirectionScores:
         """The latest conflict scores of each language.
 
         :raises NotFound: no such direction.
         """
-        tags = list((await self.get(name)).languages)
+        tags = await self._tags(name)
         found = await self._redis.hmget(self._key(name), [f"recent:{tag}" for tag in tags])
         if None in found:  # reset or replaced since
             raise _missing(name)
@@ -79,7 +79,7 @@ class Directions:
 
         :raises NotFound: no such direction.
         """
-        await self.get(name)
+        await self._tags(name)
         texts = await self._redis.lrange(keys.history(teams.qualified(self._team, name)), -limit, -1)
         return b"[" + b",".join(cast("list[bytes]", texts)) + b"]"
 
@@ -88,7 +88,7 @@ class Directions:
 
         :raises NotFound: no such direction.
         """
-        tags = (await self.get(name)).languages
+        tags = await self._tags(name)
         raw = await self._redis.hgetall(keys.conflicts(teams.qualified(self._team, name)))
         counts = {field.decode(): int(count) for field, count in cast("dict[bytes, bytes]", raw).items()}
         found = {tag: wire.LanguageConflicts(dropped=counts.get(tag, 0), conflicts_with={}) for tag in tags}
@@ -111,19 +111,13 @@ class Directions:
 
     async def summaries(self) -> list[wire.DirectionSummary]:
         """A row for each direction."""
-        rows = []
-        for name in await self.names():
-            try:
-                direction = await self.get(name)
-            except NotFound:  # reset since the names were read
-                continue
-            counts = {tag: language.samples for tag, language in direction.languages.items()}
-            rows.append(
-                wire.DirectionSummary(
-                    name=name, version=direction.version, checkpoint=direction.checkpoint, languages=counts
-                )
-            )
-        return rows
+        names = await self.names()
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hmget(self._key(name), ["version", "checkpoint", "languages"])
+            found = await pipe.execute()
+        # Beside the requests: there may be a thousand of them.
+        return await asyncio.to_thread(_summaries, names, found)
 
     async def reset(self, name: str) -> None:
         """Forgets the direction. A job that is being decided starts a new one.
@@ -135,9 +129,11 @@ class Directions:
             raise _missing(name)
 
     async def size(self, name: str) -> int:
-        """Bytes of the vectors of a direction; 0 where there is none."""
-        languages = await self._redis.hget(self._key(name), "languages")
-        tags = json.loads(languages) if languages is not None else []
+        """Bytes of the vectors of a direction.
+
+        :raises NotFound: no such direction.
+        """
+        tags = await self._tags(name)
         async with self._redis.pipeline(transaction=False) as pipe:
             for field in (f"{kind}:{tag}" for tag in tags for kind in direction_state.VECTORS):
                 pipe.hstrlen(self._key(name), field)
@@ -173,8 +169,36 @@ class Directions:
             replaced, *_ = await pipe.execute()
         return _described(name, {field: str(fields[field]) for field in SHOWN}), bool(replaced)
 
+    async def _tags(self, name: str) -> list[str]:
+        """The languages of a direction.
+
+        :raises NotFound: no such direction.
+        """
+        languages = await self._redis.hget(self._key(name), "languages")
+        if languages is None:
+            raise _missing(name)
+        return list(json.loads(cast("bytes", languages)))
+
     def _key(self, name: str) -> str:
         return keys.direction(teams.qualified(self._team, name))
+
+
+def _summaries(names: Sequence[str], found: Sequence[Sequence[bytes | None]]) -> list[wire.DirectionSummary]:
+    """Without those that were reset since their names were read."""
+    return [
+        wire.DirectionSummary(
+            name=name,
+            version=int(version),
+            checkpoint=checkpoint.decode(),
+            languages={tag: language["samples"] for tag, language in json.loads(languages).items()},
+        )
+        for name, (version, checkpoint, languages) in zip(names, found, strict=True)
+        if version is not None and checkpoint is not None and languages is not None
+    ]
+
+
+def _described_by(name: str, values: Sequence[bytes]) -> wire.Direction:
+    return _described(name, dict(zip(SHOWN, (value.decode() for value in values), strict=True)))
 
 
 def _described(name: str, fields: Mapping[str, str]) -> wire.Direction:
