@@ -11,8 +11,12 @@ DEVELOPER := $(VENV)/.developer
 demo: $(INSTALLED)
 	PYTHONDONTWRITEBYTECODE= $(BIN)/congrad demo
 
+# Side by side, those that share a stack in one process; then those that say how long something takes, alone.
+PROCESSES ?= 2
+
 test: $(DEVELOPER)
-	$(BIN)/pytest -m "not slow and not docker"
+	$(BIN)/pytest -m "not slow and not docker and not timing" -n $(PROCESSES) --dist loadgroup --durations 15
+	$(BIN)/pytest -m "timing and not slow and not docker"
 
 test-slow: $(DEVELOPER)
 	$(BIN)/pytest -m slow --timeout=1800

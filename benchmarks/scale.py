@@ -29,6 +29,7 @@ import numpy as np
 import redis
 import torch
 import typer
+from congrad.local.part import Program
 from congrad.local.redis_server import configure, free_port
 from congrad.local.stack import Stack
 from congrad_service.jobs.chunks import BYTES_PER_TOKEN
@@ -79,9 +80,9 @@ class Bench:
             "PYTHONPATH": str(ROOT),
         }
         self._stack = Stack(f"http://127.0.0.1:{port}", self._environment, self._log)
-        self._stack.start("Redis", config.command, self._environment)
+        self._stack.start(Program("Redis", config.command, self._environment))
         for name, *module in (("decide worker", "congrad_worker", "decide"), ("service", "congrad_service")):
-            self._stack.start(name, [sys.executable, "-m", *module], self._environment)
+            self._stack.start(Program(name, [sys.executable, "-m", *module], self._environment))
         self._redis = redis.Redis.from_url(config.url, retry=Retry(ConstantBackoff(0.05), 200))
         self._workers = Stack(self._stack.url, self._environment, self._log)
         self._served = (0, 0)  # workers, and D
@@ -128,7 +129,7 @@ class Bench:
             running = 0
         for _ in range(setup.workers - running):
             command = [sys.executable, "-m", "benchmarks.waiting_worker"]
-            self._workers.start("worker", command, self._environment | {"WAITING_DIM": str(setup.dim)})
+            self._workers.start(Program("worker", command, self._environment | {"WAITING_DIM": str(setup.dim)}))
         self._served = (setup.workers, setup.dim)
         while not self._is_whole(http, setup):
             self._workers.check()

@@ -35,6 +35,13 @@ LIBRARIES = (
     Library("diff@9.0.0", "dist/diff.min.js", REPORT / "diff.min.js"),
     Library("htm@3.1.1", "preact/standalone.module.js", DASHBOARD / "htm-preact.js"),
     Library("preact@10.5.13", "LICENSE", DASHBOARD / "preact.LICENSE", ()),  # the file of htm holds preact
+    Library(
+        "swagger-ui-dist@5.35.0",
+        "swagger-ui-bundle.js",
+        DASHBOARD / "swagger-ui.js",
+        ("LICENSE", "NOTICE", "swagger-ui-bundle.js.LICENSE.txt"),
+    ),
+    Library("swagger-ui-dist@5.35.0", "swagger-ui.css", DASHBOARD / "swagger-ui.css", ()),
     Library("axe-core@4.14.1", "axe.min.js", TESTS / "axe.min.js", ("LICENSE", "LICENSE-3RD-PARTY.txt")),
 )
 

@@ -22,6 +22,7 @@ from congrad.protocol.event_stream import follow
 from congrad.protocol.filtering import Item, Pass, failed
 from congrad.protocol.options import Batching, BatchOptions, FilterOptions, OnUnavailable
 from congrad.protocol.policy import Policy, Timeouts
+from congrad.protocol.proxies import mounts_for
 from congrad.protocol.replies import CHECKPOINTS, QUEUE, WORKERS, Reply
 from congrad.protocol.requests import SampleLike, split
 from congrad.protocol.results import Fallback, Filtered, Part
@@ -58,7 +59,12 @@ class Client(BaseClient):
     ):
         super().__init__(base_url, api_key, new_policy(Policy(), timeout, max_retries, max_downtime))
         self._connections = PerProcess(
-            lambda: httpx.Client(base_url=self.base_url, headers=self._headers, transport=transport)
+            lambda: httpx.Client(
+                base_url=self.base_url,
+                headers=self._headers,
+                transport=transport,
+                mounts=mounts_for(self.base_url),
+            )
         )
 
     def __enter__(self) -> Self:

@@ -4,14 +4,13 @@ import asyncio
 import sys
 from types import FrameType
 
-import uvicorn
 from asgi_correlation_id import correlation_id
 from fastapi import FastAPI
 from pydantic import ValidationError
 
 from congrad_service.access.tokens import TokensError
 from congrad_service.app import create_app
-from congrad_service.http.bounded_protocol import BoundedProtocol
+from congrad_service.http.server import BoundedServer, allow_files
 from congrad_service.observability import tracing
 from congrad_service.observability.logs import logging_config
 from congrad_service.settings import ServiceSettings
@@ -19,21 +18,18 @@ from congrad_service.settings import ServiceSettings
 DRAIN_S = 10
 
 
-class DrainingServer(uvicorn.Server):
+class DrainingServer(BoundedServer):
     """A server that answers whoever waits before it stops; uvicorn alone would wait for them as long as they do."""
 
     def __init__(self, app: FastAPI, settings: ServiceSettings):
         super().__init__(
-            uvicorn.Config(
-                app,
-                http=BoundedProtocol,
-                host=settings.host,
-                port=settings.port,
-                log_config=logging_config(settings.log_format, correlation_id),
-                access_log=False,  # `observed.py` has a line for each request
-                timeout_graceful_shutdown=DRAIN_S,
-                server_header=False,
-            )
+            app,
+            allow_files(settings.max_connections),
+            host=settings.host,
+            port=settings.port,
+            log_config=logging_config(settings.log_format, correlation_id),
+            access_log=False,  # `observed.py` has a line for each request
+            timeout_graceful_shutdown=DRAIN_S,
         )
         self._app = app
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -11,12 +11,14 @@ from starlette.middleware import Middleware
 
 from congrad_service.access.auth import BearerAuth
 from congrad_service.access.tokens import Tokens
-from congrad_service.http import problems, request_id
+from congrad_service.http import problems, request_id, same_site
+from congrad_service.http.answer_headers import AnswerHeaders
 from congrad_service.http.body_limit import BodyLimit
+from congrad_service.http.in_flight import InFlight
 from congrad_service.observability import tracing
 from congrad_service.observability.metrics import Metrics
 from congrad_service.observability.observed import Observed, is_probe
-from congrad_service.routes import dashboard, directions, events, filter, health, jobs, metrics, rescore, workers
+from congrad_service.routes import dashboard, directions, docs, events, filter, health, jobs, metrics, rescore, workers
 from congrad_service.settings import ServiceSettings
 from congrad_service.state import open_state
 
@@ -56,11 +58,25 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         middleware=[
             request_id.MIDDLEWARE,
             Middleware(Observed, metrics=counted),
+            Middleware(AnswerHeaders),
+            *_guards(settings),
             Middleware(BearerAuth, tokens=tokens),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
+            Middleware(InFlight, max_body_bytes=settings.max_body_bytes, max_connections=settings.max_connections),
         ],
+        redirect_slashes=False,  # to an address made of what the client says the service is called
+        docs_url=None,  # `routes/docs.py` has the page
+        redoc_url=None,
     )
-    for module in (filter, jobs, rescore, events, directions, health, workers, dashboard, metrics):
+    for module in (filter, jobs, rescore, events, directions, health, workers, dashboard, docs, metrics):
         app.include_router(module.router)
     problems.install(app)
     return app
+
+
+def _guards(settings: ServiceSettings) -> list[Middleware]:
+    """What stands in for a token where none is asked for: whoever can make a browser ask could do everything."""
+    hosts = [] if settings.trusted_hosts is None else settings.trusted_hosts.split(",")
+    if settings.asks_for_tokens:
+        return [Middleware(same_site.TrustedHosts, hosts=hosts or [same_site.ANY])]
+    return [Middleware(same_site.TrustedHosts, hosts=[*hosts, *same_site.LOOPBACK]), Middleware(same_site.SameOrigin)]

@@ -10,6 +10,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LogFormat = Literal["pretty", "json"]
 
+TOKENS = ("api_key", "read_key", "api_keys_file")
+"""Settings that say that a token is asked for."""
+
+HOSTS = r"^(\*|(\*\.)?[^\s,*]+)(,(\*|(\*\.)?[^\s,*]+))*$"
+"""Names of hosts, separated by commas."""
+
 
 class RedisSettings(BaseSettings):
     """Where jobs, directions and the queue live. Both parts need the same values."""
@@ -64,12 +70,23 @@ class ServiceSettings(RedisSettings):
 
     api_key: SecretStr | None = None
     """A bearer token that may do everything without a team; white space around it is cut off."""
+    read_key: SecretStr | None = None
+    """Another one, of role `read`: for Prometheus, and for whoever only looks."""
     api_keys_file: Path | None = None
-    """A file of further tokens, as `congrad token` writes them. It is read once."""
+    """A file of further tokens, as `congrad token` writes them. It is read once, and refused where others than its
+    owner may write to it."""
     host: str = "127.0.0.1"
     """Where to listen. Without a token there is no check, and then it must be loopback."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
     """0 is any that is free."""
+    trusted_hosts: Annotated[str | None, Field(pattern=HOSTS)] = None
+    """Names under which clients may ask for the service, separated by commas: `*.example.org` for all below that one,
+    `*` for any. Where no token is asked for, `localhost`, `127.0.0.1` and `[::1]` are among them, and no other unless
+    it is named: that keeps out web pages whose name points to this machine. Where one is asked for, any will do unless
+    this is set."""
+    max_connections: Annotated[int, Field(ge=1)] = 2_048
+    """Connections at once. Where there is one more, that one is closed which has waited longest for a request; where
+    all of them are being answered, the new one is refused with 503. A token may have half as many requests at once."""
     max_samples: Annotated[int, Field(ge=1)] = 4_096
     """Samples in one request."""
     max_body_bytes: Annotated[int, Field(ge=1)] = 64 * 2**20
@@ -90,21 +107,28 @@ class ServiceSettings(RedisSettings):
     """Estimated tokens in one task: large enough that a worker can sort pairs by length, small enough that a
     request spreads over the workers and a lost task costs little."""
 
-    @field_validator("api_key")
+    @property
+    def asks_for_tokens(self) -> bool:
+        """Whether there is any token."""
+        return any(getattr(self, name) is not None for name in TOKENS)
+
+    @field_validator("api_key", "read_key")
     @classmethod
-    def _is_token(cls, value: SecretStr | None) -> SecretStr | None:
+    def _is_token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is None:
             return None
         token = value.get_secret_value().strip()  # files of secrets end with a line break
         if not (token and token.isascii() and token.isprintable()):
             raise ValueError("should be a token: ASCII characters that a header can hold, and at least one")
+        if info.field_name == "read_key" and info.data.get("api_key") == SecretStr(token):
+            raise ValueError("should be another token than CONGRAD_API_KEY, which may do everything")
         return SecretStr(token)
 
     @field_validator("host")
     @classmethod
     def _is_guarded(cls, value: str, info: ValidationInfo) -> str:
         # A setting that is wrong itself is missing here, and has an error of its own.
-        unguarded = all(info.data.get(name, "") is None for name in ("api_key", "api_keys_file"))
+        unguarded = all(info.data.get(name, "") is None for name in TOKENS)
         if unguarded and not _is_loopback(value):
             raise ValueError(
                 f"{value} can be reached from other machines, and no token is asked for; set CONGRAD_API_KEY or "

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
@@ -17,6 +18,7 @@ from congrad_service.directions.directions import Directions
 from congrad_service.jobs.events import Events
 from congrad_service.jobs.feed import Feed
 from congrad_service.jobs.jobs import Jobs
+from congrad_service.jobs.watching import Watch, Watching
 from congrad_service.observability.metrics import Metrics
 from congrad_service.queue.depth import Depth
 from congrad_service.queue.queue import Queue
@@ -27,6 +29,13 @@ from congrad_service.settings import ServiceSettings
 
 REDIS = ("redis://", "rediss://")
 """What the URL of a broker begins with whose messages can be read."""
+
+CONNECTIONS = 32
+"""To Redis at once: it has one thread, and so has this process. Who comes when all are taken waits for one; redis-py's
+usual pool would say that Redis cannot be reached."""
+
+POOL_S = 30.0
+"""How long: as long as for an answer."""
 
 
 @dataclass
@@ -42,6 +51,7 @@ class State:
     registry: Registry
     depth: Depth
     events: Events
+    watching: Watching
     feed: Feed
     queue: Queue
     metrics: Metrics
@@ -55,10 +65,14 @@ class State:
         team = caller.team
         return replace(self, team=team, jobs=self.jobs.of(team), directions=self.directions.of(team))
 
+    def watch(self, job_id: str) -> AbstractAsyncContextManager[Watch]:
+        """A job of the team, for one who watches it."""
+        return self.watching.of(self.team, job_id, partial(self.jobs.get, job_id))
+
     def drain(self) -> None:
         """Answers everyone who waits."""
         self.draining.set()
-        self.events.wake_all()
+        self.watching.close()
         self.feed.wake_all()
 
 
@@ -67,11 +81,11 @@ async def open_state(settings: ServiceSettings, metrics: Metrics) -> AsyncIterat
     """Connects to Redis and the broker, and closes both."""
     redis = _connect(settings.redis_url)
     events, queue = Events(redis), Queue(settings)
-    feed = Feed(redis, events)
+    watching, feed = Watching(events), Feed(redis, events)
     broker = _connect(settings.celery_broker) if settings.celery_broker.startswith(REDIS) else None
     jobs, directions, registry = Jobs(redis, settings), Directions(redis), Registry(redis)
     depth = Depth(redis, broker, queue, registry, settings)
-    state = State(settings, redis, broker, jobs, directions, registry, depth, events, feed, queue, metrics)
+    state = State(settings, redis, broker, jobs, directions, registry, depth, events, watching, feed, queue, metrics)
     async with AsyncExitStack() as running:
         running.push_async_callback(redis.aclose)
         running.callback(queue.close)
@@ -86,13 +100,16 @@ async def open_state(settings: ServiceSettings, metrics: Metrics) -> AsyncIterat
 
 
 def _connect(url: str) -> Redis:
-    return Redis.from_url(
+    pool = BlockingConnectionPool.from_url(
         url,
+        max_connections=CONNECTIONS,
+        timeout=POOL_S,
         socket_timeout=30,
         socket_connect_timeout=5,
         health_check_interval=25,
         retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries=3),
     )
+    return Redis.from_pool(pool)
 
 
 def _of(request: Request) -> State:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from congrad.local.stack import PR_SET_PDEATHSIG
+from congrad.local.part import PR_SET_PDEATHSIG
 
 
 class Role(StrEnum):

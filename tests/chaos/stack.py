@@ -145,11 +145,11 @@ class SupervisedStack:
 
 @contextmanager
 def supervised_stack(
-    folder: Path, draw: random.Random, gradients_workers: int = 2, **settings: str
+    folder: Path, draw: random.Random, settings: Mapping[str, str] | None = None, gradients_workers: int = 2
 ) -> Iterator[SupervisedStack]:
     """Starts one, and waits until it works. ``folder`` is for Redis's data and the parts' logs."""
     folder.mkdir(parents=True, exist_ok=True)
-    stack = SupervisedStack(folder, draw, gradients_workers, settings)
+    stack = SupervisedStack(folder, draw, gradients_workers, settings or {})
     try:
         for part in stack.parts:
             part.start()

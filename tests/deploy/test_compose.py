@@ -1,12 +1,16 @@
 """docker-compose.yml, .env.example and Dockerfile are at one with the settings that the program reads."""
 
+import json
+import os
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import yaml  # type: ignore[import-untyped] # no stubs here
+from congrad.local.redis_server import memory_limit
 from congrad_service.__main__ import DRAIN_S
 from congrad_service.settings import RedisSettings, ServiceSettings
 from congrad_worker.processes.celery_app import LOAD_TIMEOUT_S, SOFT_SHUTDOWN_S
@@ -63,7 +67,7 @@ def test_the_example_has_all_that_the_compose_file_takes_and_nothing_else() -> N
 def test_the_example_shows_the_defaults() -> None:
     for settings in (RedisSettings, ServiceSettings, DecideSettings, GradientSettings):
         for name, about in settings.model_json_schema()["properties"].items():
-            if name in INSIDE | {"model", "api_key"}:
+            if name in INSIDE | {"model", "api_key", "read_key"}:
                 continue
             shown = example()[f"CONGRAD_{name.upper()}"]
             value = about.get("default")
@@ -73,8 +77,41 @@ def test_the_example_shows_the_defaults() -> None:
                 assert shown == ("" if value is None else str(value).lower()), name
 
 
+@pytest.mark.parametrize("given", ["", "123mb"])
+def test_redis_has_a_limit_on_its_memory(given: str, tmp_path: Path) -> None:
+    """The command as the container runs it, with a Redis that only says what it was asked for."""
+    (tmp_path / "redis-server").write_text('#!/bin/sh\numask\necho "$@"\n')
+    (tmp_path / "redis-server").chmod(0o755)
+    shell, option, text = SERVICES["redis"]["command"]
+    text = text.replace("$$", "$").replace("/tmp/redis.conf", str(tmp_path / "redis.conf"))  # noqa: S108
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "REDISCLI_AUTH": "x", "MAXMEMORY": given}
+    done = subprocess.run([shell, option, text], env=environment, capture_output=True, text=True, check=True)
+    umask, arguments = done.stdout.splitlines()
+    assert int(umask, 8) == 0o077
+    assert "--maxmemory-policy noeviction" in arguments
+    (limit,) = re.findall(r"--maxmemory (\S+)", arguments)
+    assert limit == given or abs(int(limit) - memory_limit()) < 2**20
+
+
+def test_prometheus_has_a_token_that_only_looks() -> None:
+    assert "CONGRAD_API_KEY" not in json.dumps(SERVICES["prometheus"])
+    assert "CONGRAD_READ_KEY" in SERVICES["prometheus"]["environment"]
+
+
+def test_the_command_of_the_readme_makes_three_different_secrets(tmp_path: Path) -> None:
+    page = (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^sed .*> \.env.*$", page, flags=re.MULTILINE)
+    (tmp_path / ".env.example").write_text(EXAMPLE)
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)  # noqa: S607
+    made = dict(re.findall(r"^(CONGRAD_\w+)=(.+)$", (tmp_path / ".env").read_text(), flags=re.MULTILINE))
+    secrets = [made[name] for name in ("CONGRAD_API_KEY", "CONGRAD_READ_KEY", "CONGRAD_REDIS_PASSWORD")]
+    assert len(set(secrets)) == 3
+    assert min(map(len, secrets)) >= 48
+
+
 def test_no_secret_has_a_value_that_ships() -> None:
-    assert example()["CONGRAD_API_KEY"] == example()["CONGRAD_REDIS_PASSWORD"] == example()["HF_TOKEN"] == ""
+    secrets = ("CONGRAD_API_KEY", "CONGRAD_READ_KEY", "CONGRAD_REDIS_PASSWORD", "HF_TOKEN")
+    assert {example()[name] for name in secrets} == {""}
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     for name in ("CONGRAD_API_KEY", "CONGRAD_REDIS_PASSWORD"):
         assert set(re.findall(rf"\$\{{{name}(..)", text)) == {":?"}

@@ -179,7 +179,7 @@ def environment_of(cluster: Cluster, deployment: dict[str, Any]) -> dict[str, st
             reference = variable["valueFrom"]["secretKeyRef"]
             secret = cluster.get("Secret", reference["name"])
             assert reference["key"] in secret["data"], f"{variable['name']}: {reference}"
-            found[variable["name"]] = "redis://example" if reference["key"] == "url" else "value"
+            found[variable["name"]] = "redis://example" if reference["key"] == "url" else f"its-{reference['key']}"
     return found
 
 

@@ -20,6 +20,7 @@ import httpx
 import pytest
 import redis
 from congrad import Client
+from congrad.local.part import Program
 from congrad.local.redis_server import configure, free_port
 from congrad.local.stack import Stack
 from redis.backoff import ConstantBackoff
@@ -87,7 +88,7 @@ def service_on(server: redis.Redis, log: Path) -> Iterator[str]:
     with log.open("ab") as file:
         stack = Stack(f"http://127.0.0.1:{port}", environment, file)
         try:
-            stack.start("service", [sys.executable, "-m", "congrad_service"], environment)
+            stack.start(Program("service", [sys.executable, "-m", "congrad_service"], environment))
             with httpx.Client(transport=httpx.HTTPTransport(retries=7)) as patient:
                 patient.get(f"{stack.url}/livez").raise_for_status()
             yield stack.url

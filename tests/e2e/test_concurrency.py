@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from congrad import Client
+from congrad.local.part import Program
 from congrad.local.stack import Stack
 from congrad_service import keys
 from congrad_service.queue.registry import Role
@@ -29,7 +30,7 @@ def crowded(stack: Stack, tmp_path: Path) -> Iterator[Stack]:
     environment = {**stack.environment, "OPENBLAS_NUM_THREADS": "1"}
     with (tmp_path / "log").open("wb") as log:
         beside = Stack(stack.url, environment, log)
-        beside.start("decide worker", [sys.executable, "-m", "congrad_worker", "decide"], environment)
+        beside.start(Program("decide worker", [sys.executable, "-m", "congrad_worker", "decide"], environment))
         try:
             with Redis.from_url(stack.environment["CONGRAD_REDIS_URL"]) as redis:
                 while redis.zcard(keys.workers(Role.DECIDE)) < 2:

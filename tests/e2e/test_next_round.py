@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from congrad import Client
+from congrad.local.part import Program
 from congrad.local.redis_server import free_port
 from congrad.local.stack import Stack
 from congrad.protocol.results import Filtered
@@ -87,7 +88,7 @@ def running(log: Path, environment: Mapping[str, str], *modules: str, **settings
         stack = Stack(f"http://127.0.0.1:{environment['CONGRAD_PORT']}", {**environment, **settings}, file)
         try:
             for module in modules:
-                stack.start(module, [sys.executable, "-m", *module.split()], stack.environment)
+                stack.start(Program(module, [sys.executable, "-m", *module.split()], stack.environment))
             yield stack
         finally:
             stack.stop()

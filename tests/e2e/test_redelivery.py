@@ -33,7 +33,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisedStack]
         "CONGRAD_CHUNK_TOKENS": "10000000",  # one chunk a request
         "CONGRAD_MAX_SAMPLES": "100000",
     }
-    with supervised_stack(tmp_path_factory.mktemp("redelivery"), random.Random(0), **options) as running:  # noqa: S311
+    with supervised_stack(tmp_path_factory.mktemp("redelivery"), random.Random(0), options) as running:  # noqa: S311
         yield running
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from congrad.local.part import Program
 from congrad.local.redis_server import free_port
 from congrad.local.stack import Stack
 
@@ -35,7 +36,7 @@ def running_parts(redis_url: str, log: Path, token: str | None = None, **setting
                 ("decide worker", "congrad_worker", "decide"),
                 ("service", "congrad_service"),
             ):
-                stack.start(name, [sys.executable, "-m", *module], environment)
+                stack.start(Program(name, [sys.executable, "-m", *module], environment))
             stack.wait_until_ready(token)
             yield stack
         finally:

@@ -9,11 +9,10 @@ from typing import Any, cast
 import httpx
 import numpy as np
 import redis
-import uvicorn
 from congrad.contract import wire
 from congrad_service import keys
 from congrad_service.app import create_app
-from congrad_service.http.bounded_protocol import BoundedProtocol
+from congrad_service.http.server import BoundedServer
 from congrad_service.queue.registry import Announcement, Beat, Role, Status
 from congrad_service.settings import ServiceSettings
 from congrad_service.state import State
@@ -67,22 +66,34 @@ async def service(redis_url: str, **options: Any) -> AsyncIterator[httpx.AsyncCl
     """A client of a service in this process, without a server between them."""
     app = create_app(settings(redis_url, **options))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://t") as client:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
+    ):
         yield client
 
 
 @asynccontextmanager
 async def served(redis_url: str, **options: Any) -> AsyncIterator[tuple[httpx.AsyncClient, State]]:
     """A client of a service under uvicorn, as streams and disconnects need it, and the service's state."""
-    app = create_app(settings(redis_url, **options))
-    server = uvicorn.Server(uvicorn.Config(app, http=BoundedProtocol, log_config=None))
+    wanted = settings(redis_url, **options)
+    app = create_app(wanted)
+    async with (
+        listening(app, wanted.max_connections) as (host, port),
+        httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=20) as client,
+    ):
+        await client.get("/livez")
+        yield client, app.state.congrad
+
+
+@asynccontextmanager
+async def listening(app: Any, max_connections: int = 100, **config: Any) -> AsyncIterator[tuple[str, int]]:
+    """Where an ASGI application is served."""
+    server = BoundedServer(app, max_connections, log_config=None, **config)
     with socket.create_server(("127.0.0.1", 0)) as listener:  # what comes before the server is up, waits here
         running = asyncio.create_task(server.serve(sockets=[listener]))
-        url = "http://{}:{}".format(*listener.getsockname())
         try:
-            async with httpx.AsyncClient(base_url=url, timeout=20) as client:
-                await client.get("/livez")
-                yield client, app.state.congrad
+            yield listener.getsockname()
         finally:
             server.should_exit = True
             await running

@@ -7,7 +7,7 @@ from typing import Annotated, TextIO
 import typer
 
 from congrad.commands.terminal.options import AsJson
-from congrad.commands.terminal.output import FAILED, WRONG, fail, print_json, say
+from congrad.commands.terminal.output import FAILED, WRONG, fail, print_json, say, say_warnings
 from congrad.commands.terminal.signals import interrupt_on_signals
 from congrad.local.redis_server import StartError
 from congrad.local.stack import StackFailedError, StackOptions, running_stack
@@ -36,6 +36,7 @@ def up(
     environment = {"CONGRAD_MODEL": model} | ({"CONGRAD_ADAPTER": adapter} if adapter is not None else {})
     options = StackOptions(data_dir or _default_data_dir(), port, workers=workers, environment=environment)
     interrupt_on_signals()
+    say_warnings()
     result = _stdout_alone() if as_json else None
     try:
         with running_stack(options) as stack:

@@ -1,17 +1,24 @@
 """A Redis of one's own for one machine: loopback, a password, and an append-only file in the data folder."""
 
-import fcntl
 import os
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from congrad.errors import CongradError
+
+CONTROL_GROUP = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+
+WARNING = " # "
+"""Before a line of Redis's log that is one."""
+
+LAST_LINES = 20
 
 
 class StartError(CongradError):
@@ -24,6 +31,7 @@ class RedisConfig:
 
     command: list[str]
     url: str
+    log: Path
 
 
 def redis_executable() -> Path:
@@ -44,41 +52,53 @@ def redis_executable() -> Path:
 def configure(data_dir: Path, port: int) -> RedisConfig:
     """Writes a configuration into ``data_dir``. The file is for the owner's eyes: the password is in it.
 
-    ``noeviction``, because any other policy would silently delete directions; ``everysec``, so that a crash of Redis
-    itself loses about the last second at most.
+    ``noeviction``, because any other policy would silently delete directions; a limit on its memory, because it would
+    otherwise be the kernel that ends a process; ``everysec``, so that a crash of Redis itself loses about the last
+    second at most.
     """
     password = secrets.token_urlsafe(24)
-    config = data_dir / "redis.conf"
+    config, log = data_dir / "redis.conf", data_dir / "redis.log"
     # Closed to others before the password is in it, also where the file is there from an earlier time.
     config.touch(mode=0o600)
     config.chmod(0o600)
     config.write_text(
         f"bind 127.0.0.1\nport {port}\nrequirepass {password}\n"
         f'dir {_quoted(data_dir)}\nappendonly yes\nappendfsync everysec\nsave ""\n'
-        f"maxmemory-policy noeviction\nlogfile {_quoted(data_dir / 'redis.log')}\ndaemonize no\n",
+        f"maxmemory {memory_limit()}\nmaxmemory-policy noeviction\nlogfile {_quoted(log)}\ndaemonize no\n",
         encoding="utf-8",
     )
-    return RedisConfig(command=[str(redis_executable()), str(config)], url=f"redis://:{password}@127.0.0.1:{port}/0")
+    url = f"redis://:{password}@127.0.0.1:{port}/0"
+    return RedisConfig([str(redis_executable()), str(config)], url, log)
+
+
+def memory_limit() -> int:
+    """Bytes that Redis may use: half of what there is, for workers need memory too, and Redis itself while it writes
+    its file anew."""
+    return min([_memory_of_the_machine(), *_limits_of_the_container()]) // 2
+
+
+def _memory_of_the_machine() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _limits_of_the_container() -> list[int]:
+    """Those of a control group, in either version of Linux's files."""
+    texts = (path.read_text().strip() for path in CONTROL_GROUP if path.exists())
+    return [int(text) for text in texts if text.isdecimal()]
+
+
+def last_words(log: Path) -> str:
+    """What Redis had to say at its end: the last warning in its log, or '' without one."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
+    except OSError:
+        return ""
+    # 4242:M 01 Jan 2026 00:00:00.000 # What it says.
+    return next((line.partition(WARNING)[2] for line in reversed(lines) if WARNING in line), "")
 
 
 def _quoted(path: Path) -> str:
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-@contextmanager
-def locked(data_dir: Path) -> Iterator[None]:
-    """Holds the data folder: two servers writing one append-only file would destroy it.
-
-    :raises StartError: another process holds it.
-    """
-    data_dir.mkdir(parents=True, exist_ok=True)
-    # It is never removed: of a removed file and its successor two processes could each hold the lock.
-    with (data_dir / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StartError(f"{data_dir} is in use by another `congrad up`; give this one a --data-dir") from None
-        yield
 
 
 def free_port() -> int:

@@ -1,33 +1,33 @@
 """Redis, workers and the service as processes of one machine: started together, stopped in order."""
 
-import ctypes
+import logging
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
 
 from congrad.client import Client
 from congrad.contract.tokens import new_token
-from congrad.local.redis_server import StartError, configure, free_port, locked
-
-STOP_S = 30
-"""How long a process may take to finish what it is doing; a worker's soft shutdown takes up to 10 of them."""
+from congrad.local.data_dir import held, usable
+from congrad.local.part import Part, Program
+from congrad.local.redis_server import RedisConfig, StartError, configure, free_port, last_words
 
 TICK_S = 0.1
 
 REDIS = "Redis"
 
-PR_SET_PDEATHSIG = 1
-"""From <linux/prctl.h>."""
+RESTARTS = 5
+WITHIN_S = 60.0
+"""How often a Redis that ends by itself is started again in how long: one that cannot go on ends at once."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,11 @@ class StackOptions:
 
 
 class StackFailedError(StartError):
-    """A part ended by itself. ``status`` is its exit status; what it had to say is on its stderr."""
+    """A part ended by itself. ``status`` is its exit status; what it had to say is on its stderr, or in its log."""
 
-    def __init__(self, name: str, status: int):
-        super().__init__(f"the {name} ended by itself, with status {status}")
+    def __init__(self, name: str, status: int, log: Path | None = None):
+        words = "" if log is None else f"; see {log}: {last_words(log)}".rstrip(": ")
+        super().__init__(f"the {name} ended by itself, with status {status}{words}")
         self.status = status
 
 
@@ -58,36 +59,18 @@ class Stack:
         self.url = url
         self.environment = environment
         self._log = log
-        self._parts: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self._parts: list[Part] = []
+        self._restarts: list[float] = []
 
-    def start(
-        self, name: str, command: list[str], environment: Mapping[str, str], orphaned: int = signal.SIGKILL
-    ) -> None:
-        """Starts one part. It gets a session of its own, so that Ctrl-C in the terminal reaches the stack only, which
-        then stops the parts in order.
-
-        :param orphaned: the signal that the part gets if the stack is killed and cannot. Without Redis nothing else
-            ends in order; tasks that were under way come back, so nothing is lost.
-        """
-        process = subprocess.Popen(
-            command,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=self._log,
-            start_new_session=True,
-            # Kept this short: code between fork and exec hangs on a lock that another thread held. And it is the thread
-            # that forks, here the main one, whose end the kernel takes for the parent's.
-            preexec_fn=partial(_end_with_parent, orphaned) if sys.platform == "linux" else None,
-        )
-        self._parts.append((name, process))
+    def start(self, program: Program) -> None:
+        """Starts one part."""
+        self._parts.append(Part(program, self._log))
 
     def check(self) -> None:
         """:raises StackFailedError: a part has ended."""
-        for name, process in self._parts:
-            status = process.poll()
-            if status is not None:
-                raise StackFailedError(name, status)
+        for part in self._parts:
+            if (status := part.status) is not None:
+                raise StackFailedError(part.name, status, part.program.log)
 
     def wait_until_ready(self, api_key: str | None) -> None:
         """Blocks until the service and its workers are ready.
@@ -100,36 +83,35 @@ class Stack:
                 time.sleep(TICK_S)
 
     def wait(self) -> None:
-        """Blocks for as long as all parts run.
+        """Blocks for as long as all parts run. A Redis that ends is started again on the same data: the others wait
+        for it.
 
-        :raises StackFailedError: one has ended.
+        :raises StackFailedError: another one has ended, or Redis too often.
         """
         while True:
+            self._revive_redis()
             self.check()
             time.sleep(TICK_S * 5)
 
+    def _revive_redis(self) -> None:
+        now = time.monotonic()
+        self._restarts = [at for at in self._restarts if now - at < WITHIN_S]
+        for part in self._parts:
+            if part.name == REDIS and part.status is not None and len(self._restarts) < RESTARTS:
+                log.warning("the Redis ended by itself, with status %s, and is started again", part.status)
+                part.start_again()
+                self._restarts.append(now)
+
     def kill_all_but_redis(self) -> None:
         """Ends the other parts at once, with the processes that they have started."""
-        for name, process in self._parts:
-            if name != REDIS and process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+        for part in self._parts:
+            if part.name != REDIS:
+                part.kill()
 
     def stop(self) -> None:
         """Stops the parts, last started first: the service answers, the workers give back, Redis writes its file."""
-        for _, process in reversed(self._parts):
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                try:
-                    process.wait(STOP_S)
-                except subprocess.TimeoutExpired:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
-
-
-def _end_with_parent(number: int) -> None:
-    """Asks Linux to send this process a signal when its parent ends."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+        for part in reversed(self._parts):
+            part.stop()
 
 
 def _visible_gpu(worker: int, workers: int) -> dict[str, str]:
@@ -157,15 +139,16 @@ def running_stack(options: StackOptions) -> Iterator[Stack]:
     _check_port(options.host, options.port)
     redis_port = free_port()
     port = options.port or free_port()
-    with locked(options.data_dir), _log_file(options.log) as log:
-        redis = configure(options.data_dir, redis_port)
+    with held(options.data_dir) as lock, _log_file(options.log) as log:
+        with usable(options.data_dir):
+            redis = configure(options.data_dir, redis_port)
         environment = _environment(options, redis.url, port)
         stack = Stack(f"http://{options.host}:{port}", environment, log)
         ready = False
         try:
-            stack.start(REDIS, redis.command, environment, orphaned=signal.SIGTERM)
+            stack.start(redis_program(redis, environment, lock))
             _start_workers(stack, options.workers)
-            stack.start("service", [sys.executable, "-m", "congrad_service"], environment)
+            stack.start(Program("service", [sys.executable, "-m", "congrad_service"], environment))
             stack.wait_until_ready(environment.get("CONGRAD_API_KEY"))
             ready = True
             yield stack
@@ -176,20 +159,20 @@ def running_stack(options: StackOptions) -> Iterator[Stack]:
             stack.stop()
 
 
+def redis_program(redis: RedisConfig, environment: Mapping[str, str], lock: int) -> Program:
+    """What runs Redis: its files are its user's alone, and while it runs nobody else takes its folder."""
+    orphaned = signal.SIGTERM  # it writes its file first
+    return Program(REDIS, redis.command, environment, orphaned, umask=0o077, inherits=(lock,), log=redis.log)
+
+
 def _start_workers(stack: Stack, count: int) -> None:
     environment = stack.environment
     threads = _thread_limits(count) | dict(environment)  # what is set wins
     for number in range(count):
-        stack.start(
-            "gradients worker",
-            [sys.executable, "-m", "congrad_worker", "gradients"],
-            threads | _visible_gpu(number, count) | _metrics_port(environment, number),
-        )
-    stack.start(
-        "decide worker",
-        [sys.executable, "-m", "congrad_worker", "decide"],
-        {**environment, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **_metrics_port(environment, count)},
-    )
+        own = threads | _visible_gpu(number, count) | _metrics_port(environment, number)
+        stack.start(Program("gradients worker", [sys.executable, "-m", "congrad_worker", "gradients"], own))
+    own = {**environment, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **_metrics_port(environment, count)}
+    stack.start(Program("decide worker", [sys.executable, "-m", "congrad_worker", "decide"], own))
 
 
 def _environment(options: StackOptions, redis_url: str, port: int) -> dict[str, str]:

@@ -1,6 +1,9 @@
-"""The tokens that the service accepts: ``CONGRAD_API_KEY``, and those of the file ``CONGRAD_API_KEYS_FILE``."""
+"""The tokens that the service accepts: ``CONGRAD_API_KEY`` and ``CONGRAD_READ_KEY``, and those of the file
+``CONGRAD_API_KEYS_FILE``."""
 
 import hmac
+import os
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -30,6 +33,9 @@ ANYONE = Caller("anyone", Role.ADMIN)
 """The caller of a service that asks for no token."""
 
 API_KEY_CALLER = Caller("CONGRAD_API_KEY", Role.ADMIN)
+READ_KEY_CALLER = Caller("CONGRAD_READ_KEY", Role.READ)
+
+OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Tokens:
@@ -40,8 +46,9 @@ class Tokens:
 
     def __init__(self, settings: ServiceSettings):
         self._callers: dict[str, Caller] = {}
-        if settings.api_key is not None:
-            self._callers[digest(settings.api_key.get_secret_value().encode())] = API_KEY_CALLER
+        for key, caller in ((settings.api_key, API_KEY_CALLER), (settings.read_key, READ_KEY_CALLER)):
+            if key is not None:
+                self._callers[digest(key.get_secret_value().encode())] = caller
         if settings.api_keys_file is not None:
             for where, entry in _entries(settings.api_keys_file):
                 if entry.sha256 in self._callers:
@@ -75,6 +82,7 @@ def _entries(path: Path) -> Iterator[tuple[str, TokenEntry]]:
 
 def _tables(path: Path) -> list[Mapping[str, Any]]:
     try:
+        _check_rights(path)
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise TokensError(f"{path}: cannot be read: {error.strerror}") from None
@@ -90,6 +98,18 @@ def _tables(path: Path) -> list[Mapping[str, Any]]:
     if not tables:
         raise TokensError(f"{path}: has no [[token]] table")
     return tables
+
+
+def _check_rights(path: Path) -> None:
+    """Whoever may write to the file may let himself in. Reading it lets nobody in: it holds digests.
+
+    :raises TokensError: others than its owner may, and it does not lie on what is mounted for reading only, as a
+        container has it; what the bits of a file say there depends on its host.
+    """
+    mode = path.stat().st_mode
+    if mode & OTHERS_WRITE and not os.statvfs(path).f_flag & os.ST_RDONLY:
+        bits = stat.S_IMODE(mode)
+        raise TokensError(f"{path}: others than its owner may write to it (mode {bits:o}): chmod go-w {path}")
 
 
 def _entry(where: str, table: Mapping[str, Any]) -> TokenEntry:

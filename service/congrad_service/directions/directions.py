@@ -12,7 +12,7 @@ and languages are sorted by tag.
 import asyncio
 import json
 import uuid
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, datetime
 from typing import cast
 
@@ -71,7 +71,7 @@ class Directions:
 
         :raises NotFound: no such direction.
         """
-        tags = list((await self.get(name)).languages)
+        tags = await self._tags(name)
         found = await self._redis.hmget(self._key(name), [f"recent:{tag}" for tag in tags])
         if None in found:  # reset or replaced since
             raise _missing(name)
@@ -85,7 +85,7 @@ class Directions:
 
         :raises NotFound: no such direction.
         """
-        await self.get(name)
+        await self._tags(name)
         texts = await self._redis.lrange(keys.history(teams.qualified(self._team, name)), -limit, -1)
         return b"[" + b",".join(cast("list[bytes]", texts)) + b"]"
 
@@ -94,7 +94,7 @@ class Directions:
 
         :raises NotFound: no such direction.
         """
-        tags = (await self.get(name)).languages
+        tags = await self._tags(name)
         raw = await self._redis.hgetall(keys.conflicts(teams.qualified(self._team, name)))
         counts = {field.decode(): int(count) for field, count in cast("dict[bytes, bytes]", raw).items()}
         found = {tag: wire.LanguageConflicts(dropped=counts.get(tag, 0), conflicts_with={}) for tag in tags}
@@ -124,19 +124,13 @@ class Directions:
 
     async def summaries(self) -> list[wire.DirectionSummary]:
         """A row for each direction."""
-        rows = []
-        for name in await self.names():
-            try:
-                direction = await self.get(name)
-            except NotFound:  # reset since the names were read
-                continue
-            counts = {tag: language.samples for tag, language in direction.languages.items()}
-            rows.append(
-                wire.DirectionSummary(
-                    name=name, version=direction.version, checkpoint=direction.checkpoint, languages=counts
-                )
-            )
-        return rows
+        names = await self.names()
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hmget(self._key(name), ["version", "checkpoint", "languages"])
+            found = await pipe.execute()
+        # Beside the requests: there may be a thousand of them.
+        return await asyncio.to_thread(_summaries, names, found)
 
     async def reset(self, name: str) -> None:
         """Forgets the direction. A job that is being decided starts a new one.
@@ -146,6 +140,17 @@ class Directions:
         qualified = teams.qualified(self._team, name)
         if not await self._reset(keys=[keys.DIRECTIONS, *keys.life(qualified)], args=[qualified]):
             raise _missing(name)
+
+    async def size(self, name: str) -> int:
+        """Bytes of the vectors of a direction.
+
+        :raises NotFound: no such direction.
+        """
+        tags = await self._tags(name)
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for field in (f"{kind}:{tag}" for tag in tags for kind in direction_state.VECTORS):
+                pipe.hstrlen(self._key(name), field)
+            return sum(await pipe.execute())
 
     async def export(self, name: str) -> bytes:
         """The direction with its vectors, as `direction_state` describes it.
@@ -181,8 +186,32 @@ class Directions:
             replaced, *_ = await pipe.execute()
         return _described(name, {field: _bytes(fields[field]) for field in SHOWN}), bool(replaced)
 
+    async def _tags(self, name: str) -> list[str]:
+        """The languages of a direction.
+
+        :raises NotFound: no such direction.
+        """
+        languages = await self._redis.hget(self._key(name), "languages")
+        if languages is None:
+            raise _missing(name)
+        return list(json.loads(cast("bytes", languages)))
+
     def _key(self, name: str) -> str:
         return keys.direction(teams.qualified(self._team, name))
+
+
+def _summaries(names: Sequence[str], found: Sequence[Sequence[bytes | None]]) -> list[wire.DirectionSummary]:
+    """Without those that were reset since their names were read."""
+    return [
+        wire.DirectionSummary(
+            name=name,
+            version=int(version),
+            checkpoint=checkpoint.decode(),
+            languages={tag: language["samples"] for tag, language in json.loads(languages).items()},
+        )
+        for name, (version, checkpoint, languages) in zip(names, found, strict=True)
+        if version is not None and checkpoint is not None and languages is not None
+    ]
 
 
 def _described(name: str, fields: Mapping[str, bytes]) -> wire.Direction:

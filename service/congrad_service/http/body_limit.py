@@ -7,15 +7,9 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from congrad_service.http import limits
 from congrad_service.http.errors import ContentTooLarge, problem_of
 from congrad_service.http.problems import response
-
-BODY_S = 300.0
-"""A body that is not whole by then holds what came of it in memory for no one."""
-
-
-CLOSE = {"Connection": "close"}
-"""The server would read the rest of the body, for as long as it comes, before the next request."""
 
 
 class BodyLimit:
@@ -30,10 +24,10 @@ class BodyLimit:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         declared = Headers(scope=scope).get("Content-Length", "") if scope["type"] == "http" else ""
         if declared.isascii() and declared.isdigit() and int(declared) > self._max_bytes:
-            await response(problem_of(ContentTooLarge(self._detail)), CLOSE)(scope, receive, send)
+            await response(problem_of(ContentTooLarge(self._detail)))(scope, receive, send)
             return
         received, is_whole = 0, scope["type"] != "http"
-        deadline = asyncio.get_running_loop().time() + BODY_S
+        deadline = asyncio.get_running_loop().time() + limits.BODY_S
 
         async def counted() -> Message:
             nonlocal received, is_whole
@@ -41,13 +35,13 @@ class BodyLimit:
                 async with asyncio.timeout_at(None if is_whole else deadline):
                     message = await receive()
             except TimeoutError:
-                detail = f"the body was not there after {BODY_S:g} s"
-                raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, detail, CLOSE) from None
+                detail = f"the body was not there after {limits.BODY_S:g} s"
+                raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, detail) from None
             received += len(message.get("body", b""))
             is_whole = is_whole or not message.get("more_body", False)
             if received > self._max_bytes:
                 # FastAPI lets no other exception pass while it reads a body.
-                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._detail, CLOSE)
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._detail)
             return message
 
         await self._app(scope, counted, send)

@@ -8,6 +8,7 @@ ServiceError
 ├── ContentTooLarge        413
 ├── Unprocessable          422
 ├── QueueFull              429, with Retry-After
+├── TooMuchAtOnce          429, with Retry-After
 └── Unavailable            503, with Retry-After
 """
 
@@ -64,6 +65,10 @@ class Unprocessable(ServiceError):
 
 
 class QueueFull(ServiceError):
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+
+class TooMuchAtOnce(ServiceError):
     status = HTTPStatus.TOO_MANY_REQUESTS
 
 

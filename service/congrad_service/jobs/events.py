@@ -1,11 +1,11 @@
-"""Waiting for jobs: one subscription a process, however many requests wait."""
+"""Changes of jobs: one subscription a process, however many jobs are watched."""
 
 import asyncio
 import json
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class Events:
-    """Wakes the requests that wait for a job when the job changes.
+    """Tells those who watch a job when it changes.
 
     Subscribe, then read, then wait: a change between the reading and the waiting is not missed.
     """
@@ -34,23 +34,16 @@ class Events:
         """Calls a function at each change of any job, with its id."""
         self._watchers.append(watcher)
 
-    @asynccontextmanager
-    async def of(self, job_id: str) -> AsyncIterator[asyncio.Event]:
-        """An event that is set at each change of the job; the caller clears it."""
-        event = asyncio.Event()
+    @contextmanager
+    def of(self, job_id: str, event: asyncio.Event) -> Iterator[None]:
+        """Sets an event at each change of the job; who waits for it clears it."""
         self._waiting[job_id].add(event)
         try:
-            yield event
+            yield
         finally:
             self._waiting[job_id].discard(event)
             if not self._waiting[job_id]:
                 del self._waiting[job_id]
-
-    def wake_all(self) -> None:
-        """Wakes everyone, for instance because the service is about to stop."""
-        for events in self._waiting.values():
-            for event in events:
-                event.set()
 
     async def listen(self, stopped: asyncio.Event) -> None:
         """Keeps the subscription until it is stopped."""

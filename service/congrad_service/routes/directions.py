@@ -6,6 +6,7 @@ from typing import Annotated
 from congrad.contract import wire
 from fastapi import APIRouter, Body, Query, Response
 
+from congrad_service.http.in_flight import Room
 from congrad_service.scripts import HISTORY
 from congrad_service.state import Congrad
 
@@ -58,9 +59,12 @@ async def reset_direction(state: Congrad, name: str) -> None:
     response_class=Response,
     responses={200: {"content": {SAFETENSORS: {"schema": {"type": "string", "format": "binary"}}}}},
 )
-async def export_direction(state: Congrad, name: str) -> Response:
+async def export_direction(state: Congrad, room: Room, name: str) -> Response:
     """A direction with its vectors, as a safetensors file."""
+    size = await state.directions.size(name)
+    await room.reserve(2 * size)  # as Redis has them, and as a file
     content = await state.directions.export(name)
+    room.give(size)
     # Only names of directions that there are come here, and those need no quoting.
     disposition = f'attachment; filename="{name}.safetensors"'
     return Response(content, media_type=SAFETENSORS, headers={"Content-Disposition": disposition})
@@ -71,13 +75,18 @@ async def export_direction(state: Congrad, name: str) -> Response:
     responses={201: {"model": wire.Direction, "description": "There was no direction of that name."}},
 )
 async def import_direction(
-    state: Congrad, name: wire.DirectionName, body: Annotated[bytes, Body(media_type=SAFETENSORS)], response: Response
+    state: Congrad,
+    room: Room,
+    name: wire.DirectionName,
+    body: Annotated[bytes, Body(media_type=SAFETENSORS)],
+    response: Response,
 ) -> wire.Direction:
     """Replaces a direction, or makes one, from an exported file.
 
     422 where its vectors are not as long as the gradients of its checkpoint, if that is served; 409 where it would be
     one more direction than are kept.
     """
+    await room.take(2 * len(body))  # its vectors as they are read, and as Redis gets them
     await state.directions.check_room(name, state.settings.max_directions)
     dims = {served.fingerprint: served.projection.dim for served in await state.registry.checkpoints()}
     direction, replaced = await state.directions.replace(name, body, dims, state.settings.max_languages)

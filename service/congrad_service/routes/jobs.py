@@ -1,24 +1,25 @@
 """`/jobs/{id}`."""
 
-import asyncio
-import json
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from typing import Annotated, Any
 
 from congrad.contract import wire
 from fastapi import APIRouter, Depends, Query, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse
 from redis.exceptions import RedisError
+from starlette.responses import StreamingResponse
 
 from congrad_service.http.errors import NotFound
 from congrad_service.http.prefer import parse_prefer
-from congrad_service.jobs.events import POLL_S
 from congrad_service.jobs.feed import LISTED
 from congrad_service.jobs.job_id import JobId
+from congrad_service.jobs.watching import Reading, Watch
 from congrad_service.routes.waiting import Prefer, wait
 from congrad_service.scripts import RECENT
-from congrad_service.state import Congrad
+from congrad_service.state import Congrad, State
+
+PING_S = 15.0
+"""Between two signs of a quiet stream: proxies close those that say nothing."""
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -58,41 +59,42 @@ async def cancel_job(state: Congrad, job_id: JobId) -> wire.Job:
     return await state.jobs.cancel(job_id)
 
 
-async def _job(state: Congrad, job_id: JobId) -> wire.Job:
-    return await state.jobs.get(job_id)
+_EVENT = {"type": "object", "properties": {"event": {"type": "string"}, "data": {"type": "string"}}}
+EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The events.", "content": {EventSourceResponse.media_type: {"itemSchema": _EVENT}}}
+}
+"""How OpenAPI tells of them."""
 
 
-async def _changes(state: Congrad, job_id: JobId) -> AsyncIterator[asyncio.Event]:
-    """An event that is set at each change of the job. A dependency, so that it ends with the response, however that
-    ends; a generator that its reader left behind ends when it is collected."""
-    async with state.events.of(job_id) as changed:
-        yield changed
+async def _watch(state: Congrad, job_id: JobId) -> AsyncIterator[Watch]:
+    """A dependency, so that it ends with the response, however that ends; a generator that its reader left behind ends
+    when it is collected."""
+    async with state.watch(job_id) as watch:
+        yield watch
 
 
-@router.get("/{job_id}/events", response_class=EventSourceResponse)
-async def job_events(
-    state: Congrad,
-    changed: Annotated[asyncio.Event, Depends(_changes)],  # before the job is read
-    job: Annotated[wire.Job, Depends(_job)],
-) -> AsyncIterator[ServerSentEvent]:
+@router.get("/{job_id}/events", response_class=Response, responses=EVENTS)
+async def job_events(state: Congrad, watch: Annotated[Watch, Depends(_watch)]) -> StreamingResponse:
     """The job as it is now and at each change, as server-sent events named by its status. The stream ends with the job.
 
     It ends earlier where the service stops, or the job cannot be read any more; then ask again.
     """
-    yield _event(job)
-    while not job.status.ended and not state.draining.is_set():
-        with suppress(TimeoutError):
-            await asyncio.wait_for(changed.wait(), POLL_S)
-        changed.clear()
+    now = await watch.now()
+    _ = now.job  # too late for a status and a problem document, once the stream has begun
+    # Not by FastAPI's own way, which makes events anew for each one who watches.
+    headers = {"X-Accel-Buffering": "no"}
+    return StreamingResponse(_events(state, watch, now), media_type=EventSourceResponse.media_type, headers=headers)
+
+
+async def _events(state: State, watch: Watch, reading: Reading) -> AsyncIterator[bytes]:
+    yield reading.event
+    while not (reading.is_final or state.draining.is_set()):
+        now = await watch.after(reading, PING_S)
+        if now is reading:
+            yield KEEPALIVE_COMMENT
+            continue
+        reading = now
         try:
-            now = await state.jobs.get(job.id)
-        except (NotFound, RedisError):  # too late for a status and a problem document
+            yield reading.event
+        except (NotFound, RedisError):
             return
-        if now != job:
-            job = now
-            yield _event(job)
-
-
-def _event(job: wire.Job) -> ServerSentEvent:
-    # Escaped to ASCII: readers of lines, httpx's among them, take U+2028 in an id for the end of one.
-    return ServerSentEvent(event=job.status, raw_data=json.dumps(job.model_dump(mode="json")))

@@ -1,5 +1,7 @@
 """`/metrics`."""
 
+import asyncio
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
@@ -24,5 +26,15 @@ async def get_metrics(state: Congrad, accept: Annotated[str, Header(include_in_s
     registry = CollectorRegistry()
     registry.register(state.metrics.registry)
     registry.register(Gauges(await snapshot(state)))
-    encode, media_type = choose_encoder(accept)
-    return Response(encode(registry), headers={"Content-Type": media_type})
+    content, media_type = await asyncio.to_thread(_encoded, registry, accept)
+    return Response(content, headers={"Content-Type": media_type})
+
+
+def _encoded(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
+    """The metrics in a form that is accepted, and its media type; in the usual one where none is asked for that is
+    known, which prometheus_client does not always take calmly."""
+    for wanted in (accept, ""):
+        with suppress(TypeError, ValueError):
+            encode, media_type = choose_encoder(wanted)
+            return encode(registry), media_type
+    raise AssertionError("there is a usual form")

@@ -12,7 +12,6 @@ from redis.exceptions import RedisError
 
 from congrad_service.http import errors, links, problems
 from congrad_service.http.prefer import Preference
-from congrad_service.jobs.events import POLL_S
 from congrad_service.jobs.jobs import Accepted
 from congrad_service.observability import tracing
 from congrad_service.observability.observed import note
@@ -75,17 +74,13 @@ async def wait(state: State, job_id: str, seconds: float) -> wire.Job:
     :raises NotFound: no such job.
     """
     deadline = asyncio.get_running_loop().time() + seconds
-    async with state.events.of(job_id) as changed:
+    async with state.watch(job_id) as watch:
+        reading = await watch.now()
         while True:
-            changed.clear()
-            job = await state.jobs.get(job_id)
             left = deadline - asyncio.get_running_loop().time()
-            if job.status.ended or left <= 0 or state.draining.is_set():
-                return job
-            try:
-                await asyncio.wait_for(changed.wait(), min(left, POLL_S))
-            except TimeoutError:
-                continue
+            if reading.job.status.ended or left <= 0 or state.draining.is_set():
+                return reading.job
+            reading = await watch.after(reading, left)
 
 
 def _response(job: wire.Job, preference: Preference) -> Response:

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from congrad.contract import wire
 from redis.asyncio import Redis
@@ -99,7 +99,8 @@ async def _directions(redis: Redis, qualified: Sequence[str]) -> list[DirectionS
     times = {name: float(found[0]) for name, found in zip(qualified, updated, strict=True) if found[0] is not None}
     latest = sorted(times, key=lambda name: (-times[name], name))[:MAX_DIRECTIONS]
     described = await _fields(redis, latest, ["version", "updated", "geometry", "languages"])
-    return [_state(name, *found) for name, found in zip(latest, described, strict=True) if None not in found]
+    # Beside the requests: what is written of hundreds of languages takes a while to read.
+    return await asyncio.to_thread(_states, latest, described)
 
 
 async def _fields(redis: Redis, qualified: Sequence[str], fields: list[str]) -> list[Any]:
@@ -107,6 +108,11 @@ async def _fields(redis: Redis, qualified: Sequence[str], fields: list[str]) -> 
         for name in qualified:
             pipe.hmget(keys.direction(name), fields)
         return await pipe.execute()
+
+
+def _states(names: Sequence[str], described: Sequence[Sequence[bytes | None]]) -> list[DirectionState]:
+    pairs = zip(names, described, strict=True)
+    return [_state(name, *cast("Sequence[bytes]", found)) for name, found in pairs if None not in found]
 
 
 def _state(name: str, version: bytes, updated: bytes, geometry: bytes, languages: bytes) -> DirectionState:

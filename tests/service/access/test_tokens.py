@@ -36,6 +36,49 @@ def test_a_token_is_known_by_its_sha256(tmp_path: Path) -> None:
     assert found.caller(b"") is None
 
 
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o444])
+def test_a_file_that_its_owner_alone_may_write_to_is_taken_whoever_may_read_it(mode: int, tmp_path: Path) -> None:
+    """It holds digests of random tokens: who reads it is not let in."""
+    path = tmp_path / "tokens.toml"
+    path.touch()
+    path.chmod(mode)
+    assert tokens(path, table())
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o660, 0o622, 0o777])
+def test_a_file_that_others_may_write_to_is_refused(mode: int, tmp_path: Path) -> None:
+    path = tmp_path / "tokens.toml"
+    path.touch()
+    path.chmod(mode)
+    with pytest.raises(TokensError, match=rf"may write to it \(mode {mode:o}\): chmod go-w"):
+        tokens(path, table())
+
+
+def test_but_not_where_it_is_mounted_for_reading_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container sees its host's bits there, on some hosts made up ones."""
+    path = tmp_path / "tokens.toml"
+    path.touch()
+    path.chmod(0o777)
+    monkeypatch.setattr(os, "statvfs", lambda _: os.statvfs_result((0,) * 8 + (os.ST_RDONLY, 255)))
+    assert tokens(path, table())
+
+
+def test_the_two_tokens_of_the_environment_have_their_roles(tmp_path: Path) -> None:
+    found = tokens(tmp_path / "tokens.toml", table(), api_key="all", read_key=" looks\n")
+    assert found.caller(b"all") == Caller("CONGRAD_API_KEY", Role.ADMIN)
+    assert found.caller(b"looks") == Caller("CONGRAD_READ_KEY", Role.READ)
+    assert found.caller(b"secret") == Caller("ci", Role.READ)
+
+
+def test_one_token_cannot_be_both() -> None:
+    with pytest.raises(ValidationError, match="should be another token than CONGRAD_API_KEY"):
+        ServiceSettings.model_validate({"api_key": "same", "read_key": "same "})
+
+
+def test_a_token_that_only_looks_is_one_that_is_asked_for() -> None:
+    assert ServiceSettings.model_validate({"read_key": "looks", "host": "0.0.0.0"}).asks_for_tokens  # noqa: S104
+
+
 def test_what_the_command_writes_is_what_the_service_reads(tmp_path: Path) -> None:
     secrets = [new_token() for _ in range(2)]
     assert len(set(secrets)) == 2

@@ -182,3 +182,19 @@ def test_a_direction_that_there_is_not_has_none_of_it(view: str, redis_url: str)
             assert response.json()["detail"] == "there is no direction 'unknown'"
 
     asyncio.run(ask())
+
+
+def test_only_the_direction_itself_is_read_with_its_cosines(redis_url: str, store: Store) -> None:
+    """They are the most of what is written of one: whoever does not show them should not have to read them."""
+
+    async def ask() -> None:
+        async with service(redis_url) as client:
+            job_id = await submit(client, ["de", "fr"])
+            await asyncio.to_thread(compute, store, job_id)
+            await asyncio.to_thread(settle, store, job_id)
+            store.redis.hset(keys.direction("default"), "geometry", "nobody reads this")
+            for path in ("", "/default/scores", "/default/history", "/default/conflicts", "/default/state"):
+                response = await client.get(f"/directions{path}")
+                assert response.status_code == 200, (path, response.text)
+
+    asyncio.run(ask())

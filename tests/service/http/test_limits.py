@@ -10,12 +10,13 @@ import httpx
 import pytest
 import redis
 from congrad_service import keys
-from congrad_service.http import body_limit, bounded_protocol
+from congrad_service.http import limits
 from congrad_service.queue.registry import Role
 from congrad_worker.processes.heartbeat import Heartbeat
 from congrad_worker.tasks.store import Store
+from starlette.types import Receive, Scope, Send
 from support.hands import compute_chunk
-from support.serving import served, service, settings, settle, submit
+from support.serving import listening, served, service, settings, settle, submit
 
 JSON = {"Content-Type": "application/json"}
 PAIR = {"language": "de", "prompt": "p", "chosen": "c", "rejected": "r"}
@@ -73,7 +74,7 @@ def test_a_body_of_unknown_length_is_refused_before_it_is_read_whole(redis_url: 
 
 
 def test_a_length_that_lies_gets_nothing_past_the_limit(redis_url: str) -> None:
-    head = b"POST /filter HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    head = b"POST /filter HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n"
 
     async def post() -> None:
         async with served(redis_url, max_body_bytes=100) as (client, _):
@@ -147,25 +148,26 @@ def test_names_and_faults_without_end_are_refused_with_an_answer_that_has_one(
 def test_a_head_that_does_not_come_and_one_without_end_are_not_waited_for(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded_protocol, "HEAD_S", 0.3)
+    monkeypatch.setattr(limits, "HEAD_S", 0.3)
 
     async def connect() -> None:
         async with served(redis_url) as (client, _):
             assert await raw(client.base_url, b"") == b""
             assert await raw(client.base_url, b"GET /livez HTTP/1.1\r\nHost:") == b""
-            whole = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+            whole = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
             answer = await raw(client.base_url, whole, b"GET /livez HTTP/1.1\r\nHos")
             assert answer.count(b'{"status":"live"}') == 1
             large = await raw(client.base_url, b"GET /livez HTTP/1.1\r\nx: ", *[b"y" * 2**16] * 8)
-            assert large.startswith(b"HTTP/1.1 400") or not large
+            assert large.startswith(b"HTTP/1.1 431") or not large
             assert (await client.get("/livez", headers={"x": "y" * 10_000})).status_code == 200
 
     asyncio.run(connect())
 
 
 def test_a_body_that_trickles_is_408_and_hinders_nobody(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(body_limit, "BODY_S", 0.5)
-    head = b"POST /filter HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+    monkeypatch.setattr(limits, "BODY_S", 0.5)
+    monkeypatch.setattr(limits, "LINGER_S", 0.5)  # for the rest of it
+    head = b"POST /filter HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
 
     async def post() -> None:
         async with served(redis_url) as (client, _):
@@ -180,6 +182,36 @@ def test_a_body_that_trickles_is_408_and_hinders_nobody(redis_url: str, monkeypa
             ).status_code == 202
 
     asyncio.run(post())
+
+
+def test_a_stream_that_nobody_reads_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STALLED_S", 0.3)
+
+    async def stare() -> None:
+        is_over = asyncio.Event()
+
+        async def endless(_: Scope, receive: Receive, send: Send) -> None:
+            listening_on = asyncio.create_task(disconnected(receive))
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while not listening_on.done():
+                await send({"type": "http.response.body", "body": b" " * 2**16, "more_body": True})
+                await asyncio.sleep(0)
+            is_over.set()
+
+        async with listening(endless, lifespan="off") as (host, port):
+            reader, writer = await asyncio.open_connection(host, port, limit=1)
+            writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await reader.read(1)
+            await asyncio.wait_for(is_over.wait(), 20)
+            writer.close()
+
+    asyncio.run(stare())
+
+
+async def disconnected(receive: Receive) -> None:
+    """Returns when the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 # Number.

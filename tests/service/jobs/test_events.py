@@ -16,6 +16,7 @@ from congrad.contract import wire
 from congrad.local.redis_server import free_port
 from congrad_service import keys
 from congrad_service.__main__ import DRAIN_S
+from congrad_service.routes import jobs
 from congrad_worker.tasks.store import Store
 from support.serving import compute, served, settle, submit
 
@@ -109,7 +110,7 @@ def test_an_unknown_job_and_a_missing_token_are_problems_before_the_stream_start
 def test_a_quiet_stream_is_kept_alive_by_comments(
     redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.05)  # FastAPI keeps it there for tests; 15 s otherwise
+    monkeypatch.setattr(jobs, "PING_S", 0.05)
 
     async def watch() -> None:
         async with served(redis_url) as (client, _):

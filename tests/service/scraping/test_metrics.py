@@ -1,17 +1,21 @@
 """`GET /metrics`: what the service has counted, and what Redis says now, whether or not it says anything."""
 
 import asyncio
+import json
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import redis
 from congrad.contract.tokens import Role
 from congrad_service import keys
+from congrad_service.directions import directions
 from congrad_service.observability import metrics
 from congrad_service.queue import recovery
 from congrad_service.queue.queue import Queue
@@ -71,6 +75,56 @@ def test_clients_cannot_make_series(redis_url: str) -> None:
     other = {"route": metrics.OTHER}
     assert value(after, "congrad_http_requests_total", **other) == 4 + 150
     assert value(after, "congrad_http_requests_total", **other, method=metrics.OTHER) == 2 + 50
+
+
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "text/plain;version=x",
+        "text/plain;version=",
+        "application/openmetrics-text;version=1.x.0",
+        "application/openmetrics-text;version=;q=1,*/*",
+        "text/plain;version=1.0.0;escaping=nonsense",
+        ";;=,=;version=0,text/plain;version=\u00b9.0",
+        "nonsense",
+    ],
+)
+def test_a_form_that_nobody_knows_is_answered_in_the_usual_one(accept: str, redis_url: str) -> None:
+    async def ask() -> httpx.Response:
+        async with service(redis_url) as client:
+            return await client.get("/metrics", headers={b"Accept": accept.encode("latin-1")})
+
+    response = asyncio.run(ask())
+    assert response.status_code == 200
+    assert value(response.text, "congrad_redis_up") == 1
+    assert response.headers["content-type"].startswith(("text/plain", "application/openmetrics-text"))
+
+
+def test_what_is_written_of_directions_is_read_beside_the_requests(
+    redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of some hundred with many languages takes seconds."""
+    readers: set[int] = set()
+
+    class Json:
+        @staticmethod
+        def loads(text: bytes) -> Any:
+            readers.add(threading.get_ident())
+            return json.loads(text)
+
+    async def ask() -> None:
+        async with service(redis_url) as client:
+            await submit(client, ["de"])
+            await asyncio.to_thread(do_all, store)
+            for module in (snapshots, directions):
+                monkeypatch.setattr(module, "json", Json)
+            assert value(await scraped(client), "congrad_direction_version") == 1
+            assert (await client.get("/directions")).json()[0]["languages"] == {"de": 1}
+            assert (await client.get("/directions/default")).status_code == 200
+
+    asyncio.run(ask())
+    assert readers
+    assert threading.get_ident() not in readers
 
 
 def test_what_waits_is_counted_as_it_is_at_the_scrape(redis_url: str, store: Store) -> None:
@@ -156,6 +210,7 @@ def test_the_memory_of_redis_is_told_where_redis_tells_it(redis_url: str) -> Non
             return await scraped(client)
 
     with redis.Redis.from_url(redis_url) as connection:
+        connection.config_set("maxmemory", 0)
         unlimited = asyncio.run(ask(redis_url))
         connection.config_set("maxmemory", 123456789)
         connection.acl_setuser("curious", enabled=True, passwords=["+word"], keys="*", commands=["+@all", "-info"])

@@ -7,6 +7,7 @@ import httpx
 from pydantic import ValidationError
 
 from congrad.contract import wire
+from congrad.protocol.proxies import mounts_for
 
 TIMEOUT_S = 5.0
 
@@ -39,7 +40,7 @@ class Probe:
 
     def __init__(self, url: str, api_key: str | None):
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S)
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S, mounts=mounts_for(url))
 
     def get(self, path: str) -> Answer:
         """What it answers."""
