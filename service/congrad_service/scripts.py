@@ -183,7 +183,7 @@ redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[4])
 -- Whoever began with it before has died of it, perhaps; or is slower than the visibility timeout, and still at it.
 local before = redis.call('HGET', KEYS[1], 'by:' .. ARGV[2])
 local seen = before and before ~= ARGV[3] and redis.call('ZSCORE', KEYS[3], before)
-local is_slow = seen and now() - seen < tonumber(ARGV[4])
+local is_slow = seen and math.abs(now() - seen) < tonumber(ARGV[4])
 redis.call('HSET', KEYS[1], 'by:' .. ARGV[2], ARGV[3])
 return {'running', redis.call('HINCRBY', KEYS[1], 'attempts:' .. ARGV[2], is_slow and 0 or 1)}
 """
@@ -294,6 +294,7 @@ BEAT = """
 local t = redis.call('TIME')
 local now = t[1] + t[2] / 1e6
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[3])
+redis.call('ZREMRANGEBYSCORE', KEYS[2], now + ARGV[3], '+inf') -- said before the clock was put back
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 redis.call('ZADD', KEYS[2], now, ARGV[1])
 if KEYS[3] ~= 'NONE' then redis.call('SET', KEYS[3], ARGV[1], 'EX', ARGV[4]) end

@@ -112,6 +112,12 @@ def test_a_task_whose_worker_has_vanished_is_given_to_another_with_these_rights_
     [
         (("FLUSHALL",), "flushall"),
         (("KEYS", "*"), "keys"),
+        (("SCAN", "0"), "scan"),
+        (("RANDOMKEY",), "randomkey"),
+        (("DBSIZE",), "dbsize"),
+        (("SCRIPT", "FLUSH"), "script"),
+        (("SCRIPT", "KILL"), "script"),
+        (("FUNCTION", "FLUSH"), "function"),
         (("CONFIG", "GET", "*"), "config"),
         (("ACL", "LIST"), "acl"),
         (("SHUTDOWN",), "shutdown"),

@@ -13,7 +13,7 @@ from congrad.contract import wire
 from congrad_service import keys
 from congrad_service.app import create_app
 from congrad_service.http.server import BoundedServer
-from congrad_service.queue.registry import Announcement, Beat, Role, Status
+from congrad_service.queue.registry import LIFETIME_S, Announcement, Beat, Role, Status
 from congrad_service.settings import ServiceSettings
 from congrad_service.state import State
 from congrad_worker.decisions.consensus import Rule
@@ -58,7 +58,7 @@ def announce_workers(redis_url: str) -> None:
         status = Status(started=float(now), busy=False, tasks=0, tokens_per_s=None, memory=None)
         connection.set(keys.worker("w"), Beat(announcement=ANNOUNCEMENT, status=status).model_dump_json())
         for role in Role:
-            connection.zadd(keys.workers(role), {"w": now + 600})
+            connection.zadd(keys.workers(role), {"w": now + LIFETIME_S - 1})  # as late as it is believed
 
 
 @asynccontextmanager

@@ -13,6 +13,9 @@ Loss = Literal["sigmoid", "hinge", "ipo", "robust", "sigmoid_norm", "sft", "simp
 REFERENCE_FREE: tuple[Loss, ...] = ("sft", "simpo")
 """The losses that compare the policy with no reference."""
 
+MAX_DIM = 2**27
+"""Numbers of a gradient: the sum of a language's is one value in Redis, which has 512 MiB at most."""
+
 _UNUSED: dict[str, Callable[[Loss], bool]] = {
     "reference": lambda loss: loss in REFERENCE_FREE,
     "beta": lambda loss: loss == "sft",
@@ -82,7 +85,7 @@ class GradientSettings(WorkerSettings):
     """How gradients are compressed; `exact` is not at all, for small models."""
     projection_rank: Annotated[int, Field(ge=1)] = 128
     """k: a layer's gradient becomes k × k numbers in `kronecker`, and k times its outputs in `flora`."""
-    projection_dim: Annotated[int, Field(ge=1)] = 16_384
+    projection_dim: Annotated[int, Field(ge=1, le=MAX_DIM)] = 16_384
     """D: the numbers that are kept of one gradient."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the projection and of the orders of surgery."""

@@ -33,19 +33,23 @@ def _is_normalised(tag: str) -> str:
     return tag
 
 
-Name = Annotated[Text, Field(min_length=1)]
+Name = Annotated[Text, Field(min_length=1, max_length=256)]
+"""Of a checkpoint; or its fingerprint."""
 Tag = Annotated[str, AfterValidator(_is_normalised)]
 Count = Annotated[int, Field(ge=1, le=2**53)]
 Seconds = Annotated[float, Field(ge=0, lt=253_402_300_800, allow_inf_nan=False)]
 """Since 1970, up to the end of the year 9999: what a datetime holds."""
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Norm = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=1e-12, le=2**53, allow_inf_nan=False)]
+Norm = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]
 Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 Cosines = Annotated[list[Annotated[list[Cosine], FailFast()]], FailFast()]
 
 MAX_LANGUAGES = 1024
 MAX_FAULTS = 1000
 """Both so that the errors of a large file have an end."""
+MAX_MEAN = 1e15
+"""Of the numbers in a language's mean: sums of their squares over any direction stay finite, in float32 too."""
 
 
 def _are_few(languages: Any) -> Any:
@@ -58,7 +62,7 @@ class Language(Request):
     """Samples folded in, W, and ‖ĝ‖ of one language."""
 
     samples: Count
-    weight: Positive
+    weight: Weight
     norm: Norm
 
 
@@ -175,8 +179,16 @@ def _faults(tensors: Mapping[str, Mapping[str, Any]], metadata: Metadata, dims: 
             yield f"tensor {name} should be F32 of one dimension; it is {dtype} of shape {shape}"
         elif not np.isfinite(np.frombuffer(tensors[name]["data"], dtype="<f4")).all():
             yield f"tensor {name} has numbers that are not finite"
+        elif name.startswith("sum/"):
+            yield from _mean_faults(name, tensors[name]["data"], metadata.languages[name.removeprefix("sum/")].weight)
     shapes = {tag: tensors[f"sum/{tag}"]["shape"] for tag in tags if f"sum/{tag}" in tensors}
     yield from _sum_faults(shapes, metadata.fingerprint, dims)
+
+
+def _mean_faults(name: str, data: bytes, weight: float) -> Iterator[str]:
+    largest = float(np.abs(np.frombuffer(data, dtype="<f4")).max(initial=0.0)) / weight
+    if largest > MAX_MEAN:
+        yield f"tensor {name} over its weight is a mean with numbers of {largest:.1e}; {MAX_MEAN:.0e} at most are taken"
 
 
 def _sum_faults(shapes: Mapping[str, Sequence[int]], fingerprint: str, dims: Mapping[str, int]) -> Iterator[str]:

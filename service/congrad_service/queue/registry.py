@@ -95,8 +95,10 @@ class Registry:
     async def _seen(self, role: Role) -> dict[str, float]:
         """When the live workers were heard last."""
         seconds, micros = await self._redis.time()
-        oldest = seconds + micros / 1e6 - LIFETIME_S
-        found = await self._redis.zrangebyscore(keys.workers(role), oldest, "+inf", withscores=True)
+        now = seconds + micros / 1e6
+        # What seems to come from the future was said before the clock was put back: a live worker has said more since.
+        oldest, latest = now - LIFETIME_S, now + LIFETIME_S
+        found = await self._redis.zrangebyscore(keys.workers(role), oldest, latest, withscores=True)
         return {worker.decode(): seen for worker, seen in cast("list[tuple[bytes, float]]", found)}
 
     async def _beats(self, role: Role) -> dict[tuple[str, float], Beat]:

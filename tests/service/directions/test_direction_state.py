@@ -218,6 +218,8 @@ def test_a_job_whose_gradients_have_another_length_than_the_direction_is_409(upd
 HALF = SUM.astype(np.float16)
 NAN, INFINITE = (np.full(DIM, value, np.float32) for value in (np.nan, np.inf))
 
+TINY = json.dumps({"de": LANGUAGES["de"], "fr": LANGUAGES["fr"] | {"weight": 1e-12}})
+
 REFUSED: list[tuple[Callable[[], bytes], str]] = [
     (lambda: b"", "Field required"),
     (lambda: b"hello", "the body is not a safetensors file"),
@@ -237,9 +239,20 @@ REFUSED: list[tuple[Callable[[], bytes], str]] = [
     (lambda: with_metadata(languages="{}"), "metadata.languages: Dictionary should have at least 1 item"),
     (lambda: with_language("french"), "'french' is not a BCP 47 language tag"),
     (lambda: with_language("fr_fr"), "'fr_fr' should be written 'fr-FR'"),
-    (lambda: with_language(weight=0), "metadata.languages.fr.weight: Input should be greater than 0"),
-    (lambda: with_language(weight=-1.0), "metadata.languages.fr.weight: Input should be greater than 0"),
+    (lambda: with_language(weight=0), "metadata.languages.fr.weight: Input should be greater than"),
+    (lambda: with_language(weight=-1.0), "metadata.languages.fr.weight: Input should be greater than"),
     (lambda: with_language(weight=float("nan")), "metadata.languages.fr.weight: Input should be a finite number"),
+    (
+        lambda: with_language(weight=5e-324),
+        "metadata.languages.fr.weight: Input should be greater than or equal to 0.000000000001",
+    ),
+    (
+        lambda: save(TENSORS | {"sum/fr": SUM * 1e4}, METADATA | {"languages": TINY}),
+        "tensor sum/fr over its weight is a mean",
+    ),
+    (lambda: with_language(norm=1e300), "metadata.languages.fr.norm: Input should be less than or equal to 1"),
+    (lambda: with_metadata(fingerprint="f" * 5_000_000), "metadata.fingerprint: Value should have at most 256 items"),
+    (lambda: with_metadata(checkpoint="f" * 257), "metadata.checkpoint: Value should have at most 256 items"),
     (lambda: with_language(norm=float("inf")), "metadata.languages.fr.norm: Input should be a finite number"),
     (lambda: with_language(samples=0), "metadata.languages.fr.samples: Input should be greater than or equal to 1"),
     (lambda: with_geometry(norm=float("nan")), "metadata.geometry.norm: Input should be a finite number"),

@@ -114,7 +114,9 @@ def test_a_worker_that_has_left_or_fallen_silent_is_not_there(redis_url: str) ->
         async with service(redis_url) as client:
             with beating(redis_url, Role.DECIDE) as worker:
                 store = Store(settings(redis_url))
-                store.redis.zadd(keys.workers(Role.DECIDE), {"silent": store.now() - 60})
+                before_the_clock_was_put_back = store.now() + 3600
+                said = {"silent": store.now() - 60, "late": before_the_clock_was_put_back}
+                store.redis.zadd(keys.workers(Role.DECIDE), said)
                 assert [one["id"] for one in await get(client, "/workers")] == [worker]
                 store.redis.close()
             assert await get(client, "/workers") == []

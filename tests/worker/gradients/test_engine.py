@@ -10,6 +10,7 @@ from congrad_worker.checkpoints.checkpoint import load
 from congrad_worker.checkpoints.files import locate
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.direction import Samples
+from congrad_worker.errors import CheckpointError
 from congrad_worker.gradients.engine import unit_rows
 from congrad_worker.gradients.modules import target_modules
 from congrad_worker.gradients.verification import verified_engine
@@ -147,6 +148,14 @@ def test_target_modules_narrow_the_choice(small_llama: Path, pairs: list[Encoded
     assert_rows_match(
         machine.compute(pairs[:2]).values, np.stack([pair_gradient(loaded, p, names) for p in pairs[:2]]), 1e-5
     )
+
+
+def test_gradients_that_redis_could_not_hold_are_refused_at_the_start(
+    small_llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("congrad_worker.gradients.engine.MAX_DIM", 1000)
+    with pytest.raises(CheckpointError, match="numbers, and 1000 at most are kept"):
+        engine(small_llama, projection="exact")
 
 
 def test_unit_gradients_have_the_directions_of_the_others_and_length_one(

@@ -13,6 +13,7 @@ from congrad_worker.activity import Activity
 from congrad_worker.checkpoints.adapters import Model
 from congrad_worker.checkpoints.checkpoint import Checkpoint
 from congrad_worker.checkpoints.pairs import EncodedPair
+from congrad_worker.errors import CheckpointError
 from congrad_worker.gradients.collector import Collector
 from congrad_worker.gradients.layouts.batch import Batch
 from congrad_worker.gradients.layouts.grouping import micro_batches
@@ -24,7 +25,7 @@ from congrad_worker.gradients.losses import PairLogps, PreferenceLoss, TokenLogp
 from congrad_worker.gradients.modules import linear_shape, target_modules
 from congrad_worker.gradients.projection import Projection
 from congrad_worker.gradients.recomputation import recompute_layers
-from congrad_worker.settings import GradientSettings
+from congrad_worker.settings import MAX_DIM, GradientSettings
 
 LAYOUTS: tuple[Layout, ...] = (SHARED_ROW, TWO_ROWS)
 """A pair is laid out in the first of these that suits it; the last suits every pair, and every model."""
@@ -51,7 +52,7 @@ class GradientEngine:
     finds out whether this one does.
 
     :param layouts: those that pairs may be laid out in, as in `LAYOUTS`.
-    :raises CheckpointError: there are no modules that gradients could be taken of.
+    :raises CheckpointError: there are no modules that gradients could be taken of, or too many for ``exact``.
     """
 
     def __init__(self, checkpoint: Checkpoint, settings: GradientSettings, layouts: Sequence[Layout] = LAYOUTS):
@@ -69,6 +70,11 @@ class GradientEngine:
             checkpoint.device,
             checkpoint.dtype,
         )
+        if self.projection.dim > MAX_DIM:
+            raise CheckpointError(
+                f"CONGRAD_PROJECTION=exact: a gradient has {self.projection.dim} numbers, and {MAX_DIM} at most are "
+                "kept; narrow CONGRAD_TARGET_MODULES, or take another projection"
+            )
         self._max_batch_tokens = settings.max_batch_tokens or (8192 if checkpoint.device.type == "cuda" else 4096)
         self._has_unit_gradients = settings.unit_gradients
         self._collector = Collector(self.modules, self.projection)
