@@ -40,6 +40,7 @@ from rich.markdown import Markdown
 from benchmarks.load_report import Level, LoadReport, Memory, Trip
 from benchmarks.processes import cpu_s, part_pids, resident_mib
 from benchmarks.report import describe_machine
+from benchmarks.turns import measure
 
 DEMO = Path(str(files("congrad"))) / "demo_data"
 CLIENTS = (1, 8, 64)
@@ -47,6 +48,7 @@ WARM = 50
 RESULT_TTL_S = 60
 MEMORY_CLIENTS = 8
 SNAPSHOTS = 10
+TURNS_S = 60.0
 
 
 class Bench:
@@ -144,6 +146,7 @@ def main(
             measured_trips, cpu = bench.trips(trips)
             levels = [bench.level(clients, seconds) for clients in CLIENTS]
             memory = list(bench.memory(requests))
+        turns = measure(Path(folder) / "turns", model, rows, TURNS_S)
     about = {
         "command": f"`python benchmarks/load.py --requests {requests}`",
         "checkpoint": model.name if model != DEMO / "checkpoint" else "the shipped one",
@@ -151,7 +154,7 @@ def main(
         "answers are kept for": f"{RESULT_TTL_S} s (`CONGRAD_RESULT_TTL`)",
         **{key: value for key, value in describe_machine(THREADS, torch.device("cpu")).items() if value},
     }
-    report = LoadReport(about, measured_trips, cpu, levels, memory)
+    report = LoadReport(about, measured_trips, cpu, levels, memory, turns)
     console = Console(width=max(Console().width, 140))  # a log file has no width of its own
     console.print(Markdown(report.to_markdown()))
     for path in report.write(output):
