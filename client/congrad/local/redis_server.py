@@ -1,9 +1,11 @@
 """A Redis of one's own for one machine: loopback, a password, and an append-only file in the data folder."""
 
 import os
+import random
 import secrets
 import shutil
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +21,9 @@ WARNING = " # "
 """Before a line of Redis's log that is one."""
 
 LAST_LINES = 20
+
+PORTS = (15_000, 32_000)
+"""Below those that Linux, macOS and IANA give to connections."""
 
 
 class StartError(CongradError):
@@ -102,9 +107,11 @@ def _quoted(path: Path) -> str:
 
 
 def free_port() -> int:
-    """A TCP port on the loopback interface that nobody listens on right now."""
-    with socket.socket() as probe:
-        # Whoever is quick may take it before it is used. The part that wanted it then ends, and says so.
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+    """A TCP port on the loopback interface that nobody listens on right now, and none of those that the kernel gives to
+    connections: it would soon be one's end."""
+    while True:
+        port = random.randrange(*PORTS)  # noqa: S311 # not a secret
+        with socket.socket() as probe, suppress(OSError):
+            # Whoever is quick may take it before it is used. The part that wanted it then ends, and says so.
+            probe.bind(("127.0.0.1", port))
+            return port
