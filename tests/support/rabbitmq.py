@@ -39,7 +39,8 @@ def rabbitmq(folder: Path) -> Iterator[str]:
     url = f"amqp://guest:guest@127.0.0.1:{port}//"
     with (folder / "out").open("wb") as out:
         names = subprocess.Popen([epmd, "-port", str(epmd_port)], env=environment, stdout=out, stderr=out)
-        server = subprocess.Popen([str(SERVER)], env=environment, stdout=out, stderr=out)
+        # A server that is killed leaves files where it was started.
+        server = subprocess.Popen([str(SERVER)], cwd=folder, env=environment, stdout=out, stderr=out)
         try:
             with Celery(broker=url) as app, app.connection_for_read() as connection:
                 connection.ensure_connection(max_retries=START_S * 5, interval_start=0.2, interval_step=0)

@@ -4,7 +4,7 @@ import inspect
 import json
 from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from congrad.contract import wire
@@ -300,6 +300,52 @@ def test_a_prompt_that_fills_the_maximum_is_refused(loaded: Checkpoint) -> None:
     sample = wire.Sample(id="a", language="en", prompt="word " * 50, chosen="x", rejected="y")
     with pytest.raises(ValueError, match=r"the prompt alone has \d+ tokens .* maximum length of 8"):
         Encoder(loaded.tokenizer, 8).encode(sample)
+
+
+class Seen:
+    """A tokenizer, and how long the texts are that it is called with."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase):
+        self._tokenizer = tokenizer
+        self.lengths: list[int] = []
+
+    def __call__(self, texts: str | list[str], **options: Any) -> Any:
+        self.lengths += [len(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        return self._tokenizer(texts, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+
+@pytest.mark.parametrize("where", ["prompt", "chosen", "rejected"])
+@pytest.mark.parametrize("form", ["text", "messages"])
+def test_of_megabytes_the_tokenizer_sees_the_beginning(form: str, where: str, loaded: Checkpoint) -> None:
+    """It takes seconds and gigabytes for the whole; truth is what the whole begins with."""
+    row = {"prompt": "Warum? ", "chosen": "Darum, weil", "rejected": "Keine Ahnung"}
+    row[where] += " der Himmel ist blau und das Meer ist tief" * 4_000
+
+    def messages(role: str, text: str) -> list[dict[str, str]]:
+        return [{"role": role, "content": text}]
+
+    if form == "messages":
+        row = {name: messages("user" if name == "prompt" else "assistant", text) for name, text in row.items()}  # type: ignore[misc]
+    sample = wire.Sample.model_validate({"language": "de", **row})
+    seen = Seen(loaded.tokenizer)
+    encoder = Encoder(cast("PreTrainedTokenizerBase", seen), max_length=64)
+    if where == "prompt":
+        with pytest.raises(ValueError, match="the prompt alone has"):
+            encoder.encode(sample)
+    else:
+        whole = Encoder(loaded.tokenizer, max_length=10**6).encode(sample)
+        pair = encoder.encode(sample)
+        room = 64 - len(whole.prompt_ids)
+        assert (pair.prompt_ids, pair.chosen_ids, pair.rejected_ids, pair.truncated) == (
+            whole.prompt_ids,
+            whole.chosen_ids[:room],
+            whole.rejected_ids[:room],
+            True,
+        )
+    assert 0 < max(seen.lengths) < 10_000
 
 
 def test_a_string_prompt_beside_messages_is_their_first_turn() -> None:

@@ -6,6 +6,7 @@ import jinja2
 from congrad.contract import wire
 from transformers import PreTrainedTokenizerBase
 
+from congrad_worker.checkpoints.long_texts import characters, most_characters
 from congrad_worker.checkpoints.pairs import EncodedPair, common_prefix
 
 Messages = list[dict[str, Any]]
@@ -32,6 +33,7 @@ class Encoder:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int):
         self._tokenizer = tokenizer
         self._max_length = max_length
+        self._most_characters = most_characters(tokenizer, max_length)
 
     def encode(self, sample: wire.AnySample) -> EncodedPair:
         """Encodes one sample.
@@ -47,7 +49,7 @@ class Encoder:
         start = min(common_prefix(prompt_ids, ids) for ids in sequences)
         if start >= self._max_length:
             raise ValueError(
-                f"the prompt alone has {start} tokens and leaves no room for a completion within the maximum "
+                f"the prompt alone has {start} tokens or more and leaves no room for a completion within the maximum "
                 f"length of {self._max_length}"
             )
         if start == 0 and not all(sequences):
@@ -66,7 +68,8 @@ class Encoder:
     def _encode_text(self, prompt: str, completions: list[str]) -> list[list[int]]:
         end = self._tokenizer.eos_token or ""
         texts = [prompt, *(prompt + c if c.endswith(end) else prompt + c + end for c in completions)]
-        return cast("dict[str, list[list[int]]]", self._tokenizer(texts))["input_ids"]
+        beginnings = [text[: self._most_characters] for text in texts]
+        return cast("dict[str, list[list[int]]]", self._tokenizer(beginnings))["input_ids"]
 
     def _encode_messages(
         self, sample: wire.AnySample, prompt: Messages, completions: list[Messages]
@@ -82,18 +85,22 @@ class Encoder:
 
     def _render(self, sample: wire.AnySample, messages: Messages, add_generation_prompt: bool = False) -> list[int]:
         variables = cast("dict[str, Any]", sample.chat_template_kwargs or {})
+        is_long = characters([messages, sample.tools, variables]) > self._most_characters
         try:
-            encoded = self._tokenizer.apply_chat_template(
+            rendered = self._tokenizer.apply_chat_template(
                 messages,
                 tools=cast("list[Any] | None", sample.tools),  # an empty list is not the same to templates as none
                 add_generation_prompt=add_generation_prompt,
-                tokenize=True,
-                return_dict=True,
+                tokenize=not is_long,
+                return_dict=not is_long,
                 **variables,
             )
         except TEMPLATE_ERRORS as error:
             raise ValueError(f"the checkpoint's chat template refuses it: {error}") from error
-        return cast("dict[str, list[int]]", encoded)["input_ids"]
+        if is_long:
+            beginning = cast("str", rendered)[: self._most_characters]
+            rendered = self._tokenizer(beginning, add_special_tokens=False)
+        return cast("dict[str, list[int]]", rendered)["input_ids"]
 
 
 def _contents(sample: wire.AnySample) -> tuple[Content, ...]:
