@@ -43,7 +43,7 @@ class DecideSettings(WorkerSettings):
     half_life: Annotated[float, Field(gt=0)] = 1024.0
     """Samples of a language after which an old sample counts half; `inf` is the plain mean."""
     aggregator: str = "pcgrad"
-    """`pcgrad`, `mean`, or one of TorchJD's weightings (`upgrad`, `mgda`, `cagrad`, ...)."""
+    """`pcgrad`, `agreement`, `mean`, or one of TorchJD's weightings (`upgrad`, `mgda`, `cagrad`, ...)."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the projection and of the orders of surgery."""
 
