@@ -20,7 +20,7 @@ from rich.progress import track
 
 from benchmarks.pretrained.parts import PARTS, PartedEngine
 
-BLOCK = 16
+BLOCK = 32
 """Sequences that are computed between two looks at the progress bar."""
 SETTINGS = {"loss": "sft", "unit_gradients": False, "device": "cpu"}
 """Of the gradients that are kept: those of one completion's mean log-probability."""
@@ -53,7 +53,7 @@ def completions(pairs: Sequence[EncodedPair]) -> dict[str, list[EncodedPair]]:
 
 
 def cached(folder: Path, model: Path, sequences: Sequence[EncodedPair], **options: object) -> Parted:
-    """The gradients of some sequences, computed where the folder does not hold them."""
+    """The gradients of some sequences, in their order, computed where the folder does not hold them."""
     settings = GradientSettings.model_validate({"model": str(model), **SETTINGS, **options})
     files = locate(settings)
     paths = [folder / files.fingerprint / f"{_hash(sequence)}.npz" for sequence in sequences]
@@ -61,8 +61,7 @@ def cached(folder: Path, model: Path, sequences: Sequence[EncodedPair], **option
     if missing:
         engine = PartedEngine(load(files, settings), settings)
         engine = engine.restricted(verify(engine).layouts)
-        # Pairs of like length together, so that little is padding.
-        for block in track(_blocks(sorted(missing, key=lambda path: missing[path].length)), "gradients"):
+        for block in track(_blocks(list(missing)), "gradients"):
             _compute(engine, block, [missing[path] for path in block])
     found = [np.load(path) for path in paths]
     return Parted(*(np.stack([file[name] for file in found]) for name in ("units", "norm")))

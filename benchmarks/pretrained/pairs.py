@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from benchmarks.planted.real_text import group_of, text_of
 
-MAX_TOKENS = 256
+MAX_TOKENS = 160
 """Of prompt and completion: longer pairs are left out, which would take most of the time."""
 DRAW = 0
 """Of which pairs of a language are taken."""
@@ -58,7 +58,9 @@ def read(data: Path, model: Path, languages: list[str], each: int) -> Pairs:
             counts[text.language] += 1
             found.append((text, pair, group_of(row)))
     found.sort(key=lambda one: languages.index(one[0].language))
-    return Pairs([text for text, _, _ in found], [pair for _, pair, _ in found], np.array([group for *_, group in found]))
+    return Pairs(
+        [text for text, _, _ in found], [pair for _, pair, _ in found], np.array([group for *_, group in found])
+    )
 
 
 def _suits(pair: EncodedPair) -> bool:

@@ -79,8 +79,9 @@ class GradientSettings(WorkerSettings):
     """LD-DPO: what tokens beyond the shorter completion of a pair count; none, as 1, leaves the loss as it is."""
     target_modules: str | None = None
     """A regular expression that a module's name must match somewhere."""
-    unit_gradients: bool = False
-    """Scales every gradient to length 1, so that each sample counts alike in the mean of its language."""
+    unit_gradients: bool = True
+    """Scales every gradient to length 1, so that each sample counts alike in the mean of its language; off is the
+    paper's mean."""
     projection: ProjectionKind = "kronecker"
     """How gradients are compressed; `exact` is not at all, for small models."""
     projection_rank: Annotated[int, Field(ge=1)] = 128
