@@ -45,7 +45,8 @@ def report(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 
 @pytest.fixture
 def note(stack: Stack, report: tuple[Path, str, str]) -> str:
-    """What the route says of the direction."""
+    """What the route says of the direction, once the run has made it."""
+    assert report[0].exists()
     with Client(stack.url) as client:
         direction = client.directions.get(DIRECTION)
     assert direction.weights.keys() == set(LANGUAGES)

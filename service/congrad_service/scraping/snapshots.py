@@ -30,7 +30,7 @@ MAX_WEIGHTS = 1000
 
 @dataclass(frozen=True)
 class DirectionState:
-    """One direction, how many samples of all languages are folded into it, and what each language counts in it; the time
+    """One direction: how many samples of all languages are folded into it, and what each language counts in it. The time
     is in seconds of the epoch."""
 
     name: str

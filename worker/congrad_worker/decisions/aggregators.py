@@ -1,4 +1,4 @@
-"""Aggregators by name: our order-free PCGrad, agreement, the plain mean, and TorchJD's weightings where it is installed."""
+"""Aggregators by name: order-free PCGrad, agreement, the plain mean, and TorchJD's weightings where it is installed."""
 
 from collections.abc import Callable
 from typing import Any
