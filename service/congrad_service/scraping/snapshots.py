@@ -30,8 +30,10 @@ MAX_WEIGHTS = 1000
 
 @dataclass(frozen=True)
 class DirectionState:
-    """One direction: how many samples of all languages are folded into it, and what each language counts in it. The time
-    is in seconds of the epoch."""
+    """One direction, the samples of all languages that are folded into it, and what each language counts in it.
+
+    The time is in seconds of the epoch.
+    """
 
     name: str
     version: int
