@@ -29,9 +29,7 @@ def _per_token(chosen: np.ndarray, rejected: np.ndarray, _: np.ndarray | None, l
     return np.asarray(rejected / lengths[:, 1:] - chosen / lengths[:, :1])
 
 
-def _desensitised(
-    chosen: np.ndarray, rejected: np.ndarray, cut: np.ndarray | None, lengths: np.ndarray
-) -> np.ndarray:
+def _desensitised(chosen: np.ndarray, rejected: np.ndarray, cut: np.ndarray | None, lengths: np.ndarray) -> np.ndarray:
     assert cut is not None
     is_chosen = (lengths[:, 0] > lengths[:, 1])[:, None]  # the longer one
     longer = ALPHA * np.where(is_chosen, chosen, rejected) + (1 - ALPHA) * cut

@@ -49,6 +49,12 @@ def parts_in(choice: str) -> list[int]:
     return [depth * len(KINDS) + KINDS.index(kind) for depth in depths for kind in kinds]
 
 
+def choices(layers: int) -> list[str]:
+    """Those of `LAYERS` that are something in a model of so many layers."""
+    depths = {i * DEPTHS // layers for i in range(layers)}
+    return [choice for choice, (below, _) in LAYERS.items() if max(depths) >= below * DEPTHS]
+
+
 def pattern(choice: str, layers: int) -> str | None:
     """One of `LAYERS` as CONGRAD_TARGET_MODULES; None for all of them."""
     below, kinds = LAYERS[choice]

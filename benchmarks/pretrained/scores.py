@@ -19,8 +19,11 @@ OWN = "own-language cosine"
 
 @dataclass(frozen=True)
 class Inner:
-    """Inner products with the means of L languages. ``gram`` is ``[n, n]``, ``along`` ``[n, L]``, ``between`` ``[L, L]``;
-    ``own``, int64 ``[n]``, is each pair's language, ``counts`` ``[L]`` their pairs. All float64."""
+    """Inner products with the means of L languages.
+
+    ``gram`` is float64 ``[n, n]``, ``along`` ``[n, L]``, ``between`` ``[L, L]``; ``own``, int64 ``[n]``, is each pair's
+    language, and ``counts``, ``[L]``, says how many pairs one has.
+    """
 
     gram: np.ndarray
     along: np.ndarray
