@@ -267,7 +267,9 @@ def main(
 ) -> None:
     """Measures all compressions and writes the report."""
     console = Console(width=max(Console().width, 120))  # a log file has no width of its own
-    settings = GradientSettings(model=str(model), projection="exact", device="cpu", max_length=max_length)
+    settings = GradientSettings(
+        model=str(model), projection="exact", device="cpu", max_length=max_length, unit_gradients=False
+    )
     checkpoint = load(locate(settings), settings)
     engine = verified_engine(checkpoint, settings)
     shapes = {name: linear_shape(module) for name, module in engine.modules.items()}

@@ -67,7 +67,8 @@ class RealTextReport:
             f"pairs: those of at most {MAX_TOKENS} tokens, {len(self.pairs.seen.texts)} in the {len(seen)} languages "
             f"that are trained on ({', '.join(seen)}) and {len(self.pairs.unseen.texts)} in others "
             f"({', '.join(unseen)}).",
-            "scores: the worker's engine and `decide` with default settings, or with those that are named, all pairs "
+            "scores: the worker's engine and `decide` with CONGRAD_UNIT_GRADIENTS=false (the default when this was "
+            "run), PCGrad and otherwise the defaults, or with the settings that are named, all pairs "
             f"of a table in one request; {SWAPPED:.0%} swapped. `unit gradients` is CONGRAD_UNIT_GRADIENTS, `MLP only` "
             "CONGRAD_TARGET_MODULES=mlp, and a loss CONGRAD_LOSS.",
             f"{LENGTH_RATIO}: the logarithm of |rejected| / |chosen|, in tokens, and nothing else.",

@@ -104,13 +104,13 @@ def read(data: Path, folder: Path, seen: int, options: Mapping[str, Mapping[str,
     :param seen: how many languages to train on, the first ones by their tags.
     """
     rows = [json.loads(line) for line in data.read_text(encoding="utf-8").splitlines()]
-    texts = [_text(row) for row in rows]
+    texts = [text_of(row) for row in rows]
     encoded = encode(folder, texts)
     fits = [i for i, pair in enumerate(encoded) if pair.length <= MAX_TOKENS and pair.chosen_ids and pair.rejected_ids]
     pairs = Labelled(
         [texts[i] for i in fits],
         [encoded[i] for i in fits],
-        np.array([_group(rows[i]) for i in fits]),
+        np.array([group_of(rows[i]) for i in fits]),
         sequence_logps(LlamaForCausalLM.from_pretrained(folder, dtype="float32"), [encoded[i] for i in fits]),
         {},
     )
@@ -120,11 +120,13 @@ def read(data: Path, folder: Path, seen: int, options: Mapping[str, Mapping[str,
     return RealPairs(replace(trained, samples=samples), others)
 
 
-def _group(row: Mapping[str, Any]) -> str:
+def group_of(row: Mapping[str, Any]) -> str:
+    """What is the same for translations of one pair."""
     return str(row.get("group", str(row["id"]).removeprefix(f"{row['language']}-")))
 
 
-def _text(row: Mapping[str, Any]) -> wire.Sample:
+def text_of(row: Mapping[str, Any]) -> wire.Sample:
+    """The pair with its label as it should be."""
     sample = wire.Sample.model_validate({key: row[key] for key in ("language", "prompt", "chosen", "rejected")})
     return _swapped_text(sample) if row.get("planted") else sample
 

@@ -47,8 +47,9 @@ WORLD_NOTES = {
     "surgery, which is made for languages whose gradients point away from each other.",
 }
 READING = (
-    "scores: the worker's own engine and `decide` with default settings (kronecker, k = 128, D = 16,384, PCGrad over "
-    "orders, half-life 1024), all pairs in one request that begins a direction.",
+    "scores: the worker's own engine and `decide` with the settings of the paper's mean (CONGRAD_UNIT_GRADIENTS=false, "
+    "PCGrad over orders) and otherwise the defaults (kronecker, k = 128, D = 16,384, half-life 1024), all pairs in one "
+    "request that begins a direction. `default` was so when this was run; `unit gradients` is the default since.",
     "seen, unseen: the share of clean held-out pairs, which differ in direction alone and have no typos, of which the "
     "model finds the chosen answer the more likely one; in the eight languages of the pairs, and in the four that were "
     "in pretraining only. Mean and standard deviation over seeds.",

@@ -28,8 +28,10 @@ def encode(folder: Path, samples: Sequence[wire.Sample]) -> list[EncodedPair]:
 
 
 def gradients(folder: Path, samples: Sequence[wire.Sample], **options: object) -> Samples:
-    """Compressed gradients with a worker's default settings, or with some of them changed."""
-    settings = GradientSettings.model_validate({"model": str(folder), "device": "cpu", **options})
+    """Compressed gradients with a worker's default settings, or with some of them changed; but as long as they are, so
+    that both the paper's mean and `unit_gradients` can be had of them."""
+    given = {"model": str(folder), "device": "cpu", "unit_gradients": False, **options}
+    settings = GradientSettings.model_validate(given)
     engine = verified_engine(load(locate(settings), settings), settings)
     encoder = Encoder(engine.checkpoint.tokenizer, engine.checkpoint.max_length)
     pairs = [encoder.encode(sample) for sample in samples]

@@ -59,7 +59,8 @@ FINDINGS = (
 READING = (
     "AUROC: the share of couples of a noisy and a clean row of which the noisy one scores higher; 0.5 is chance. Of a "
     "kind it is that kind's among itself and the clean rows. Mean over seeds and its 95 % interval, by Student's t.",
-    "CONGRAD: the conflict score of the worker's own engine and `decide` with default settings and the loss sft, all "
+    "CONGRAD: the conflict score of the worker's own engine and `decide` with "
+    "CONGRAD_UNIT_GRADIENTS=false (the default when this was run), PCGrad and the loss sft, all "
     "rows in one request that begins a direction; MLP only is the same with `CONGRAD_TARGET_MODULES=\\.mlp\\.`. That, "
     "the 60 steps and the last score were chosen with a look at seeds 0 and 1, which are among these.",
     "loss: −log p a token, by the same model; length: in tokens.",

@@ -78,7 +78,9 @@ def compute(
     folder: Path, samples: Sequence[wire.PromptCompletion], modules: str | None = None
 ) -> tuple[list[EncodedPair], Samples]:
     """Token ids, and compressed gradients with a worker's default settings but for the loss and which layers."""
-    settings = GradientSettings(model=str(folder), device="cpu", loss="sft", target_modules=modules)
+    settings = GradientSettings(
+        model=str(folder), device="cpu", loss="sft", target_modules=modules, unit_gradients=False
+    )
     engine = verified_engine(load(locate(settings), settings), settings)
     encoder = Encoder(engine.checkpoint.tokenizer, engine.checkpoint.max_length)
     pairs = [encoder.encode(sample) for sample in samples]

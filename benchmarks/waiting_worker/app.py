@@ -65,7 +65,7 @@ def _announcement() -> Announcement:
         reference="policy",
         projection=wire.Projection(kind="kronecker", rank=128, dim=waiting.dim, seed=0),
         target_modules=None,
-        unit_gradients=False,
+        unit_gradients=True,
         modules=0,
         coverage=1.0,
         shared_prompts=True,

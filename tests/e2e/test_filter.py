@@ -35,7 +35,7 @@ def test_a_multilingual_batch_is_decided(client: Client, direction: str) -> None
     assert result.summary.kept == sum(d.keep for d in result.decisions)
     assert 0 < result.timing.gradients_s <= result.timing.total_s
     # The same numbers as the functions give when they are called without service, queue and Redis.
-    engine = verified_engine(checkpoint(DEMO_CHECKPOINT), settings(DEMO_CHECKPOINT))
+    engine = verified_engine(checkpoint(DEMO_CHECKPOINT), settings(DEMO_CHECKPOINT, unit_gradients=True))
     expected = conflict_scores(engine, encoded(rows), [row["language"] for row in rows])
     found = [d.conflict_score for d in result.decisions]
     assert np.allclose(np.array(found, dtype=float), expected, atol=1e-5)

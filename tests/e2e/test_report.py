@@ -137,12 +137,13 @@ def test_counts_and_means_by_language_are_those_of_the_run(page: Page, filtered:
 def test_cosines_are_those_of_the_direction(page: Page, filtered: Run, client: Client) -> None:
     direction = client.directions.get(filtered.direction)
     page.locator("#agreement summary").click()
-    for table, cosines in zip(
-        page.locator("#agreement table").all(), (direction.cosines_before, direction.cosines_after), strict=True
-    ):
+    *tables, counted = page.locator("#agreement table").all()
+    for table, cosines in zip(tables, (direction.cosines_before, direction.cosines_after), strict=True):
         found = cells(table)
         assert [row[0] for row in found] == list(direction.languages)
         assert np.allclose([[number(cell) for cell in row[1:]] for row in found], cosines, atol=0.0051)
+    shares = {tag: number(share) for tag, share in cells(counted)}
+    assert shares == pytest.approx({tag: 100 * weight for tag, weight in direction.weights.items()}, abs=0.51)
     expect(page.locator("#agreement svg.picture")).to_be_visible()
 
 

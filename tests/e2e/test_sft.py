@@ -58,7 +58,7 @@ def test_completions_are_scored_as_the_functions_do_without_service_and_queue(
     rows = [form(row) for row in completions("de", "en", "ja", each=4)]
     result = sft_client.filter(rows, direction=direction)
     assert sft_client.directions.get(direction).languages["ja"].samples == 4
-    engine = verified_engine(checkpoint(DEMO_CHECKPOINT), settings(DEMO_CHECKPOINT, loss="sft"))
+    engine = verified_engine(checkpoint(DEMO_CHECKPOINT), settings(DEMO_CHECKPOINT, loss="sft", unit_gradients=True))
     encoder = Encoder(engine.checkpoint.tokenizer, engine.checkpoint.max_length)
     pairs = [encoder.encode(congrad.PromptCompletion.model_validate(row)) for row in rows]
     expected = conflict_scores(engine, pairs, [row["language"] for row in rows])

@@ -21,8 +21,9 @@ SHARED_PAIRS = SHARED / "data" / "prefs.jsonl"
 
 
 def settings(model: Path, **options: object) -> GradientSettings:
-    """Gradient settings for a test; the environment has no say."""
-    return GradientSettings.model_validate({"model": str(model), "device": "cpu", **options})
+    """Gradient settings for a test; the environment has no say. Gradients keep their lengths, which are then tested
+    too."""
+    return GradientSettings.model_validate({"model": str(model), "device": "cpu", "unit_gradients": False, **options})
 
 
 def checkpoint(model: Path, **options: object) -> Checkpoint:

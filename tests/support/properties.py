@@ -1,5 +1,7 @@
 """Named mathematical properties."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 
@@ -27,3 +29,12 @@ def conflicting_gradients(count: int, dim: int, seed: int, strength: float = 0.6
     noise = draw.standard_normal((count, dim))
     scales = draw.uniform(0.5, 2.0, (count, 1))
     return scales * (strength * signs[:, None] * shared + noise)
+
+
+def assert_order_free(weigh: Callable[[np.ndarray], np.ndarray], gradients: np.ndarray) -> None:
+    """The direction is the same in whatever order the languages stand: float64 ``[L, D]``."""
+    direction = weigh(gradients @ gradients.T) @ gradients
+    for seed in range(5):
+        shuffled = gradients[np.random.default_rng(seed).permutation(len(gradients))]
+        again = weigh(shuffled @ shuffled.T) @ shuffled
+        assert cosine(direction, again) >= 0.999999

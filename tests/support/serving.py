@@ -36,7 +36,7 @@ ANNOUNCEMENT = Announcement(
     reference="policy",
     projection=wire.Projection(kind="kronecker", rank=64, dim=DIM, seed=0),
     target_modules=None,
-    unit_gradients=False,
+    unit_gradients=True,
     modules=4,
     coverage=0.99,
     shared_prompts=True,

@@ -10,6 +10,7 @@ GEOMETRY: dict[str, Any] = {
     "cosines_after": [[1, 0.5], [0.5, 1]],
     "half_life": None,
     "aggregator": {"name": "pcgrad", "seed": 0},
+    "weights": {"de": 0.5, "fr": 0.5},
 }
 METADATA = {
     "format_version": "1",

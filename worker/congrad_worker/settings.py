@@ -43,7 +43,7 @@ class DecideSettings(WorkerSettings):
     half_life: Annotated[float, Field(gt=0)] = 1024.0
     """Samples of a language after which an old sample counts half; `inf` is the plain mean."""
     aggregator: str = "pcgrad"
-    """`pcgrad`, `mean`, or one of TorchJD's weightings (`upgrad`, `mgda`, `cagrad`, ...)."""
+    """`pcgrad`, `agreement`, `mean`, or one of TorchJD's weightings (`upgrad`, `mgda`, `cagrad`, ...)."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the projection and of the orders of surgery."""
 
@@ -79,8 +79,9 @@ class GradientSettings(WorkerSettings):
     """LD-DPO: what tokens beyond the shorter completion of a pair count; none, as 1, leaves the loss as it is."""
     target_modules: str | None = None
     """A regular expression that a module's name must match somewhere."""
-    unit_gradients: bool = False
-    """Scales every gradient to length 1, so that each sample counts alike in the mean of its language."""
+    unit_gradients: bool = True
+    """Scales every gradient to length 1, so that each sample counts alike in the mean of its language; off is the
+    paper's mean."""
     projection: ProjectionKind = "kronecker"
     """How gradients are compressed; `exact` is not at all, for small models."""
     projection_rank: Annotated[int, Field(ge=1)] = 128

@@ -135,6 +135,8 @@ def _print(direction: wire.Direction, as_json: bool) -> None:
         soft_wrap=True,
     )
     out.print(languages_table(direction))
+    for note in direction.notes:
+        out.print(note, markup=False, soft_wrap=True)
     tags = list(direction.languages)
     if len(tags) > 1:
         out.print("Cosines between the gradients of languages, before surgery")

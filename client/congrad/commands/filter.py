@@ -35,7 +35,7 @@ from congrad.commands.filtering.options import (
     Update,
 )
 from congrad.commands.filtering.outputs import Outputs
-from congrad.commands.filtering.reporting import about_run
+from congrad.commands.filtering.reporting import about_run, notes_on
 from congrad.commands.filtering.selection import selection_of
 from congrad.commands.filtering.summary import print_summary, show_plan, show_summary
 from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
@@ -167,12 +167,13 @@ def _filter(order: Order) -> None:
             _answer(run, client, journal, found.rows, order)
             decisions = run.decisions(journal)
             about = None if outputs.report is None else about_run(run, journal, client)
+            notes = notes_on(client, run.asked.direction)
             with without_outputs(outputs.journal):
                 outputs.write(run.source, run.fields, found, decisions, about)
         if order.as_json:
-            print_summary(decisions, journal.direction, beside_rows=outputs.has_standard_output)
+            print_summary(decisions, journal.direction, notes, beside_rows=outputs.has_standard_output)
         else:
-            show_summary(decisions, journal.direction)
+            show_summary(decisions, journal.direction, notes)
 
 
 @contextmanager

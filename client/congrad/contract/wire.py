@@ -268,6 +268,9 @@ class Direction(Answer):
 
     ``cosines_before`` and ``cosines_after`` are [languages, languages] in the order of ``languages``: cosines of
     the language gradients, and of each de-conflicted gradient (rows) with each language gradient (columns).
+    ``weights`` says what each language counts in the direction: the length of its part, in shares of 1; negative where
+    the direction points away from the language, 0 where it is not heard. Empty where an older worker wrote last.
+    ``notes`` say in plain words which languages pull against the others, and where nothing is a consensus.
     """
 
     name: str
@@ -282,6 +285,8 @@ class Direction(Answer):
     languages: dict[str, DirectionLanguage]
     cosines_before: list[list[float]]
     cosines_after: list[list[float]]
+    weights: dict[str, float] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
 
 
 class DirectionSummary(Answer):

@@ -98,6 +98,8 @@ def _matrix(state: wire.Direction | None) -> dict[str, Any] | None:
         "after": state.cosines_after,
         "name": state.name,
         "version": state.version,
+        "notes": state.notes,
+        "weights": state.weights,
     }
 
 

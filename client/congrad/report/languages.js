@@ -1,6 +1,6 @@
 /* Languages against each other: how alike their gradients are, and which ones dropped pairs pull against. */
 
-import { h } from "./elements.js";
+import { h, share } from "./elements.js";
 import { picture } from "./figures.js";
 import { conflictFlows, cosineMatrix, count, number, similarityOrder } from "../pictures/pictures.js";
 
@@ -32,9 +32,27 @@ export function cosines({ matrix, direction, stem }) {
       () => [
         cosinesTable("Before surgery", matrix.languages, matrix.before),
         cosinesTable("After surgery", matrix.languages, matrix.after),
+        weightsTable(matrix),
       ],
     ).whole,
   ];
+}
+
+/* Which languages pull against the others, in the service's words. */
+export const notes = ({ matrix }) =>
+  matrix?.notes.length > 0 &&
+  h(
+    "ul",
+    { class: "warnings" },
+    matrix.notes.map((note) => h("li", {}, note[0].toUpperCase() + note.slice(1), ".")),
+  );
+
+function weightsTable({ languages, weights }) {
+  return {
+    caption: "What each language counts in the direction",
+    columns: ["Language", "Share"],
+    rows: languages.filter((tag) => tag in weights).map((tag) => [tag, share(weights[tag], 1)]),
+  };
 }
 
 function cosinesTable(caption, languages, cosines) {

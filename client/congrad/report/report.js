@@ -1,7 +1,7 @@
 /* The page: its sections, drawn from the data that the file holds. */
 
 import { h, plural, themeButton } from "./elements.js";
-import { conflicts, cosines } from "./languages.js";
+import { conflicts, cosines, notes } from "./languages.js";
 import { figures, headline, languagesTable } from "./overview.js";
 import { extremes } from "./extremes.js";
 import { readPairs } from "./pairs.js";
@@ -43,7 +43,7 @@ async function showPairs(places) {
 
 document.getElementById("theme").append(themeButton());
 document.getElementById("main").append(headline(report));
-section("overview", "Overview", figures(report));
+section("overview", "Overview", figures(report), notes(report));
 section("languages", "Languages", languagesTable(report));
 section("scores", "Conflict scores", scores(report));
 section("agreement", "Agreement", cosines(report));

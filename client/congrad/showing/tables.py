@@ -95,13 +95,15 @@ def directions_table(directions: Sequence[wire.DirectionSummary]) -> Table:
 
 
 def languages_table(direction: wire.Direction) -> Table:
-    """The languages of a direction: samples folded in, effective number of samples, norm of the gradient."""
+    """The languages of a direction: samples folded in, effective number of samples, norm of the gradient, and what each
+    counts in the direction."""
     table = Table(title="Languages")
     table.add_column("language")
-    for name in ("samples", "weight", "norm"):
+    for name in ("samples", "effective", "norm", "counts"):
         table.add_column(name, justify="right")
     for tag, language in direction.languages.items():
-        table.add_row(tag, str(language.samples), f"{language.weight:.1f}", f"{language.norm:.4g}")
+        counts = f"{direction.weights[tag]:.1%}".replace("%", " %") if tag in direction.weights else "-"
+        table.add_row(tag, str(language.samples), f"{language.weight:.1f}", f"{language.norm:.4g}", counts)
     return table
 
 

@@ -28,6 +28,7 @@ export function Direction({ name, again }) {
   if (!direction) return error ? html`<${Problem} error=${error} />` : html`<div class="waiting"></div>`;
   return html`
     <${Facts} direction=${direction} />
+    <${Notes} notes=${direction.notes} />
     <${Versions} history=${history} />
     <${Cosines} direction=${direction} languages=${languages} order=${order} />
     <${Scores} scores=${scores} />
@@ -37,6 +38,15 @@ export function Direction({ name, again }) {
     </div>
   `;
 }
+
+/* Which languages pull against the others, in the service's words. */
+const Notes = ({ notes }) =>
+  notes.length > 0 &&
+  html`
+    <ul class="warnings">
+      ${notes.map((note) => html`<li>${note[0].toUpperCase() + note.slice(1)}.</li>`)}
+    </ul>
+  `;
 
 const Facts = ({ direction }) => {
   const samples = d3.sum(Object.values(direction.languages), (language) => language.samples);

@@ -3,7 +3,7 @@
 import { html } from "./vendor/htm-preact.js";
 import { samplesByLanguage } from "./pictures/pictures.js";
 import { Picture, Section, Tag } from "./parts.js";
-import { count, significant } from "./say.js";
+import { count, percent, significant } from "./say.js";
 
 export function Samples({ direction, order }) {
   const samples = Object.fromEntries(
@@ -11,7 +11,7 @@ export function Samples({ direction, order }) {
   );
   const table = () => ({
     caption: "Samples by language",
-    columns: ["Language", "Samples", "Effective", "Norm of its gradient"],
+    columns: ["Language", "Samples", "Effective", "Norm of its gradient", "Counts"],
     rows: order.map((tag) => {
       const language = direction.languages[tag];
       return [
@@ -19,6 +19,7 @@ export function Samples({ direction, order }) {
         count(language.samples),
         significant(language.weight),
         significant(language.norm),
+        tag in direction.weights ? percent(direction.weights[tag]) : "–",
       ];
     }),
   });

@@ -74,6 +74,7 @@ class Geometry(Request):
     cosines_after: Cosines
     half_life: Positive | None
     aggregator: Annotated[dict[Text, Text | int], BeforeValidator(few_fields)]
+    weights: Annotated[dict[Tag, Cosine], BeforeValidator(_are_few)] = Field(default_factory=dict)
 
 
 class Metadata(Request):
@@ -95,6 +96,8 @@ class Metadata(Request):
             rows: list[list[float]] = getattr(self.geometry, name)
             if [len(row) for row in rows] != [count] * count:
                 raise ValueError(f"geometry.{name} should be {count} × {count}, a row and a column for each language")
+        if self.geometry.weights and self.geometry.weights.keys() != self.languages.keys():
+            raise ValueError("geometry.weights should have one for each language, or none")  # as of older releases
         return self
 
 

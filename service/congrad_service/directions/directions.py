@@ -25,6 +25,7 @@ from congrad_service.access import teams
 from congrad_service.directions import direction_state
 from congrad_service.directions.bounds import too_many
 from congrad_service.directions.cosines import cosines_of
+from congrad_service.directions.dissent import notes
 from congrad_service.directions.histograms import WIDTH, histogram
 from congrad_service.http.errors import Conflict, NotFound, Unprocessable
 
@@ -226,6 +227,7 @@ def _described(name: str, fields: Mapping[str, bytes]) -> wire.Direction:
         created=datetime.fromtimestamp(float(fields["created"]), UTC),
         updated=datetime.fromtimestamp(float(fields["updated"]), UTC),
         languages=languages,
+        notes=notes(list(languages), geometry["cosines_before"], geometry.get("weights", {})),
         **geometry,
     )
 

@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from congrad_service.queue.registry import Role
-from congrad_service.scraping.snapshots import Snapshot
+from congrad_service.scraping.snapshots import MAX_WEIGHTS, Snapshot
 
 WORKERS = ("role", "checkpoint", "fingerprint")
 """The labels that tell kinds of workers apart; a decide worker serves every checkpoint."""
@@ -72,6 +72,13 @@ def _directions(snapshot: Snapshot) -> Iterator[Metric]:
     ):
         values = [((direction.name,), float(getattr(direction, field))) for direction in snapshot.directions]
         yield _gauges(name, text, ("direction",), values)
+    weights: list[Value] = [
+        ((direction.name, tag), weight)
+        for direction in snapshot.directions
+        for tag, weight in sorted(direction.weights.items())
+    ]
+    text = "What a language counts in a direction, in shares of 1; 0 where it is not heard."
+    yield _gauges("congrad_direction_language_weight", text, ("direction", "language"), weights[:MAX_WEIGHTS])
 
 
 def _memory(snapshot: Snapshot) -> Iterator[Metric]:

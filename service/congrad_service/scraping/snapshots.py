@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -24,16 +24,23 @@ DEADLINE_S = 2.0
 MAX_DIRECTIONS = 50
 """Users name directions, and each name costs series: only those that changed last are told of."""
 
+MAX_WEIGHTS = 1000
+"""Series of languages: each of a direction is one."""
+
 
 @dataclass(frozen=True)
 class DirectionState:
-    """One direction, and how many samples of all languages are folded into it; the time is in seconds of the epoch."""
+    """One direction, the samples of all languages that are folded into it, and what each language counts in it.
+
+    The time is in seconds of the epoch.
+    """
 
     name: str
     version: int
     updated: float
     norm: float
     samples: int
+    weights: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -116,12 +123,14 @@ def _states(names: Sequence[str], described: Sequence[Sequence[bytes | None]]) -
 
 
 def _state(name: str, version: bytes, updated: bytes, geometry: bytes, languages: bytes) -> DirectionState:
+    shown = json.loads(geometry)
     return DirectionState(
         name=teams.plain(name),
         version=int(version),
         updated=float(updated),
-        norm=json.loads(geometry)["norm"],
+        norm=shown["norm"],
         samples=sum(language["samples"] for language in json.loads(languages).values()),
+        weights=shown.get("weights", {}),
     )
 
 

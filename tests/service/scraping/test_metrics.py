@@ -152,6 +152,8 @@ def test_what_waits_is_counted_as_it_is_at_the_scrape(redis_url: str, store: Sto
     assert value(done, "congrad_direction_version", **about) == 2
     assert value(done, "congrad_direction_samples", **about) == 4
     assert value(done, "congrad_direction_norm", **about) > 0
+    weights = [value(done, "congrad_direction_language_weight", **about, language=tag) for tag in ("de", "fr", "it")]
+    assert sum(weights) == pytest.approx(1, abs=1e-5)
     assert abs(value(done, "congrad_direction_updated_timestamp_seconds", **about) - time.time()) < 60
 
 

@@ -108,5 +108,5 @@ def test_torchjd_weightings_give_its_directions(name: str, whole: torch.nn.Modul
 
 
 def test_an_unknown_aggregator_is_named() -> None:
-    with pytest.raises(WorkerError, match="CONGRAD_AGGREGATOR=best: is unknown; known are pcgrad, mean"):
+    with pytest.raises(WorkerError, match="CONGRAD_AGGREGATOR=best: is unknown; known are pcgrad, agreement, mean"):
         aggregator("best")

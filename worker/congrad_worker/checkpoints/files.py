@@ -22,7 +22,7 @@ GRADIENT_FIELDS = (
 )  # fmt: skip
 
 
-GRADIENTS_VERSION = 2
+GRADIENTS_VERSION = 3
 """Raised when the same files and settings come to give other numbers, so that a direction never mixes the two."""
 
 

@@ -1,14 +1,15 @@
-"""Aggregators by name: our order-free PCGrad, the plain mean, and TorchJD's weightings where it is installed."""
+"""Aggregators by name: order-free PCGrad, agreement, the plain mean, and TorchJD's weightings where it is installed."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from congrad_worker.decisions.agreement import agreement
 from congrad_worker.decisions.surgery import Aggregator, Surgery, mean, pcgrad
 from congrad_worker.errors import WorkerError
 
-OWN: dict[str, Aggregator] = {"pcgrad": pcgrad, "mean": mean}
+OWN: dict[str, Aggregator] = {"pcgrad": pcgrad, "agreement": agreement, "mean": mean}
 
 TORCHJD: dict[str, tuple[str, dict[str, Any]]] = {
     "aligned_mtl": ("AlignedMTLWeighting", {}),

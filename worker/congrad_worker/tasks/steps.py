@@ -10,6 +10,7 @@ from itertools import compress
 from typing import Any
 
 from congrad.contract import wire
+from congrad_service.directions.cosines import DIGITS
 
 from congrad_worker.decisions.decide import Outcome, Rules
 from congrad_worker.decisions.direction import Samples
@@ -77,6 +78,7 @@ def _fields(job: JobRecord, read: DirectionRecord, outcome: Outcome, shown: Geom
         "norm": shown.norm,
         "half_life": None if math.isinf(rules.half_life) else rules.half_life,
         "aggregator": {"name": rules.rule.name, "orders": consensus.surgery.orders, "seed": rules.rule.seed},
+        "weights": {tag: round(weight, DIGITS) for tag, weight in zip(about, shown.weights.tolist(), strict=True)},
     }
     return {
         "epoch": read.epoch or uuid.uuid4().hex,

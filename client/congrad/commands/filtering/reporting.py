@@ -32,6 +32,14 @@ def about_run(run: Run, journal: Journal, client: Client) -> About:
     )
 
 
+def notes_on(client: Client, direction: str) -> list[str]:
+    """What there is to say of a direction's languages; nothing where the service has gone since."""
+    try:
+        return client.directions.get(direction).notes
+    except CongradError:
+        return []
+
+
 def measured(client: Client, name: str) -> tuple[wire.Direction, wire.Checkpoint | None]:
     """A direction as it is now, and the checkpoint that it belongs to, if it is still served.
 

@@ -22,16 +22,23 @@ def show_plan(found: Survey, batch_size: int, as_json: bool) -> None:
     out.print(f"{found.rows} rows in {requests} requests, about {found.bytes / 2**20:.1f} MiB. Nothing was sent.")
 
 
-def show_summary(decisions: Sequence[wire.Decision], direction: wire.DirectionRef) -> None:
-    """What was decided, beside the results."""
+def show_summary(decisions: Sequence[wire.Decision], direction: wire.DirectionRef, notes: Sequence[str]) -> None:
+    """What was decided, beside the results.
+
+    :param notes: on the languages of the direction, see `wire.Direction`.
+    """
     reasons = _reasons(decisions)
     err.print(summary_table(summarise(decisions)))
     if reasons:
         say("without a score: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items()))
     say(f"scored against version {direction.version} of direction {direction.name!r} of {direction.checkpoint!r}")
+    for note in notes:
+        say(note)
 
 
-def print_summary(decisions: Sequence[wire.Decision], direction: wire.DirectionRef, beside_rows: bool) -> None:
+def print_summary(
+    decisions: Sequence[wire.Decision], direction: wire.DirectionRef, notes: Sequence[str], beside_rows: bool
+) -> None:
     """The same as JSON.
 
     :param beside_rows: standard output is taken.
@@ -42,6 +49,7 @@ def print_summary(decisions: Sequence[wire.Decision], direction: wire.DirectionR
         "without_score": _reasons(decisions),
         "truncated": sum(decision.truncated for decision in decisions),
         "direction": direction,
+        "notes": notes,
     }
     print_json(summary, sys.stderr if beside_rows else sys.stdout)
 

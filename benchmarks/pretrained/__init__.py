@@ -1,0 +1,1 @@
+"""What the filter does to pretrained models: `benchmarks/real_models.py`."""

@@ -1,0 +1,96 @@
+"""What the cosines between languages say of their labels, in plain words, whatever aggregator made the direction.
+
+Languages of one model that are labelled alike pull alike. One whose labels are inverted pulls against all others.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+NOTHING = 5e-4
+"""A weight below this is said to be 0."""
+
+APART = -0.02
+"""A mean cosine above this is no pulling apart: that of a language without a direction is about 0, on either side."""
+
+NAMED = 8
+"""Languages that are named in one note; of more the first are."""
+
+
+def notes(tags: Sequence[str], cosines: Sequence[Sequence[float]], weights: Mapping[str, float]) -> list[str]:
+    """What a person should look at; nothing where languages agree, or where there is but one.
+
+    :param cosines: of the languages' gradients, ``[L, L]``, in the order of ``tags``.
+    :param weights: what each language counts in the direction; nothing where that is not known.
+    """
+    if len(tags) < 2:
+        return []
+    matrix = np.array(cosines, dtype=np.float64)
+    np.fill_diagonal(matrix, 0.0)
+    if camps := _equal_camps(matrix):
+        one, other = ([tags[i] for i in camp] for camp in camps)
+        pull = "pulls" if len(one) == 1 else "pull"
+        return [f"{_named(one)} {pull} one way and {_named(other)} the other: nothing here is a consensus"]
+    if (matrix.sum(1) <= 0).all():
+        return ["no language agrees with the others: nothing here is a consensus"]
+    against = _minority(matrix)
+    found = [_against(against, tags, matrix, weights)] if against else []
+    unheard = [tag for i, tag in enumerate(tags) if weights.get(tag, 1.0) < NOTHING and i not in against]
+    if unheard:
+        found.append(f"{_named(unheard)} {_has(unheard)} nothing in common with the consensus of the others: weight 0")
+    return found
+
+
+def _camps(matrix: np.ndarray) -> tuple[list[int], list[int]]:
+    """Who is on which side of the axis that parts the languages most, the fewer first; nobody is where all agree.
+
+    The axis is the first principal one of the cosines: where all are positive, its entries have one sign.
+    """
+    vector = np.linalg.eigh(matrix)[1][:, -1]
+    sides = [np.flatnonzero(vector < 0).tolist(), np.flatnonzero(vector >= 0).tolist()]
+    fewer, more = sorted(sides, key=len)
+    return fewer, more
+
+
+def _equal_camps(matrix: np.ndarray) -> tuple[list[int], list[int]] | None:
+    """Two that are as many, and pull against each other."""
+    one, other = _camps(matrix)
+    if len(one) != len(other) or matrix[np.ix_(one, other)].mean() > APART:
+        return None
+    return (one, other) if one[0] < other[0] else (other, one)
+
+
+def _minority(matrix: np.ndarray) -> list[int]:
+    """The languages that pull against most others taken together."""
+    fewer, more = _camps(matrix)
+    return [i for i in fewer if matrix[i, more].mean() <= APART]
+
+
+def _against(against: list[int], tags: Sequence[str], matrix: np.ndarray, weights: Mapping[str, float]) -> str:
+    others = [i for i in range(len(tags)) if i not in against]
+    is_all = bool((matrix[np.ix_(against, others)] < 0).all())
+    whom = "all others" if is_all else "most others"
+    named = [tags[i] for i in against]
+    return f"the labels of {_named(named)} pull against {whom}{_weighing(named, weights)}"
+
+
+def _weighing(named: Sequence[str], weights: Mapping[str, float]) -> str:
+    """What they count nevertheless."""
+    known = [max(weights[tag], 0.0) for tag in named if tag in weights]
+    if not known:
+        return ""
+    if max(known) < NOTHING:
+        return ": weight 0"
+    share = f"{sum(known):.1%}".replace("%", " %")
+    return f", and yet they count {share} of the direction"
+
+
+def _named(tags: Sequence[str]) -> str:
+    """Like "de, fr and ja"."""
+    if len(tags) > NAMED:
+        return f"{', '.join(tags[:NAMED])} and {len(tags) - NAMED} more"
+    return " and ".join(filter(None, [", ".join(tags[:-1]), tags[-1]]))
+
+
+def _has(tags: Sequence[str]) -> str:
+    return "has" if len(tags) == 1 else "have"

@@ -1,0 +1,83 @@
+"""What is said of languages that pull against the others."""
+
+import numpy as np
+import pytest
+from congrad_service.directions.dissent import notes
+
+TAGS = ["de", "en", "fr", "ja", "ko"]
+
+
+def cosines(*sides: int, within: float = 0.4, between: float = -0.3) -> list[list[float]]:
+    """Of languages on two sides, 1 and -1."""
+    both = np.outer(sides, sides)
+    return np.where(np.eye(len(sides)) > 0, 1.0, np.where(both > 0, within, between)).tolist()
+
+
+def test_nothing_is_said_where_all_agree() -> None:
+    weights = dict.fromkeys(TAGS, 0.2)
+    assert notes(TAGS, cosines(1, 1, 1, 1, 1), weights) == []
+    assert notes(["de"], [[1.0]], {"de": 1.0}) == []
+
+
+def test_a_language_against_all_others_is_named_with_its_weight() -> None:
+    weights = dict.fromkeys(TAGS, 0.25) | {"ko": 0.0}
+    assert notes(TAGS, cosines(1, 1, 1, 1, -1), weights) == [
+        "the labels of ko pull against all others: weight 0",
+    ]
+
+
+def test_what_it_counts_all_the_same_is_said() -> None:
+    weights = dict.fromkeys(TAGS, 0.223) | {"ko": 0.108}
+    assert notes(TAGS, cosines(1, 1, 1, 1, -1), weights) == [
+        "the labels of ko pull against all others, and yet they count 10.8 % of the direction",
+    ]
+
+
+def test_of_a_direction_that_an_older_worker_wrote_no_weight_is_said() -> None:
+    assert notes(TAGS, cosines(1, 1, 1, 1, -1), {}) == ["the labels of ko pull against all others"]
+
+
+def test_a_minority_is_named_together() -> None:
+    weights = {"de": 1 / 3, "en": 1 / 3, "fr": 1 / 3, "ja": 0.0, "ko": 0.0}
+    assert notes(TAGS, cosines(1, 1, 1, -1, -1), weights) == [
+        "the labels of ja and ko pull against all others: weight 0",
+    ]
+
+
+def test_a_minority_that_has_a_friend_pulls_against_most() -> None:
+    matrix = cosines(1, 1, 1, 1, -1)
+    matrix[0][4] = matrix[4][0] = 0.05
+    [note] = notes(TAGS, matrix, {})
+    assert note == "the labels of ko pull against most others"
+
+
+@pytest.mark.parametrize("within", [0.1, 0.4, 0.8])
+def test_of_two_equal_camps_nothing_is_a_consensus(within: float) -> None:
+    assert notes(TAGS[:4], cosines(1, -1, 1, -1, within=within), dict.fromkeys(TAGS[:4], 0.25)) == [
+        "de and fr pull one way and en and ja the other: nothing here is a consensus",
+    ]
+    assert notes(["de", "en"], cosines(1, -1), {}) == [
+        "de pulls one way and en the other: nothing here is a consensus",
+    ]
+
+
+def test_where_nobody_agrees_nothing_is_a_consensus() -> None:
+    matrix = np.full((3, 3), -0.2) + 1.2 * np.eye(3)
+    assert notes(TAGS[:3], matrix.tolist(), {}) == [
+        "no language agrees with the others: nothing here is a consensus",
+    ]
+
+
+def test_a_language_that_shares_nothing_is_not_said_to_pull_against_others() -> None:
+    matrix = np.array(cosines(1, 1, 1, 1, 1))
+    matrix[4, :4] = matrix[:4, 4] = [-0.01, 0.0, 0.01, -0.01]
+    weights = dict.fromkeys(TAGS, 0.25) | {"ko": 0.0}
+    assert notes(TAGS, matrix.tolist(), weights) == [
+        "ko has nothing in common with the consensus of the others: weight 0",
+    ]
+
+
+def test_of_very_many_languages_not_all_are_named() -> None:
+    tags = [f"l{number:02}" for number in range(40)]
+    [note] = notes(tags, cosines(*[1] * 25, *[-1] * 15), {})
+    assert note == "the labels of l25, l26, l27, l28, l29, l30, l31, l32 and 7 more pull against all others"
