@@ -105,6 +105,8 @@ class Reason(StrEnum):
     """Too long for the worker's device, alone as well; dropped, and never part of the direction."""
     UNAVAILABLE = "unavailable"
     """Made by the client where the service stayed down; never by the service."""
+    BAD_ROW = "bad_row"
+    """Made by the client of a row that is no sample, where the rows beside it are gone on with; never by the service."""
 
 
 @dataclass(frozen=True, slots=True)
