@@ -27,6 +27,7 @@ from congrad.contract.views import LanguageScores as LanguageScores
 from congrad.contract.views import LanguageStep as LanguageStep
 from congrad.contract.views import Memory as Memory
 from congrad.contract.views import Queue as Queue
+from congrad.contract.views import Room as Room
 from congrad.contract.views import Worker as Worker
 
 DirectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
