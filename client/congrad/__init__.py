@@ -19,6 +19,7 @@ from congrad.contract.views import (
     LanguageStep,
     Memory,
     Queue,
+    Room,
     Worker,
 )
 from congrad.contract.wire import (
@@ -126,6 +127,7 @@ __all__ = [
     "RateLimitError",
     "Reason",
     "RequestOptions",
+    "Room",
     "Sample",
     "SampleLike",
     "SelectionLike",

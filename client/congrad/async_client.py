@@ -47,12 +47,15 @@ class AsyncClient(BaseClient):
         max_downtime: float | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ):
-        super().__init__(base_url, api_key, new_policy(Policy(), timeout, max_retries, max_downtime))
+        policy = new_policy(Policy(), timeout, max_retries, max_downtime)
+        super().__init__(base_url, api_key, policy, transport)
+
+    def _connect(self) -> None:
         self._connections = PerProcess(
             lambda: httpx.AsyncClient(
                 base_url=self.base_url,
                 headers=self._headers,
-                transport=transport,
+                transport=self._transport,
                 mounts=mounts_for(self.base_url),
             )
         )

@@ -21,6 +21,7 @@ CongradError
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from congrad.contract import wire
 
@@ -34,6 +35,11 @@ class CongradError(Exception):
 
     decisions: Sequence[wire.Decision | None] = ()
     undecided: Sequence[int] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python would call the class with the message alone: a pool of processes waits for ever for an error that its
+        # parent cannot read.
+        return _again, (type(self), self.args, self.__dict__)
 
 
 class InvalidSampleError(CongradError, ValueError):
@@ -135,6 +141,13 @@ class JobNotFinishedError(CongradError):
         done, total = job.progress.done, job.progress.total
         super().__init__(f"job {job.id} is {job.status} after {seconds:.0f} s, with {done} of {total} chunks done")
         self.job = job
+
+
+def _again(kind: type[CongradError], arguments: tuple[Any, ...], state: dict[str, Any]) -> CongradError:
+    """An error that was pickled."""
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 def _sample_index(pointer: str) -> int | None:

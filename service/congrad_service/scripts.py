@@ -85,6 +85,12 @@ local function sizes(ids)
   end
   return all, awaited
 end
+-- Bytes of the gradients that a team's jobs retain at a time.
+local function retained(key, time)
+  local all = 0
+  for _, one in ipairs(redis.call('ZRANGEBYSCORE', key, time, '+inf')) do all = all + string.match(one, ':(%d+)$') end
+  return all
+end
 -- What Redis may use and what is left of it; nothing where that has no bound, or is not this user's to know.
 local function memory()
   local told = redis.pcall('INFO', 'memory')
@@ -122,9 +128,8 @@ if most and awaited + own > free then
 end
 if ARGV[11] == '1' then
   redis.call('ZREMRANGEBYSCORE', KEYS[10], '-inf', t)
-  local retained = 0
-  for _, one in ipairs(redis.call('ZRANGE', KEYS[10], 0, -1)) do retained = retained + string.match(one, ':(%d+)$') end
-  if retained + ARGV[10] > tonumber(ARGV[8]) then return {'retained', tostring(retained)} end
+  local held_by_ended = retained(KEYS[10], t)
+  if held_by_ended + ARGV[10] > tonumber(ARGV[8]) then return {'retained', tostring(held_by_ended)} end
 end
 -- The first write is one that a full Redis refuses: nothing is half-written.
 redis.call('HSET', KEYS[1], 'status', 'queued', 'created', t, 'chunks', chunks, 'bytes', ARGV[9], 'awaited', ARGV[10],
@@ -156,6 +161,21 @@ end
 publish(id, 'queued')
 return {'created', id}
 """.replace("RECENT", str(RECENT))
+)
+
+ROOM = (
+    _PRELUDE
+    + _SIZES
+    + """
+-- KEYS: active, retained
+-- Bytes of the gradients that jobs retain, and what is left of Redis beside what unfinished jobs wait for; no second
+-- number where that has no bound.
+local most, free = memory()
+local _, awaited = sizes(redis.call('ZRANGE', KEYS[1], 0, -1))
+local found = {tostring(retained(KEYS[2], now()))}
+if most then found[2] = tostring(free - awaited) end
+return found
+"""
 )
 
 MARK_ENQUEUED = """

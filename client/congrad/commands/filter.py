@@ -12,6 +12,7 @@ from congrad.commands.filtering.columns import FieldColumns, fields_of
 from congrad.commands.filtering.endings import without_answers, without_outputs
 from congrad.commands.filtering.journal import Journal, open_journal
 from congrad.commands.filtering.options import (
+    BadRowsAre,
     BatchSize,
     CheckpointName,
     Concurrency,
@@ -25,6 +26,7 @@ from congrad.commands.filtering.options import (
     LanguageColumn,
     LanguageOfAll,
     MaxConflict,
+    OfBadRows,
     ReportPage,
     Restart,
     Scores,
@@ -42,6 +44,7 @@ from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
 from congrad.commands.terminal.output import WRONG, fail, fail_with, say
 from congrad.commands.terminal.signals import interrupt_on_signals
 from congrad.errors import CongradError, NotFoundError
+from congrad.files.bad_rows import BadRowsError
 from congrad.files.formats import Format
 from congrad.files.kinds.rows import FileError
 from congrad.files.samples import Fields, Survey, survey
@@ -98,6 +101,7 @@ class Order:
     service: Service
     restart: bool
     as_json: bool
+    drop_bad: bool
 
 
 def filter_file(
@@ -111,6 +115,7 @@ def filter_file(
     as_json: AsJson = False,
     dry_run: DryRun = False,
     restart: Restart = False,
+    bad_rows: OfBadRows = BadRowsAre.REFUSED,
     field: FieldColumns = None,
     language_field: LanguageColumn = None,
     language: LanguageOfAll = None,
@@ -120,7 +125,7 @@ def filter_file(
     within: ShareOf = None,
     direction: DirectionName = "default",
     update: Update = True,
-    two_pass: TwoPass = False,
+    two_pass: TwoPass = None,
     checkpoint: CheckpointName = None,
     url: Url = DEFAULT_BASE_URL,
     api_key: ApiKey = None,
@@ -132,6 +137,8 @@ def filter_file(
     selected = selection_of(selection, max_conflict, keep, within)
     if two_pass and not update:
         raise typer.BadParameter("--two-pass folds all rows in, and --no-update does not")
+    # What is not folded in has only one direction to be scored against.
+    two_pass = update if two_pass is None else two_pass
     order = Order(
         source=source,
         format=input_format,
@@ -141,9 +148,12 @@ def filter_file(
         service=Service(url, api_key, timeout, concurrency),
         restart=restart,
         as_json=as_json,
+        drop_bad=bad_rows is BadRowsAre.DROPPED,
     )
     try:
         (_plan if dry_run else _filter)(order)
+    except BadRowsError as error:
+        fail(f"{error}\nnothing was sent; --bad-rows drop goes on without them", WRONG)
     except FileError as error:
         fail(str(error), WRONG)
     except CongradError as error:
@@ -184,7 +194,8 @@ def _read(order: Order) -> Iterator[tuple[Run, Survey]]:
     """
     order.outputs.check(order.source)
     with Source(order.source, order.format, order.fields.by_column) as rows:
-        yield Run(rows, order.fields, order.asked), survey(rows, order.fields, order.outputs.trial(rows))
+        found = survey(rows, order.fields, order.outputs.trial(rows), drop_bad=order.drop_bad)
+        yield Run(rows, order.fields, order.asked, found.bad), found
 
 
 def _answer(run: Run, client: Client, journal: Journal, rows: int, order: Order) -> None:

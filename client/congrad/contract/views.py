@@ -100,12 +100,23 @@ class CheckpointQueue(Answer):
     tasks: int
 
 
+class Room(Answer):
+    """Room in Redis for gradients that jobs retain: bytes of those of the caller's team, how many they may be, and what
+    is left of Redis's own memory beside what unfinished jobs will need (null where that has no bound, or is not told)."""
+
+    retained_bytes: int
+    limit_bytes: int
+    free_bytes: int | None
+
+
 class Queue(Answer):
     """What waits, of all teams: unfinished jobs, how many are taken, the age of the oldest in seconds, and the tasks
-    that no worker has taken up yet."""
+    that no worker has taken up yet. ``room`` is there for gradients that are retained; an earlier service does not say
+    it."""
 
     active: int
     limit: int
     oldest_s: Annotated[float | None, Field(ge=0)]
     checkpoints: list[CheckpointQueue]
     decide: int
+    room: Room | None = None

@@ -27,6 +27,7 @@ from congrad.contract.views import LanguageScores as LanguageScores
 from congrad.contract.views import LanguageStep as LanguageStep
 from congrad.contract.views import Memory as Memory
 from congrad.contract.views import Queue as Queue
+from congrad.contract.views import Room as Room
 from congrad.contract.views import Worker as Worker
 
 DirectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -105,6 +106,8 @@ class Reason(StrEnum):
     """Too long for the worker's device, alone as well; dropped, and never part of the direction."""
     UNAVAILABLE = "unavailable"
     """Made by the client where the service stayed down; never by the service."""
+    BAD_ROW = "bad_row"
+    """Made by the client of a row that is no sample, where the rows beside it are gone on with; never by the service."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from congrad.contract import wire
+from congrad.files.bad_rows import NoSampleError
 from congrad.files.formats import Format, format_of
 from congrad.files.kinds.parquet_file import DECISION
 from congrad.files.kinds.rows import FileError, Row
-from congrad.files.samples import Fields, Survey, language_of
+from congrad.files.samples import Fields, language_of
 from congrad.files.source import Source
 
 _DECISION: TypeAdapter[wire.Decision] = TypeAdapter(wire.Decision)
@@ -43,15 +44,15 @@ def _decision(row: Row, name: str) -> wire.Decision:
 
 
 def samples_of(source: Source, fields: Fields, decisions: Sequence[wire.Decision]) -> Iterator[dict[str, Any]]:
-    """The samples that decisions are about, one for each.
+    """The samples that decisions are about, one for each; nothing of a row that is none.
 
     :raises FileError: the file holds other rows, or a row is no sample; the message names it.
     """
     position = -1
-    for position, row in enumerate(source.rows(fields.wanted | {"id"})):
+    for position, row in enumerate(source.all_rows(fields.wanted | {"id"})):
         if position < len(decisions):
             _check(source, row, fields, position, decisions[position])
-            yield fields.sample(row)
+            yield {} if decisions[position].reason is wire.Reason.BAD_ROW else fields.sample(row)
     if position + 1 != len(decisions):
         raise FileError(f"{source.name}: has {position + 1} rows, and there are {len(decisions)} decisions; {_SAMPLES}")
 
@@ -62,7 +63,13 @@ def _check(source: Source, row: Row, fields: Fields, position: int, decision: wi
     where = f"{source.name}, {row.id}"
     if decision.id not in (row.id, str(row.content.get("id")), str(position)):
         raise FileError(f"{where}: the decision in its place is about {decision.id!r}; {_SAMPLES}")
-    columns = Survey(columns=dict.fromkeys(row.content))
-    tag = language_of(source, fields, columns, {"language": decision.language} | fields.sample(row))
+    if decision.reason is wire.Reason.BAD_ROW:
+        return
+    if row.fault is not None:
+        raise FileError(f"{where}: {row.fault}")
+    try:
+        tag = language_of({"language": decision.language} | fields.sample(row))
+    except NoSampleError as error:
+        raise FileError(f"{where}: {error}; the columns are {', '.join(row.content)}") from error
     if tag != decision.language:
         raise FileError(f"{where}: is in {tag!r}, and its decision about a pair in {decision.language!r}; {_SAMPLES}")

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from congrad.contract.samples import CONVERSATION, IMAGE_COLUMNS, model_of, without_others
+from congrad.contract.faults import message_of, path_in
+from congrad.contract.languages import normalise_language
+from congrad.contract.samples import COMPLETIONS, CONVERSATION, IMAGE_COLUMNS, PAIR, model_of, without_others
 from congrad.contract.samples import FIELDS as ALL_FIELDS
+from congrad.files.bad_rows import UNDETERMINED, BadRow, BadRows, NoSampleError
 from congrad.files.kinds.rows import FileError, Row
 from congrad.files.source import Source
 from congrad.files.trial import Trial
@@ -44,11 +47,11 @@ class Fields:
         return frozenset([*self.by_column, *IMAGE_COLUMNS, CONVERSATION])
 
     def sample(self, row: Row) -> dict[str, Any]:
-        """What the service takes of a row. Images are taken too, so that they are refused; where there are none, the
+        """What the service takes of a row. A null is a missing value, whatever the format. Images are taken too, so that they are refused; where there are none, the
         column is null, or holds an empty list, which TRL takes for a sample of text as well. So is a conversation where
         there is nothing else, unless a field is made of it. A column that was named is the sample's in any case."""
         found = {name: self.columns.get(name, name) for name in FIELDS}
-        sample = {name: row.content[column] for name, column in found.items() if column in row.content}
+        sample = {name: row.content[column] for name, column in found.items() if row.content.get(column) is not None}
         refused = (*IMAGE_COLUMNS, CONVERSATION)
         others = {name: row.content[name] for name in refused if row.content.get(name) not in (None, [])}
         named = {name: sample[name] for name in self.columns if name in sample}
@@ -60,45 +63,83 @@ class Fields:
 class Survey:
     """What a file holds: rows by language, the columns that occur, in order, and the size of the samples as JSON.
 
-    ``schema`` has the columns with their types, where Parquet is to be built of them.
+    ``schema`` has the columns with their types, where Parquet is to be built of them. ``bad`` are the rows that are no
+    samples, which are not among the rest.
     """
 
     languages: Counter[str] = field(default_factory=Counter)
     columns: dict[str, None] = field(default_factory=dict)
     bytes: int = 0
     schema: "pyarrow.Schema | None" = None
+    bad: BadRows = field(default_factory=BadRows)
 
     @property
     def rows(self) -> int:
-        """How many."""
+        """How many samples."""
         return self.languages.total()
 
 
-def survey(source: Source, fields: Fields, trial: Trial | None = None) -> Survey:
+def survey(source: Source, fields: Fields, trial: Trial | None = None, *, drop_bad: bool = False) -> Survey:
     """Reads a file once, to its end.
 
     :param trial: is shown all rows.
-    :raises FileError: a row is no sample; the message names row and field. Or there is no row at all, or no column of a
-        name that was given. Or rows cannot be written as they are to be.
+    :param drop_bad: whether rows that are no samples are only noted.
+    :raises BadRowsError: rows are no samples; the message names them, and what is wrong with each.
+    :raises FileError: there is no row at all, or no column of a name that was given. Or rows cannot be written as they
+        are to be.
     """
     is_tried = trial is not None and trial.is_needed
-    found = Survey(columns=dict.fromkeys(source.header()))
+    found = Survey(columns=dict.fromkeys(source.header()), bad=BadRows(drop_bad))
     # A name that is not there is told before all rows are read, where a header says so.
     if found.columns:
         _check_columns(source, fields, found)
-    for row in source.rows(None if is_tried else fields.wanted):
-        found.columns.update(dict.fromkeys(row.content))
-        sample = fields.sample(row)
-        found.languages[language_of(source, fields, found, sample)] += 1
-        found.bytes += len(json.dumps(sample, ensure_ascii=False).encode())
-        if trial is not None:
-            trial.add(row)
-    if not found.rows:
+    for position, row in enumerate(source.all_rows(None if is_tried else fields.wanted)):
+        is_sample = _take(position, row, fields, found)
+        if is_sample or drop_bad:
+            found.columns.update(dict.fromkeys(row.content))
+            if trial is not None:
+                trial.add(row)
+        elif row.fault is None:
+            found.columns.update(dict.fromkeys(row.content))
+    if not found.rows and not found.bad.total:
         raise FileError(f"{source.name}: holds no rows")
     _check_columns(source, fields, found)
+    if found.bad.total and not (drop_bad and found.rows):
+        raise found.bad.error(source.name, _hint(fields, found))
     if trial is not None:
         found.schema = trial.schema(found.columns)
     return found
+
+
+def _take(position: int, row: Row, fields: Fields, found: Survey) -> bool:
+    """Counts a row; whether it is a sample."""
+    sample = fields.sample(row)
+    try:
+        language = _checked(row, sample)
+    except NoSampleError as error:
+        found.bad.add(position, BadRow(row.id, str(error), _known(sample)))
+        return False
+    found.languages[language] += 1
+    found.bytes += len(json.dumps(sample, ensure_ascii=False).encode())
+    return True
+
+
+def _checked(row: Row, sample: Mapping[str, Any]) -> str:
+    """The language of a row's sample.
+
+    :raises NoSampleError: it is none.
+    """
+    if row.fault is not None:
+        raise NoSampleError(row.fault)
+    return language_of(sample)
+
+
+def _known(sample: Mapping[str, Any]) -> str:
+    """The language of a row that is no sample, as far as it says."""
+    try:
+        return normalise_language(sample.get("language", UNDETERMINED))
+    except (ValueError, TypeError, AttributeError):
+        return UNDETERMINED
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
@@ -118,24 +159,41 @@ def _check_columns(source: Source, fields: Fields, found: Survey) -> None:
             raise FileError(f"{source.name}: there is no column {column!r} for {name}; {_columns(found)}")
 
 
+def _hint(fields: Fields, found: Survey) -> str:
+    """The columns that no row has and every sample needs."""
+    missing = []
+    if fields.language is None and not _has(fields, found, "language"):
+        missing.append("language")
+    if not _has(fields, found, "completion"):
+        missing += [name for name in PAIR if not _has(fields, found, name)]
+    if not missing:
+        return ""
+    columns = ", ".join(repr(fields.columns.get(name, name)) for name in missing)
+    return f"; there is no column {columns}; {_columns(found)}"
+
+
+def _has(fields: Fields, found: Survey, name: str) -> bool:
+    return fields.columns.get(name, name) in found.columns
+
+
 def _columns(found: Survey) -> str:
     return f"the columns are {', '.join(found.columns)}" if found.columns else "there are no columns"
 
 
-def language_of(source: Source, fields: Fields, found: Survey, sample: Mapping[str, Any]) -> str:
+def language_of(sample: Mapping[str, Any]) -> str:
     """The language of a sample, which is checked.
 
-    :raises FileError: it is no sample; the message names row and field.
+    :raises NoSampleError: it is none; the message names the field.
     """
+    # A cell of a CSV file that is empty is a missing value; so that a row is the same in every format, no text is one too.
+    if empty := [name for name in COMPLETIONS if sample.get(name) in ("", [])]:
+        raise NoSampleError(f"{empty[0]}: is empty")
     try:
         return model_of(sample).model_validate(sample).language
     except ValidationError as error:
         fault = error.errors()[0]
-    name = str(fault["loc"][0]) if fault["loc"] else ""
-    message = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "missing" and len(fault["loc"]) == 1:
-        wanted = [name, "completion"] if name == "chosen" and "rejected" not in sample else [name]
-        columns = " or ".join(repr(fields.columns.get(name, name)) for name in wanted)
-        message += f" (column {columns}); {_columns(found)}"
-    where = ".".join(str(part) for part in fault["loc"] if part not in ("text", "messages", "blocks"))
-    raise FileError(f"{source.name}, {sample['id']}: {f'{where}: ' if where else ''}{message}")
+    loc = fault["loc"]
+    if fault["type"] == "missing" and loc == ("chosen",) and "rejected" not in sample:
+        loc = ("chosen (or completion)",)
+    where = ".".join(str(part) for part in path_in(sample, loc))
+    raise NoSampleError(f"{where}: {message_of(fault)}" if where else message_of(fault))

@@ -53,12 +53,23 @@ class Source:
 
         :param columns: those whose values are wanted; default: all. A Parquet file's others are then not in a row's
             ``content``.
+        :raises FileError: the file or one of its rows cannot be read, is not of its format, or has changed since it was
+            read before.
+        """
+        for row in self.all_rows(columns):
+            if row.fault is not None:
+                raise FileError(f"{self.name}, {row.id}: {row.fault}")
+            yield row
+
+    def all_rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
+        """`rows`, with those that cannot be read, which have a ``fault``.
+
         :raises FileError: the file cannot be read, is not of its format, or has changed since it was read before.
         """
         with self._opened() as stream:
             match self.format:
                 case Format.JSONL:
-                    yield from jsonl_file.read(stream, self.name)
+                    yield from jsonl_file.read(stream)
                 case Format.JSON:
                     yield from json_file.read(stream, self.name)
                 case Format.CSV:

@@ -1,11 +1,11 @@
 """What both clients are made of."""
 
-import copy
 import os
-from collections.abc import Callable, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Generic, Self, TypeVar, Unpack
+from typing import Any, Generic, Self, TypeVar, Unpack
 
 import httpx
 
@@ -18,6 +18,9 @@ from congrad.protocol.requests import SampleLike, check_batch_size
 from congrad.protocol.results import Fallback, Selecting
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8000"
+
+_SETTINGS = {"base_url": "base_url", "api_key": "_api_key", "policy": "_policy", "transport": "_transport"}
+"""What a client is made of, and the attribute that it is in."""
 
 H = TypeVar("H")
 
@@ -39,22 +42,47 @@ class PerProcess(Generic[H]):
         return self._made
 
 
-class BaseClient:
-    """Settings, and calls before they are driven."""
+class BaseClient(ABC):
+    """Settings, and calls before they are driven.
 
-    def __init__(self, base_url: str | None, api_key: str | None, policy: Policy):
-        self._policy = policy
+    It can be pickled, as processes that are spawned and `datasets.map` do. What is pickled are the settings alone, so
+    that two clients with the same are the same to a fingerprint; each copy makes connections of its own.
+    """
+
+    base_url: str
+    _api_key: str | None
+    _policy: Policy
+    _transport: Any
+
+    def __init__(self, base_url: str | None, api_key: str | None, policy: Policy, transport: Any):
+        base_url = (base_url or os.environ.get("CONGRAD_BASE_URL") or DEFAULT_BASE_URL).rstrip("/")
+        self._settle({"base_url": base_url, "api_key": api_key, "policy": policy, "transport": transport})
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A token of the environment is not among them: a process that reads them has the same environment.
+        return {name: getattr(self, attribute) for name, attribute in _SETTINGS.items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._settle(state)
+
+    def _settle(self, state: Mapping[str, Any]) -> None:
+        for name, attribute in _SETTINGS.items():
+            setattr(self, attribute, state[name])
         self._is_copy = False
         self._availability = Availability()
-        self.base_url = (base_url or os.environ.get("CONGRAD_BASE_URL") or DEFAULT_BASE_URL).rstrip("/")
         if not self.base_url.startswith(("http://", "https://")):
             raise ValueError(f"base_url is {self.base_url!r}; it should begin with http:// or https://")
-        api_key = api_key if api_key is not None else os.environ.get("CONGRAD_API_KEY")
+        api_key = self._api_key if self._api_key is not None else os.environ.get("CONGRAD_API_KEY")
         self._headers = {"User-Agent": f"congrad/{version('congrad-filter')}"}
         if api_key and (token := api_key.strip()):  # files of secrets end with a line break
             if not (token.isascii() and token.isprintable()):
                 raise ValueError("the API key (api_key, or CONGRAD_API_KEY) has characters that no header can hold")
             self._headers["Authorization"] = f"Bearer {token}"
+        self._connect()
+
+    @abstractmethod
+    def _connect(self) -> None:
+        """Makes ready what requests go through."""
 
     def with_options(
         self,
@@ -65,7 +93,8 @@ class BaseClient:
     ) -> Self:
         """A client on the same connections that waits or tries differently."""
         # Shallow, so that both share the connections, and what is known of the service's availability.
-        other = copy.copy(self)
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
         other._policy = new_policy(self._policy, timeout, max_retries, max_downtime)
         other._is_copy = True
         return other

@@ -1,10 +1,10 @@
 """Every error of the application as an RFC 9457 problem document, the framework's own included."""
 
-from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
 from congrad.contract import wire
+from congrad.contract.faults import path_in
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -111,7 +111,7 @@ def _fault(fault: dict[str, Any], body: Any) -> wire.ProblemError:
         return wire.ProblemError(pointer="", detail="the body should be JSON, with Content-Type: application/json")
     if loc[:1] == ["samples"]:
         del loc[2:3]  # the kind of the sample, which pydantic names and the body does not
-    path = _path_in(body, loc)
+    path = path_in(body, loc)
     message = _message(fault)
     if len(path) >= 2 and path[0] == "samples":
         index, rest = int(path[1]), ".".join(map(str, path[2:]))
@@ -129,23 +129,6 @@ def _printable(where: str, detail: str) -> wire.ProblemError:
 def _message(fault: dict[str, Any]) -> str:
     message: str = fault["msg"]
     return message.removeprefix("Value error, ")
-
-
-def _path_in(body: Any, loc: Sequence[str | int]) -> list[str | int]:
-    """``loc`` without the names of union members that pydantic puts between the names of the body."""
-    path: list[str | int] = []
-    value = body
-    for position, part in enumerate(loc):
-        if isinstance(value, dict):
-            known = part in value
-        else:
-            known = isinstance(value, list) and isinstance(part, int) and part < len(value)
-        if known:
-            value = value[part]
-        elif not (isinstance(value, dict) and position == len(loc) - 1):  # a missing field is named all the same
-            continue
-        path.append(part)
-    return path
 
 
 def _id_of(body: Any, index: int) -> str | None:

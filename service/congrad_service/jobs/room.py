@@ -1,7 +1,12 @@
 """What a job takes up in Redis, and why there may be no room for it."""
 
 from collections.abc import Callable
+from typing import cast
 
+from congrad.contract import wire
+from redis.asyncio import Redis
+
+from congrad_service import keys, scripts
 from congrad_service.http.errors import (
     RETRY_AFTER_S,
     Conflict,
@@ -19,6 +24,17 @@ BESIDE = 512
 def gradient_bytes(dim: int) -> int:
     """Bytes of one sample's gradient of ``dim`` numbers, in half precision."""
     return 2 * dim + BESIDE
+
+
+async def room(redis: Redis, settings: ServiceSettings, team: str | None) -> wire.Room:
+    """What there is for gradients that a team's jobs retain."""
+    read = redis.register_script(scripts.ROOM)
+    retained, *free = cast("list[bytes]", await read(keys=[keys.JOBS_ACTIVE, keys.retained(team)]))
+    return wire.Room(
+        retained_bytes=int(float(retained)),
+        limit_bytes=settings.max_retained_bytes,
+        free_bytes=max(int(float(free[0])), 0) if free else None,
+    )
 
 
 def _mib(count: int) -> str:

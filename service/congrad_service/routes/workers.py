@@ -3,6 +3,7 @@
 from congrad.contract import wire
 from fastapi import APIRouter
 
+from congrad_service.jobs.room import room
 from congrad_service.state import Congrad
 
 router = APIRouter(tags=["workers"])
@@ -22,5 +23,6 @@ async def list_workers(state: Congrad) -> list[wire.Worker]:
 
 @router.get("/queue")
 async def read_queue(state: Congrad) -> wire.Queue:
-    """Unfinished jobs, and the tasks that wait for a worker."""
-    return await state.depth.read()
+    """Unfinished jobs, and the tasks that wait for a worker; and room for the gradients that jobs retain."""
+    queue = await state.depth.read()
+    return queue.model_copy(update={"room": await room(state.redis, state.settings, state.team)})

@@ -350,6 +350,35 @@ def test_what_the_output_does_not_take_is_found_before_anything_is_sent(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
 
 
+def test_bad_rows_stop_a_run_before_anything_is_sent_or_are_dropped_with_what_is_wrong(tmp_path: Path) -> None:
+    source, kept, dropped, scores = (tmp_path / f"{name}.jsonl" for name in ("in", "kept", "dropped", "scores"))
+    good = {"language": "de", "prompt": "p", "chosen": "0", "rejected": "b"}
+    rows = [good, good | {"chosen": None}, good | {"chosen": "7"}, good | {"language": None}]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows) + "{half\n")
+    stub = StubService()
+    with deciding(stub) as url:
+        arguments = ("filter", source, "-o", kept, "--dropped", dropped, "--scores", scores, "--url", url, "--one-pass")
+        refused = congrad(*arguments)
+        assert refused.exit_code == 2
+        assert refused.stderr.splitlines()[0] == f"congrad: {source}: 3 rows are no samples"
+        assert "line 5: is not JSON" in refused.stderr
+        assert "nothing was sent; --bad-rows drop goes on without them" in refused.stderr
+        assert (stub.requests, kept.exists()) == ([], False)
+        done = congrad(*arguments, "--bad-rows", "drop", "--json")
+    assert done.exit_code == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert (summary["kept"], summary["dropped"], summary["without_score"]) == (1, 4, {"bad_row": 3})
+    assert stub.folded == {"line 1": 1, "line 3": 1}
+    assert kept.read_text() == json.dumps(good) + "\n"
+    told = [json.loads(line) for line in dropped.read_text().splitlines()]
+    assert [row["congrad"]["detail"] for row in told][:3] == ["chosen: is missing", None, "language: is missing"]
+    assert told[3]["unreadable"] == "{half"
+    decided = [json.loads(line) for line in scores.read_text().splitlines()]
+    assert [row["id"] for row in decided] == [f"line {number}" for number in range(1, 6)]
+    page = congrad("report", scores, "--samples", source, "-o", tmp_path / "report.html")
+    assert page.exit_code == 0, page.stderr
+
+
 @pytest.mark.parametrize("name", ["-", "/dev/stdout", "/proc/self/fd/1"])
 def test_what_standard_output_leads_to_is_appended_to(name: str, tmp_path: Path) -> None:
     source, target = rows_kept(tmp_path, 3), tmp_path / "all.jsonl"

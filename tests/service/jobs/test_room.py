@@ -112,6 +112,25 @@ def test_what_a_team_retains_is_bounded_and_can_be_freed(redis_url: str, store: 
     play(redis_url, act, max_retained_bytes=7 * SIZE)
 
 
+def test_what_there_is_room_for_is_told_before_anything_is_sent(redis_url: str, store: Store) -> None:
+    async def act(client: httpx.AsyncClient) -> None:
+        store.redis.config_set("maxmemory", 0)
+        empty = {"retained_bytes": 0, "limit_bytes": 7 * SIZE, "free_bytes": None}
+        assert (await client.get("/queue")).json()["room"] == empty
+        kept = await submit(client, ["de"] * 4, retain=True)
+        told = (await client.get("/queue")).json()["room"]
+        assert told["retained_bytes"] == 4 * SIZE
+        with with_memory(store.redis, left=100_000):
+            waiting = (await client.get("/queue")).json()["room"]
+            compute(store, kept)
+            settle(store, kept)
+            await client.delete(f"/jobs/{kept}")
+        assert 0 < waiting["free_bytes"] <= 100_000 - 4 * SIZE
+        assert (await client.get("/queue")).json()["room"] == empty
+
+    play(redis_url, act, max_retained_bytes=7 * SIZE)
+
+
 def test_what_is_retained_can_be_freed_in_a_full_redis(redis_url: str, store: Store) -> None:
     async def act(client: httpx.AsyncClient) -> None:
         kept = await submit(client, ["de"] * 4, retain=True)

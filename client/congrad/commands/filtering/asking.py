@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
 from itertools import islice
 from typing import Any
@@ -14,6 +14,7 @@ from congrad.commands.filtering.journal import Chain, Journal, digest_of
 from congrad.commands.filtering.selection import Selection
 from congrad.contract import wire
 from congrad.errors import APIStatusError, CongradError
+from congrad.files.bad_rows import BadRows
 from congrad.files.kinds.rows import FileError
 from congrad.files.samples import Fields
 from congrad.files.source import Source
@@ -57,10 +58,13 @@ class Run:
     source: Source
     fields: Fields
     asked: Asked
+    bad: BadRows = field(default_factory=BadRows)
+    """Rows of the file that are no samples."""
 
     def samples(self) -> Iterator[dict[str, Any]]:
-        """The samples of all rows."""
-        return (self.fields.sample(row) for row in self.source.rows(self.fields.wanted))
+        """The samples of all rows that are some."""
+        rows = enumerate(self.source.all_rows(self.fields.wanted))
+        return (self.fields.sample(row) for position, row in rows if position not in self.bad.found)
 
     def check(self, journal: Journal) -> None:
         """:raises FileError: the journal answers other rows than the first ones of the file."""
@@ -121,7 +125,8 @@ class Run:
     def decisions(self, journal: Journal) -> list[wire.Decision]:
         """What is decided about each row, once everything is answered."""
         results = journal.rescored if self.asked.two_pass else journal.results
-        return self.asked.selecting.apply([decision for result in results for decision in result.decisions])
+        decisions = self.asked.selecting.apply([decision for result in results for decision in result.decisions])
+        return self.bad.among(decisions)
 
     def _noted(self, journal: Journal, digests: deque[str]) -> Iterator[dict[str, Any]]:
         """The samples that have no answer yet."""

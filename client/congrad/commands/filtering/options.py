@@ -1,6 +1,7 @@
 """What `congrad filter` can be told beside what other commands can be told too. Each name here is the type of one
 parameter of the command, with its help; the defaults are where the command is declared."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -44,6 +45,22 @@ Restart = Annotated[
     typer.Option(
         "--restart",
         help="Begin anew, where an unfinished run has left its answers; what it folded in stays in the direction.",
+    ),
+]
+
+class BadRowsAre(StrEnum):
+    """What becomes of rows that are no samples."""
+
+    REFUSED = "refuse"
+    DROPPED = "drop"
+
+
+OfBadRows = Annotated[
+    BadRowsAre,
+    typer.Option(
+        "--bad-rows",
+        help="What becomes of rows that are no samples: nothing is sent before they are mended (refuse), or they are "
+        "dropped, and DROPPED says why.",
     ),
 ]
 
@@ -102,12 +119,14 @@ Update = Annotated[
     bool, typer.Option("--update/--no-update", rich_help_panel=SCORING, help="Fold the rows into the direction.")
 ]
 TwoPass = Annotated[
-    bool,
+    bool | None,
     typer.Option(
-        "--two-pass",
+        "--two-pass/--one-pass",
+        show_default=False,
         rich_help_panel=SCORING,
-        help="First fold all rows in, then score them. Without it the first rows are scored when the direction has "
-        "seen little else; this costs no second gradient.",
+        help="First fold all rows in, then score them (the default, unless --no-update); or score them as they come, the "
+        "first ones against a direction that has seen little else. The second pass costs no second gradient, but "
+        "Redis's memory: 32 KiB a row by default, until it is scored.",
     ),
 ]
 CheckpointName = Annotated[

@@ -8,6 +8,7 @@ from typing import Any
 
 from congrad.commands.filtering.journal import journal_of
 from congrad.contract import wire
+from congrad.files.bad_rows import BadRow
 from congrad.files.formats import STANDARD_STREAM, Format, format_of
 from congrad.files.kinds.parquet_file import DECISION, require_pyarrow
 from congrad.files.kinds.rows import FileError
@@ -92,13 +93,14 @@ class Outputs:
             dropped = None
             if self.dropped is not None:
                 dropped = stack.enter_context(self._rows_to(self.dropped, source, found))
-            for position, (row, decision) in enumerate(zip(source.rows(wanted), decisions, strict=True)):
-                if report is not None:
+            for position, (row, decision) in enumerate(zip(source.all_rows(wanted), decisions, strict=True)):
+                bad = found.bad.found.get(position)
+                if report is not None and bad is None:
                     report.add(position, fields.sample(row))
                 if decision.keep:
                     kept.write(row, {})
                 elif dropped is not None:
-                    dropped.write(row, {DECISION: _verdict(decision)})
+                    dropped.write(row, {DECISION: _verdict(decision, bad)})
             if self.scores is not None:
                 stream = stack.enter_context(replacing(self.scores))
                 stream.writelines(encode(asdict(decision)) + b"\n" for decision in decisions)
@@ -119,6 +121,7 @@ def _are_one(first: str, second: str) -> bool:
     return same_file(first, second) or (stream is not None and stream == descriptor_of(second))
 
 
-def _verdict(decision: wire.Decision) -> dict[str, Any]:
-    """What the row itself does not say."""
-    return {name: value for name, value in asdict(decision).items() if name not in ("id", "language", "keep")}
+def _verdict(decision: wire.Decision, bad: BadRow | None) -> dict[str, Any]:
+    """What the row itself does not say; ``detail`` is what is wrong with it."""
+    verdict = {name: value for name, value in asdict(decision).items() if name not in ("id", "language", "keep")}
+    return verdict | {"detail": None if bad is None else bad.reason}

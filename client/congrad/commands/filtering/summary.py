@@ -16,10 +16,13 @@ def show_plan(found: Survey, batch_size: int, as_json: bool) -> None:
     requests = -(-found.rows // batch_size)
     if as_json:
         languages = dict(sorted(found.languages.items()))
-        print_json({"rows": found.rows, "by_language": languages, "requests": requests, "bytes": found.bytes})
+        plan = {"rows": found.rows, "by_language": languages, "requests": requests, "bytes": found.bytes}
+        print_json(plan | ({"bad_rows": found.bad.total} if found.bad.are_dropped else {}))
         return
     out.print(counts_table("rows", found.languages))
     out.print(f"{found.rows} rows in {requests} requests, about {found.bytes / 2**20:.1f} MiB. Nothing was sent.")
+    if found.bad.total:
+        out.print(f"{found.bad.total} more are no samples and would be dropped.")
 
 
 def show_summary(decisions: Sequence[wire.Decision], direction: wire.DirectionRef, notes: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, TextIO
 
-from congrad.files.kinds.rows import FileError, Row
+from congrad.files.kinds.rows import UNREADABLE, FileError, Row
 from congrad.files.kinds.values import cell_of, value_of
 
 LONGEST_CELL = 2**31 - 1
@@ -30,18 +30,20 @@ def header(stream: BinaryIO, name: str) -> list[str]:
 
 
 def read(stream: BinaryIO, name: str, fields: Mapping[str, str]) -> Iterator[Row]:
-    """The rows.
+    """The rows; one that has more or fewer cells than the header, or a cell that cannot be its field, says so.
 
     :param fields: which field of a sample a column is read for.
-    :raises FileError: a row has more or fewer cells than the header, or a cell cannot be its field.
+    :raises FileError: it is not CSV.
     """
     lines = _lines(stream, name)
     columns = next(lines, [])
     for number, cells in enumerate(lines, start=1):
-        if len(cells) != len(columns):
-            raise FileError(f"{name}, row {number}: has {len(cells)} cells; the header has {len(columns)}")
-        source = dict(zip(columns, cells, strict=True))
-        yield Row(f"row {number}", _content(source, fields, f"{name}, row {number}"), source)
+        if len(cells) == len(columns):
+            yield _row(f"row {number}", dict(zip(columns, cells, strict=True)), fields)
+        else:
+            fault = f"has {len(cells)} cells; the header has {len(columns)}"
+            unreadable = {UNREADABLE: ",".join(cells)}
+            yield Row(f"row {number}", unreadable, unreadable, fault)
 
 
 def _lines(stream: BinaryIO, name: str) -> Iterator[list[str]]:
@@ -55,15 +57,17 @@ def _lines(stream: BinaryIO, name: str) -> Iterator[list[str]]:
         raise FileError(f"{name}: is not CSV in UTF-8: {error}") from error
 
 
-def _content(source: Mapping[str, str], fields: Mapping[str, str], where: str) -> dict[str, Any]:
-    content = {}
+def _row(name: str, source: Mapping[str, str], fields: Mapping[str, str]) -> Row:
+    content: dict[str, Any] = {}
+    fault = None
     for column, cell in source.items():
         if cell:
             try:
                 content[column] = value_of(fields.get(column), cell)
             except ValueError as error:
-                raise FileError(f"{where}: {column}: {error}") from None
-    return content
+                content[column] = cell
+                fault = fault or f"{column}: {error}"
+    return Row(name, content, source, fault)
 
 
 class _Lines:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from congrad.files.kinds.rows import FileError, Row
+from congrad.files.kinds.rows import UNREADABLE, FileError, Row
 from congrad.files.kinds.values import encode
 
 SPACE = re.compile(r"[ \t\r\n]*")
@@ -13,18 +13,20 @@ DECODER = json.JSONDecoder()
 
 
 def read(stream: BinaryIO, name: str) -> Iterator[Row]:
-    """The rows.
+    """The rows; an item that is no object says so.
 
-    :raises FileError: it is not a list of objects.
+    :raises FileError: it is not a list.
     """
     try:
         text = stream.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FileError(f"{name}: is not UTF-8: {error}") from error
     for number, (start, content, end) in enumerate(_items(text, name), start=1):
-        if not isinstance(content, dict):
-            raise FileError(f"{name}, row {number}: is not a JSON object")
-        yield Row(f"row {number}", content, text[start:end].encode("utf-8", "backslashreplace"))
+        source = text[start:end].encode("utf-8", "backslashreplace")
+        if isinstance(content, dict):
+            yield Row(f"row {number}", content, source)
+        else:
+            yield Row(f"row {number}", {UNREADABLE: content}, source, "is not a JSON object")
 
 
 def _items(text: str, name: str) -> Iterator[tuple[int, Any, int]]:

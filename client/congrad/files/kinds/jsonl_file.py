@@ -5,32 +5,31 @@ import json
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from congrad.files.kinds.rows import FileError, Row
+from congrad.files.kinds.rows import UNREADABLE, Row
 from congrad.files.kinds.values import encode
 
 
-def read(stream: BinaryIO, name: str) -> Iterator[Row]:
-    """The rows; blank lines are passed over.
-
-    :raises FileError: a line is not an object.
-    """
+def read(stream: BinaryIO) -> Iterator[Row]:
+    """The rows; blank lines are passed over, and one that is not an object says so."""
     # Lines end at \n only: JSON strings may hold U+2028 and its like as they are.
     for number, line in enumerate(stream, start=1):
         text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
         if text.strip():
-            yield Row(f"line {number}", _object(text, f"{name}, line {number}"), text)
+            yield _row(f"line {number}", text)
 
 
-def _object(line: bytes, where: str) -> dict[str, Any]:
+def _row(name: str, line: bytes) -> Row:
     try:
         content = json.loads(line.decode())
     except UnicodeDecodeError as error:
-        raise FileError(f"{where}: is not UTF-8: {error}") from error
+        fault = f"is not UTF-8: {error}"
     except (ValueError, RecursionError) as error:
-        raise FileError(f"{where}: is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise FileError(f"{where}: is not a JSON object")
-    return content
+        fault = f"is not JSON: {error}"
+    else:
+        if isinstance(content, dict):
+            return Row(name, content, line)
+        fault = "is not a JSON object"
+    return Row(name, {UNREADABLE: line.decode(errors="backslashreplace").strip()}, line, fault)
 
 
 class JsonlWriter:

@@ -225,5 +225,6 @@ def _decision_type() -> pyarrow.DataType:
             ("conflicts_with", pyarrow.list_(pyarrow.string())),
             ("truncated", pyarrow.bool_()),
             ("reason", pyarrow.string()),
+            ("detail", pyarrow.string()),
         ]
     )

@@ -10,6 +10,10 @@ class FileError(CongradError):
     """A file cannot be read or written, or a row of it is no sample."""
 
 
+UNREADABLE = "unreadable"
+"""The column of what a row that cannot be read has in place of its own."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One row.
@@ -17,8 +21,10 @@ class Row:
     :param id: how messages name it, `line 3` or `row 3`; unlike an id in the file it cannot occur twice.
     :param content: its values by column. A value that is missing has no key.
     :param source: the row as its format has it: what is written where it leaves in the same format.
+    :param fault: why it cannot be read, where the rows after it can.
     """
 
     id: str
     content: dict[str, Any]
     source: Any
+    fault: str | None = None

@@ -1,0 +1,38 @@
+"""What pydantic finds wrong, told in the names of the data that it was given, and without its own."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Path = list[str | int]
+
+WORDS = {"missing": "is missing", "extra_forbidden": "is not a known field"}
+"""In place of pydantic's messages, by the type of a fault."""
+
+_SUBJECT = re.compile(r"^(Input|String|List|Dictionary|Value) should ")
+_MEASURED = re.compile(r" after validation, not (\d+)$")
+
+
+def path_in(data: Any, loc: Sequence[str | int]) -> Path:
+    """The place of a fault: ``loc`` without the members of unions and the validators that pydantic puts between the names
+    of the data."""
+    path: Path = []
+    value = data
+    for position, part in enumerate(loc):
+        if isinstance(value, dict):
+            known = part in value
+        else:
+            known = isinstance(value, list) and isinstance(part, int) and part < len(value)
+        if known:
+            value = value[part]
+        elif not (isinstance(value, dict) and position == len(loc) - 1):  # a missing field is named all the same
+            continue
+        path.append(part)
+    return path
+
+
+def message_of(fault: Mapping[str, Any]) -> str:
+    """What is wrong there, as the end of a sentence that begins with the place."""
+    message: str = WORDS.get(fault["type"], fault["msg"])
+    message = _SUBJECT.sub("should ", message.removeprefix("Value error, "))
+    return _MEASURED.sub(r"; it has \1", message)
