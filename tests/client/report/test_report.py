@@ -395,9 +395,7 @@ def test_another_file_is_refused_where_it_differs(rows: list[Any], message: str,
 def test_a_file_whose_texts_are_in_other_columns_is_refused(scores: Path, samples: Path, tmp_path: Path) -> None:
     done = congrad(scores, "--samples", samples, "-o", tmp_path / "report.html")
     assert done.exit_code == 2
-    assert "line 1: chosen: is missing; the columns are id, language, prompt, better" in words(
-        done.stderr
-    )
+    assert "line 1: chosen: is missing; the columns are id, language, prompt, better" in words(done.stderr)
 
 
 def test_a_file_without_languages_has_those_of_its_decisions(scores: Path, tmp_path: Path) -> None:

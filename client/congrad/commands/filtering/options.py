@@ -48,6 +48,7 @@ Restart = Annotated[
     ),
 ]
 
+
 class BadRowsAre(StrEnum):
     """What becomes of rows that are no samples."""
 
