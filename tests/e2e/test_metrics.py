@@ -19,7 +19,7 @@ from support import prometheus
 from support.collector import Span
 from support.dashboard import queries
 from support.metrics import parsed, value
-from support.pairs import demo_samples
+from support.pairs import demo_samples, without_prompt
 from support.watched import Watched
 
 TEXT = "Quaxolotl"
@@ -159,7 +159,7 @@ def test_traces_have_no_texts_no_queries_and_no_probes(watched: Watched, client:
     httpx.get(f"{watched.stack.url}/metrics")
     httpx.get(f"{watched.stack.url}/directions?token={TEXT}")
     with pytest.raises(congrad.JobFailedError):
-        client.filter([rows("de")[0] | {"prompt": TEXT * 2000}])
+        client.filter([without_prompt(rows("de")[0] | {"chosen": TEXT})])
     spans = watched.collector.wait_for(lambda spans: any(s.name == "GET /directions" for s in spans[seen:]))
     assert not {span.name for span in spans} & {"GET /readyz", "GET /livez", "GET /metrics"}
     assert TEXT.encode() not in watched.collector.raw

@@ -14,6 +14,8 @@ const REASONS = {
   no_direction: "no direction to compare with yet",
   non_finite_gradient: "gradient not finite",
   out_of_memory: "too long for the device’s memory",
+  prompt_too_long: "the prompt leaves no room for a completion",
+  template_refused: "refused by the chat template",
 };
 
 /* What is sorted by, from which end first, and whether it is a number. */
