@@ -52,6 +52,7 @@ export function figures({ summary, without_score, truncated, selection }) {
       figure("Dropped", count(summary.dropped), share(summary.dropped, total), "is-dropped"),
       figure("Without a score", count(without)),
       figure("Truncated", count(truncated)),
+      summary.repeated > 0 && figure("Repeated", count(summary.repeated), "counted once"),
     ),
     h(
       "div",

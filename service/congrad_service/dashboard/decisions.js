@@ -34,6 +34,7 @@ const SHOWN = {
   kept: (row) => row.keep,
   dropped: (row) => !row.keep,
   unscored: (row) => row.conflict_score === null,
+  repeated: (row) => row.repeated,
 };
 
 export function Decisions({ id, decisions }) {
@@ -136,6 +137,7 @@ const Filters = ({ wanted, want, languages, texts, readTexts }) => html`
         <option value="kept">kept</option>
         <option value="dropped">dropped</option>
         <option value="unscored">without a score</option>
+        <option value="repeated">repeated</option>
       </select>
     </label>
     ${texts.data ? null : html`<button onClick=${readTexts}>Show texts</button>`}
@@ -186,7 +188,11 @@ const Score = ({ value, widest }) =>
 
 function noteOf(row) {
   const reason = row.reason === null ? [] : [REASONS[row.reason] ?? row.reason];
-  return [...reason, ...(row.truncated ? ["cut to the checkpoint’s length"] : [])].join("; ");
+  const notes = [
+    [row.truncated, "cut to the checkpoint’s length"],
+    [row.repeated, "in the direction already: counted once"],
+  ];
+  return [...reason, ...notes.filter(([holds]) => holds).map(([, note]) => note)].join("; ");
 }
 
 const Texts = ({ texts }) => html`

@@ -72,6 +72,8 @@ def fields(pairs: Mapping[str, np.ndarray]) -> tuple[dict[str, bytes], dict[str,
     """All that Redis holds of pairs by language, and their tables."""
     found, tables = dict[str, bytes](), dict[str, Table]()
     for tag, some in pairs.items():
+        if not len(some):
+            continue
         tables[tag] = Table(len(some), Table().with_room(len(some)))
         found |= {field(tag, bucket): part for bucket, part in packed(some, tables[tag].buckets).items()}
     return found, tables

@@ -156,7 +156,9 @@ def test_a_redelivered_rescoring_changes_nothing(bench: Bench, monkeypatch: pyte
         monkeypatch.undo()
         bench.judge.settle(again)  # another delivery, which drops the gradients
         answers.append(bench.result(again))
-        bench.run(*bench.create())  # a new version, that the slow delivery would answer with
+        bench.run(
+            *bench.create(samples=demo_samples("it", each=2))
+        )  # a new version, that the slow delivery would answer with
         return read(name)
 
     monkeypatch.setattr(bench.judge.directions, "read", read_and_be_overtaken)
