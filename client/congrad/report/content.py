@@ -67,8 +67,8 @@ class Report:
         }
 
     def _pairs(self) -> list[list[Any]]:
-        """What is shown one by one: id, language, kept, score, languages, whether it was truncated and whether repeated,
-        reason, texts, position."""
+        """What is shown one by one: id, language, kept, score, languages, truncated, repeated, reason, texts,
+        position."""
         rows = []
         for position, texts in self._texts.items():
             own = self._decisions[position]
