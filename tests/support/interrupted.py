@@ -1,14 +1,16 @@
 """Something that happens in the middle of a decision."""
 
 from collections.abc import Callable
+from typing import Any
 
+from congrad_worker.decisions.memory import Memory
 from congrad_worker.tasks.records import DirectionRecord
 from congrad_worker.tasks.store import Store
 
 
 class Interrupted(Store):
-    """A worker's store to which something happens after a direction was looked at for the first time, whether it had to
-    be read or was in memory."""
+    """A worker's store to which something happens after a direction was read for the first time, or was found in
+    memory."""
 
     happening: Callable[[], object] | None = None
 
@@ -17,10 +19,13 @@ class Interrupted(Store):
         self._happen()
         return read
 
-    def standing(self, name: str) -> tuple[str, int]:
-        found = super().standing(name)
+    def recall(self, *arguments: Any) -> Memory | None:
         self._happen()
-        return found
+        return super().recall(*arguments)
+
+    def commit(self, *arguments: Any) -> str:
+        self._happen()
+        return super().commit(*arguments)
 
     def _happen(self) -> None:
         happening, self.happening = self.happening, None
