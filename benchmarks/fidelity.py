@@ -34,8 +34,9 @@ from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.checkpoints.files import locate
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.consensus import Rule
-from congrad_worker.decisions.decide import Question, Rules, decide
+from congrad_worker.decisions.decide import Rules, decide
 from congrad_worker.decisions.direction import Samples
+from congrad_worker.decisions.question import Question
 from congrad_worker.decisions.surgery import pcgrad
 from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.gradients.modules import linear_shape, target_modules
@@ -141,7 +142,9 @@ def compressed(exact: Samples, shapes: Mapping[str, LinearShape], compression: C
 def conflict_scores(samples: Samples) -> np.ndarray:
     """The scores of one request that begins a direction: float64 ``[n]``."""
     ids = [str(i) for i in range(len(samples.norms))]
-    question = Question(ids, samples, [False] * len(ids), wire.ThresholdSelection(), update=True)
+    question = Question(
+        ids, samples, [False] * len(ids), wire.ThresholdSelection(), update=True, pairs=[None] * len(ids)
+    )
     scores = [decision.conflict_score for decision in decide(question, {}, RULES).decisions]
     missing = scores.count(None)
     if missing:

@@ -10,8 +10,9 @@ from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.checkpoints.files import locate
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.consensus import Rule
-from congrad_worker.decisions.decide import Outcome, Question, Rules, decide
+from congrad_worker.decisions.decide import Outcome, Rules, decide
 from congrad_worker.decisions.direction import LanguageState, Samples
+from congrad_worker.decisions.question import Question
 from congrad_worker.decisions.surgery import Aggregator, mean, pcgrad
 from congrad_worker.gradients.verification import verified_engine
 from congrad_worker.settings import DecideSettings, GradientSettings
@@ -53,7 +54,9 @@ def ask(
 ) -> Outcome:
     """All samples as one request, to a direction that it begins where no ``languages`` are given."""
     ids = [str(i) for i in range(len(samples.norms))]
-    return decide(Question(ids, samples, [False] * len(ids), selection, update), languages or {}, how)
+    return decide(
+        Question(ids, samples, [False] * len(ids), selection, update, [None] * len(ids)), languages or {}, how
+    )
 
 
 def conflict(outcome: Outcome) -> np.ndarray:

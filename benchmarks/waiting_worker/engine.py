@@ -1,8 +1,9 @@
 """The time that gradients take, without gradients."""
 
+import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,9 +19,10 @@ ROWS = 256
 
 @dataclass(frozen=True)
 class WaitingPair:
-    """A pair of which nothing is known."""
+    """A pair of which nothing is known, but that it is no other."""
 
     truncated: bool = False
+    digest: bytes = field(default_factory=lambda: os.urandom(16))
 
 
 class WaitingEncoder:
@@ -44,6 +46,10 @@ class WaitingEngine:
         self._pair_ms = settings.pair_ms_file
         self._rows = np.random.default_rng(0).standard_normal((ROWS, settings.dim), dtype=np.float32)
         self._next = 0
+
+    def seen(self, pair: WaitingPair) -> WaitingPair:
+        """The pair as it is."""
+        return pair
 
     def compute(self, pairs: Sequence[WaitingPair]) -> Gradients:
         """float32 ``[pairs, D]``."""

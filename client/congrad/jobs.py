@@ -95,15 +95,17 @@ class Jobs:
         *,
         selection: SelectionLike | None = None,
         retain: bool = False,
+        aggregator: str | None = None,
         idempotency_key: str | None = None,
     ) -> wire.FilterResult:
         """Scores a job's samples against the direction as it stands now, and changes nothing.
 
         :param job: a job that was sent with ``retain``, or its id.
         :param retain: keep the gradients once more.
+        :param aggregator: another than the direction's, for this answer only.
         :raises ConflictError: its gradients were not kept, or no longer.
         """
-        return self._run(_rescore(job, selection, retain, idempotency_key, self._policy))
+        return self._run(_rescore(job, selection, retain, aggregator, idempotency_key, self._policy))
 
 
 class AsyncJobs:
@@ -148,10 +150,11 @@ class AsyncJobs:
         *,
         selection: SelectionLike | None = None,
         retain: bool = False,
+        aggregator: str | None = None,
         idempotency_key: str | None = None,
     ) -> wire.FilterResult:
         """See `Jobs.rescore`."""
-        return await self._run(_rescore(job, selection, retain, idempotency_key, self._policy))
+        return await self._run(_rescore(job, selection, retain, aggregator, idempotency_key, self._policy))
 
 
 def _submit(samples: Iterable[SampleLike], options: Options, retain: bool, policy: Policy) -> Call[wire.Job]:
@@ -185,7 +188,12 @@ def _cancel(job: JobLike, policy: Policy) -> Call[wire.Job]:
 
 
 def _rescore(
-    job: JobLike, selection: SelectionLike | None, retain: bool, key: str | None, policy: Policy
+    job: JobLike,
+    selection: SelectionLike | None,
+    retain: bool,
+    aggregator: str | None,
+    key: str | None,
+    policy: Policy,
 ) -> Call[wire.FilterResult]:
-    send = rescore_request(_id(job), selection, retain, key or uuid.uuid4().hex)
+    send = rescore_request(_id(job), selection, retain, key or uuid.uuid4().hex, aggregator)
     return calls.decide(send, policy, policy.max_downtime)

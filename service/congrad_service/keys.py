@@ -20,6 +20,7 @@ congrad:direction:NAME         hash    a running direction, likewise: see `direc
 congrad:history:NAME           list    a `wire.HistoryEntry` for each of its latest versions, JSON, the oldest first
 congrad:conflicts:NAME         hash    pairs that were folded in and have a score, and were dropped: TAG how many,
                                        TAG:OTHER how many of them conflict with OTHER
+congrad:pairs:NAME             hash    the pairs that it remembers: see `remembered.py`
 congrad:workers:ROLE           zset    live workers of a role by time of the last heartbeat
 congrad:worker:ID              string  what a worker serves and how it is doing: a `registry.Beat`, JSON
 congrad:job:ID:doing:WORK      string  the worker that is at a piece of work; gone when that falls silent
@@ -116,9 +117,13 @@ def conflicts(name: str) -> str:
     return f"congrad:conflicts:{name}"
 
 
+def pairs(name: str) -> str:
+    return f"congrad:pairs:{name}"
+
+
 def life(name: str) -> list[str]:
     """All that there is of a direction, which begins and ends together. The direction is the first."""
-    return [direction(name), history(name), conflicts(name)]
+    return [direction(name), history(name), conflicts(name), pairs(name)]
 
 
 def workers(role: str) -> str:

@@ -235,9 +235,11 @@ return missing
 COMMIT = (
     _PRELUDE
     + """
--- KEYS: job, active, direction, directions, history, conflicts, source (or none), kept with the job..., dropped...
+-- KEYS: job, active, direction, directions, history, conflicts, pairs, source (or none), kept with the job...,
+--       dropped...
 -- ARGV: id, result, kept, dropped, timing, ttl of the job, standing, number of keys kept with it, direction name,
---       update, expected epoch, expected version, entry of the history, counts of conflicts (JSON), field, value, ...
+--       update, expected epoch, expected version, entry of the history, counts of conflicts (JSON), number of the
+--       direction's fields, field, value, ..., bucket of pairs, content (or nothing), ...
 -- 'committed'; 'ended' when the job has its answer already; 'lost' when another job committed in between.
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status or ended(status) then return 'ended' end
@@ -247,7 +249,12 @@ if ARGV[10] == '1' then
 end
 even_if_full(KEYS[1])
 if ARGV[10] == '1' then
-  for i = 15, #ARGV, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
+  local buckets = 16 + 2 * ARGV[15]
+  for i = 16, buckets - 1, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
+  for i = buckets, #ARGV, 2 do
+    if ARGV[i + 1] == '' then redis.call('HDEL', KEYS[7], ARGV[i])
+    else redis.call('HSET', KEYS[7], ARGV[i], ARGV[i + 1]) end
+  end
   redis.call('SADD', KEYS[4], ARGV[9])
   redis.call('RPUSH', KEYS[5], ARGV[13])
   redis.call('LTRIM', KEYS[5], -HISTORY, -1)
@@ -257,20 +264,30 @@ redis.call('HSET', KEYS[1], 'status', 'succeeded', 'ended', now(), 'result', ARG
   'dropped', ARGV[4], 'timing', ARGV[5])
 if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'standing', ARGV[7]) end
 -- Both passes are repeated together: the answer to the second is known for as long as that to the first.
-local lifetime = math.max(ARGV[6] * 1000, redis.call('PTTL', KEYS[7]))
+local lifetime = math.max(ARGV[6] * 1000, redis.call('PTTL', KEYS[8]))
 keep(KEYS[1], lifetime, true)
 redis.call('ZREM', KEYS[2], ARGV[1])
-local kept = 7 + ARGV[8]
-for i = 8, kept do redis.call('PEXPIRE', KEYS[i], lifetime) end
+local kept = 8 + ARGV[8]
+for i = 9, kept do redis.call('PEXPIRE', KEYS[i], lifetime) end
 for i = kept + 1, #KEYS do redis.call('UNLINK', KEYS[i]) end
-if redis.call('EXISTS', KEYS[7]) == 1 and redis.call('HGET', KEYS[1], 'retain') ~= '1' then
-  redis.call('HSET', KEYS[7], 'retain', 'dropped')
-  no_longer_retained(KEYS[7], redis.call('HGET', KEYS[1], 'source'))
+if redis.call('EXISTS', KEYS[8]) == 1 and redis.call('HGET', KEYS[1], 'retain') ~= '1' then
+  redis.call('HSET', KEYS[8], 'retain', 'dropped')
+  no_longer_retained(KEYS[8], redis.call('HGET', KEYS[1], 'source'))
 end
 publish(ARGV[1], 'succeeded')
 return 'committed'
 """.replace("HISTORY", str(HISTORY))
 )
+
+RECALL = """
+-- KEYS: direction, pairs   ARGV: expected epoch, expected version, bucket, ...
+-- The buckets; nothing where the direction is not what it was.
+local current = redis.call('HMGET', KEYS[1], 'epoch', 'version')
+if current[1] ~= ARGV[1] or current[2] ~= ARGV[2] then return nil end
+local found = {}
+for i = 3, #ARGV do found[i - 2] = redis.call('HGET', KEYS[2], ARGV[i]) or '' end
+return found
+"""
 
 END = (
     _PRELUDE

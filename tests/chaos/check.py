@@ -13,6 +13,9 @@ from chaos.load import Sent
 Commits = Mapping[str, Sequence[Sent]]
 """By direction, the requests in the order in which they were folded in."""
 
+Pair = tuple[str, str]
+"""The language and the prompt, which no two pairs have in common."""
+
 Vectors = Mapping[str, Mapping[str, np.ndarray]]
 """By direction and the name of the vector in an exported state."""
 
@@ -38,10 +41,10 @@ def unfulfilled(http: httpx.Client, sent: Iterable[Sent]) -> list[str]:
 
 
 def commits(sent: Iterable[Sent]) -> Commits:
-    """The jobs that succeeded, by direction and in the order of its versions."""
+    """The jobs that brought a new pair, by direction and in the order of its versions."""
     found: defaultdict[str, list[Sent]] = defaultdict(list)
     for one in sent:
-        if one.job is not None and one.job["status"] == "succeeded":
+        if _new_pairs(one):
             found[one.request.direction].append(one)
     return {name: sorted(ones, key=_version) for name, ones in sorted(found.items())}
 
@@ -52,13 +55,37 @@ def _version(one: Sent) -> int:
     return version
 
 
-def doubled(http: httpx.Client, committed: Commits) -> list[str]:
-    """Where a direction has not exactly the samples and the versions of the jobs that were folded in."""
+def _pairs(one: Sent) -> list[Pair]:
+    return [(sample["language"], sample["prompt"]) for sample in one.request.samples]  # prompts have numbers
+
+
+def _new_pairs(one: Sent) -> list[Pair]:
+    """The pairs of a job that its answer says were new to the direction."""
+    if one.job is None or one.job["status"] != "succeeded":
+        return []
+    decisions = one.job["result"]["decisions"]
+    return [pair for pair, decision in zip(_pairs(one), decisions, strict=True) if not decision["repeated"]]
+
+
+def repeats(sent: Iterable[Sent]) -> int:
+    """How many pairs came again."""
+    return sum(len(_pairs(one)) - len(_new_pairs(one)) for one in sent if one.job and one.job["status"] == "succeeded")
+
+
+def doubled(http: httpx.Client, sent: Sequence[Sent], committed: Commits) -> list[str]:
+    """Where a direction has not every pair exactly once that was accepted for it, and a version for each job that
+    brought any."""
     wrong = []
+    posted: defaultdict[str, set[Pair]] = defaultdict(set)
+    for one in sent:
+        if one.job is not None and one.job["status"] == "succeeded":
+            posted[one.request.direction] |= {*_pairs(one)}
     for name, ones in committed.items():
         direction = http.get(f"/directions/{name}").raise_for_status().json()
         folded = {tag: language["samples"] for tag, language in direction["languages"].items()}
-        expected = Counter(sample["language"] for one in ones for sample in one.request.samples)
+        expected = Counter(language for language, _ in posted[name])
+        new = Counter(pair for one in ones for pair in _new_pairs(one))
+        wrong += [f"direction {name} took {pair} for new {times} times" for pair, times in new.items() if times > 1]
         if folded != expected:
             wrong.append(f"direction {name} has {folded} samples, and {dict(expected)} were accepted")
         if [_version(one) for one in ones] != list(range(1, len(ones) + 1)) or direction["version"] != len(ones):

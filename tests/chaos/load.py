@@ -20,6 +20,12 @@ DIRECTIONS = ("a", "b", "c")
 PAIRS = (1, 8)
 """Of one request: at least and at most."""
 
+SHARED = 60
+"""Pairs that all clients post again and again, to whatever direction: also twice in a request, and two at a time."""
+
+OFTEN = 0.3
+"""The share of all pairs that are of these."""
+
 PAUSE_S = 0.3
 """The most that a client pauses between two requests, and between two tries."""
 
@@ -154,9 +160,16 @@ class _Conversation:
 def _request(draw: random.Random, key: str) -> Request:
     rows = draw.sample(_short_pairs(), draw.randint(*PAIRS))
     samples = [
-        {"id": str(number), **row, "prompt": f"{key}/{number} {row['prompt']}"} for number, row in enumerate(rows)
+        _shared(draw.randrange(SHARED)) if draw.random() < OFTEN else row | {"prompt": f"{key}/{i} {row['prompt']}"}
+        for i, row in enumerate(rows)
     ]
-    return Request(key, draw.choice(DIRECTIONS), samples)
+    return Request(key, draw.choice(DIRECTIONS), [{"id": str(i), **row} for i, row in enumerate(samples)])
+
+
+def _shared(number: int) -> dict[str, Any]:
+    rows = _short_pairs()
+    row = rows[number % len(rows)]
+    return row | {"prompt": f"shared/{number} {row['prompt']}"}
 
 
 @cache

@@ -61,6 +61,7 @@ class Outcome:
         lines += [
             f"{len(accepted):6d}  jobs accepted",
             f"{sum(len(one.request.samples) for one in accepted):6d}    pairs in them",
+            f"{check.repeats(self.sent):6d}    of which came again",
             f"{len(self.lost):6d}  jobs lost",
             f"{len(self.doubled):6d}  directions with a sample or a version too many or too few",
             f"{len(self.different):6d}  vectors that differ from those of a run without faults",
@@ -103,7 +104,7 @@ def run(seconds: float, seed: int, folder: Path, gap: Gap = GAP_S) -> Outcome:
         committed = check.commits(sent)
         with httpx.Client(base_url=stack.url, timeout=60) as http:
             wrong = [text for one in sent for text in one.wrong] + check.unfulfilled(http, sent)
-            doubled = check.doubled(http, committed)
+            doubled = check.doubled(http, sent, committed)
             found = check.export(http, committed)
     jobs = lives(sent)
     return Outcome(

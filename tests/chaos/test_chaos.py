@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from chaos import check
 from chaos.faults import Kind
 from chaos.run import run
 
@@ -22,3 +23,4 @@ def test_whatever_is_killed_nothing_is_lost_nothing_doubled_and_the_directions_a
     assert outcome.ended_by_itself == []
     assert {fault.kind for fault in outcome.faults} == set(Kind), "a kind of fault was never drawn"
     assert len(outcome.jobs) >= 20, "there was hardly a load"
+    assert check.repeats(outcome.sent) > 0, "no pair came again"

@@ -23,7 +23,7 @@ from congrad.local.redis_server import free_port
 from congrad.local.stack import Stack
 from pyarrow import parquet
 from support.commands import CONGRAD, run
-from support.pairs import demo_samples
+from support.pairs import demo_samples, without_prompt
 
 
 @pytest.fixture
@@ -213,14 +213,14 @@ def test_a_row_that_the_service_refuses_is_put_right_and_the_rest_goes_on(
 ) -> None:
     source, kept = tmp_path / "in.jsonl", tmp_path / "kept.jsonl"
     rows = demo_samples("de", "fr", each=4)
-    good, rows[6] = rows[6], rows[6] | {"prompt": "word " * 2000}
+    good, rows[6] = rows[6], without_prompt(rows[6])
     write_rows(source, rows)
     arguments = ["filter", str(source), "-o", str(kept), "--url", stack.url, "--direction", direction,
                  "--batch-size", "2", "--concurrency", "1"]  # fmt: skip
     refused = run(*arguments)
     assert refused.returncode == 2
     assert "correct it or take it out first" in refused.stderr
-    assert "(id 'line 7'): the prompt alone has" in refused.stderr
+    assert "(id 'line 7'): chosen and rejected begin with different messages" in refused.stderr
     assert "6 of 8 rows have decisions" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not kept.exists()

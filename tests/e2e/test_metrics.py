@@ -19,7 +19,7 @@ from support import prometheus
 from support.collector import Span
 from support.dashboard import queries
 from support.metrics import parsed, value
-from support.pairs import demo_samples
+from support.pairs import demo_samples, without_prompt
 from support.watched import Watched
 
 TEXT = "Quaxolotl"
@@ -45,7 +45,8 @@ def post(watched: Watched, **body: Any) -> httpx.Response:
 def test_the_counters_of_all_parts_are_the_numbers_of_the_answers(watched: Watched, client: Client) -> None:
     parts = ("service", "gradients", "decide")
     before = {part: watched.metrics(part) for part in parts}
-    answers = [post(watched, direction="counted", update=update).json() for update in (True, True, False)]
+    bodies: list[dict[str, Any]] = [{}, {"repeats": "count"}, {"update": False}]
+    answers = [post(watched, direction="counted", **body).json() for body in bodies]
 
     def grown(part: str, name: str, **labels: str) -> float:
         return value(watched.metrics(part), name, **labels) - value(before[part], name, **labels)
@@ -56,6 +57,7 @@ def test_the_counters_of_all_parts_are_the_numbers_of_the_answers(watched: Watch
         kept = sum(answer["summary"]["by_language"][language]["kept"] for answer in answers)
         assert grown("decide", "congrad_samples_total", language=language, decision="kept") == kept
         assert grown("decide", "congrad_samples_total", language=language) == 9
+        assert grown("decide", "congrad_repeated_samples_total", language=language) == 3
     assert grown("decide", "congrad_jobs_ended_total", status="200") == 3
     total = sum(answer["timing"]["total_s"] for answer in answers)
     assert grown("decide", "congrad_job_stage_duration_seconds_sum", stage="total") == pytest.approx(total, abs=1e-3)
@@ -159,7 +161,7 @@ def test_traces_have_no_texts_no_queries_and_no_probes(watched: Watched, client:
     httpx.get(f"{watched.stack.url}/metrics")
     httpx.get(f"{watched.stack.url}/directions?token={TEXT}")
     with pytest.raises(congrad.JobFailedError):
-        client.filter([rows("de")[0] | {"prompt": TEXT * 2000}])
+        client.filter([without_prompt(rows("de")[0] | {"chosen": TEXT})])
     spans = watched.collector.wait_for(lambda spans: any(s.name == "GET /directions" for s in spans[seen:]))
     assert not {span.name for span in spans} & {"GET /readyz", "GET /livez", "GET /metrics"}
     assert TEXT.encode() not in watched.collector.raw

@@ -41,11 +41,11 @@ class Traffic:
         self._thread.start()
 
     def _run(self) -> None:
-        rows = cycle(demo_samples(*LANGUAGES, each=8))
+        rows = cycle(demo_samples(*LANGUAGES, each=8))  # counted again when they come again
         with Client(self._url, max_retries=0) as client:
             while not self._stopped.is_set():
                 try:
-                    self.answers.append(client.filter([next(rows) for _ in range(3)], **self._request))
+                    self.answers.append(client.filter([next(rows) for _ in range(3)], repeats="count", **self._request))
                 except Exception as error:  # whatever it is, the test says that there is none
                     self.failures.append(error)
                     return

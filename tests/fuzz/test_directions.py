@@ -4,7 +4,8 @@ import asyncio
 import json
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, cast
 
 import numpy as np
@@ -60,19 +61,17 @@ def _redis(redis_url: str) -> Iterator[None]:
 
 @dataclass(eq=False)
 class Job:
-    """A job, and what the model knows of it. ``gradients`` are as they are stored."""
+    """A job, and what the model knows of it. The gradients that it asks about are as they are stored."""
 
     id: str
     name: str
-    tags: list[str]
-    gradients: np.ndarray
+    asked: model.Asked
     update: bool
     retain: bool
     source: "Job | None" = None
     status: str = "open"
     answer: wire.Job | None = None
     kept: bool = False  # its gradients, once it has ended
-    stakes: dict[str, model.Stake] = field(default_factory=dict)
     life: int | None = None
 
 
@@ -112,24 +111,37 @@ class DirectionMachine(RuleBasedStateMachine):
         tags=st.lists(st.sampled_from(TAGS), min_size=1, max_size=6),
         update=st.booleans() | st.just(True),
         retain=st.booleans(),
+        once=st.booleans() | st.just(True),
+        numbers=st.lists(st.none() | st.integers(0, 7), min_size=6, max_size=6),
         special=st.sampled_from(["none", "none", "none", "zero", "nan", "all zero"]),
     )
-    def submit(self, name: str, tags: list[str], update: bool, retain: bool, special: str) -> Job:
-        """A job whose gradients are computed, and which nobody has decided yet."""
+    def submit(
+        self,
+        name: str,
+        tags: list[str],
+        update: bool,
+        retain: bool,
+        once: bool,
+        numbers: list[int | None],
+        special: str,
+    ) -> Job:
+        """A job whose gradients are computed, and which nobody has decided yet. Pairs of a language that have the same
+        number are the same, whatever their gradients: those are rounded, and here differ altogether."""
         draw = np.random.default_rng(len(self.all))
         rows = draw.standard_normal((len(tags), DIM)) * draw.uniform(0.1, 10, (len(tags), 1))
         if special != "none":
             rows[slice(None) if special == "all zero" else 0] = np.nan if special == "nan" else 0.0
         samples = [{"language": tag, "chosen": "c", "rejected": "r"} for tag in tags]
+        repeats = "once" if once else "count"
         request = wire.FilterRequest.model_validate(
-            {"samples": samples, "direction": name, "update": update, "retain": retain}
+            {"samples": samples, "direction": name, "update": update, "retain": retain, "repeats": repeats}
         )
         accepted = self.call(self.service.create(request, SERVED, None))
         stored = Samples.of(rows.astype(np.float32), tags)
         units, norms = stored.units.astype(np.float64), stored.norms.astype(np.float64)
         units[~np.isfinite(norms)] = np.nan
         gradients = np.where(np.isfinite(norms)[:, None], units * np.nan_to_num(norms)[:, None], np.nan)
-        job = Job(accepted.job_id, name, tags, gradients, update, retain)
+        job = Job(accepted.job_id, name, model.Asked(gradients, tags, numbers[: len(tags)], once), update, retain)
         self.all.append(job)
         first = 0
         for number in range(accepted.chunks):
@@ -142,9 +154,10 @@ class DirectionMachine(RuleBasedStateMachine):
         chunk = self.store.chunk(job.id, number)
         assert chunk is not None
         last = first + len(chunk)
-        part = Samples.of(rows[first:last].astype(np.float32), job.tags[first:last])
+        part = Samples.of(rows[first:last].astype(np.float32), job.asked.tags[first:last])
         ids = [str(sample.id) for sample in chunk]
-        self.store.put_gradients(job.id, number, ChunkResult(ids, part, [False] * len(ids), []))
+        hashes = [None if one is None else sha256(bytes([one])).digest()[:16] for one in job.asked.numbers[first:last]]
+        self.store.put_gradients(job.id, number, ChunkResult(ids, part, [False] * len(ids), [], hashes))
         self.store.complete(job.id, number)
         return last
 
@@ -185,9 +198,12 @@ class DirectionMachine(RuleBasedStateMachine):
         if self.store.happening is not None:  # nothing was read: the job had ended
             self.store.happening = None
             happening()
-        # One that changes nothing has no race to lose: it holds for the direction that it has read.
-        is_folded = job.update and any(map(model.is_usable, job.gradients))
-        self.expect_decision(job, had, None if is_folded else read)
+        # One that changes nothing and knows none of its pairs has no race to lose: it holds for the direction that it
+        # has read.
+        is_folded = job.update and any(map(model.is_usable, job.asked.gradients))
+        own = {tag for tag, number in zip(job.asked.tags, job.asked.numbers, strict=True) if number is not None}
+        is_recalled = (job.update or job.asked.once) and not own.isdisjoint({tag for tag, _ in read.pairs})
+        self.expect_decision(job, had, None if is_folded or is_recalled else read)
 
     @rule(job=jobs)
     def cancel(self, job: Job) -> None:
@@ -230,7 +246,7 @@ class DirectionMachine(RuleBasedStateMachine):
                 self.call(self.service.create_rescoring(job.id, request, None))
             return multiple()
         accepted = self.call(self.service.create_rescoring(job.id, request, None))
-        again = Job(accepted.job_id, job.name, job.tags, job.gradients, update=False, retain=retain, source=job)
+        again = Job(accepted.job_id, job.name, job.asked, update=False, retain=retain, source=job)
         self.all.append(again)
         return again
 
@@ -249,27 +265,38 @@ class DirectionMachine(RuleBasedStateMachine):
             assert job.answer is None or found == job.answer
             return
         job.answer = found
-        source = job.source or job
-        stakes, life = source.stakes, source.life
+        life = (job.source or job).life
         direction = read or self.expected.get(job.name, model.Direction())
         if not had_gradients or (job.source is not None and life is not None and life != direction.life):
             assert found.status == "failed"
             assert found.error.status == 409
             job.status = "failed"
             return
+        asked = job.asked
         if job.update:
-            stakes = model.fold(direction, job.gradients, job.tags, HALF_LIFE)
-        scores = model.score(direction, job.gradients, job.tags, stakes, HALF_LIFE)
-        if stakes and job.update:
-            model.remember(direction, job.tags, scores)
+            model.fold(direction, asked, HALF_LIFE)
+        repeated = self.repeated(job, direction)
+        shares = model.shares(direction, asked, job.update, HALF_LIFE)
+        scores = model.score(direction, asked.gradients, asked.tags, shares)
+        if asked.stakes and job.update:
+            model.remember(direction, asked, scores)
             note(direction, job.id, found.result.decisions)
             self.expected[job.name] = direction
-            job.stakes, job.life = stakes, direction.life
+            job.life = direction.life
         job.status = "succeeded"
         job.kept = job.retain and job.source is None
         if job.source is not None and not job.retain:
             job.source.kept = False
         assert_answer(found.result, direction, scores)
+        assert [decision.repeated for decision in found.result.decisions] == repeated
+
+    def repeated(self, job: Job, direction: model.Direction) -> list[bool]:
+        """What is said of a job's samples; of one that is scored again, what was said when it was folded in."""
+        asked = job.asked
+        if asked.stakes or (asked.repeated and job.update):
+            return asked.repeated
+        known = zip(asked.tags, asked.numbers, map(model.is_usable, asked.gradients), strict=True)
+        return [asked.once and usable and (tag, number) in direction.pairs for tag, number, usable in known]
 
     @invariant()
     def directions_are_as_expected(self) -> None:
@@ -316,6 +343,8 @@ def note(direction: model.Direction, job_id: str, decisions: list[wire.Decision]
     """Writes a commit down, with the conflicts that its answer tells of."""
     direction.commits.append((direction.version, job_id))
     for one in decisions:
+        if one.repeated:
+            continue
         if one.conflict_score is not None and not one.keep:
             direction.conflicts[one.language, None] += 1
             direction.conflicts.update((one.language, other) for other in one.conflicts_with)

@@ -61,6 +61,13 @@ class Bench:
     def cancel(self, job_id: str) -> None:
         self._with(lambda redis: Jobs(redis, self.settings).cancel(job_id))
 
+    def export(self, name: str = "default") -> bytes:
+        state: bytes = self._with(lambda redis: Directions(redis).export(name))
+        return state
+
+    def replace(self, name: str, state: bytes) -> None:
+        self._with(lambda redis: Directions(redis).replace(name, state, {}, 256))
+
     def reset(self, name: str = "default") -> None:
         self._with(lambda redis: Directions(redis).reset(name))
 

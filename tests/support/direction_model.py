@@ -38,11 +38,19 @@ class Direction:
     """The versions of this life, and the jobs that made them."""
     conflicts: Counter[tuple[str, str | None]] = field(default_factory=Counter)
     """The pairs that those dropped by language, and by that and another with which they conflict."""
+    pairs: "dict[tuple[str, int], Stake]" = field(default_factory=dict)
+    """What it is made of, as far as that is known: by language and number, the latest stake with all before it."""
     life: int = field(default_factory=lambda: next(_lives))
 
     def copy(self) -> "Direction":
         """The same in a new life."""
-        return Direction(self.version, {tag: language.copy() for tag, language in self.languages.items()})
+        languages = {tag: language.copy() for tag, language in self.languages.items()}
+        return Direction(self.version, languages, pairs=dict(self.pairs))
+
+    def share(self, tag: str, stake: "Stake", half_life: float) -> float:
+        """c = 2^(−m/h)·(a/n)/W of something that was folded in when there were m samples of the language less."""
+        own = self.languages[tag]
+        return 2.0 ** (-(own.samples - stake.samples) / half_life) * stake.each / own.weight
 
     def means(self) -> np.ndarray:
         """ĝ of each language, by name: ``[L, D]``."""
@@ -57,46 +65,82 @@ class Stake:
     samples: int
 
 
+@dataclass
+class Asked:
+    """A job's samples. A pair's number is None where nobody is to know it; ``once`` says that one does not count again.
+    ``stakes`` and ``repeated`` are what came of its folding in."""
+
+    gradients: np.ndarray
+    tags: list[str]
+    numbers: list[int | None]
+    once: bool
+    stakes: dict[str, Stake] = field(default_factory=dict)
+    repeated: list[bool] = field(default_factory=list)
+
+
 def is_usable(gradient: np.ndarray) -> bool:
     return bool(np.isfinite(gradient).all() and gradient.any())
 
 
-def fold(direction: Direction, gradients: np.ndarray, tags: list[str], half_life: float) -> dict[str, Stake]:
-    """ρ = 2^(−n/h), a = (1−ρ)·h/ln 2, S ← ρS + aḡ, W ← ρW + a, in place; the stakes by language."""
-    stakes = {}
-    for tag in sorted(set(tags)):
-        own = [g for g, t in zip(gradients, tags, strict=True) if t == tag and is_usable(g)]
+def fold(direction: Direction, asked: Asked, half_life: float) -> None:
+    """ρ = 2^(−n/h), a = (1−ρ)·h/ln 2, S ← ρS + aḡ, W ← ρW + a, in place, of those samples whose pairs are new."""
+    seen = set(direction.pairs) if asked.once else set()
+    new = []
+    for gradient, tag, number in zip(asked.gradients, asked.tags, asked.numbers, strict=True):
+        new.append(is_usable(gradient) and (number is None or (tag, number) not in seen))
+        if new[-1] and asked.once and number is not None:
+            seen.add((tag, number))
+    asked.repeated = [is_usable(gradient) and not own for gradient, own in zip(asked.gradients, new, strict=True)]
+    for tag in sorted(set(asked.tags)):
+        own = [g for g, t, is_new in zip(asked.gradients, asked.tags, new, strict=True) if t == tag and is_new]
         if not own:
             continue
-        language = direction.languages.setdefault(tag, Language(np.zeros(gradients.shape[1])))
+        language = direction.languages.setdefault(tag, Language(np.zeros(asked.gradients.shape[1])))
         rho = 2.0 ** (-len(own) / half_life)
         a = (1 - rho) * half_life / np.log(2)
         language.total = (rho * language.total + a * np.mean(own, axis=0)).astype(np.float32).astype(np.float64)
         language.weight = rho * language.weight + a
         language.samples += len(own)
-        stakes[tag] = Stake(a / len(own), language.samples)
-    direction.version += bool(stakes)
-    return stakes
+        asked.stakes[tag] = Stake(a / len(own), language.samples)
+    direction.version += bool(asked.stakes)
+    _know(direction, asked, new, half_life)
 
 
-def score(
-    direction: Direction, gradients: np.ndarray, tags: list[str], stakes: dict[str, Stake], half_life: float
-) -> list[float | str]:
-    """For each sample −cos(g, d − w_l c g), where c = 2^(−m/h)·(a/n)/W with m samples folded in since; or the reason
-    why there is none."""
+def _know(direction: Direction, asked: Asked, new: list[bool], half_life: float) -> None:
+    brought: Counter[tuple[str, int]] = Counter()
+    for tag, number, is_new in zip(asked.tags, asked.numbers, new, strict=True):
+        if is_new and number is not None:
+            brought[tag, number] += 1
+    for (tag, number), times in brought.items():
+        each, samples = times * asked.stakes[tag].each, asked.stakes[tag].samples
+        if (before := direction.pairs.get((tag, number))) is not None:
+            each += 2.0 ** (-(samples - before.samples) / half_life) * before.each
+        direction.pairs[tag, number] = Stake(each, samples)
+
+
+def shares(direction: Direction, asked: Asked, updated: bool, half_life: float) -> list[float]:
+    """What each sample has in its language by now: all that its pair has brought, or, where that does not matter or is
+    not known, what its own job has."""
+    found = []
+    for place, (tag, number) in enumerate(zip(asked.tags, asked.numbers, strict=True)):
+        known = direction.pairs.get((tag, number)) if number is not None and asked.once else None
+        own = None if asked.repeated and asked.repeated[place] else asked.stakes.get(tag)
+        stake = own if updated and own is not None else known or own
+        found.append(0.0 if stake is None else direction.share(tag, stake, half_life))
+    return found
+
+
+def score(direction: Direction, gradients: np.ndarray, tags: list[str], shares: list[float]) -> list[float | str]:
+    """For each sample −cos(g, d − w_l c g) with its share c; or the reason why there is none."""
     if not direction.languages:
         return [_unusable(gradient) or "no_direction" for gradient in gradients]
     whole, weights = explicit_pcgrad(direction.means())
     weight_of = dict(zip(sorted(direction.languages), weights, strict=True))
     scores: list[float | str] = []
-    for gradient, tag in zip(gradients, tags, strict=True):
+    for gradient, tag, share in zip(gradients, tags, shares, strict=True):
         if (reason := _unusable(gradient)) is not None:
             scores.append(reason)
             continue
-        share = 0.0
-        if (stake := stakes.get(tag)) is not None:
-            language = direction.languages[tag]
-            share = 2.0 ** (-(language.samples - stake.samples) / half_life) * stake.each / language.weight
         rest = whole - weight_of.get(tag, 0.0) * share * gradient
         length = np.linalg.norm(rest)
         if length <= ZERO * np.linalg.norm(whole):
@@ -106,10 +150,10 @@ def score(
     return scores
 
 
-def remember(direction: Direction, tags: list[str], scores: list[float | str]) -> None:
-    """Appends a folded job's scores to those of their languages."""
-    for tag, given in zip(tags, scores, strict=True):
-        if not isinstance(given, str) and tag in direction.languages:
+def remember(direction: Direction, asked: Asked, scores: list[float | str]) -> None:
+    """Appends the scores of what was folded in to those of their languages."""
+    for tag, given, was_repeated in zip(asked.tags, scores, asked.repeated, strict=True):
+        if not isinstance(given, str) and not was_repeated:
             direction.languages[tag].recent.append(given)
 
 

@@ -29,6 +29,12 @@ def copies(count: int) -> list[dict[str, Any]]:
     return [row | {"id": f"{i}-{row['id']}", "prompt": f"{i} {row['prompt']}"} for i in range(count) for row in rows]
 
 
+def without_prompt(row: dict[str, Any]) -> dict[str, Any]:
+    """The row as two conversations that have no turn in common: the service takes it, and no worker can encode it."""
+    sides = {side: [{"role": "user", "content": f"{side}: {row[side]}"}] for side in ("chosen", "rejected")}
+    return {name: value for name, value in row.items() if name != "prompt"} | sides
+
+
 def samples(rows: list[dict[str, Any]]) -> list[wire.Sample]:
     """Rows as the service hands them to a worker."""
     return [wire.Sample.model_validate({name: row[name] for name in FIELDS}) for row in rows]

@@ -6,8 +6,9 @@ import numpy as np
 from congrad.contract import wire
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.consensus import Rule
-from congrad_worker.decisions.decide import Outcome, Question, Rules, decide
+from congrad_worker.decisions.decide import Outcome, Rules, decide
 from congrad_worker.decisions.direction import LanguageState, Samples
+from congrad_worker.decisions.question import Question
 from congrad_worker.decisions.surgery import pcgrad
 from congrad_worker.gradients.engine import GradientEngine
 
@@ -31,6 +32,7 @@ def outcome(
         truncated=[False] * count,
         selection=selection or wire.ThresholdSelection(),
         update=update,
+        pairs=[None] * count,
     )
     return decide(question, languages or {}, rules)
 

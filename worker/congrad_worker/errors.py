@@ -2,11 +2,14 @@
 
 WorkerError
 ├── CheckpointError     the model or adapter cannot be served: said in one line when the worker starts
-└── SampleErrors        samples of a job cannot be encoded: the job fails with 422 and names them
+├── SampleErrors        samples of a job cannot be encoded: the job fails with 422 and names them
+└── Unscorable          a sample has no gradient on this checkpoint: it is dropped, and says why
 """
 
 import traceback
 from collections.abc import Sequence
+
+from congrad.contract.wire import Reason
 
 
 class WorkerError(Exception):
@@ -23,6 +26,14 @@ class SampleErrors(WorkerError):
     def __init__(self, errors: Sequence[tuple[int, str]]):
         super().__init__(errors[0][1])
         self.errors = list(errors)
+
+
+class Unscorable(WorkerError, ValueError):
+    """There is nothing that the gradient of a sample could be taken of, for this ``reason``."""
+
+    def __init__(self, reason: Reason, detail: str):
+        super().__init__(detail)
+        self.reason = reason
 
 
 def origin(error: Exception) -> str:

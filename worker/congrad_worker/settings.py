@@ -41,9 +41,13 @@ class DecideSettings(WorkerSettings):
     """How samples become a direction. The defaults are ours: the paper does not state its own."""
 
     half_life: Annotated[float, Field(gt=0)] = 1024.0
-    """Samples of a language after which an old sample counts half; `inf` is the plain mean."""
+    """Samples of a language after which an old sample counts half; `inf` is the plain mean. Of directions that begin
+    without one of their own; a direction keeps what it began with."""
     aggregator: str = "pcgrad"
-    """`pcgrad`, `agreement`, `mean`, or one of TorchJD's weightings (`upgrad`, `mgda`, `cagrad`, ...)."""
+    """`pcgrad`, `agreement`, `mean`, or one of TorchJD's weightings (`upgrad`, `mgda`, `cagrad`, ...), likewise."""
+    max_pairs: Annotated[int, Field(ge=0)] = 1_000_000
+    """Pairs that a direction remembers, so that each counts once, of about 40 bytes in Redis. Where there are more, the
+    oldest are given up, and answers say how many."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the projection and of the orders of surgery."""
 

@@ -4,12 +4,22 @@ Requests refuse unknown fields, so that a misspelt option is an error and not a 
 Answers accept them, so that an older client can read a newer service.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, FiniteFloat, StrictBool, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PlainSerializer,
+    StrictBool,
+    WithJsonSchema,
+    model_validator,
+)
 
 from congrad.contract.answer import Answer
 from congrad.contract.bounded import FirstFaults
@@ -64,12 +74,40 @@ class FractionSelection(Request):
 Selection = Annotated[ThresholdSelection | FractionSelection, Field(discriminator="kind")]
 
 
+def _from_json(value: Any) -> Any:
+    return math.inf if value == INFINITY else value
+
+
+def _as_json(value: float) -> float | str:
+    return INFINITY if value == math.inf else value
+
+
+INFINITY = "inf"
+"""JSON has no number for it."""
+
+HalfLife = Annotated[
+    float,
+    Field(strict=True, gt=0, allow_inf_nan=True),  # NaN is not above 0
+    BeforeValidator(_from_json),
+    PlainSerializer(_as_json),
+    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"const": INFINITY}]}),
+]
+"""Samples of a language after which an old one counts half; with `inf` all count alike for ever."""
+AggregatorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
+
+
 class FilterRequest(Request):
     """The body of ``POST /filter``.
 
     ``checkpoint`` names one of ``GET /checkpoints`` by name or fingerprint. It is needed only where the live
     workers serve several and the direction does not exist yet. ``retain`` keeps the compressed gradients after the
     job has ended, so that it can be scored again.
+
+    A pair that the direction is made of already counts ``once``: it is not folded in again, and is scored without its
+    own share. With ``repeats`` at ``count`` every sample is taken for a new one.
+
+    ``half_life`` and ``aggregator`` are those that the direction begins with, else the workers'. It keeps them: others
+    are a conflict, but that a request which does not update is scored under any aggregator.
     """
 
     samples: Annotated[list[AnySample], Field(min_length=1), FirstFaults]
@@ -78,6 +116,9 @@ class FilterRequest(Request):
     selection: Selection = ThresholdSelection()
     checkpoint: Text | None = None
     retain: StrictBool = False
+    repeats: Literal["once", "count"] = "once"
+    half_life: HalfLife | None = None
+    aggregator: AggregatorName | None = None
 
     @model_validator(mode="after")
     def _ids_default_to_positions(self) -> "FilterRequest":
@@ -87,10 +128,12 @@ class FilterRequest(Request):
 
 
 class RescoreRequest(Request):
-    """The body of ``POST /jobs/{id}/rescore``; ``retain`` keeps the gradients for yet another time."""
+    """The body of ``POST /jobs/{id}/rescore``; ``retain`` keeps the gradients for yet another time, and ``aggregator``
+    is another than the direction's, for this answer only."""
 
     selection: Selection = ThresholdSelection()
     retain: StrictBool = False
+    aggregator: AggregatorName | None = None
 
 
 class Reason(StrEnum):
@@ -104,6 +147,10 @@ class Reason(StrEnum):
     """The gradient has NaN or infinite entries; dropped, and never part of the direction."""
     OUT_OF_MEMORY = "out_of_memory"
     """Too long for the worker's device, alone as well; dropped, and never part of the direction."""
+    PROMPT_TOO_LONG = "prompt_too_long"
+    """The prompt leaves no room for a completion within the checkpoint's maximum length; dropped, as TRL drops it."""
+    TEMPLATE_REFUSED = "template_refused"
+    """The checkpoint's chat template refuses the conversation; dropped."""
     UNAVAILABLE = "unavailable"
     """Made by the client where the service stayed down; never by the service."""
     BAD_ROW = "bad_row"
@@ -115,7 +162,8 @@ class Decision:
     """What was decided for one pair.
 
     ``conflict_score`` is minus the cosine with the consensus, in [-1, 1]; where there is none, ``reason`` says why: one
-    of `Reason`, or a word that a newer service has.
+    of `Reason`, or a word that a newer service has. ``repeated`` says that the direction had the pair already, or has
+    it from an earlier place in the same request.
     """
 
     # No pydantic model, which takes twice as long to read: a call can bring very many of them.
@@ -126,15 +174,18 @@ class Decision:
     conflict_score: float | None
     conflicts_with: list[str]
     truncated: bool
+    repeated: bool = field(default=False, kw_only=True)  # an earlier service does not say it
     # Left to right: what fits best would leave even the reasons that are known mere strings.
     reason: Annotated[Reason | str, Field(union_mode="left_to_right")] | None
 
 
 class LanguageSummary(Answer):
-    """Counts of one language in one answer, and the mean of its conflict scores (null where none exists)."""
+    """Counts of one language in one answer, and the mean of its conflict scores (null where none exists).
+    ``repeated`` of its pairs were not new to the direction, whether kept or dropped."""
 
     kept: int
     dropped: int
+    repeated: int = 0
     mean_conflict: float | None
 
 
@@ -143,16 +194,22 @@ class Summary(Answer):
 
     kept: int
     dropped: int
+    repeated: int = 0
     by_language: dict[str, LanguageSummary]
 
 
 class DirectionRef(Answer):
-    """The direction that a request was scored against; ``languages`` counts the samples folded in so far."""
+    """The direction that a request was scored against; ``languages`` counts the samples folded in so far.
+
+    ``forgotten`` counts the pairs that it is made of and no longer knows, as it remembers so many and no more: they
+    would be taken for new ones.
+    """
 
     name: str
     version: int
     checkpoint: str
     languages: dict[str, int]
+    forgotten: int = 0
 
 
 class Timing(Answer):
@@ -274,6 +331,7 @@ class Direction(Answer):
     ``weights`` says what each language counts in the direction: the length of its part, in shares of 1; negative where
     the direction points away from the language, 0 where it is not heard. Empty where an older worker wrote last.
     ``notes`` say in plain words which languages pull against the others, and where nothing is a consensus.
+    ``remembered`` counts the pairs that it knows by heart, and ``forgotten`` is as in `DirectionRef`.
     """
 
     name: str
@@ -285,6 +343,8 @@ class Direction(Answer):
     half_life: float | None
     aggregator: dict[str, str | int]
     norm: float
+    remembered: int = 0
+    forgotten: int = 0
     languages: dict[str, DirectionLanguage]
     cosines_before: list[list[float]]
     cosines_after: list[list[float]]

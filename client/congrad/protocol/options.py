@@ -1,6 +1,7 @@
 """What a call that sends samples takes by keyword, and what it takes where nothing is said: one list for both clients,
 for jobs, and for the integrations that hand keywords on."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
@@ -11,6 +12,7 @@ BATCH_SIZE = 256
 CONCURRENCY = 4
 
 SelectionLike = wire.ThresholdSelection | wire.FractionSelection | Mapping[str, Any]
+Repeats = Literal["once", "count"]
 OnUnavailable = Literal["raise", "keep", "drop"]
 
 
@@ -20,12 +22,20 @@ class RequestOptions(TypedDict, total=False):
     direction: str
     """The running direction to score against; default: ``default``."""
     update: bool
-    """Whether the samples are folded into the direction before they are scored; default: they are. Without, they
-    should not be in it already: their own part in it would make them look better than they are."""
+    """Whether the samples are folded into the direction before they are scored; default: they are. One that is in it
+    already is not folded in again, and its own part in the direction is taken out of its score in any case."""
     selection: SelectionLike | None
     """Which samples to keep; default: those with a conflict score of at most 0."""
     checkpoint: str | None
     """Name or fingerprint, where the service has workers for several."""
+    repeats: Repeats
+    """What becomes of a pair that the direction is made of already: it counts ``once`` (the default), or once more
+    (``count``), as if it were another."""
+    half_life: float | None
+    """Samples of a language after which an old one counts half, where the call begins the direction; `math.inf`: all
+    count alike. Default: the workers'. A direction keeps that which it began with."""
+    aggregator: str | None
+    """How language gradients become one direction, likewise; without ``update``, for this call only."""
     idempotency_key: str | None
     """Under one key the same samples are folded in once, also by a call that repeats this one within the hour. One is
     made for each call."""
@@ -73,6 +83,9 @@ class Options:
     update: bool = True
     selection: SelectionLike | None = None
     checkpoint: str | None = None
+    repeats: Repeats = "once"
+    half_life: float | None = None
+    aggregator: str | None = None
     idempotency_key: str | None = None
 
     def fields(self, retain: bool) -> dict[str, Any]:
@@ -80,8 +93,11 @@ class Options:
         fields: dict[str, Any] = {"direction": self.direction, "update": self.update}
         if self.selection is not None:
             fields["selection"] = as_json(self.selection)
-        if self.checkpoint is not None:
-            fields["checkpoint"] = self.checkpoint
+        if self.half_life is not None:
+            fields["half_life"] = "inf" if self.half_life == math.inf else self.half_life
+        if self.repeats != "once":
+            fields["repeats"] = self.repeats
+        fields |= {name: value for name in ("checkpoint", "aggregator") if (value := getattr(self, name)) is not None}
         return fields | ({"retain": True} if retain else {})
 
 

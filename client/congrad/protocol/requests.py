@@ -143,9 +143,15 @@ def rows_of(samples: Iterable[SampleLike]) -> Iterable[SampleLike]:
     return (without_others({name: row[name] for name in COLUMNS if row.get(name) is not None}) for row in rows)
 
 
-def rescore_request(job_id: str, selection: SelectionLike | None, retain: bool, key: str) -> HttpRequest:
+def rescore_request(
+    job_id: str, selection: SelectionLike | None, retain: bool, key: str, aggregator: str | None = None
+) -> HttpRequest:
     """A request to score a job again."""
-    fields = {"retain": retain} | ({} if selection is None else {"selection": as_json(selection)})
+    fields: dict[str, Any] = {"retain": retain}
+    if selection is not None:
+        fields["selection"] = as_json(selection)
+    if aggregator is not None:
+        fields["aggregator"] = aggregator
     return _post(job_path(job_id) + "/rescore", _encode(fields), key)
 
 

@@ -67,15 +67,15 @@ class Report:
         }
 
     def _pairs(self) -> list[list[Any]]:
-        """What is shown one by one: id, language, kept, score, languages, truncated, reason, texts, position."""
+        """What is shown one by one: id, language, kept, score, languages, truncated, repeated, reason, texts,
+        position."""
         rows = []
         for position, texts in self._texts.items():
             own = self._decisions[position]
             score = None if own.conflict_score is None else round(own.conflict_score, 6)
             reason = None if own.reason is None else str(own.reason)
-            rows.append(
-                [own.id, own.language, own.keep, score, own.conflicts_with, own.truncated, reason, texts, position]
-            )
+            marks = [own.truncated, own.repeated]
+            rows.append([own.id, own.language, own.keep, score, own.conflicts_with, *marks, reason, texts, position])
         return rows
 
 

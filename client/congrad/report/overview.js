@@ -9,6 +9,8 @@ const REASONS = {
   no_direction: "there was nothing yet to compare with; kept",
   non_finite_gradient: "the gradient has NaN or infinite entries; dropped",
   out_of_memory: "too long for the worker’s device; dropped",
+  prompt_too_long: "the prompt alone is as long as the model reads, and TRL would not train on it; dropped",
+  template_refused: "the model’s chat template refuses the conversation; dropped",
   unavailable: "the service did not answer, and the client decided",
 };
 
@@ -50,6 +52,7 @@ export function figures({ summary, without_score, truncated, selection }) {
       figure("Dropped", count(summary.dropped), share(summary.dropped, total), "is-dropped"),
       figure("Without a score", count(without)),
       figure("Truncated", count(truncated)),
+      summary.repeated > 0 && figure("Repeated", count(summary.repeated), "counted once"),
     ),
     h(
       "div",

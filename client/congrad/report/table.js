@@ -22,6 +22,7 @@ const FILTERS = {
   dropped: (pair) => !pair.keep,
   "without a score": (pair) => pair.score === null,
   truncated: (pair) => pair.truncated,
+  repeated: (pair) => pair.repeated,
 };
 
 export function pairsTable(pairs) {

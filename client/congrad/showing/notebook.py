@@ -51,7 +51,9 @@ def _notes(decisions: Sequence[wire.Decision]) -> str:
     """What the table does not show."""
     without = sum(decision.conflict_score is None for decision in decisions)
     truncated = sum(decision.truncated for decision in decisions)
-    notes = [f"{without:,} without a score"] * bool(without) + [f"{truncated:,} truncated"] * bool(truncated)
+    repeated = sum(decision.repeated for decision in decisions)
+    counts = {"without a score": without, "truncated": truncated, "repeated": repeated}
+    notes = [f"{count:,} {what}" for what, count in counts.items() if count]
     return f"<p>{', '.join(notes)}</p>" if notes else ""
 
 

@@ -14,6 +14,8 @@ const REASONS = {
   no_direction: "no direction to compare with yet",
   non_finite_gradient: "gradient not finite",
   out_of_memory: "too long for the device’s memory",
+  prompt_too_long: "the prompt leaves no room for a completion",
+  template_refused: "refused by the chat template",
 };
 
 /* What is sorted by, from which end first, and whether it is a number. */
@@ -32,6 +34,7 @@ const SHOWN = {
   kept: (row) => row.keep,
   dropped: (row) => !row.keep,
   unscored: (row) => row.conflict_score === null,
+  repeated: (row) => row.repeated,
 };
 
 export function Decisions({ id, decisions }) {
@@ -134,6 +137,7 @@ const Filters = ({ wanted, want, languages, texts, readTexts }) => html`
         <option value="kept">kept</option>
         <option value="dropped">dropped</option>
         <option value="unscored">without a score</option>
+        <option value="repeated">repeated</option>
       </select>
     </label>
     ${texts.data ? null : html`<button onClick=${readTexts}>Show texts</button>`}
@@ -184,7 +188,11 @@ const Score = ({ value, widest }) =>
 
 function noteOf(row) {
   const reason = row.reason === null ? [] : [REASONS[row.reason] ?? row.reason];
-  return [...reason, ...(row.truncated ? ["cut to the checkpoint’s length"] : [])].join("; ");
+  const notes = [
+    [row.truncated, "cut to the checkpoint’s length"],
+    [row.repeated, "in the direction already: counted once"],
+  ];
+  return [...reason, ...notes.filter(([holds]) => holds).map(([, note]) => note)].join("; ");
 }
 
 const Texts = ({ texts }) => html`

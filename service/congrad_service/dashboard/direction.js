@@ -57,6 +57,11 @@ const Facts = ({ direction }) => {
       <div><dt>Checkpoint</dt><dd title=${direction.checkpoint}><bdi>${direction.checkpoint}</bdi></dd></div>
       <div><dt>Languages</dt><dd>${count(Object.keys(direction.languages).length)}</dd></div>
       <div><dt>Samples</dt><dd>${count(samples)}</dd></div>
+      ${
+        direction.forgotten
+          ? html`<div><dt>Pairs forgotten</dt><dd>${count(direction.forgotten)}</dd></div>`
+          : null
+      }
       <div><dt>Surgery</dt><dd>${aggregator}</dd></div>
       <div><dt>Half-life</dt><dd>${direction.half_life ? plural(direction.half_life, "sample") : "none"}</dd></div>
       <div><dt>Updated</dt><dd><${Ago} time=${direction.updated} /></dd></div>

@@ -57,6 +57,11 @@ function Result({ result }) {
     <dl class="figures">
       <${Figure} label="Kept" value=${count(summary.kept)} note=${share(summary.kept)} tone="kept" />
       <${Figure} label="Dropped" value=${count(summary.dropped)} note=${share(summary.dropped)} tone="dropped" />
+      ${
+        summary.repeated
+          ? html`<${Figure} label="Repeated" value=${count(summary.repeated)} note="counted once" />`
+          : null
+      }
       <${Figure} label="Mean conflict" value=${mean} note=${plural(scores.length, "score")} />
       <${Figure} label="Took" value=${seconds(timing.total_s)} note=${`against version ${count(direction.version)}`} />
     </dl>

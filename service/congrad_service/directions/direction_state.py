@@ -1,8 +1,10 @@
 """A running direction as a safetensors file: what `GET /directions/{name}/state` gives and `PUT` takes.
 
-Tensors: sum/LANGUAGE (float32 [D]) and recent/LANGUAGE (float32 [n]). Metadata (strings): the other fields of the
-direction's hash, see `directions.py`, and the version of this format; neither the name nor the epoch. What comes in is
-checked to the last number, because the workers believe what Redis holds.
+Tensors: sum/LANGUAGE (float32 [D]) and recent/LANGUAGE (float32 [n]); and of the pairs that it remembers, sorted by
+their hashes, pairs/LANGUAGE (uint8 [m, 16]: the hashes) and stakes/LANGUAGE (float64 [m, 2]: samples and amount, see
+`remembered.py`). Metadata (strings): the other fields of the direction's hash, see `directions.py`, and the version of
+this format; neither the name nor the epoch. Files of version 1 have no pairs. What comes in is checked to the last
+number, because the workers believe what Redis holds.
 """
 
 import json
@@ -20,11 +22,15 @@ from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
 from congrad_service.directions.cosines import cosines_of, held_cosines
+from congrad_service.directions.remembered import HASH_BYTES, PAIR, by_language, dumped
+from congrad_service.directions.remembered import fields as remembered_fields
 from congrad_service.http.errors import Unprocessable
 
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 FIELDS = ("version", "fingerprint", "checkpoint", "created", "updated", "languages", "geometry")
 VECTORS = ("sum", "recent")
+MATRICES = {"pairs": ("U8", HASH_BYTES), "stakes": ("F64", 2)}
+"""Their dtypes, and their columns."""
 
 
 def _is_normalised(tag: str) -> str:
@@ -80,7 +86,7 @@ class Geometry(Request):
 class Metadata(Request):
     """The metadata of a file."""
 
-    format_version: Literal["1"]
+    format_version: Literal["1", "2"]
     version: Count
     fingerprint: Name
     checkpoint: Name
@@ -88,6 +94,12 @@ class Metadata(Request):
     updated: Seconds
     languages: Json[Annotated[dict[Tag, Language], Field(min_length=1), BeforeValidator(_are_few)]]
     geometry: Json[Geometry]
+    forgotten: Annotated[int, Field(ge=0, le=2**53)] = 0
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Of the tensors that each language has."""
+        return VECTORS if self.format_version == "1" else (*VECTORS, *MATRICES)
 
     @model_validator(mode="after")
     def _cosines_fit(self) -> "Metadata":
@@ -101,19 +113,25 @@ class Metadata(Request):
         return self
 
 
-def dump(fields: Mapping[bytes, bytes]) -> bytes:
+def dump(fields: Mapping[bytes, bytes], pairs: Mapping[bytes, bytes]) -> bytes:
     """The file of a direction.
 
     :param fields: the direction's hash, whole.
+    :param pairs: what it remembers, as Redis holds it.
     """
     metadata = {name: fields[name.encode()].decode() for name in FIELDS}
     if b"cosines" in fields:  # as in `directions.py`
         metadata["geometry"] = json.dumps(_with_cosines(metadata, fields[b"cosines"]))
+    metadata["forgotten"] = fields.get(b"forgotten", b"0").decode()
+    tags = list(json.loads(metadata["languages"]))
     tensors = {
         f"{kind}/{tag}": np.frombuffer(fields[f"{kind}:{tag}".encode()], dtype="<f4")
-        for tag in json.loads(metadata["languages"])
+        for tag in tags
         for kind in VECTORS
     }
+    for tag, known in by_language(pairs, tags).items():
+        tensors[f"pairs/{tag}"] = np.frombuffer(known["hash"].tobytes(), np.uint8).reshape(-1, HASH_BYTES)
+        tensors[f"stakes/{tag}"] = np.stack([known["samples"], known["amount"]], axis=1).astype("<f8")
     return save(tensors, {"format_version": FORMAT_VERSION, **metadata})
 
 
@@ -122,8 +140,8 @@ def _with_cosines(metadata: Mapping[str, str], cosines: bytes) -> dict[str, Any]
     return {**json.loads(metadata["geometry"]), "cosines_before": before, "cosines_after": after}
 
 
-def parse(data: bytes, dims: Mapping[str, int]) -> dict[str, str | bytes]:
-    """The inverse of `dump`.
+def parse(data: bytes, dims: Mapping[str, int]) -> tuple[dict[str, str | bytes], dict[str, bytes]]:
+    """The inverse of `dump`: the direction's hash, and what it remembers.
 
     :param dims: the lengths of gradients, by fingerprint, as far as they are known.
     :raises Unprocessable: the file is not one of a direction; every fault is named.
@@ -135,6 +153,9 @@ def parse(data: bytes, dims: Mapping[str, int]) -> dict[str, str | bytes]:
     values = metadata.model_dump()
     geometry = values["geometry"]
     cosines = held_cosines(geometry.pop("cosines_before"), geometry.pop("cosines_after"))
+    known = {tag: _known(tensors, tag) for tag in metadata.languages} if metadata.kinds != VECTORS else {}
+    pairs, tables = remembered_fields(known)
+    vectors = {name: tensor for name, tensor in tensors.items() if name.partition("/")[0] in VECTORS}
     return {
         "version": str(metadata.version),
         "fingerprint": metadata.fingerprint,
@@ -144,8 +165,19 @@ def parse(data: bytes, dims: Mapping[str, int]) -> dict[str, str | bytes]:
         "languages": json.dumps(values["languages"]),
         "geometry": json.dumps(geometry),
         "cosines": cosines,
-        **{name.replace("/", ":", 1): bytes(tensor["data"]) for name, tensor in tensors.items()},
-    }
+        "tables": dumped(tables),
+        "forgotten": str(metadata.forgotten),
+        **{name.replace("/", ":", 1): bytes(tensor["data"]) for name, tensor in vectors.items()},
+    }, pairs
+
+
+def _known(tensors: Mapping[str, Mapping[str, Any]], tag: str) -> np.ndarray:
+    """The pairs of a language: `PAIR` ``[m]``."""
+    stakes = np.frombuffer(tensors[f"stakes/{tag}"]["data"], "<f8").reshape(-1, 2)
+    pairs = np.zeros(len(stakes), PAIR)
+    pairs["hash"] = np.frombuffer(tensors[f"pairs/{tag}"]["data"], PAIR["hash"])
+    pairs["samples"], pairs["amount"] = stakes.T
+    return pairs
 
 
 def _tensors(data: bytes) -> dict[str, dict[str, Any]]:
@@ -173,12 +205,15 @@ def _fault(loc: Sequence[str | int], message: str) -> str:
 def _faults(tensors: Mapping[str, Mapping[str, Any]], metadata: Metadata, dims: Mapping[str, int]) -> Iterator[str]:
     """What is wrong with the vectors, given the languages that there should be."""
     tags = list(metadata.languages)
-    wanted = {f"{kind}/{tag}" for tag in tags for kind in VECTORS}
+    wanted = {f"{kind}/{tag}" for tag in tags for kind in metadata.kinds}
     yield from (f"tensor {name} is missing" for name in sorted(wanted - tensors.keys()))
     yield from (f"tensor {name} belongs to no language of the metadata" for name in sorted(tensors.keys() - wanted))
     for name in sorted(wanted & tensors.keys()):
         dtype, shape = tensors[name]["dtype"], tensors[name]["shape"]
-        if dtype != "F32" or len(shape) != 1:
+        kind, _, tag = name.partition("/")
+        if kind in MATRICES:
+            yield from _matrix_faults(name, dtype, shape)
+        elif dtype != "F32" or len(shape) != 1:
             yield f"tensor {name} should be F32 of one dimension; it is {dtype} of shape {shape}"
         elif not np.isfinite(np.frombuffer(tensors[name]["data"], dtype="<f4")).all():
             yield f"tensor {name} has numbers that are not finite"
@@ -192,6 +227,30 @@ def _mean_faults(name: str, data: bytes, weight: float) -> Iterator[str]:
     largest = float(np.abs(np.frombuffer(data, dtype="<f4")).max(initial=0.0)) / weight
     if largest > MAX_MEAN:
         yield f"tensor {name} over its weight is a mean with numbers of {largest:.1e}; {MAX_MEAN:.0e} at most are taken"
+def _matrix_faults(name: str, dtype: str, shape: Sequence[int]) -> Iterator[str]:
+    wanted, columns = MATRICES[name.partition("/")[0]]
+    if dtype != wanted or len(shape) != 2 or shape[1] != columns:
+        yield f"tensor {name} should be {wanted} of shape [pairs, {columns}]; it is {dtype} of shape {shape}"
+
+
+def _pair_faults(tensors: Mapping[str, Mapping[str, Any]], tag: str, samples: int) -> Iterator[str]:
+    """What is wrong with the pairs of a language, where they have the right form."""
+    pairs, stakes = (tensors.get(f"{kind}/{tag}") for kind in MATRICES)
+    if pairs is None or stakes is None or any(_matrix_faults("pairs/", pairs["dtype"], pairs["shape"])):
+        return
+    if any(_matrix_faults("stakes/", stakes["dtype"], stakes["shape"])):
+        return
+    if pairs["shape"][0] != stakes["shape"][0]:
+        yield f"tensors pairs/{tag} and stakes/{tag} should have as many rows"
+        return
+    since, amounts = np.frombuffer(stakes["data"], "<f8").reshape(-1, 2).T
+    if not (np.isfinite(amounts) & (amounts > 0) & (amounts <= np.finfo(np.float32).max)).all():
+        yield f"tensor stakes/{tag} should have amounts above 0 in its second column, which float32 holds"
+    if not ((since >= 1) & (since <= samples) & (since == np.floor(since))).all():
+        yield f"tensor stakes/{tag} should have whole numbers from 1 to {samples} in its first column"
+    hashes = np.frombuffer(pairs["data"], "<u8").reshape(-1, 2)
+    if len(np.unique(hashes, axis=0)) < len(hashes):
+        yield f"tensor pairs/{tag} has a pair twice"
 
 
 def _sum_faults(shapes: Mapping[str, Sequence[int]], fingerprint: str, dims: Mapping[str, int]) -> Iterator[str]:

@@ -6,7 +6,8 @@ geometry (JSON: what the routes show) and cosines (float32, [2, L, L]: before an
 sum:LANGUAGE (float32, [D]: the weighted sum S of section 2 of the method) and recent:LANGUAGE (float32: the latest
 conflict scores, for selection within the stream). What the workers would else compute again, and do after an import:
 gram (float64, [L, L], of the language gradients) and weights (float64, [L], of the direction). All are little-endian,
-and languages are sorted by tag.
+and languages are sorted by tag. tables (JSON: see `remembered.py`) and forgotten are of the pairs that it remembers,
+which have a key of their own.
 """
 
 import asyncio
@@ -22,14 +23,21 @@ from redis.asyncio import Redis
 
 from congrad_service import keys, scripts
 from congrad_service.access import teams
-from congrad_service.directions import direction_state
+from congrad_service.directions import direction_state, remembered
 from congrad_service.directions.bounds import too_many
 from congrad_service.directions.cosines import cosines_of
 from congrad_service.directions.dissent import notes
 from congrad_service.directions.histograms import WIDTH, histogram
-from congrad_service.http.errors import Conflict, NotFound, Unprocessable
+from congrad_service.directions.terms import Terms
+from congrad_service.http.errors import RETRY_AFTER_S, Conflict, NotFound, Unavailable, Unprocessable
 
-SHOWN = ("version", "checkpoint", "fingerprint", "created", "updated", "languages", "geometry", "cosines")
+NEEDED = ("version", "checkpoint", "fingerprint", "created", "updated", "languages", "geometry")
+"""What a direction is shown from, whatever release wrote it."""
+
+SHOWN = (*NEEDED, "cosines", "tables", "forgotten")
+
+MAX_TORN = 10
+"""Exports that a commit has come between, after which it is given up."""
 
 
 class Directions:
@@ -116,6 +124,15 @@ class Directions:
         if name not in names and len(names) >= most:
             raise Conflict(f"there are {len(names)} directions, and {most} at most; reset one that is not needed")
 
+    async def check_terms(self, name: str, request: wire.FilterRequest) -> None:
+        """:raises Conflict: the direction began with another half-life, or another aggregator."""
+        geometry = await self._redis.hget(self._key(name), "geometry")
+        if geometry is None:
+            return
+        terms = Terms.of(cast("bytes", geometry))
+        if reason := terms.conflict(name, request.half_life, request.aggregator, request.update):
+            raise Conflict(reason)
+
     async def check_languages(self, name: str, languages: Set[str], most: int) -> None:
         """:raises Conflict: with these the direction would have more than ``most`` languages."""
         text = await self._redis.hget(self._key(name), "languages")
@@ -143,7 +160,7 @@ class Directions:
             raise _missing(name)
 
     async def size(self, name: str) -> int:
-        """Bytes of the vectors of a direction.
+        """Bytes of a direction: of its vectors, and of the pairs that it remembers.
 
         :raises NotFound: no such direction.
         """
@@ -151,17 +168,29 @@ class Directions:
         async with self._redis.pipeline(transaction=False) as pipe:
             for field in (f"{kind}:{tag}" for tag in tags for kind in direction_state.VECTORS):
                 pipe.hstrlen(self._key(name), field)
-            return sum(await pipe.execute())
+            pipe.hget(self._key(name), "tables")
+            *lengths, tables = await pipe.execute()
+        return sum(lengths) + remembered.PAIR.itemsize * _pairs(tables)
 
     async def export(self, name: str) -> bytes:
-        """The direction with its vectors, as `direction_state` describes it.
+        """The direction with its vectors and pairs, as `direction_state` describes it.
 
         :raises NotFound: no such direction.
+        :raises Unavailable: it changes faster than it can be read.
         """
-        fields = cast("dict[bytes, bytes]", await self._redis.hgetall(self._key(name)))
-        if not fields:
-            raise _missing(name)
-        return await asyncio.to_thread(direction_state.dump, fields)
+        qualified = teams.qualified(self._team, name)
+        for _ in range(MAX_TORN):
+            # No transaction: a full Redis takes none.
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.hgetall(keys.direction(qualified))
+                pipe.hgetall(keys.pairs(qualified))
+                pipe.hmget(keys.direction(qualified), ["epoch", "version"])
+                fields, pairs, now = await pipe.execute()
+            if not fields:
+                raise _missing(name)
+            if now == [fields[b"epoch"], fields[b"version"]]:
+                return await asyncio.to_thread(direction_state.dump, fields, pairs)
+        raise Unavailable(f"direction {name!r} changes faster than it can be read", retry_after=RETRY_AFTER_S)
 
     async def replace(self, name: str, state: bytes, dims: Mapping[str, int], most: int) -> tuple[wire.Direction, bool]:
         """Makes an exported state the direction, in one step; also says whether there was one before.
@@ -173,7 +202,7 @@ class Directions:
         :raises Unprocessable: the state is not one, its vectors have another length, or it has too many languages;
             nothing was written.
         """
-        fields = await asyncio.to_thread(direction_state.parse, state, dims)
+        fields, pairs = await asyncio.to_thread(direction_state.parse, state, dims)
         if (reason := too_many(name, set(json.loads(fields["languages"])), most)) is not None:
             raise Unprocessable(reason)
         qualified = teams.qualified(self._team, name)
@@ -183,6 +212,8 @@ class Directions:
             pipe.unlink(*rest)
             items = [part for item in fields.items() for part in item]
             pipe.hset(key, "epoch", uuid.uuid4().hex, items=items)
+            if pairs:
+                pipe.hset(keys.pairs(qualified), mapping=cast("dict[str | bytes, bytes]", pairs))
             pipe.sadd(keys.DIRECTIONS, qualified)
             replaced, *_ = await pipe.execute()
         return _described(name, {field: _bytes(fields[field]) for field in SHOWN}), bool(replaced)
@@ -226,10 +257,16 @@ def _described(name: str, fields: Mapping[str, bytes]) -> wire.Direction:
         fingerprint=fields["fingerprint"].decode(),
         created=datetime.fromtimestamp(float(fields["created"]), UTC),
         updated=datetime.fromtimestamp(float(fields["updated"]), UTC),
+        remembered=_pairs(fields.get("tables")),
+        forgotten=int(fields.get("forgotten", 0)),
         languages=languages,
         notes=notes(list(languages), geometry["cosines_before"], geometry.get("weights", {})),
         **geometry,
     )
+
+
+def _pairs(tables: bytes | None) -> int:
+    return sum(table.pairs for table in remembered.tables_of(tables).values())
 
 
 def _bytes(value: str | bytes) -> bytes:

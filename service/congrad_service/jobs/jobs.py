@@ -1,10 +1,11 @@
 """Jobs in Redis, as the service sees them: created, read, cancelled.
 
 The fields of a job's hash: status, created, started, gradients_done (times of the Redis server); direction (qualified
-by its team, which is the job's too), update, selection, retain, fingerprint, checkpoint, samples, chunks (what was
-asked); request and trace (the id of the request, and its place in a trace); idempotency (the key in Redis of what its
-Idempotency-Key made, which expires with the job); enqueued (set once its tasks are in the queue); ended (as the times
-above); result and, of what it says, kept, dropped and timing, or error and missing (chunks that were not done);
+by its team, which is the job's too), update, selection, retain, repeats, half_life, aggregator, fingerprint,
+checkpoint, samples, chunks (what was asked; half_life and aggregator only where they were); request and trace (the id
+of the request, and its place in a trace); idempotency (the key in Redis of what its Idempotency-Key made, which expires
+with the job); enqueued (set once its tasks are in the queue); ended (as the times above); result and, of what it says,
+kept, dropped and timing, or error and missing (chunks that were not done);
 attempts:* (how often each piece of work was started, but for beside a slow worker) and by:* (by which worker last);
 progressed (when a chunk was last done); bytes and awaited (of its texts, and of its gradients); retained (the key where
 those are counted); turn (its place among the jobs that wait: see `turns.py`).
@@ -35,7 +36,7 @@ from congrad_service.jobs.room import REFUSED, gradient_bytes
 from congrad_service.observability import tracing
 from congrad_service.settings import ServiceSettings
 
-INHERITED = ("direction", "fingerprint", "checkpoint", "samples", "standing")
+INHERITED = ("direction", "repeats", "fingerprint", "checkpoint", "samples", "standing")
 """What a job that scores another's samples again has from that one; there is a standing only where it was folded in."""
 
 MAX_RETRY_AFTER_S = 60
@@ -90,10 +91,13 @@ class Jobs:
             "update": int(request.update),
             "selection": request.selection.model_dump_json(),
             "retain": int(request.retain),
+            "repeats": request.repeats,
             "fingerprint": checkpoint.fingerprint,
             "checkpoint": checkpoint.name,
             "samples": len(request.samples),
         }
+        asked = {"half_life": request.half_life, "aggregator": request.aggregator}
+        fields |= {name: str(value) for name, value in asked.items() if value is not None}
         return await self._write(fields, [chunks.dump(run) for run in runs], claim, size * len(request.samples))
 
     async def create_rescoring(self, job_id: str, request: wire.RescoreRequest, claim: Claim | None) -> Accepted:
@@ -114,6 +118,8 @@ class Jobs:
             "retain": int(request.retain),
             **{name: source[name] for name in INHERITED if name in source},
         }
+        if request.aggregator is not None:
+            fields["aggregator"] = request.aggregator
         return await self._write(fields, [], claim)
 
     async def _retained(self, job_id: str) -> dict[str, str]:

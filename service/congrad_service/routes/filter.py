@@ -92,6 +92,7 @@ async def _accept(state: State, request: wire.FilterRequest, idempotency_key: st
     owner = await state.directions.fingerprint(request.direction)
     checkpoint = await state.registry.choose(request.checkpoint, owner)
     _check_kinds(request, checkpoint.loss)
+    await state.directions.check_terms(request.direction, request)
     if request.update:
         await _check_room(state, request, is_new=owner is None)
     await check_decide_worker(state)

@@ -101,7 +101,8 @@ def test_a_job_in_flight_is_folded_into_what_was_imported_meanwhile(redis_url: s
             direction = wire.Direction.model_validate((await client.get("/directions/default")).json())
             assert (direction.version, list(direction.languages)) == (2, ["ja", "sw"])
             vectors = load((await client.get(STATE)).content)
-            assert sorted(vectors) == ["recent/ja", "recent/sw", "sum/ja", "sum/sw"]
+            assert sorted({name.partition("/")[0] for name in vectors}) == ["pairs", "recent", "stakes", "sum"]
+            assert {name.partition("/")[2] for name in vectors} == {"ja", "sw"}
 
     asyncio.run(race())
 
@@ -226,7 +227,7 @@ REFUSED: list[tuple[Callable[[], bytes], str]] = [
     (lambda: pickle.dumps(TENSORS), "the body is not a safetensors file"),
     (lambda: with_metadata()[:-1], "the body is not a safetensors file"),
     (lambda: save(TENSORS), "metadata.format_version: Field required"),
-    (lambda: with_metadata(format_version="2"), "metadata.format_version: Input should be '1'"),
+    (lambda: with_metadata(format_version="3"), "metadata.format_version: Input should be '1' or '2'"),
     (lambda: save(TENSORS, without(METADATA, "fingerprint")), "metadata.fingerprint: Field required"),
     (lambda: with_metadata(fingerprint=""), "metadata.fingerprint: Value should have at least 1 item"),
     (lambda: with_metadata(colour="red"), "metadata.colour: Extra inputs are not permitted"),
@@ -271,6 +272,52 @@ REFUSED: list[tuple[Callable[[], bytes], str]] = [
     (lambda: with_tensor("sum/de", NAN), "tensor sum/de has numbers that are not finite"),
     (lambda: with_tensor("recent/fr", INFINITE), "tensor recent/fr has numbers that are not finite"),
 ]
+
+
+HASHES = np.arange(32, dtype=np.uint8).reshape(2, 16)
+STAKES = np.array([[1.0, 1.0], [3.0, 0.5]])
+NONE = {"pairs/fr": HASHES[:0], "stakes/fr": STAKES[:0]}
+PAIRS = {"pairs/de": HASHES, "stakes/de": STAKES, **NONE}
+
+
+def with_pairs(**changed: np.ndarray) -> bytes:
+    """A file of version 2; of de, the tensors of what is remembered are others."""
+    tensors = TENSORS | PAIRS | {f"{kind}/de": values for kind, values in changed.items()}
+    return save(tensors, METADATA | {"format_version": "2", "forgotten": "4"})
+
+
+WHOLE = "tensor stakes/de should have whole numbers from 1 to 3 in its first column"
+
+REFUSED += [
+    (lambda: save(TENSORS, METADATA | {"format_version": "2"}), "tensor pairs/de is missing"),
+    (lambda: save(TENSORS | PAIRS, METADATA), "tensor pairs/de belongs to no language of the metadata"),
+    (lambda: with_pairs(pairs=HASHES[:1]), "tensors pairs/de and stakes/de should have as many rows"),
+    (lambda: with_pairs(pairs=HASHES[[0, 0]]), "tensor pairs/de has a pair twice"),
+    (lambda: with_pairs(pairs=HASHES.astype(np.int32)), "tensor pairs/de should be U8 of shape [pairs, 16]; it is I32"),
+    (lambda: with_pairs(stakes=STAKES[:, :1]), "tensor stakes/de should be F64 of shape [pairs, 2]; it is F64"),
+    (lambda: with_pairs(stakes=STAKES * [1, 0]), "tensor stakes/de should have amounts above 0"),
+    (lambda: with_pairs(stakes=STAKES * [1, np.nan]), "tensor stakes/de should have amounts above 0"),
+    (lambda: with_pairs(stakes=STAKES * [1, 1e300]), "tensor stakes/de should have amounts above 0"),
+    (lambda: with_pairs(stakes=STAKES * [0.5, 1]), WHOLE),
+    (lambda: with_pairs(stakes=STAKES * [2, 1]), WHOLE),
+    (lambda: with_pairs(stakes=STAKES * [np.nan, 1]), WHOLE),
+]
+
+
+def test_what_a_direction_remembers_makes_the_round_trip(redis_url: str) -> None:
+    async def round_trip() -> None:
+        async with service(redis_url) as client:
+            imported = await client.put(STATE, content=with_pairs(), headers=SAFETENSORS)
+            assert imported.status_code == 201, imported.text
+            assert (imported.json()["remembered"], imported.json()["forgotten"]) == (2, 4)
+            assert load((await client.get(STATE)).content).keys() == (TENSORS | PAIRS).keys()
+            again = load((await client.get(STATE)).content)
+            assert all(np.array_equal(again[name], values) for name, values in PAIRS.items())
+            # A file of before has none, and they are gone.
+            assert (await client.put(STATE, content=with_metadata(), headers=SAFETENSORS)).json()["remembered"] == 0
+            assert not load((await client.get(STATE)).content)["pairs/de"].size
+
+    asyncio.run(round_trip())
 
 
 @pytest.mark.parametrize(("content", "detail"), REFUSED, ids=[detail for _, detail in REFUSED])

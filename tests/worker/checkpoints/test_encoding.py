@@ -9,9 +9,11 @@ from typing import Any, cast
 import pytest
 from congrad.contract import wire
 from congrad.contract.samples import RESERVED_TEMPLATE_KWARGS
+from congrad.contract.wire import Reason
 from congrad_worker.checkpoints.checkpoint import Checkpoint
 from congrad_worker.checkpoints.encoding import Encoder, explicit_prompt
 from congrad_worker.checkpoints.pairs import EncodedPair
+from congrad_worker.errors import Unscorable
 from datasets import IterableDataset  # no stubs, no py.typed
 from support.models import DEMO_CHECKPOINT, SHARED_CHECKPOINT, SHARED_PAIRS, checkpoint
 from support.pairs import FIELDS, demo_samples, file_rows
@@ -122,7 +124,7 @@ def trl_pairs(
 def assert_like_trl(
     tokenizer: PreTrainedTokenizerBase, rows: list[dict[str, Any]], max_length: int = 10_000
 ) -> list[EncodedPair]:
-    """Every row has TRL's token ids, and those that TRL leaves out are refused; the pairs."""
+    """Every row has TRL's token ids, and those that TRL drops have none; the pairs."""
     assert rows
     encoder = Encoder(tokenizer, max_length)
     expected = dict(trl_pairs(tokenizer, rows, max_length))
@@ -131,8 +133,9 @@ def assert_like_trl(
         if row["id"] in expected:
             assert encoder.encode(sample) == expected[row["id"]], row
         else:
-            with pytest.raises(ValueError, match="the prompt alone has"):
+            with pytest.raises(Unscorable, match="the prompt alone has") as caught:
                 encoder.encode(sample)
+            assert caught.value.reason is Reason.PROMPT_TOO_LONG
     return list(expected.values())
 
 
@@ -284,8 +287,9 @@ def test_whatever_the_tokenizer_takes_beside_variables_is_reserved() -> None:
 )
 def test_what_a_template_cannot_take_is_said(columns: dict[str, Any], loaded: Checkpoint) -> None:
     row = conversational(demo_samples("en", each=1)[0]) | columns
-    with pytest.raises(ValueError, match="the checkpoint's chat template refuses it"):
+    with pytest.raises(Unscorable, match="the checkpoint's chat template refuses it") as caught:
         Encoder(loaded.tokenizer, 100).encode(wire.Sample.model_validate(row))
+    assert caught.value.reason is Reason.TEMPLATE_REFUSED
 
 
 def test_reference_log_probabilities_come_along(loaded: Checkpoint) -> None:
@@ -298,7 +302,7 @@ def test_reference_log_probabilities_come_along(loaded: Checkpoint) -> None:
 
 def test_a_prompt_that_fills_the_maximum_is_refused(loaded: Checkpoint) -> None:
     sample = wire.Sample(id="a", language="en", prompt="word " * 50, chosen="x", rejected="y")
-    with pytest.raises(ValueError, match=r"the prompt alone has \d+ tokens .* maximum length of 8"):
+    with pytest.raises(Unscorable, match=r"the prompt alone has \d+ tokens .* maximum length of 8"):
         Encoder(loaded.tokenizer, 8).encode(sample)
 
 

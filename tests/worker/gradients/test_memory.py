@@ -125,7 +125,7 @@ def test_a_pair_that_does_not_fit_alone_fails_alone_and_says_why(model: Path, mo
     found = engine.compute([*pairs[:2], *long, *pairs[2:]])
     assert found.out_of_memory.tolist() == [False, False, True, False, False, False]
     assert_rows_match(np.delete(found.values, 2, axis=0), expected, 1e-4)
-    decisions = outcome(Samples.of(found.values, ["en"] * 6, found.out_of_memory)).decisions
+    decisions = outcome(Samples.of(found.values, ["en"] * 6, {2: Reason.OUT_OF_MEMORY})).decisions
     assert [d.reason for d in decisions] == [None, None, Reason.OUT_OF_MEMORY, None, None, None]
     assert not decisions[2].keep
     assert decisions[2].conflict_score is None

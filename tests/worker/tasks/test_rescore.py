@@ -10,7 +10,7 @@ from congrad.contract import wire
 from congrad_service import keys
 from congrad_worker.tasks.verdicts import Judge
 from support.bench import Bench
-from support.pairs import demo_samples
+from support.pairs import demo_samples, without_prompt
 from support.scoring import RULES, explicit_pcgrad
 
 
@@ -156,7 +156,9 @@ def test_a_redelivered_rescoring_changes_nothing(bench: Bench, monkeypatch: pyte
         monkeypatch.undo()
         bench.judge.settle(again)  # another delivery, which drops the gradients
         answers.append(bench.result(again))
-        bench.run(*bench.create())  # a new version, that the slow delivery would answer with
+        bench.run(
+            *bench.create(samples=demo_samples("it", each=2))
+        )  # a new version, that the slow delivery would answer with
         return read(name)
 
     monkeypatch.setattr(bench.judge.directions, "read", read_and_be_overtaken)
@@ -183,7 +185,7 @@ def test_a_late_duplicate_of_a_gradients_task_neither_drops_nor_revives_what_is_
 @pytest.mark.parametrize("cancel", [True, False])
 def test_a_job_that_does_not_succeed_retains_nothing(cancel: bool, bench: Bench) -> None:
     rows = demo_samples("de", "fr", each=3)
-    rows[-1] = rows[-1] | {"prompt": "word " * 2000}
+    rows[-1] = without_prompt(rows[-1])
     job_id, chunks = bench.create(samples=rows, retain=True)
     for number in range(chunks):
         bench.processor.process(job_id, number)

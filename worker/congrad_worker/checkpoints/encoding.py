@@ -4,10 +4,12 @@ from typing import Any, cast
 
 import jinja2
 from congrad.contract import wire
+from congrad.contract.wire import Reason
 from transformers import PreTrainedTokenizerBase
 
 from congrad_worker.checkpoints.long_texts import characters, most_characters
 from congrad_worker.checkpoints.pairs import EncodedPair, common_prefix
+from congrad_worker.errors import Unscorable
 
 Messages = list[dict[str, Any]]
 Content = str | Messages
@@ -38,6 +40,8 @@ class Encoder:
     def encode(self, sample: wire.AnySample) -> EncodedPair:
         """Encodes one sample.
 
+        :raises Unscorable: the prompt leaves no room for a completion, as where TRL drops the row; or the chat template
+            refuses the conversation.
         :raises ValueError: the sample cannot be encoded; the message says why.
         """
         prompt, *completions = _contents(sample)
@@ -48,9 +52,10 @@ class Encoder:
         )
         start = min(common_prefix(prompt_ids, ids) for ids in sequences)
         if start >= self._max_length:
-            raise ValueError(
+            raise Unscorable(
+                Reason.PROMPT_TOO_LONG,
                 f"the prompt alone has {start} tokens or more and leaves no room for a completion within the maximum "
-                f"length of {self._max_length}"
+                f"length of {self._max_length}",
             )
         if start == 0 and not all(sequences):
             raise ValueError("prompt and completion have no tokens at all")
@@ -96,7 +101,8 @@ class Encoder:
                 **variables,
             )
         except TEMPLATE_ERRORS as error:
-            raise ValueError(f"the checkpoint's chat template refuses it: {error}") from error
+            detail = f"the checkpoint's chat template refuses it: {error}"
+            raise Unscorable(Reason.TEMPLATE_REFUSED, detail) from error
         if is_long:
             beginning = cast("str", rendered)[: self._most_characters]
             rendered = self._tokenizer(beginning, add_special_tokens=False)

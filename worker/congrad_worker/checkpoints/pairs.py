@@ -1,8 +1,10 @@
 """One sample as token ids, and the parts of it that need to be computed once only."""
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from itertools import takewhile
 from typing import Any
 
@@ -50,6 +52,16 @@ class EncodedPair:
         """Whether the model cannot tell the two completions apart, so that the gradient is zero. That of an only
         completion is where it has no tokens itself."""
         return self.chosen_ids == self.rejected_ids
+
+    @property
+    def digest(self) -> bytes:
+        """16 bytes that tell pairs apart by all that a gradient depends on."""
+        hashed = blake2b(digest_size=16)
+        for ids in (self.prompt_ids, self.chosen_ids, self.rejected_ids):
+            hashed.update(struct.pack(f"<q{len(ids)}q", len(ids), *ids))
+        if self.ref_logps is not None:
+            hashed.update(struct.pack("<2d", *self.ref_logps))
+        return hashed.digest()
 
     @cached_property  # looked at when pairs are sorted, cut into batches, collated and counted
     def spans(self) -> Spans:

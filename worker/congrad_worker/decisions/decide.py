@@ -1,29 +1,18 @@
 """Deciding a job: fold its gradients into the direction, score them against it, select. No Redis, no torch."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from congrad.contract import wire
 from congrad.contract.summary import summarise
 
 from congrad_worker.decisions.consensus import Consensus, Rule, consensus
-from congrad_worker.decisions.direction import RECENT, Folded, LanguageState, Samples, Stake, fold, unfolded
+from congrad_worker.decisions.direction import RECENT, Folded, LanguageState, Samples, Stake
+from congrad_worker.decisions.memory import Learnt, learn
+from congrad_worker.decisions.question import Question
+from congrad_worker.decisions.repeats import count, stakes_of
 from congrad_worker.decisions.scores import Proceed, Scores, no_scores, nothing, score
 from congrad_worker.decisions.selection import select
-
-
-@dataclass(frozen=True)
-class Question:
-    """What a job asks: its samples' ids, their gradients, and whether completions were cut. ``stakes`` are what the
-    samples have in this life of the direction from an earlier job; only where this one does not update."""
-
-    ids: Sequence[str]
-    samples: Samples
-    truncated: Sequence[bool]
-    selection: wire.ThresholdSelection | wire.FractionSelection
-    update: bool
-    stakes: Mapping[str, Stake] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -33,18 +22,22 @@ class Rules:
     rule: Rule
     half_life: float
     max_languages: int = 256
+    max_pairs: int = 1_000_000
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """Decisions, the language states after the job, its samples' stakes in them, and the direction that they were
-    scored against; None where there is none."""
+    """Decisions, the language states after the job, and the direction that its samples were scored against; None where
+    there is none. Of the job: which samples were folded in, bool ``[n]``, the stakes of these, and what is to be
+    remembered of their pairs."""
 
     decisions: list[wire.Decision]
     summary: wire.Summary
     languages: dict[str, LanguageState]
-    stakes: dict[str, Stake]
     consensus: Consensus | None
+    new: np.ndarray
+    stakes: dict[str, Stake]
+    learnt: Learnt
 
 
 def decide(
@@ -60,21 +53,21 @@ def decide(
     :param proceed: called between the steps; what it raises ends the decision.
     """
     samples = question.samples
-    if question.update:
-        folded = fold(languages, samples, rules.half_life)
-    else:
-        folded = unfolded(languages, samples, question.stakes, rules.half_life)
+    counted = count(question, languages, rules.half_life)
+    folded = counted.folded
     proceed()
     direction = consensus(folded.languages, rules.rule, before) if folded.languages else None
     scores = no_scores(samples) if direction is None else score(samples, folded, direction, proceed)
     recent = {tag: state.recent for tag, state in folded.languages.items()}
     keep = select(question.selection, scores.conflict, scores.reasons, samples.languages, recent)
-    decisions = _decisions(question, scores, keep)
-    states = _with_recent(folded, samples, scores) if question.update else folded.languages
-    return Outcome(decisions, summarise(decisions), states, folded.stakes, direction)
+    decisions = _decisions(question, scores, keep, counted.repeated)
+    states = _with_recent(folded, samples, scores, counted.new) if question.update else folded.languages
+    stakes = stakes_of(question, counted)
+    learnt = learn(question.memory, stakes, folded.languages, rules.half_life, rules.max_pairs)
+    return Outcome(decisions, summarise(decisions), states, direction, counted.new, folded.stakes, learnt)
 
 
-def _decisions(question: Question, scores: Scores, keep: np.ndarray) -> list[wire.Decision]:
+def _decisions(question: Question, scores: Scores, keep: np.ndarray, repeated: np.ndarray) -> list[wire.Decision]:
     return [
         wire.Decision(
             id=question.ids[i],
@@ -83,16 +76,17 @@ def _decisions(question: Question, scores: Scores, keep: np.ndarray) -> list[wir
             conflict_score=None if np.isnan(scores.conflict[i]) else float(scores.conflict[i]),
             conflicts_with=scores.conflicts_with[i],
             truncated=question.truncated[i],
+            repeated=bool(repeated[i]),
             reason=scores.reasons[i],
         )
         for i in range(len(question.ids))
     ]
 
 
-def _with_recent(folded: Folded, samples: Samples, scores: Scores) -> dict[str, LanguageState]:
-    """The states with this job's scores behind the earlier ones."""
+def _with_recent(folded: Folded, samples: Samples, scores: Scores, new: np.ndarray) -> dict[str, LanguageState]:
+    """The states with the scores of what was folded in behind the earlier ones."""
     tags = np.array(samples.languages)
-    scored = ~np.isnan(scores.conflict)
+    scored = ~np.isnan(scores.conflict) & new
     states = dict(folded.languages)
     for tag in set(samples.languages) & states.keys():
         fresh = scores.conflict[(tags == tag) & scored].astype(np.float32)

@@ -14,15 +14,23 @@ The paper's :math:`\hat g \leftarrow \gamma\hat g + (1-\gamma)g` with mini-batch
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
+from congrad.contract.wire import Reason
 
 RECENT = 4096
 """Conflict scores kept for each language, for selection within the stream."""
 
 
-OUT_OF_MEMORY = -1.0
-"""The norm of a sample whose gradient there was no memory for; no gradient has it."""
+Number = TypeVar("Number", float, np.ndarray)
+
+NO_GRADIENT: dict[Reason, float] = {
+    Reason.OUT_OF_MEMORY: -1.0,
+    Reason.PROMPT_TOO_LONG: -2.0,
+    Reason.TEMPLATE_REFUSED: -3.0,
+}
+"""The norms of samples without a gradient, by why there is none; no gradient has them."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +65,16 @@ class Samples:
     languages: Sequence[str]
 
     @classmethod
-    def of(cls, gradients: np.ndarray, languages: Sequence[str], out_of_memory: np.ndarray | None = None) -> "Samples":
-        """From gradients as they are, float32 ``[n, D]``; ``out_of_memory``, bool ``[n]``, says which there are not."""
+    def of(
+        cls, gradients: np.ndarray, languages: Sequence[str], missing: Mapping[int, Reason] | None = None
+    ) -> "Samples":
+        """From gradients as they are, float32 ``[n, D]``; ``missing`` says which of them there are not, and why."""
         # In float64 no finite float32 gradient has an infinite norm.
         norms = np.array([np.linalg.norm(row.astype(np.float64)) for row in gradients])
         scale = np.where(np.isfinite(norms) & (norms > 0), norms, 1.0)
         units = np.where(np.isfinite(norms)[:, None], gradients / scale[:, None], 0.0)
-        if out_of_memory is not None:
-            norms[out_of_memory] = OUT_OF_MEMORY
+        for row, reason in (missing or {}).items():
+            units[row], norms[row] = 0.0, NO_GRADIENT[reason]
         return cls(units.astype(np.float16), norms.astype(np.float32), languages)
 
     @property
@@ -100,33 +110,42 @@ class Folded:
 
 
 def unfolded(
-    languages: Mapping[str, LanguageState], samples: Samples, stakes: Mapping[str, Stake], half_life: float
+    languages: Mapping[str, LanguageState],
+    samples: Samples,
+    stakes: Mapping[str, Stake],
+    half_life: float,
+    chosen: np.ndarray | None = None,
 ) -> Folded:
     r"""The states as they stand, and what is left in them of samples that were folded in earlier.
 
     With m samples of the language folded in since, :math:`c = 2^{-m/h}\,(a/n)/W`. Without a stake c is 0.
 
     :param stakes: of languages that the states have, in the same life of the direction.
+    :param chosen: the samples that have them, bool ``[n]``; all, unless it is given.
     """
     shares = np.zeros(len(samples.norms))
     tags = np.array(samples.languages)
+    has_stake = samples.usable if chosen is None else samples.usable & chosen
     for tag, stake in stakes.items():
         state = languages[tag]
-        decay, _ = _decay(state.samples - stake.samples, half_life)
-        shares[(tags == tag) & samples.usable] = decay * stake.amount / state.weight
+        share = left(state.samples - stake.samples, half_life) * stake.amount / state.weight
+        shares[(tags == tag) & has_stake] = share
     return Folded(dict(languages), shares, dict(stakes))
 
 
-def fold(languages: Mapping[str, LanguageState], samples: Samples, half_life: float) -> Folded:
-    """Folds the usable samples into their languages' states."""
+def fold(
+    languages: Mapping[str, LanguageState], samples: Samples, half_life: float, chosen: np.ndarray | None = None
+) -> Folded:
+    """Folds usable samples into their languages' states: those ``chosen``, bool ``[n]``, or all."""
     states, stakes = dict(languages), dict[str, Stake]()
     shares = np.zeros(len(samples.norms))
     tags = np.array(samples.languages)
+    new = samples.usable if chosen is None else samples.usable & chosen
     for tag in sorted(set(samples.languages)):
-        rows = np.flatnonzero((tags == tag) & samples.usable)
+        rows = np.flatnonzero((tags == tag) & new)
         if len(rows) == 0:
             continue
-        decay, amount = _decay(len(rows), half_life)
+        decay, amount = left(len(rows), half_life), _brought(len(rows), half_life)
         total = amount * _mean_gradient(samples, rows)
         weight, count, recent = amount, len(rows), np.zeros(0, np.float32)
         if (old := states.get(tag)) is not None:
@@ -138,12 +157,17 @@ def fold(languages: Mapping[str, LanguageState], samples: Samples, half_life: fl
     return Folded(states, shares, stakes)
 
 
-def _decay(count: int, half_life: float) -> tuple[float, float]:
-    """ρ and a for ``count`` samples."""
+def left(count: Number, half_life: float) -> Number:
+    """ρ: what ``count`` samples leave of an old one."""
+    return 2.0 ** (-count / half_life)  # 1 where the half-life is infinite
+
+
+def _brought(count: int, half_life: float) -> float:
+    """a, for ``count`` samples."""
     if math.isinf(half_life):
-        return 1.0, float(count)
+        return float(count)
     # expm1 keeps the digits of 1 − ρ where the half-life is long.
-    return 2.0 ** (-count / half_life), -math.expm1(-count * math.log(2) / half_life) * half_life / math.log(2)
+    return -math.expm1(-count * math.log(2) / half_life) * half_life / math.log(2)
 
 
 def _mean_gradient(samples: Samples, rows: np.ndarray) -> np.ndarray:

@@ -16,13 +16,15 @@ import numpy as np
 from congrad.contract.wire import Reason
 
 from congrad_worker.decisions.consensus import Consensus
-from congrad_worker.decisions.direction import OUT_OF_MEMORY, Folded, Samples
+from congrad_worker.decisions.direction import NO_GRADIENT, Folded, Samples
 
 BLOCK = 2**23
 """Entries of gradients that are held in float64 at a time: 64 MiB, or 512 samples at D = 16,384."""
 
 RELATIVE_ZERO = 1e-10
 """A squared norm this far below its parts is rounding: S is kept in float32."""
+
+_MISSING = {norm: reason for reason, norm in NO_GRADIENT.items()}
 
 Proceed = Callable[[], None]
 """Raises where there is no use in going on."""
@@ -96,8 +98,8 @@ def _reasons(samples: Samples, exists: np.ndarray) -> list[Reason | None]:
     def reason(norm: float, scored: bool) -> Reason | None:
         if scored:
             return None
-        if norm == OUT_OF_MEMORY:
-            return Reason.OUT_OF_MEMORY
+        if norm in _MISSING:
+            return _MISSING[norm]
         if not np.isfinite(norm):
             return Reason.NON_FINITE_GRADIENT
         return Reason.NO_DIRECTION if norm > 0 else Reason.ZERO_GRADIENT

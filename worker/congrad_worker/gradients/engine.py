@@ -89,8 +89,7 @@ class GradientEngine:
 
     def compute(self, pairs: Sequence[EncodedPair]) -> Gradients:
         """Gradients of ``pairs``, in their order."""
-        if not self.loss.compares:
-            pairs = [replace(pair, rejected_ids=[]) for pair in pairs]
+        pairs = [self.seen(pair) for pair in pairs]
         values = np.zeros((len(pairs), self.projection.dim), dtype=np.float32)
         too_long: list[int] = []
         parts: list[tuple[list[int], Tensor]] = []
@@ -110,6 +109,16 @@ class GradientEngine:
         out_of_memory = np.zeros(len(pairs), dtype=np.bool_)
         out_of_memory[too_long] = True
         return Gradients(values, out_of_memory)
+
+    def seen(self, pair: EncodedPair) -> EncodedPair:
+        """What of a pair the loss looks at: all that its gradient depends on, beside the checkpoint."""
+        if self.loss.compares and (self.loss.needs_reference or pair.ref_logps is None):
+            return pair
+        return replace(
+            pair,
+            rejected_ids=pair.rejected_ids if self.loss.compares else [],
+            ref_logps=pair.ref_logps if self.loss.needs_reference else None,
+        )
 
     def _by_layout(self, pairs: Sequence[EncodedPair]) -> list[tuple[Layout, dict[int, int]]]:
         """Which pairs are laid out how, and the tokens of each. Those without a gradient are in no layout."""

@@ -19,7 +19,7 @@ from congrad_worker.tasks.verdicts import Judge
 
 settings = DecideSettings()
 rule = Rule(settings.aggregator, settings.seed, aggregator(settings.aggregator))
-rules = Rules(rule, settings.half_life, settings.max_languages)
+rules = Rules(rule, settings.half_life, settings.max_languages, settings.max_pairs)
 app = worker_app("congrad_worker.processes.decide_worker", settings)
 
 _store: Store | None = None

@@ -13,7 +13,7 @@ from congrad_worker.activity import Activity
 from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.direction import Samples
-from congrad_worker.errors import SampleErrors, origin
+from congrad_worker.errors import SampleErrors, Unscorable, origin
 from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.tasks import metrics
 from congrad_worker.tasks.records import ChunkResult
@@ -105,33 +105,46 @@ class ChunkProcessor:
         return result
 
     def compute(self, samples: list[wire.AnySample]) -> ChunkResult:
-        """The gradients of some samples; only the errors where any of them cannot be encoded."""
+        """The gradients of some samples, and why some have none; only the errors where any cannot be encoded."""
         ids = [str(sample.id) for sample in samples]
         languages = [sample.language for sample in samples]
         try:
-            pairs = self._encode(samples)
+            pairs, missing = self._encode(samples)
         except SampleErrors as error:
             none = Samples.of(np.zeros((0, self._engine.projection.dim), np.float32), languages)
             return ChunkResult(ids, none, truncated=[], errors=error.errors)
-        gradients = self._engine.compute(pairs)
-        found = Samples.of(gradients.values, languages, gradients.out_of_memory)
-        return ChunkResult(ids, found, [pair.truncated for pair in pairs], errors=[])
+        gradients = self._engine.compute(list(pairs.values()))
+        places = np.array(list(pairs), dtype=np.intp)
+        values = np.zeros((len(samples), self._engine.projection.dim), np.float32)
+        values[places] = gradients.values
+        missing |= dict.fromkeys(places[gradients.out_of_memory].tolist(), wire.Reason.OUT_OF_MEMORY)
+        truncated = [index in pairs and pairs[index].truncated for index in range(len(samples))]
+        hashes = [self._engine.seen(pairs[index]).digest if index in pairs else None for index in range(len(samples))]
+        return ChunkResult(ids, Samples.of(values, languages, missing), truncated, errors=[], pairs=hashes)
 
-    def _encode(self, samples: list[wire.AnySample]) -> list[EncodedPair]:
-        """:raises SampleErrors: with all samples of the chunk that are no pairs to the engine."""
-        pairs: list[EncodedPair] = []
+    def _encode(self, samples: list[wire.AnySample]) -> tuple[dict[int, EncodedPair], dict[int, wire.Reason]]:
+        """The pairs by their places in the chunk, and why there is none in the others.
+
+        :raises SampleErrors: with all samples of the chunk that are no pairs to the engine.
+        """
+        pairs: dict[int, EncodedPair] = {}
+        missing: dict[int, wire.Reason] = {}
         errors: list[tuple[int, str]] = []
         for index, sample in enumerate(samples):
             try:
-                pairs.append(self._pair(sample))
+                pairs[index] = self._pair(sample)
+            except Unscorable as error:
+                missing[index] = error.reason
             except ValueError as error:
                 errors.append((index, str(error)))
         if errors:
             raise SampleErrors(errors)
-        return pairs
+        return pairs, missing
 
     def _pair(self, sample: wire.AnySample) -> EncodedPair:
-        """:raises ValueError: the loss cannot judge the sample, or it cannot be encoded."""
+        """:raises Unscorable: there is nothing to take its gradient of.
+        :raises ValueError: the loss cannot judge the sample, or it cannot be encoded.
+        """
         reason = refusal(sample, self._engine.loss.name)
         if reason is not None:
             raise ValueError(reason)

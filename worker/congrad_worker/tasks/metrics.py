@@ -73,6 +73,12 @@ SAMPLES = Counter(
     ("language", "decision"),
     registry=REGISTRY,
 )
+REPEATED = Counter(
+    "congrad_repeated_samples_total",
+    "Samples of them whose pairs their directions had already, and that were not folded in.",
+    ("language",),
+    registry=REGISTRY,
+)
 SCORED = Counter(
     "congrad_scored_samples_total", "Samples of them that have a conflict score.", ("language",), registry=REGISTRY
 )
@@ -139,6 +145,7 @@ def _count_language(label: str, counts: wire.LanguageSummary, scores: Sequence[f
     # missing where something is divided by the other.
     SAMPLES.labels(label, "kept").inc(counts.kept)
     SAMPLES.labels(label, "dropped").inc(counts.dropped)
+    REPEATED.labels(label).inc(counts.repeated)
     SCORED.labels(label).inc(len(scores))
     CONFLICT.labels(label, "conflicting").inc(sum(score for score in scores if score > 0))
     CONFLICT.labels(label, "agreeing").inc(-sum(score for score in scores if score < 0))

@@ -1,13 +1,15 @@
 """What a worker reads from Redis and leaves there, as values: chunks, jobs, directions, commits."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from congrad.contract import wire
 from congrad_service import keys
+from congrad_service.directions.remembered import Table
+from congrad_service.directions.terms import Terms
 from safetensors.numpy import load, save
 
 from congrad_worker.decisions.consensus import Consensus
@@ -16,12 +18,16 @@ from congrad_worker.decisions.direction import LanguageState, Samples, Stake
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """What a gradients task leaves for `decide`: gradients, or the samples that could not be encoded."""
+    """What a gradients task leaves for `decide`: gradients, or the samples that could not be encoded.
+
+    ``pairs`` are the hashes of what was scored; None where there are none, as in what an earlier release left.
+    """
 
     ids: list[str]
     samples: Samples
     truncated: list[bool]
     errors: list[tuple[int, str]]  # position in the chunk, and what is wrong
+    pairs: list[bytes | None] | None = None
 
     def dump(self) -> bytes:
         """As safetensors, with the rest as JSON beside the arrays."""
@@ -30,6 +36,7 @@ class ChunkResult:
             "languages": self.samples.languages,
             "truncated": self.truncated,
             "errors": self.errors,
+            "pairs": self.pairs and [pair and pair.hex() for pair in self.pairs],
         }
         text = np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
         return save({"units": self.samples.units, "norms": self.samples.norms, "rest": text})
@@ -44,15 +51,18 @@ class ChunkResult:
             samples=Samples(arrays["units"], arrays["norms"], rest["languages"]),
             truncated=rest["truncated"],
             errors=[(int(index), str(detail)) for index, detail in rest["errors"]],
+            pairs=(pairs := rest.get("pairs")) and [pair and bytes.fromhex(pair) for pair in pairs],
         )
 
 
 @dataclass(frozen=True)
 class Standing:
-    """The stakes of a job's samples by language, in the life of the direction that has this epoch."""
+    """The stakes of a job's samples by language, in the life of the direction that has this epoch, and the places of
+    those that were not folded in, as it had their pairs already."""
 
     epoch: str
     stakes: dict[str, Stake]
+    repeated: list[int]
 
     def dump(self) -> str:
         """As JSON."""
@@ -62,15 +72,17 @@ class Standing:
     def parse(cls, text: str) -> "Standing":
         """The inverse of `dump`."""
         raw = json.loads(text)
-        return cls(raw["epoch"], {tag: Stake(**stake) for tag, stake in raw["stakes"].items()})
+        stakes = {tag: Stake(**stake) for tag, stake in raw["stakes"].items()}
+        return cls(raw["epoch"], stakes, raw.get("repeated", []))
 
 
 @dataclass(frozen=True)
 class JobRecord:
     """What a job asks, and its times (seconds, by Redis's clock).
 
-    ``source`` is the job whose gradients are scored again, with ``source_chunks`` and its ``standing``; None where the
-    job has gradients of its own. ``retain`` keeps the gradients, whosever they are.
+    ``once``, ``half_life`` and ``aggregator`` are as in `wire.FilterRequest`. ``source`` is the job whose gradients are
+    scored again, with ``source_chunks`` and its ``standing``; None where the job has gradients of its own. ``retain``
+    keeps the gradients, whosever they are.
     """
 
     id: str
@@ -82,6 +94,9 @@ class JobRecord:
     checkpoint: str
     chunks: int
     retain: bool
+    once: bool
+    half_life: float | None
+    aggregator: str | None
     source: str | None
     source_chunks: int
     standing: Standing | None
@@ -109,7 +124,9 @@ class JobRecord:
 class DirectionRecord:
     """A direction as it was read; ``epoch`` and ``version`` are what a commit is compared with.
 
-    ``consensus`` is what is known of it without computing, None where that is nothing.
+    ``terms`` are what it began with, None where there is no direction yet; ``tables`` say where in Redis the pairs are
+    that it remembers, and ``forgotten`` how many it had to give up. ``consensus`` is what is known of it without
+    computing, None where that is nothing.
     """
 
     epoch: str
@@ -117,6 +134,9 @@ class DirectionRecord:
     fingerprint: str | None
     created: float | None
     languages: dict[str, LanguageState]
+    terms: Terms | None = None
+    tables: Mapping[str, Table] = field(default_factory=dict)
+    forgotten: int = 0
     consensus: Consensus | None = None
 
     @property
@@ -130,11 +150,14 @@ class DirectionRecord:
 class Step:
     """What one commit does to a direction.
 
-    ``fields`` are the new ones of its hash; ``stakes`` are what the job's samples brought to it, kept with their
-    gradients; ``conflicts`` are added to the counts that `keys` describes.
+    ``fields`` are the new ones of its hash, and ``pairs`` those of what it remembers; ``stakes`` are what the job's
+    samples brought to it, and ``repeated`` the places of those that brought nothing, kept with their gradients;
+    ``conflicts`` are added to the counts that `keys` describes.
     """
 
     fields: Mapping[str, Any]
+    pairs: Mapping[str, bytes]
     stakes: Mapping[str, Stake]
+    repeated: Sequence[int]
     entry: wire.HistoryEntry
     conflicts: Mapping[str, int]

@@ -11,6 +11,7 @@ from typing import Any
 
 from congrad.contract import wire
 from congrad_service.directions.cosines import DIGITS
+from congrad_service.directions.remembered import dumped
 
 from congrad_worker.decisions.decide import Outcome, Rules
 from congrad_worker.decisions.direction import Samples
@@ -28,7 +29,7 @@ def step_of(
 
     :param now: seconds, by Redis's clock.
     """
-    touched = set(compress(samples.languages, samples.usable)) if job.update else set()
+    touched = set(compress(samples.languages, outcome.new))
     if not touched:
         return None
     assert outcome.consensus is not None  # it is of the languages that were touched
@@ -42,7 +43,9 @@ def step_of(
     )
     times = {"created": read.created or now, "updated": now}
     fields = _fields(job, read, outcome, shown, rules) | times | _vectors(outcome, touched)
-    return Step(fields, outcome.stakes, entry, conflict_counts(outcome.decisions))
+    repeated = [place for place, one in enumerate(outcome.decisions) if one.repeated]
+    new = [one for one in outcome.decisions if not one.repeated]
+    return Step(fields, outcome.learnt.fields, outcome.stakes, repeated, entry, conflict_counts(new))
 
 
 def conflict_counts(decisions: Sequence[wire.Decision]) -> dict[str, int]:
@@ -90,6 +93,8 @@ def _fields(job: JobRecord, read: DirectionRecord, outcome: Outcome, shown: Geom
         "cosines": shown.cosines.tobytes(),
         "gram": consensus.gram.tobytes(),
         "weights": consensus.weights.tobytes(),
+        "tables": dumped(outcome.learnt.tables),
+        "forgotten": read.forgotten + outcome.learnt.given_up,
     }
 
 

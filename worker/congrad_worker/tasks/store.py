@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,6 +14,8 @@ from typing import Any, cast
 import numpy as np
 from congrad.contract import wire
 from congrad_service import keys, scripts, turns
+from congrad_service.directions import remembered
+from congrad_service.directions.terms import Terms
 from congrad_service.queue.registry import LIFETIME_S, SILENT_S, Role
 from congrad_service.settings import RedisSettings
 from pydantic import ConfigDict, TypeAdapter
@@ -23,6 +26,7 @@ from redis.retry import Retry
 
 from congrad_worker.decisions.consensus import Consensus
 from congrad_worker.decisions.direction import LanguageState
+from congrad_worker.decisions.memory import Memory, Pairs, wanted
 from congrad_worker.tasks import metrics
 from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Standing, Step
 
@@ -61,6 +65,7 @@ class Store:
         self._settings = settings
         self._start = self.redis.register_script(scripts.START)
         self._complete = self.redis.register_script(scripts.COMPLETE)
+        self._recall = self.redis.register_script(scripts.RECALL)
         self._commit = self.redis.register_script(scripts.COMMIT)
         self._end = self.redis.register_script(scripts.END)
         self._beat = self.redis.register_script(scripts.BEAT)
@@ -196,6 +201,9 @@ class Store:
             checkpoint=fields["checkpoint"],
             chunks=int(fields["chunks"]),
             retain=fields.get("retain") == "1",
+            once=fields.get("repeats") != "count",
+            half_life=float(half_life) if (half_life := fields.get("half_life")) else None,
+            aggregator=fields.get("aggregator"),
             source=fields.get("source"),
             source_chunks=int(fields.get("source_chunks", 0)),
             standing=None if standing is None else Standing.parse(standing),
@@ -217,8 +225,25 @@ class Store:
             fingerprint=raw[b"fingerprint"].decode(),
             created=float(raw[b"created"]),
             languages=languages,
+            terms=Terms.of(raw[b"geometry"]),
+            tables=remembered.tables_of(raw.get(b"tables")),
+            forgotten=int(raw.get(b"forgotten", 0)),
             consensus=_consensus(raw, languages),
         )
+
+    def recall(self, name: str, read: DirectionRecord, pairs: Pairs, languages: Sequence[str]) -> Memory | None:
+        """What a direction remembers of some samples' pairs, and where more of them would be remembered; None where it
+        has changed since it was read."""
+        numbers = wanted(read.tables, pairs, languages)
+        names = [remembered.field(tag, number) for tag, own in numbers.items() for number in own]
+        if not names:
+            return Memory(read.tables)
+        keys_of = [keys.direction(name), keys.pairs(name)]
+        found = cast("list[bytes] | None", self._recall(keys=keys_of, args=[read.epoch, read.version, *names]))
+        if found is None:
+            return None
+        buckets = iter(found)
+        return Memory(read.tables, {tag: {number: next(buckets) for number in own} for tag, own in numbers.items()})
 
     def standing(self, name: str) -> tuple[str, int]:
         """Epoch and version of a direction; as `direction` has them where there is none."""
@@ -250,7 +275,9 @@ class Store:
         texts = job.texts if self._settings.keep_texts else []
         kept = [*retained, *texts]
         dropped = {*keys.work(job.id, job.chunks), *([] if job.retain else job.gradients)} - {*texts}
-        standing = Standing(step.fields["epoch"], dict(step.stakes)).dump() if retained and step else ""
+        standing = ""
+        if retained and step is not None:
+            standing = Standing(step.fields["epoch"], dict(step.stakes), list(step.repeated)).dump()
         outcome = self._commit(
             keys=[
                 keys.job(job.id),
@@ -259,6 +286,7 @@ class Store:
                 keys.DIRECTIONS,
                 keys.history(job.direction),
                 keys.conflicts(job.direction),
+                keys.pairs(job.direction),
                 keys.NONE if job.source is None else keys.job(job.source),
                 *kept,
                 *dropped,
@@ -276,7 +304,7 @@ class Store:
                 int(step is not None),
                 read.epoch,
                 read.version,
-                *(_written(step) if step is not None else ["", "{}"]),
+                *(_written(step) if step is not None else ["", "{}", 0]),
             ],
         )
         return cast("bytes", outcome).decode()
@@ -293,8 +321,8 @@ class Store:
 
 def _written(step: Step) -> list[Any]:
     """The end of the arguments of `scripts.COMMIT`."""
-    fields = [part for item in step.fields.items() for part in item]
-    return [step.entry.model_dump_json(), json.dumps(step.conflicts), *fields]
+    fields = [part for item in (*step.fields.items(), *step.pairs.items()) for part in item]
+    return [step.entry.model_dump_json(), json.dumps(step.conflicts), len(step.fields), *fields]
 
 
 def _language(raw: dict[bytes, bytes], tag: str, about: dict[str, Any]) -> LanguageState:

@@ -11,18 +11,21 @@ from congrad.contract import wire
 from congrad_service import keys
 from congrad_service.access.teams import plain
 from congrad_service.directions.bounds import too_many
+from congrad_service.directions.terms import Terms
 from congrad_service.http.errors import MAX_ERRORS, pointer, sample_name
 from congrad_service.observability import tracing
 from redis.exceptions import RedisError
 
-from congrad_worker.decisions.decide import Outcome, Question, Rules, decide
+from congrad_worker.decisions.decide import Outcome, Rules, decide
 from congrad_worker.decisions.direction import Samples
+from congrad_worker.decisions.question import Earlier, Question
 from congrad_worker.errors import origin
 from congrad_worker.tasks import metrics
 from congrad_worker.tasks.directions import Directions
 from congrad_worker.tasks.patience import Abandoned, Patience
 from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Step
 from congrad_worker.tasks.reports import note
+from congrad_worker.tasks.ruling import Refused, Ruling
 from congrad_worker.tasks.steps import step_of
 from congrad_worker.tasks.store import Store
 
@@ -41,7 +44,7 @@ class Judge:
     def __init__(self, store: Store, rules: Rules):
         self._store = store
         self.directions = Directions(store)
-        self._rules = rules
+        self._ruling = Ruling(rules)
 
     def settle(self, job_id: str) -> None:
         """Decides the job and commits its answer. Doing it twice changes nothing: the first answer stands.
@@ -60,6 +63,8 @@ class Judge:
             raise
         except Abandoned:
             note(outcome="repeated")
+        except Refused as error:
+            self._fail(job_id, str(error), error.status)
         except Exception as error:
             log.error("job %s: decision failed: %s", job_id, origin(error))
             self._fail(job_id, f"the decision failed: {type(error).__name__}: {error}")
@@ -88,18 +93,30 @@ class Judge:
         for _ in range(MAX_RACES):
             patience()
             read = self.directions.read(job.direction)
-            if (conflict := _conflict(job, read, question, self._rules)) is not None:
-                self._fail(job_id, conflict, HTTPStatus.CONFLICT)
-                return
-            if self._commit(job, read, question, patience) != "lost":
+            rules = self._ruling.of(job, read)
+            if (conflict := _conflict(job, read, question, rules)) is not None:
+                raise Refused(HTTPStatus.CONFLICT, conflict)
+            known = self._recalled(job, read, question)
+            if known is None:
+                metrics.RACES.inc()
+            elif self._commit(job, read, known, rules, patience) != "lost":
                 return
         self._fail(job_id, f"direction {plain(job.direction)!r} changed {MAX_RACES} times while the job was decided")
 
-    def _commit(self, job: JobRecord, read: DirectionRecord, question: Question, patience: Patience) -> str:
-        outcome = decide(question, read.languages, self._rules, read.consensus, patience)
+    def _recalled(self, job: JobRecord, read: DirectionRecord, question: Question) -> Question | None:
+        """The question with what its direction remembers; None where that has changed since it was read."""
+        if not (question.once or question.update):
+            return question  # neither asks whether its pairs are known, nor is to be known
+        memory = self._store.recall(job.direction, read, question.pairs, question.samples.languages)
+        return None if memory is None else replace(question, memory=memory)
+
+    def _commit(
+        self, job: JobRecord, read: DirectionRecord, question: Question, rules: Rules, patience: Patience
+    ) -> str:
+        outcome = decide(question, read.languages, rules, read.consensus, patience)
         now = self._store.now()
-        step = step_of(job, question.samples, outcome, read, self._rules, now)
-        result = _result(job, outcome, read.version if step is None else step.entry.version, now)
+        step = step_of(job, question.samples, outcome, read, rules, now)
+        result = _result(job, outcome, read, step, now)
         with tracing.span("commit"):
             committed = self._store.commit(job, result, step, read)
         if committed == "committed":
@@ -118,9 +135,18 @@ class Judge:
 def _known(job: JobRecord, read: DirectionRecord, outcome: Outcome, step: Step | None) -> DirectionRecord:
     """The direction after a commit."""
     if step is None:
-        return replace(read, consensus=outcome.consensus)
-    epoch, created = step.fields["epoch"], step.fields["created"]
-    return DirectionRecord(epoch, step.entry.version, job.fingerprint, created, outcome.languages, outcome.consensus)
+        return read if read.consensus is not None and job.aggregator else replace(read, consensus=outcome.consensus)
+    return DirectionRecord(
+        epoch=step.fields["epoch"],
+        version=step.entry.version,
+        fingerprint=job.fingerprint,
+        created=step.fields["created"],
+        languages=outcome.languages,
+        terms=Terms.of(step.fields["geometry"]),
+        tables=outcome.learnt.tables,
+        forgotten=step.fields["forgotten"],
+        consensus=outcome.consensus,
+    )
 
 
 def _report(committed: str, result: wire.FilterResult) -> None:
@@ -129,7 +155,8 @@ def _report(committed: str, result: wire.FilterResult) -> None:
         case "committed":
             metrics.count_answer(result)
             summary, timing = result.summary, result.timing
-            note(version=result.direction.version, kept=summary.kept, dropped=summary.dropped, **timing.model_dump())
+            counts = summary.model_dump(include={"kept", "dropped", "repeated"})
+            note(version=result.direction.version, **counts, **timing.model_dump())
         case "lost":
             metrics.RACES.inc()
         case "ended":
@@ -147,18 +174,23 @@ def _question(job: JobRecord, chunks: Sequence[ChunkResult]) -> Question:
         truncated=[truncated for chunk in chunks for truncated in chunk.truncated],
         selection=job.selection,
         update=job.update,
-        stakes=job.standing.stakes if job.standing is not None else {},
+        pairs=[pair for chunk in chunks for pair in chunk.pairs or [None] * len(chunk.ids)],
+        once=job.once,
+        earlier=None if job.standing is None else Earlier(job.standing.stakes, job.standing.repeated),
     )
 
 
-def _result(job: JobRecord, outcome: Outcome, version: int, now: float) -> wire.FilterResult:
+def _result(
+    job: JobRecord, outcome: Outcome, read: DirectionRecord, step: Step | None, now: float
+) -> wire.FilterResult:
     return wire.FilterResult(
         job_id=job.id,
         direction=wire.DirectionRef(
             name=plain(job.direction),
-            version=version,
+            version=read.version if step is None else step.entry.version,
             checkpoint=job.checkpoint,
             languages={tag: state.samples for tag, state in sorted(outcome.languages.items())},
+            forgotten=read.forgotten + outcome.learnt.given_up,
         ),
         decisions=outcome.decisions,
         summary=outcome.summary,

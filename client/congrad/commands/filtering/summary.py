@@ -34,6 +34,10 @@ def show_summary(decisions: Sequence[wire.Decision], direction: wire.DirectionRe
     err.print(summary_table(summarise(decisions)))
     if reasons:
         say("without a score: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items()))
+    if repeated := sum(decision.repeated for decision in decisions):
+        say(f"{repeated} pairs were in the direction already, and count once")
+    if direction.forgotten:
+        say(f"the direction has forgotten {direction.forgotten} of its pairs, and would count them again")
     say(f"scored against version {direction.version} of direction {direction.name!r} of {direction.checkpoint!r}")
     for note in notes:
         say(note)
