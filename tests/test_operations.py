@@ -26,7 +26,7 @@ def test_the_tables_have_every_setting_with_its_default_and_bounds() -> None:
         "| `CONGRAD_MAX_QUEUE` | `256` | integer, ≥ 1 |",
         "| `CONGRAD_LABEL_SMOOTHING` | `0` | number, ≥ 0, < 0.5 |",
         "| `CONGRAD_PROJECTION` | `kronecker` | `kronecker`, `flora`, `exact` |",
-        "| `CONGRAD_UNIT_GRADIENTS` | `false` | `true`, `false` |",
+        "| `CONGRAD_UNIT_GRADIENTS` | `true` | `true`, `false` |",
         "| `CONGRAD_LD_ALPHA` |  | number, ≥ 0, ≤ 1 |",
     ):
         assert row in page

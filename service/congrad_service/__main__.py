@@ -58,8 +58,13 @@ def main() -> int:
     except TokensError as error:
         print(f"congrad service: CONGRAD_API_KEYS_FILE: {error}", file=sys.stderr)
         return 2
+    try:
+        server = DrainingServer(app, settings)
+    except OSError as error:
+        print(f"congrad service: {error.strerror}", file=sys.stderr)
+        return 2
     tracing.begin("congrad-service")
-    DrainingServer(app, settings).run()
+    server.run()
     return 0
 
 

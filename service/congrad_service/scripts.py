@@ -37,6 +37,10 @@ local function no_longer_retained(job, id)
   local found = redis.call('HMGET', job, 'retained', 'awaited')
   if found[1] then redis.call('ZREM', found[1], id .. ':' .. found[2]) end
 end
+local function retain(key, time, member, seconds)
+  redis.call('ZADD', key, time, member)
+  redis.call('EXPIRE', key, seconds)
+end
 local function keep(job, milliseconds, succeeded) -- and what its Idempotency-Key made
   redis.call('PEXPIRE', job, milliseconds)
   local record = redis.call('HGET', job, 'idempotency')
@@ -127,7 +131,6 @@ if most and awaited + own > free then
   return {free > 0 and own > most / 2 and 'large' or 'memory', tostring(free > 0 and own > most / 2 and most or free)}
 end
 if ARGV[11] == '1' then
-  redis.call('ZREMRANGEBYSCORE', KEYS[10], '-inf', t)
   local held_by_ended = retained(KEYS[10], t)
   if held_by_ended + ARGV[10] > tonumber(ARGV[8]) then return {'retained', tostring(held_by_ended)} end
 end
@@ -143,7 +146,8 @@ end
 redis.call('EXPIRE', KEYS[2], ARGV[5])
 redis.call('EXPIRE', KEYS[8], ARGV[5])
 if ARGV[11] == '1' then
-  redis.call('ZADD', KEYS[10], t + ARGV[5], id .. ':' .. ARGV[10])
+  redis.call('ZREMRANGEBYSCORE', KEYS[10], '-inf', t)
+  retain(KEYS[10], t + ARGV[5], id .. ':' .. ARGV[10], ARGV[5])
   redis.call('HSET', KEYS[1], 'retained', KEYS[10])
 end
 redis.call('HSET', KEYS[1], 'turn', string.format('%016d/%s/%s', redis.call('INCR', KEYS[9]), ARGV[6], id))
@@ -205,7 +209,7 @@ local before = redis.call('HGET', KEYS[1], 'by:' .. ARGV[2])
 local seen = before and before ~= ARGV[3] and redis.call('ZSCORE', KEYS[3], before)
 local is_slow = seen and math.abs(now() - seen) < tonumber(ARGV[4])
 redis.call('HSET', KEYS[1], 'by:' .. ARGV[2], ARGV[3])
-return {'running', redis.call('HINCRBY', KEYS[1], 'attempts:' .. ARGV[2], is_slow and 0 or 1)}
+return {'running', math.max(1, redis.call('HINCRBY', KEYS[1], 'attempts:' .. ARGV[2], is_slow and 0 or 1))}
 """
 )
 
@@ -221,7 +225,7 @@ if not job[1] or ended(job[1]) then return -1 end
 local removed = redis.call('SREM', KEYS[2], ARGV[2])
 local missing = redis.call('SCARD', KEYS[2])
 if removed == 1 then
-  redis.call('HSET', KEYS[1], 'progressed', now())
+  redis.call('HDEL', KEYS[1], 'refused')
   if missing == 0 then
     redis.call('HSET', KEYS[1], 'gradients_done', now())
     offer(KEYS[3], KEYS[4], KEYS[1])
@@ -273,6 +277,10 @@ for i = kept + 1, #KEYS do redis.call('UNLINK', KEYS[i]) end
 if redis.call('EXISTS', KEYS[8]) == 1 and redis.call('HGET', KEYS[1], 'retain') ~= '1' then
   redis.call('HSET', KEYS[8], 'retain', 'dropped')
   no_longer_retained(KEYS[8], redis.call('HGET', KEYS[1], 'source'))
+end
+local held = redis.call('HMGET', KEYS[1], 'retain', 'retained', 'awaited')
+if held[1] == '1' and held[2] then -- for as long as from here, and no longer as from the beginning
+  retain(held[2], now() + lifetime / 1000, ARGV[1] .. ':' .. held[3], math.ceil(lifetime / 1000))
 end
 publish(ARGV[1], 'succeeded')
 return 'committed'

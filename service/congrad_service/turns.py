@@ -8,8 +8,8 @@ do for a while, begins with as much as those that are served have had, and not w
 Goyal et al. 1996).
 
 The jobs are in a sorted set by what they have had: members `SEQUENCE/TEAM/JOB`, so that among equals the older goes
-first. A hash has what each team has had (`team:TEAM`), what the job had that was served last of it (`job:TEAM`), and
-what the team had that was served last (`served`).
+first. A hash has what each team has had (`team:TEAM`), how far its jobs have got (`job:TEAM`: half way through the
+piece that was served last), and what the team had that was served last (`served`).
 """
 
 from congrad_service import keys
@@ -17,6 +17,10 @@ from congrad_service import keys
 TURNS = """
 local function team_of(member)
   return string.match(member, '^[^/]*/([^/]*)/')
+end
+local function outlive(key, job)
+  local left = redis.call('TTL', job)
+  if left > redis.call('TTL', key) then redis.call('EXPIRE', key, left) end
 end
 local function had(turns, field)
   return tonumber(redis.call('HGET', turns, field) or 0)
@@ -34,6 +38,8 @@ local function offer(ready, turns, job)
     redis.call('HSET', turns, 'team:' .. team, math.max(had(turns, 'team:' .. team), had(turns, 'served')))
   end
   redis.call('ZADD', ready, had(turns, 'job:' .. team), member)
+  outlive(ready, job)
+  outlive(turns, job)
 end
 """
 """Functions of Lua. `offer` needs the field ``turn`` in the job's hash."""
@@ -76,7 +82,10 @@ while true do
     redis.call('ZREM', KEYS[1], member)
   end
   if piece then
-    redis.call('HSET', KEYS[2], 'served', least, 'team:' .. team, least + cost, 'job:' .. team, score)
+    -- It goes on with every piece: who comes later is next, and a stream of small jobs cannot be next for ever.
+    local went = math.max(had(KEYS[2], 'job:' .. team), score + cost / 2)
+    redis.call('HSET', KEYS[2], 'served', least, 'team:' .. team, least + cost, 'job:' .. team, went)
+    outlive(KEYS[2], job)
     return {id, piece}
   end
 end
@@ -101,12 +110,16 @@ offer(KEYS[1], KEYS[2], KEYS[3])
 GIVE_BACK = (
     TURNS
     + """
--- KEYS: ready, turns, job, its ready chunks, doing   ARGV: piece of work, worker, number of the chunk or ''
+-- KEYS: ready, turns, job, its ready chunks, doing
+-- ARGV: piece of work, worker, number of the chunk or '', whether it was for want of memory
 -- A worker has begun and could not go on, for no fault of the work's: that was no attempt.
+if redis.call('EXISTS', KEYS[3]) == 0 then return end
 redis.call('HDEL', KEYS[3], '') -- a full Redis refuses the first write of a script that needs memory, and no later one
 if redis.call('GET', KEYS[5]) ~= ARGV[2] then return end
 redis.call('DEL', KEYS[5])
 redis.call('HINCRBY', KEYS[3], 'attempts:' .. ARGV[1], -1)
+redis.call('HDEL', KEYS[3], 'by:' .. ARGV[1])
+if ARGV[4] == '1' then redis.call('HSETNX', KEYS[3], 'refused', redis.call('TIME')[1]) end
 if ARGV[3] ~= '' then
   redis.call('LPUSH', KEYS[4], ARGV[3])
   redis.call('EXPIRE', KEYS[4], redis.call('TTL', KEYS[3]))

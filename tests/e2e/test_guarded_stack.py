@@ -117,7 +117,6 @@ def test_a_task_whose_worker_has_vanished_is_given_to_another_with_these_rights_
         (("DBSIZE",), "dbsize"),
         (("SCRIPT", "FLUSH"), "script"),
         (("SCRIPT", "KILL"), "script"),
-        (("FUNCTION", "FLUSH"), "function"),
         (("CONFIG", "GET", "*"), "config"),
         (("ACL", "LIST"), "acl"),
         (("SHUTDOWN",), "shutdown"),

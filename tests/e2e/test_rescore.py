@@ -59,7 +59,8 @@ def test_two_passes_over_several_jobs_are_one_request_with_everything(http: http
     assert not np.allclose(scores(*first), scores(whole), atol=1e-3)
 
     for job_id, result in zip(ids, second, strict=True):
-        assert list(store.scan_iter(f"congrad:job:{job_id}:*")) == []
+        left = {key for key in store.scan_iter(f"congrad:job:{job_id}:*") if b":chunk:" not in key}  # texts are kept
+        assert left == set()
         response = http.post(f"/jobs/{job_id}/rescore", json={})
         assert response.status_code == 409
         assert response.json()["detail"] == f"the gradients of job {job_id} are no longer kept"

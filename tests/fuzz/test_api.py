@@ -57,7 +57,7 @@ SCHEMA.app = SERVED
 def service(redis_server: str) -> Iterator[None]:
     """The service, for as long as the tests of this file run."""
     SERVED.redis_url = redis_server
-    SERVED.app = create_app(settings(redis_server, keep_texts=True))
+    SERVED.app = create_app(settings(redis_server, keep_texts=True, trusted_hosts="*"))
     yield
     asgi.shutdown_lifespans()
 

@@ -8,6 +8,7 @@ from typing import Any
 from congrad.contract import wire
 from congrad_service import keys
 from congrad_service.jobs.jobs import Jobs
+from congrad_service.queue.registry import Role
 from congrad_worker.tasks.store import Store
 from redis.asyncio import Redis
 from support.bench import SERVED
@@ -82,6 +83,52 @@ def test_who_was_away_has_no_credit(redis_url: str, store: Store) -> None:
         late = await scene.ask("b", 100)
         assert abs(Counter(scene.turns(60))[late] - 30) <= 1
         assert Counter(scene.turns(60))[large] == 30
+
+    play(redis_url, store, act)
+
+
+def test_a_stream_of_small_jobs_keeps_no_large_one_from_its_turns(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        large = await scene.ask("a", 300)
+        scene.turns(5)
+        served: Counter[str] = Counter()
+        small = await scene.ask("a", 1)
+        for _ in range(60):
+            (job,) = scene.turns(1)
+            served[job] += 1
+            if job == small:  # as soon as it has its turn there is the next
+                small = await scene.ask("a", 1)
+        assert served[large] >= 15
+
+    play(redis_url, store, act)
+
+
+def test_what_waits_for_workers_that_never_come_lapses_with_its_jobs(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        job = await scene.ask("a", 3)
+        left = store.redis.ttl(keys.job(job))
+        assert {store.redis.ttl(key) for key in keys.turns(QUEUE) if store.redis.exists(key)} <= {left, left - 1}
+        scene.turns(3)
+        for key in keys.turns(QUEUE):
+            assert store.redis.ttl(key) != -1
+
+    play(redis_url, store, act)
+
+
+def test_what_one_worker_gives_back_another_does(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        job, other = await scene.ask("a", 1), Store(settings(redis_url))
+        for worker in (store, other):
+            worker.beat(Role.GRADIENTS, "{}")
+        for worker in (store, other, store):
+            assert worker.turn(QUEUE) == (job, 0)
+            assert worker.start(job, keys.gradients_work(0)) == ("running", 1)
+            worker.give_back()
+        store.redis.delete(keys.job(job))
+        assert other.start(job, keys.gradients_work(0)) == ("", 0)
+        other.give_back()
+        assert not store.redis.exists(keys.job(job)), "what has expired does not come back"
+        other.redis.close()
 
     play(redis_url, store, act)
 

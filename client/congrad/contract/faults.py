@@ -14,8 +14,8 @@ _MEASURED = re.compile(r" after validation, not (\d+)$")
 
 
 def path_in(data: Any, loc: Sequence[str | int]) -> Path:
-    """The place of a fault: ``loc`` without the members of unions and the validators that pydantic puts between the names
-    of the data."""
+    """The place of a fault: ``loc`` without the members of unions and the validators that pydantic puts between the
+    names of the data."""
     path: Path = []
     value = data
     for position, part in enumerate(loc):

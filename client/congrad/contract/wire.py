@@ -154,7 +154,7 @@ class Reason(StrEnum):
     UNAVAILABLE = "unavailable"
     """Made by the client where the service stayed down; never by the service."""
     BAD_ROW = "bad_row"
-    """Made by the client of a row that is no sample, where the rows beside it are gone on with; never by the service."""
+    """Made by the client of a row that is no sample, where the other rows are gone on with; never by the service."""
 
 
 @dataclass(frozen=True, slots=True)

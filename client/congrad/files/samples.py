@@ -47,9 +47,10 @@ class Fields:
         return frozenset([*self.by_column, *IMAGE_COLUMNS, CONVERSATION])
 
     def sample(self, row: Row) -> dict[str, Any]:
-        """What the service takes of a row. A null is a missing value, whatever the format. Images are taken too, so that they are refused; where there are none, the
-        column is null, or holds an empty list, which TRL takes for a sample of text as well. So is a conversation where
-        there is nothing else, unless a field is made of it. A column that was named is the sample's in any case."""
+        """What the service takes of a row. A null is a missing value, whatever the format. Images are taken too, so that
+        they are refused; where there are none, the column is null or an empty list, which TRL takes for a sample
+        of text as well. So is a conversation where there is nothing else, unless a field is made of it. A column that
+        was named is the sample's in any case."""
         found = {name: self.columns.get(name, name) for name in FIELDS}
         sample = {name: row.content[column] for name, column in found.items() if row.content.get(column) is not None}
         refused = (*IMAGE_COLUMNS, CONVERSATION)
@@ -185,7 +186,7 @@ def language_of(sample: Mapping[str, Any]) -> str:
 
     :raises NoSampleError: it is none; the message names the field.
     """
-    # A cell of a CSV file that is empty is a missing value; so that a row is the same in every format, no text is one too.
+    # A cell of a CSV file that is empty is a missing value: so that a row is the same in every format, no text is one.
     if empty := [name for name in COMPLETIONS if sample.get(name) in ("", [])]:
         raise NoSampleError(f"{empty[0]}: is empty")
     try:

@@ -14,7 +14,7 @@ from congrad.local.redis_server import StartError
 
 LOCK = "lock"
 
-OURS = ("appendonly*", "dump.rdb", "temp-*", "redis.conf", "redis.log", LOCK)
+OURS = ("appendonly*", "dump.rdb", "temp-*.aof", "temp-*.rdb", "redis.conf", "redis.log", LOCK)
 """What Redis and we write there."""
 
 ORPHAN_S = 10.0
@@ -62,11 +62,12 @@ def _make_private(data_dir: Path) -> None:
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     if data_dir.stat().st_mode & stat.S_ISVTX:
         raise OSError(errno.EPERM, "it is shared by all users")
-    data_dir.chmod(0o700)
-    for path in (path for pattern in OURS for path in data_dir.glob(pattern)):
-        path.chmod(0o700 if path.is_dir() else 0o600)
-        for inner in path.iterdir() if path.is_dir() else ():
-            inner.chmod(0o600)
+    ours = {path for pattern in OURS for path in data_dir.glob(pattern)}
+    if ours >= set(data_dir.iterdir()):  # a folder in which somebody has other things stays as it is
+        data_dir.chmod(0o700)
+    for path in ours:
+        for one in (path, *path.rglob("*")):
+            one.chmod(0o700 if one.is_dir() else 0o600)
 
 
 def _take(file: IO[str], data_dir: Path) -> None:

@@ -217,8 +217,10 @@ def _faults(tensors: Mapping[str, Mapping[str, Any]], metadata: Metadata, dims: 
             yield f"tensor {name} should be F32 of one dimension; it is {dtype} of shape {shape}"
         elif not np.isfinite(np.frombuffer(tensors[name]["data"], dtype="<f4")).all():
             yield f"tensor {name} has numbers that are not finite"
-        elif name.startswith("sum/"):
-            yield from _mean_faults(name, tensors[name]["data"], metadata.languages[name.removeprefix("sum/")].weight)
+        elif kind == "sum":
+            yield from _mean_faults(name, tensors[name]["data"], metadata.languages[tag].weight)
+    for tag, language in metadata.languages.items():
+        yield from _pair_faults(tensors, tag, language.samples)
     shapes = {tag: tensors[f"sum/{tag}"]["shape"] for tag in tags if f"sum/{tag}" in tensors}
     yield from _sum_faults(shapes, metadata.fingerprint, dims)
 
@@ -227,6 +229,8 @@ def _mean_faults(name: str, data: bytes, weight: float) -> Iterator[str]:
     largest = float(np.abs(np.frombuffer(data, dtype="<f4")).max(initial=0.0)) / weight
     if largest > MAX_MEAN:
         yield f"tensor {name} over its weight is a mean with numbers of {largest:.1e}; {MAX_MEAN:.0e} at most are taken"
+
+
 def _matrix_faults(name: str, dtype: str, shape: Sequence[int]) -> Iterator[str]:
     wanted, columns = MATRICES[name.partition("/")[0]]
     if dtype != wanted or len(shape) != 2 or shape[1] != columns:

@@ -1,8 +1,9 @@
 """What a peer may send, hold open and leave unread: the limits of a connection, of all connections, and of what is in
 flight on them. docs/reliability.md has them as a table.
 
-Memory follows from them. What nobody has shown a token for, is `CONNECTION` heads at most, whose weights together are
-bounded too, and nothing of a body; what comes with a token is counted as it comes and as it goes.
+Memory follows from them. What nobody has shown a token for, is a head for each of `CONGRAD_MAX_CONNECTIONS` at most,
+whose weights together are bounded too, and nothing of a body; what comes with a token is counted as it comes and as it
+goes.
 """
 
 KIB = 2**10

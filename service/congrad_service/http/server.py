@@ -1,6 +1,7 @@
 """uvicorn within `limits`, and what it takes: a place for each connection among the files that a process may open."""
 
 import asyncio
+import errno
 import resource
 from typing import Any
 
@@ -48,10 +49,15 @@ class BoundedServer(uvicorn.Server):
 
 def allow_files(max_connections: int) -> int:
     """Lets this process open as many files as it needs for its connections, and says for how many connections the
-    operating system has room."""
+    operating system has room.
+
+    :raises OSError: for none.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = max_connections + OTHER_FILES
     if soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft <= OTHER_FILES:
+        raise OSError(errno.EMFILE, f"a process may open {soft} files here (ulimit -n); it needs {OTHER_FILES + 1}")
     return min(max_connections, soft - OTHER_FILES)

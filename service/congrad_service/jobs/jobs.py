@@ -7,8 +7,8 @@ of the request, and its place in a trace); idempotency (the key in Redis of what
 with the job); enqueued (set once its tasks are in the queue); ended (as the times above); result and, of what it says,
 kept, dropped and timing, or error and missing (chunks that were not done);
 attempts:* (how often each piece of work was started, but for beside a slow worker) and by:* (by which worker last);
-progressed (when a chunk was last done); bytes and awaited (of its texts, and of its gradients); retained (the key where
-those are counted); turn (its place among the jobs that wait: see `turns.py`).
+refused (since when Redis has had no memory for it); bytes and awaited (of its texts, and of its gradients);
+retained (the key where those are counted); turn (its place among the jobs that wait: see `turns.py`).
 
 Retain is 1 where the gradients are kept for another scoring, and `dropped` once that is over; standing (JSON) is what
 such a job's samples were in their direction when they were folded in. A job that scores those of another again has
@@ -82,7 +82,10 @@ class Jobs:
 
         :raises Unprocessable: the key was used with another body.
         :raises Conflict: the key's job has succeeded, and its answer has expired.
-        :raises QueueFull: there are ``max_queue`` unfinished jobs.
+        :raises QueueFull: there are ``max_queue`` unfinished jobs, or they have ``max_queue_bytes``.
+        :raises Unavailable: Redis has no room for its gradients now.
+        :raises ContentTooLarge: it never will have.
+        :raises Conflict: the team's jobs retain as much as they may.
         """
         size = gradient_bytes(checkpoint.projection.dim)
         runs = chunks.split(request.samples, self._settings.chunk_tokens, max(1, MAX_CHUNK_BYTES // size))
@@ -205,8 +208,8 @@ class Jobs:
         return Accepted(job_id, int(count or 0), (fingerprint or b"").decode(), enqueued is not None)
 
     async def _seconds_per_job(self) -> int:
-        """About how long it takes until a job of a full queue ends. They end in the order in which they came: in the
-        time that the oldest one has been there, as many end as there are (Little's law)."""
+        """About how long it takes until a job of a full queue ends. In the time that the oldest one has been there,
+        about as many end as there are (Little's law), though a large one may be there for longer."""
         async with self._redis.pipeline(transaction=False) as pipe:
             pipe.time()
             pipe.zrange(keys.JOBS_ACTIVE, 0, 0, withscores=True)

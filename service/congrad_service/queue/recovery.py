@@ -161,7 +161,11 @@ class Recovery:
             pipe.zrange(keys.turns(keys.DECIDE_QUEUE)[0], 0, -1)
             pipe.mget([piece.doing for piece in pieces])
             *states, decisions, doing = await pipe.execute()
-        at = {job_id: tuple(states[3 * index : 3 * index + 3]) for index, job_id in enumerate(jobs)}
+        # A job may have thousands of chunks, and each of them is looked for.
+        at = {
+            job_id: (states[3 * index], states[3 * index + 1], set(states[3 * index + 2]))
+            for index, job_id in enumerate(jobs)
+        }
         waiting, missing = [], []
         for piece, worker in zip(pieces, doing, strict=True):
             (status, turn), pending, ready = at[piece.job_id]

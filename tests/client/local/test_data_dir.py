@@ -67,6 +67,15 @@ def test_what_redis_writes_is_for_its_user_alone(is_there: bool, tmp_path: Path)
         assert {rights(path) for path in folder.rglob("*") if path.is_dir()} <= {"drwx------"}
 
 
+def test_other_things_in_the_folder_stay_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "temp-notes" / "sub").mkdir(parents=True)
+    (tmp_path / "temp-notes" / "sub" / "text").touch(mode=0o644)
+    tmp_path.chmod(0o755)
+    before = {path: rights(path) for path in [tmp_path, *tmp_path.rglob("*")]}
+    with held(tmp_path):
+        assert {path: rights(path) for path in before} == before
+
+
 def test_redis_may_use_half_of_the_memory_and_evicts_nothing(tmp_path: Path) -> None:
     with running_redis(tmp_path) as (connection, _):
         assert connection.config_get("maxmemory") == {"maxmemory": str(memory_limit())}

@@ -177,5 +177,9 @@ def test_a_chunk_that_a_full_redis_does_not_take_waits_and_is_computed_once(
         bench.store.redis.config_set("maxmemory", 0)
         job_id, _ = bench.create()
         bench.store.redis.config_set("maxmemory", 1)
+        assert bench.store.turn(keys.gradients_queue("f00d")) == (job_id, 0)
+        with pytest.raises(redis.exceptions.OutOfMemoryError):
+            bench.processor.process(job_id, 0)
+        assert bench.store.turn(keys.gradients_queue("f00d")) == (job_id, 0)
         bench.processor.process(job_id, 0)
     assert bench.job(job_id).error.status == 503  # type: ignore[union-attr]

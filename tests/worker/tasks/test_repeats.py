@@ -245,4 +245,4 @@ def test_what_changes_nothing_is_scored_under_any_aggregator_from_the_same_gradi
 def test_an_unknown_aggregator_is_named(bench: Bench) -> None:
     error = failed(bench, aggregator="median")
     assert error.status == 422
-    assert error.detail.startswith("aggregator 'median' is unknown; known are pcgrad, mean")
+    assert error.detail.startswith("aggregator 'median' is unknown; known are pcgrad, agreement, mean")

@@ -62,7 +62,7 @@ class ChunkProcessor:
             if self._store.has_waited(job_id, MEMORY_PATIENCE_S):
                 self._fail(job_id, NO_MEMORY, HTTPStatus.SERVICE_UNAVAILABLE)
                 return False
-            self._store.give_back()
+            self._store.give_back(memory=True)
             raise
         except RedisError:
             self._store.give_back()

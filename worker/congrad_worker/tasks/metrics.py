@@ -27,7 +27,7 @@ REGISTRY = CollectorRegistry()
 
 ProcessCollector(registry=REGISTRY)
 
-STATUSES = ("200", "409", "422", "500")
+STATUSES = ("200", "409", "422", "500", "503")
 OUTCOMES = ("done", "repeated", "failed", "requeued")
 
 TASKS = Counter(

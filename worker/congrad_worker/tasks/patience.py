@@ -2,6 +2,7 @@
 
 import time
 
+from congrad_worker.errors import WorkerError
 from congrad_worker.tasks.store import Store
 
 DECISION_S = 60.0
@@ -13,6 +14,10 @@ LOOK_S = 0.25
 
 class Abandoned(Exception):  # nothing is wrong
     """The job has ended meanwhile."""
+
+
+class TooSlow(WorkerError):  # as it reads where it is caught
+    """It has taken longer than anything that is accepted should."""
 
 
 class Patience:
@@ -27,11 +32,11 @@ class Patience:
         """Called between the steps of a decision.
 
         :raises Abandoned: the job was cancelled, or has ended otherwise.
-        :raises TimeoutError: it has taken longer than `DECISION_S`.
+        :raises TooSlow: it has taken longer than `DECISION_S`.
         """
         now = time.monotonic()
         if now - self._begun > DECISION_S:
-            raise TimeoutError(f"it has not ended within {DECISION_S:g} s")
+            raise TooSlow(f"the decision has not ended within {DECISION_S:g} s")
         if now - self._looked > LOOK_S:
             self._looked = now
             if self._store.has_ended(self._job_id):

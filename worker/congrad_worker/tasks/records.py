@@ -141,9 +141,10 @@ class DirectionRecord:
 
     @property
     def bytes(self) -> int:
-        """About what it takes up in memory: the vectors twice, as states and as one matrix."""
-        count = len(self.languages)
-        return sum(2 * state.total.nbytes + state.recent.nbytes for state in self.languages.values()) + 16 * count**2
+        """About what it takes up in memory: the vectors twice, in states and in one matrix, and the direction."""
+        states = self.languages.values()
+        own = max((2 * state.total.nbytes for state in states), default=0)  # in float64
+        return own + sum(2 * state.total.nbytes + state.recent.nbytes for state in states) + 16 * len(states) ** 2
 
 
 @dataclass(frozen=True)

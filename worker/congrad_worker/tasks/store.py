@@ -100,9 +100,12 @@ class Store:
         self._doing = Doing(job_id, work, doing, until) if attempts else None
         return status.decode(), attempts
 
-    def give_back(self) -> None:
+    def give_back(self, memory: bool = False) -> None:
         """Gives back what this worker is at and cannot do, as Redis does not let it; where Redis does not let that
-        either, the piece is missed once this worker has fallen silent about it."""
+        either, the piece is missed once this worker has fallen silent about it.
+
+        :param memory: Redis has none; `has_waited` says for how long.
+        """
         with self._saying:
             at, self._doing = self._doing, None
             if at is None or self._queue is None:
@@ -111,7 +114,7 @@ class Store:
             with suppress(RedisError):
                 self._give_back(
                     keys=[*keys.turns(self._queue), keys.job(at.job_id), keys.ready_chunks(at.job_id), at.key],
-                    args=[at.work, self.worker_id, number],
+                    args=[at.work, self.worker_id, number, int(memory)],
                 )
 
     def rest(self) -> None:
@@ -178,10 +181,9 @@ class Store:
         return status is None or wire.JobStatus(status.decode()).ended
 
     def has_waited(self, job_id: str, seconds: float) -> bool:
-        """Whether it is longer than that since a worker began with the job or a chunk of it was done."""
-        fields = ["started", "progressed"]
-        times = [float(at) for at in cast("list[bytes | None]", self.redis.hmget(keys.job(job_id), fields)) if at]
-        return bool(times) and self.now() - max(times) > seconds
+        """Whether it is longer than that since Redis first had no memory for the job, with no chunk done since."""
+        since = cast("bytes | None", self.redis.hget(keys.job(job_id), "refused"))
+        return since is not None and self.now() - float(since) > seconds
 
     def job(self, job_id: str) -> JobRecord | None:
         """The job; None if it is gone."""

@@ -22,7 +22,7 @@ from congrad_worker.decisions.question import Earlier, Question
 from congrad_worker.errors import origin
 from congrad_worker.tasks import metrics
 from congrad_worker.tasks.directions import Directions
-from congrad_worker.tasks.patience import Abandoned, Patience
+from congrad_worker.tasks.patience import Abandoned, Patience, TooSlow
 from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Step
 from congrad_worker.tasks.reports import note
 from congrad_worker.tasks.ruling import Refused, Ruling
@@ -63,6 +63,8 @@ class Judge:
             raise
         except Abandoned:
             note(outcome="repeated")
+        except TooSlow as error:
+            self._fail(job_id, str(error), HTTPStatus.SERVICE_UNAVAILABLE)
         except Refused as error:
             self._fail(job_id, str(error), error.status)
         except Exception as error:
