@@ -19,13 +19,13 @@ class Interrupted(Store):
         self._happen()
         return read
 
-    def recall(self, *arguments: Any) -> Memory | None:
+    def recall(self, *arguments: Any, **named: Any) -> Memory | None:
         self._happen()
-        return super().recall(*arguments)
+        return super().recall(*arguments, **named)
 
-    def commit(self, *arguments: Any) -> str:
+    def commit(self, *arguments: Any, **named: Any) -> str:
         self._happen()
-        return super().commit(*arguments)
+        return super().commit(*arguments, **named)
 
     def _happen(self) -> None:
         happening, self.happening = self.happening, None

@@ -31,10 +31,10 @@ from congrad_service.directions.histograms import WIDTH, histogram
 from congrad_service.directions.terms import Terms
 from congrad_service.http.errors import RETRY_AFTER_S, Conflict, NotFound, Unavailable, Unprocessable
 
-NEEDED = ("version", "checkpoint", "fingerprint", "created", "updated", "languages", "geometry")
-"""What a direction is shown from, whatever release wrote it."""
-
-SHOWN = (*NEEDED, "cosines", "tables", "forgotten")
+SHOWN = (
+    "version", "checkpoint", "fingerprint", "created", "updated", "languages", "geometry", "cosines", "tables",
+    "forgotten",
+)  # fmt: skip
 
 MAX_TORN = 10
 """Exports that a commit has come between, after which it is given up."""
