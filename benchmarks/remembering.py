@@ -79,8 +79,16 @@ class Requests:
         job_id, count = f"{direction}-{self._number}", len(self._tags)
         hashes = [self._draw.bytes(remembered.HASH_BYTES) if hashed else None for _ in range(count)]
         ids = [str(number) for number in range(count)]
-        job: dict[Any, Any] = {"status": "running", "created": 1, "direction": direction, "update": 1, "fingerprint": "f", "chunks": 1,
-               "checkpoint": "c", "selection": wire.ThresholdSelection().model_dump_json()}  # fmt: skip
+        job: dict[Any, Any] = {
+            "status": "running",
+            "created": 1,
+            "direction": direction,
+            "update": 1,
+            "fingerprint": "f",
+            "checkpoint": "c",
+            "chunks": 1,
+            "selection": wire.ThresholdSelection().model_dump_json(),
+        }
         self._store.redis.hset(keys.job(job_id), mapping=job)
         self._store.put_gradients(job_id, 0, ChunkResult(ids, self._samples, [False] * count, [], hashes))
         start, used = time.perf_counter(), self._used()

@@ -32,9 +32,17 @@ from congrad_service.directions.terms import Terms
 from congrad_service.http.errors import RETRY_AFTER_S, Conflict, NotFound, Unavailable, Unprocessable
 
 SHOWN = (
-    "version", "checkpoint", "fingerprint", "created", "updated", "languages", "geometry", "cosines", "tables",
+    "version",
+    "checkpoint",
+    "fingerprint",
+    "created",
+    "updated",
+    "languages",
+    "geometry",
+    "cosines",
+    "tables",
     "forgotten",
-)  # fmt: skip
+)
 
 MAX_TORN = 10
 """Exports that a commit has come between, after which it is given up."""
