@@ -1,0 +1,104 @@
+"""DPO with LoRA by TRL on a pretrained checkpoint, and what has become of it."""
+
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from congrad.contract import wire
+from congrad_worker.checkpoints.pairs import EncodedPair
+from datasets import Dataset, disable_progress_bars
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
+
+from benchmarks.planted.likelihoods import sequence_logps
+from benchmarks.planted.training import BETA, Recipe, Watcher
+
+RANK = 16
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Pairs with clean labels, whose prompts no pair that is trained on has; of languages that are trained on and of
+    others. ``start`` is float64 ``[n, 2]``: their log-probabilities before training, in nats."""
+
+    pairs: list[EncodedPair]
+    languages: np.ndarray
+    seen: np.ndarray  # bool [n]
+    start: np.ndarray
+
+    def measure(self, model: Any) -> Figures:
+        """Accuracy is the share of pairs whose margin has grown in favour of the better answer: what DPO calls reward
+        accuracy. The tax is the perplexity of the prompts, which no label says anything of."""
+        logps = sequence_logps(model, self.pairs)
+        margin = (logps - self.start) @ np.array([1.0, -1.0])
+        correct = margin > 0
+        by_language = [correct[self.languages == tag].mean() for tag in np.unique(self.languages[self.seen])]
+        return {
+            "seen": float(correct[self.seen].mean()),
+            "unseen": float(correct[~self.seen].mean()),
+            "worst": float(min(by_language)),
+            "margin_seen": float(margin[self.seen].mean()),
+            "margin_unseen": float(margin[~self.seen].mean()),
+            "perplexity": self._perplexity(model),
+        }
+
+    @torch.no_grad()
+    def _perplexity(self, model: Any) -> float:
+        total, tokens = 0.0, 0
+        for pair in self.pairs:
+            ids = torch.tensor([pair.prompt_ids])
+            if ids.shape[1] > 1:
+                logps = model(input_ids=ids, use_cache=False).logits[0, :-1].log_softmax(-1)
+                total -= float(logps.gather(1, ids[0, 1:, None]).sum())
+                tokens += ids.shape[1] - 1
+        return math.exp(total / tokens)
+
+
+def logps_at_start(model: Path, pairs: Sequence[EncodedPair]) -> np.ndarray:
+    """log π of chosen and rejected, in nats: float64 ``[n, 2]``."""
+    return sequence_logps(AutoModelForCausalLM.from_pretrained(model, dtype="float32"), pairs)
+
+
+def train(model: Path, samples: Sequence[wire.Sample], recipe: Recipe, seed: int, held: HeldOut) -> list[Figures]:
+    """What is measured on the way, the last time at the end: the same steps for every arm, so that one with fewer pairs
+    sees them more often."""
+    disable_progress_bars()
+    keys = ("prompt", "chosen", "rejected")
+    rows = Dataset.from_list([{key: getattr(sample, key) for key in keys} for sample in samples])
+    with tempfile.TemporaryDirectory() as folder:
+        config = DPOConfig(
+            folder,
+            beta=BETA,
+            learning_rate=recipe.learning_rate,
+            per_device_train_batch_size=recipe.batch,
+            max_steps=recipe.steps,
+            seed=seed,
+            bf16=False,
+            use_cpu=True,
+            activation_checkpointing=False,
+            precompute_ref_log_probs=True,
+            disable_tqdm=True,
+            logging_strategy="no",
+            save_strategy="no",
+            report_to="none",
+        )
+        trainer: Any = DPOTrainer(
+            AutoModelForCausalLM.from_pretrained(model, dtype="float32"),
+            args=config,
+            train_dataset=rows,
+            processing_class=AutoTokenizer.from_pretrained(model),  # type: ignore[no-untyped-call]
+            peft_config=LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM"),
+        )
+        watcher = Watcher(held.measure, recipe)
+        trainer.add_callback(watcher)
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    return watcher.found
