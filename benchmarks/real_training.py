@@ -1,4 +1,4 @@
-"""What training on the kept pairs gives: DPO with LoRA by TRL on a pretrained checkpoint, an arm for each way to choose.
+"""What training on the kept pairs gives: DPO with LoRA by TRL on a pretrained checkpoint, an arm for each choice.
 
     python benchmarks/real_training.py --model CHECKPOINT --data PAIRS.jsonl [--seeds 5] [--steps 100] [--cache FOLDER]
 
@@ -139,10 +139,9 @@ def differences(found: dict[str, list[dict[str, Any]]], regime: str) -> Table:
 def at_equal_margin(found: dict[str, list[dict[str, Any]]], regime: str) -> Table:
     """Accuracy and tax where an arm's margin in seen languages reaches what training on all pairs ends with."""
     rows = []
+    margins = [one["margin_seen"] for one in found[arms.ALL]]
     for name, runs in found.items():
-        reached = [
-            _at_margin(one["curve"], all_["margin_seen"]) for one, all_ in zip(runs, found[arms.ALL], strict=True)
-        ]
+        reached = [_at_margin(one["curve"], margin) for one, margin in zip(runs, margins, strict=True)]
         there = [one for one in reached if one is not None]
         if len(there) == len(runs):
             rows.append([name, *(f"{mean(one[key] for one in there):.3f}" for key in ("step", *MEASURES))])
@@ -196,8 +195,8 @@ def main(
                 console.print(f"{regime.name}, draw {seed}, {name}: {found[regime.name][name][-1]['seen']:.3f}")
     spent = sum(one["processor_s"] for of in found.values() for runs in of.values() for one in runs)
     about = {
-        "command": f"`python benchmarks/real_training.py --model {model.name} --data {data.name} --languages {languages} "
-        f"--unseen {unseen} --each {each} --seeds {seeds} --steps {steps} --batch {batch} "
+        "command": f"`python benchmarks/real_training.py --model {model.name} --data {data.name} "
+        f"--languages {languages} --unseen {unseen} --each {each} --seeds {seeds} --steps {steps} --batch {batch} "
         f"--learning-rate {learning_rate:g}`",
         "pairs": f"{len(world.seen.texts)} in seen, {len(world.unseen.texts)} in unseen languages",
         "processor time": f"{spent / 3600:.1f} hours of training and measuring",
