@@ -11,7 +11,7 @@ from congrad import Client
 from congrad_worker.gradients.verification import verified_engine
 from support.models import DEMO_CHECKPOINT, checkpoint, settings
 from support.pairs import demo_samples, encoded, without_prompt
-from support.scoring import conflict_scores
+from support.scoring import conflict_scores, default_rules
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_a_multilingual_batch_is_decided(client: Client, direction: str) -> None
     assert 0 < result.timing.gradients_s <= result.timing.total_s
     # The same numbers as the functions give when they are called without service, queue and Redis.
     engine = verified_engine(checkpoint(DEMO_CHECKPOINT), settings(DEMO_CHECKPOINT, unit_gradients=True))
-    expected = conflict_scores(engine, encoded(rows), [row["language"] for row in rows])
+    expected = conflict_scores(engine, encoded(rows), [row["language"] for row in rows], default_rules())
     found = [d.conflict_score for d in result.decisions]
     assert np.allclose(np.array(found, dtype=float), expected, atol=1e-5)
 

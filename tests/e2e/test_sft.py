@@ -17,7 +17,7 @@ from datasets import Dataset
 from support.commands import run
 from support.models import DEMO_CHECKPOINT, checkpoint, settings
 from support.pairs import demo_samples
-from support.scoring import conflict_scores
+from support.scoring import conflict_scores, default_rules
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_completions_are_scored_as_the_functions_do_without_service_and_queue(
     engine = verified_engine(checkpoint(DEMO_CHECKPOINT), settings(DEMO_CHECKPOINT, loss="sft", unit_gradients=True))
     encoder = Encoder(engine.checkpoint.tokenizer, engine.checkpoint.max_length)
     pairs = [encoder.encode(congrad.PromptCompletion.model_validate(row)) for row in rows]
-    expected = conflict_scores(engine, pairs, [row["language"] for row in rows])
+    expected = conflict_scores(engine, pairs, [row["language"] for row in rows], default_rules())
     np.testing.assert_allclose(scores(result.decisions), expected, atol=1e-5)
     assert result.keep == [score <= 0 for score in scores(result.decisions)]
 

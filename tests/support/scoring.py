@@ -5,12 +5,14 @@ from itertools import permutations
 import numpy as np
 from congrad.contract import wire
 from congrad_worker.checkpoints.pairs import EncodedPair
+from congrad_worker.decisions.aggregators import aggregator
 from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Outcome, Rules, decide
 from congrad_worker.decisions.direction import LanguageState, Samples
 from congrad_worker.decisions.question import Question
 from congrad_worker.decisions.surgery import pcgrad
 from congrad_worker.gradients.engine import GradientEngine
+from congrad_worker.settings import DecideSettings
 
 BATCH = 32
 
@@ -42,7 +44,15 @@ def scores_of(result: Outcome) -> np.ndarray:
     return np.array([np.nan if d.conflict_score is None else d.conflict_score for d in result.decisions])
 
 
-def conflict_scores(engine: GradientEngine, pairs: list[EncodedPair], languages: list[str]) -> np.ndarray:
+def default_rules() -> Rules:
+    """Those of a decide worker that was told nothing."""
+    settings = DecideSettings()
+    return Rules(Rule(settings.aggregator, settings.seed, aggregator(settings.aggregator)), settings.half_life)
+
+
+def conflict_scores(
+    engine: GradientEngine, pairs: list[EncodedPair], languages: list[str], rules: Rules = RULES
+) -> np.ndarray:
     """Scores of one batch of pairs that begins a direction; gradients pass through half precision as they do in
     Redis, in pieces, so that exact ones fit in memory."""
     parts = [
@@ -52,7 +62,7 @@ def conflict_scores(engine: GradientEngine, pairs: list[EncodedPair], languages:
     samples = Samples(
         np.concatenate([part.units for part in parts]), np.concatenate([part.norms for part in parts]), languages
     )
-    return scores_of(outcome(samples))
+    return scores_of(outcome(samples, rules=rules))
 
 
 def reference_scores(gradients: np.ndarray, languages: list[str]) -> np.ndarray:
