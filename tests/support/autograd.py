@@ -6,7 +6,12 @@ import torch.nn.functional as F
 from congrad_worker.checkpoints.checkpoint import Checkpoint
 from congrad_worker.checkpoints.pairs import EncodedPair
 from torch import Tensor
+from transformers.models.gpt_oss.modeling_gpt_oss import GptOssExperts
+from transformers.models.llama4.modeling_llama4 import Llama4TextExperts
 from transformers.pytorch_utils import Conv1D
+
+TRANSPOSED = (Conv1D, GptOssExperts, Llama4TextExperts)
+"""They keep their weights as ``[..., d_in, d_out]``."""
 
 
 def pair_gradient(checkpoint: Checkpoint, pair: EncodedPair, names: list[str], beta: float = 0.1) -> np.ndarray:
@@ -15,7 +20,9 @@ def pair_gradient(checkpoint: Checkpoint, pair: EncodedPair, names: list[str], b
     The reference is the policy itself unless the pair brings the reference's log-probabilities along.
     """
     model = checkpoint.model
-    weights = [model.get_parameter(f"{name}.weight") for name in names]
+    parameters = dict(model.named_parameters())
+    # Experts are named by the parameter that they are all in.
+    weights = [parameters[name if name in parameters else f"{name}.weight"] for name in names]
     for weight in weights:
         weight.requires_grad_(True)
     try:
@@ -29,9 +36,9 @@ def pair_gradient(checkpoint: Checkpoint, pair: EncodedPair, names: list[str], b
     finally:
         for weight in weights:
             weight.requires_grad_(False)
-    # GPT-2 keeps its weights transposed.
-    is_transposed = [isinstance(model.get_submodule(name), Conv1D) for name in names]
-    parts = [(g.T if t else g).flatten() for g, t in zip(gradients, is_transposed, strict=True)]
+    modules = dict(model.named_modules())
+    owners = [modules[name] if name in modules else modules[name.rpartition(".")[0]] for name in names]
+    parts = [(g.mT if isinstance(o, TRANSPOSED) else g).flatten() for g, o in zip(gradients, owners, strict=True)]
     return torch.cat(parts).float().numpy()
 
 

@@ -1,10 +1,11 @@
 """Hooks that turn a forward and an activation backward into compressed per-pair gradients.
 
-The weights are frozen, so autograd differentiates activations only. A forward hook keeps the projected input of each
-target module; a hook on its output multiplies it with the projected gradient as soon as that is known. No weight
+The weights are frozen, so autograd differentiates activations only. Where a target's weight is multiplied with something,
+its projection is kept; a hook on the product multiplies it with the projected gradient as soon as that is known. No weight
 gradient is ever formed, and nothing of the size of the model is kept.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -12,9 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from congrad_worker.gradients.calls import products_within
+from congrad_worker.gradients.experts import RoutedProduct, routed_products
 from congrad_worker.gradients.layouts.batch import Batch
 from congrad_worker.gradients.layouts.layout import Layout
 from congrad_worker.gradients.projection import Projection, Side
+from congrad_worker.gradients.targets import Target, Use
 
 
 class UnsupportedModuleError(RuntimeError):
@@ -24,8 +28,10 @@ class UnsupportedModuleError(RuntimeError):
 class Collector:
     """Collects the compressed gradients of the pairs of one batch at a time."""
 
-    def __init__(self, modules: Mapping[str, nn.Module], projection: Projection):
-        self._modules = modules
+    def __init__(self, targets: Mapping[str, Target], projection: Projection):
+        self._layers = {name: target.module for name, target in targets.items() if target.use is Use.LAYER}
+        self._calls = _by_module(targets, Use.CALL)
+        self._experts = _by_module(targets, Use.ROUTED)
         self._projection = projection
         self._layout: Layout | None = None  # of the batch
         self._rows = (0, 0)  # of the batch: rows and their tokens
@@ -44,34 +50,73 @@ class Collector:
         self._rows, self._layout = (rows, tokens), layout
         self._target = torch.zeros(batch.pairs, self._projection.dim, device=batch.input_ids.device)
         with ExitStack() as hooks:
-            for name, module in self._modules.items():
+            for name, module in self._layers.items():
                 hooks.callback(module.register_forward_hook(self._forward_hook(name)).remove)
+            for module, names in self._calls.items():
+                weights = {name: module.get_parameter(parameter) for parameter, name in names.items()}
+                hooks.enter_context(products_within(module, weights, self._on_call))
+            if self._experts:
+                hooks.enter_context(routed_products(self._experts, self._on_routed))
             try:
                 yield self._target
             finally:
                 self._target = self._latest = None
 
     def _forward_hook(self, name: str) -> Any:
-        projection = self._projection[name]
-
         def on_forward(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            if not torch.is_grad_enabled():  # a reference forward
-                return
-            rows = self._split(inputs[0].detach())
-            if rows is None:
-                # DoRA puts an identity matrix through its layers, for a norm that is no function of the weights to
-                # autograd. Nothing comes back from there; where something does, it cannot be told apart by pairs.
-                if output.requires_grad:
-                    output.register_hook(lambda _: _refuse(name, inputs[0]))
-                return
-            if not output.requires_grad:
-                # Frozen weights give autograd nothing to start from; the lowest target modules are where it begins,
-                # and below them nothing is differentiated.
-                output.requires_grad_()
-            projected = self._project_in(projection.side_in, inputs[0], rows)
-            output.register_hook(lambda gradient: self._add(name, projected, gradient))
+            self._on_layer(name, inputs[0], output)
 
         return on_forward
+
+    def _on_layer(self, name: str, inputs: Tensor, output: Tensor) -> None:
+        if not torch.is_grad_enabled():  # a reference forward
+            return
+        rows = self._split(inputs.detach())
+        if rows is None:
+            # DoRA puts an identity matrix through its layers, for a norm that is no function of the weights to
+            # autograd. Nothing comes back from there; where something does, it cannot be told apart by pairs.
+            if output.requires_grad:
+                output.register_hook(lambda _: _refuse(name, inputs))
+            return
+        projected = self._project_in(self._projection[name].side_in, inputs, rows)
+        _differentiable(output).register_hook(lambda gradient: self._add(name, projected, gradient))
+
+    def _on_call(self, name: str, inputs: Tensor, output: Tensor) -> None:
+        if self._projection[name].separation is None:
+            self._on_layer(name, inputs, output)
+        elif torch.is_grad_enabled():
+            self._on_batched(name, inputs, output)
+
+    def _on_batched(self, name: str, inputs: Tensor, output: Tensor) -> None:
+        """:param inputs: ``[experts, rows * tokens, d_in]``: every expert has every token."""
+        count, tokens, _ = inputs.shape
+        if tokens != math.prod(self._rows):
+            _refuse(name, inputs)
+        projection = self._projection[name]
+        activations = projection.project_in(inputs.detach())  # [experts, rows * tokens, k_in]
+        experts = torch.arange(count, device=inputs.device).repeat(tokens)
+
+        def on_backward(gradient: Tensor) -> None:
+            deltas = projection.project_out(gradient)
+            self._add_routed(name, *(side.transpose(0, 1).flatten(0, 1) for side in (deltas, activations)), experts)
+
+        _differentiable(output).register_hook(on_backward)
+
+    def _on_routed(self, product: RoutedProduct) -> None:
+        name = self._experts[product.module].get(product.parameter)
+        if name is None:  # not chosen
+            return
+        routing = product.routing
+        if routing.count != math.prod(self._rows):
+            _refuse(name, product.inputs)
+        projection = self._projection[name]
+        activations = projection.project_in(product.inputs.detach())  # [n, k_in]
+
+        def on_backward(gradient: Tensor) -> None:
+            deltas = projection.project_out(gradient)[routing.places]  # [slots, k_out], in the order of the tokens
+            self._add_routed(name, deltas, activations[product.rows], routing.experts)
+
+        _differentiable(product.outputs).register_hook(on_backward)
 
     def _split(self, activations: Tensor) -> Tensor | None:
         """``[rows, tokens, features]``, also of what a model has flattened; None where it is neither."""
@@ -88,11 +133,36 @@ class Collector:
         return self._latest[2]
 
     def _add(self, name: str, activations: Tensor, gradient: Tensor) -> None:
+        deltas = self._projection[name].project_out(gradient.reshape(*self._rows, gradient.shape[-1]))
+        self._add_products(name, deltas, activations)
+
+    def _add_routed(self, name: str, deltas: Tensor, activations: Tensor, experts: Tensor) -> None:
+        """:param experts: int64 ``[slots]``, in the order of the tokens, as the first dimension of both sides is."""
+        separation = self._projection[name].separation
+        assert separation is not None
+        sides = separation.apart(deltas, activations, experts)
+        self._add_products(name, *(side.unflatten(0, (self._rows[0], -1)) for side in sides))
+
+    def _add_products(self, name: str, deltas: Tensor, activations: Tensor) -> None:
         assert self._target is not None
         assert self._layout is not None
-        projection = self._projection[name]
-        deltas = projection.project_out(gradient.reshape(*self._rows, gradient.shape[-1]))
-        projection.add(self._target, self._layout.products(deltas, activations, pairs=self._target.shape[0]))
+        inner = self._layout.products(deltas, activations, pairs=self._target.shape[0])
+        self._projection[name].add(self._target, inner)
+
+
+def _by_module(targets: Mapping[str, Target], use: Use) -> dict[nn.Module, dict[str, str]]:
+    """The targets of one use: their names by their parameters, by their modules."""
+    found: dict[nn.Module, dict[str, str]] = {}
+    for name, target in targets.items():
+        if target.use is use:
+            found.setdefault(target.module, {})[target.parameter] = name
+    return found
+
+
+def _differentiable(output: Tensor) -> Tensor:
+    """Frozen weights give autograd nothing to start from; the lowest targets are where it begins, and below them nothing
+    is differentiated."""
+    return output if output.requires_grad else output.requires_grad_()
 
 
 def _refuse(name: str, inputs: Tensor) -> None:

@@ -22,7 +22,7 @@ from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.logps import token_logps
 from congrad_worker.gradients.losses import PairLogps, PreferenceLoss, TokenLogps
-from congrad_worker.gradients.modules import linear_shape, target_modules
+from congrad_worker.gradients.modules import target_modules
 from congrad_worker.gradients.projection import Projection
 from congrad_worker.gradients.recomputation import recompute_layers
 from congrad_worker.settings import MAX_DIM, GradientSettings
@@ -63,7 +63,7 @@ class GradientEngine:
         self.modules = target_modules(checkpoint.model, settings.target_modules)
         self.projection = Projection(
             settings.projection,
-            {name: linear_shape(module) for name, module in self.modules.items()},
+            {name: target.shape for name, target in self.modules.items()},
             settings.projection_rank,
             settings.projection_dim,
             settings.seed,

@@ -1,4 +1,4 @@
-"""Which linear layers gradients are taken of."""
+"""Which weights gradients are taken of."""
 
 import logging
 import re
@@ -6,11 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 from congrad_worker.checkpoints.adapters import Model, is_adapted
 from congrad_worker.errors import CheckpointError
-from congrad_worker.gradients.projection import LinearShape
+from congrad_worker.gradients.targets import Target, Use, is_batched, is_routed, is_router, targets_of
 
 ADAPTER_LAYER = re.compile(r"\.lora_[AB]\.")
 """PEFT keeps the two linear layers of a LoRA adapter in module dictionaries of these names."""
@@ -21,16 +20,16 @@ ADAPTER_PARAMETER = re.compile(r"\.(lora_\w+|modules_to_save)\.")
 log = logging.getLogger(__name__)
 
 
-def target_modules(model: Model, pattern: str | None) -> dict[str, nn.Module]:
-    """The adapter's own linear layers where there is an adapter; otherwise those of the decoder blocks.
+def target_modules(model: Model, pattern: str | None) -> dict[str, Target]:
+    """The adapter's own linear layers where there is an adapter; otherwise those of the decoder blocks, with the experts
+    and routers that no linear layer has.
 
     Embeddings and the head are left out. ``pattern`` (a regular expression that must match somewhere in the name)
     narrows the choice.
 
     :raises CheckpointError: nothing is left, or the blocks cannot be found.
     """
-    prefixes = _block_prefixes(model)
-    linear = {name: module for name, module in model.named_modules() if is_linear(module) and name.startswith(prefixes)}
+    linear = _block_targets(model)
     has_adapter = is_adapted(model)
     chosen = {name: module for name, module in linear.items() if ADAPTER_LAYER.search(name) or not has_adapter}
     if has_adapter and not chosen:
@@ -44,44 +43,45 @@ def target_modules(model: Model, pattern: str | None) -> dict[str, nn.Module]:
             raise CheckpointError(f"CONGRAD_TARGET_MODULES={pattern!r} matches no linear layer of the model")
     if not chosen:
         raise CheckpointError(f"{type(model).__name__} has no linear layers in its decoder blocks")
-    if not all(module.get_parameter("weight").is_floating_point() for module in chosen.values()):
+    if not all(target.weight.is_floating_point() for target in chosen.values()):
         raise CheckpointError("quantised weights are not trained; set CONGRAD_ADAPTER to the adapter that is")
     return chosen
 
 
-def coverage(model: Model, modules: Mapping[str, nn.Module]) -> float:
+def _block_targets(model: Model) -> dict[str, Target]:
+    prefixes = _block_prefixes(model)
+    modules = {path: module for path, module in model.named_modules() if path.startswith(prefixes)}
+    mixtures = {path.rpartition(".")[0] for path, module in modules.items() if is_routed(module) or is_batched(module)}
+    targets: dict[str, Target] = {}
+    for path, module in modules.items():
+        targets.update(targets_of(path, module))
+        if path.rpartition(".")[0] in mixtures and is_router(module):
+            targets[path] = Target(module, "weight", Use.CALL)
+    return targets
+
+
+def coverage(model: Model, targets: Mapping[str, Target]) -> float:
     """The share of the parameters that training changes, the adapter's or the decoder blocks', that are weights of
-    ``modules``. Norms, biases and DoRA's magnitudes are little; fused experts are most of their model, and said so."""
+    ``targets``. Norms, biases and DoRA's magnitudes are little; experts that are no target are most of their model, and
+    said so."""
     prefixes = _block_prefixes(model)
     has_adapter = is_adapted(model)
     trained = {
-        name: parameter.numel()
+        name: parameter
         for name, parameter in model.named_parameters()
         if (ADAPTER_PARAMETER.search(name) if has_adapter else name.startswith(prefixes))
     }
-    left_out = {name: size for name, size in trained.items() if name.removesuffix(".weight") not in modules}
-    share = 1 - sum(left_out.values()) / sum(trained.values())
+    taken = {id(target.weight) for target in targets.values()}
+    left_out = {name: parameter.numel() for name, parameter in trained.items() if id(parameter) not in taken}
+    total = sum(parameter.numel() for parameter in trained.values())
+    share = 1 - sum(left_out.values()) / total
     if share < 0.95:
         kinds: Counter[str] = Counter()
         for name, size in left_out.items():
             kinds[re.sub(r"^.*\.\d+\.", "", name)] += size
-        most = ", ".join(f"{kind} ({size / sum(trained.values()):.1%})" for kind, size in kinds.most_common(3))
+        most = ", ".join(f"{kind} ({size / total:.1%})" for kind, size in kinds.most_common(3))
         log.warning("gradients are taken of %.1f %% of the parameters; left out are mostly %s", 100 * share, most)
     return share
-
-
-def is_linear(module: nn.Module) -> bool:
-    """Whether a module computes ``x Wᵀ + b``. GPT-2's Conv1D does, with its weight stored transposed."""
-    # Conv1D is a plain nn.Module; quantised layers derive from nn.Linear.
-    return isinstance(module, nn.Linear | Conv1D) and not hasattr(module, "base_layer")
-
-
-def linear_shape(module: nn.Module) -> LinearShape:
-    """The sizes of a linear layer."""
-    if isinstance(module, Conv1D):
-        return LinearShape(d_in=module.weight.shape[0], d_out=module.nf)
-    assert isinstance(module, nn.Linear)
-    return LinearShape(d_in=module.in_features, d_out=module.out_features)
 
 
 def decoder_blocks(model: Model) -> dict[str, nn.ModuleList]:

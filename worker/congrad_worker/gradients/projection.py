@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from congrad_worker.gradients.separation import ExpertBlocks, ExpertSigns, Separation
 from congrad_worker.randomness import generator
 
 SideName = Literal["in", "out"]
@@ -31,10 +32,16 @@ BLOCKS = 16
 
 @dataclass(frozen=True)
 class LinearShape:
-    """The sizes of one linear layer's weight."""
+    """The sizes of one linear layer's weight, or of the weights of a layer's experts."""
 
     d_in: int
     d_out: int
+    experts: int | None = None
+
+    @property
+    def weights(self) -> int:
+        """How many numbers they are."""
+        return self.d_in * self.d_out * (1 if self.experts is None else self.experts)
 
 
 def block_signs(seed: int, module: str, side: SideName, dim: int, rank: int) -> np.ndarray:
@@ -101,6 +108,7 @@ class ModuleProjection:
     :param slots: positions in z of the product's entries, ``[k_out * k_in]``; None where these fill z in order, or,
         unsketched, begin at ``offset``.
     :param signs: their signs, times what makes up for the lengths of rows; None for 1.
+    :param separation: what keeps experts apart, where there are any.
     """
 
     def __init__(
@@ -110,6 +118,7 @@ class ModuleProjection:
         slots: Tensor | None = None,
         signs: Tensor | None = None,
         offset: int = 0,
+        separation: Separation | None = None,
     ):
         self.side_in = side_in
         self.project_in = side_in.project
@@ -117,11 +126,13 @@ class ModuleProjection:
         self._slots = slots
         self._signs = signs
         self._offset = offset
+        self.separation = separation
 
     def compress(self, target: Tensor, gradients: Tensor) -> None:
-        """Adds gradients that are at hand whole, ``[pairs, d_out, d_in]``, to their rows, float32 ``[pairs, D]``."""
-        inner = self.project_out(self.project_in(gradients).mT.contiguous()).mT  # [pairs, k_out, k_in]
-        self.add(target, inner.float())
+        """Adds gradients that are at hand whole, ``[pairs, d_out, d_in]`` or ``[pairs, experts, d_out, d_in]``, to their
+        rows, float32 ``[pairs, D]``."""
+        inner = self.project_out(self.project_in(gradients).mT.contiguous()).mT  # [pairs, ..., k_out, k_in]
+        self.add(target, inner.float() if self.separation is None else self.separation.merge(inner.float()))
 
     def add(self, target: Tensor, inner: Tensor) -> None:
         """Adds this module's part to the compressed gradients.
@@ -162,19 +173,22 @@ class Projection:
         self._seed = seed
         self._device = device
         self._dtype = dtype
-        self.dim = dim if kind != "exact" else sum(s.d_in * s.d_out for s in shapes.values())
+        self.dim = dim if kind != "exact" else sum(shape.weights for shape in shapes.values())
         self._modules: dict[str, ModuleProjection] = {}
         self._sides: dict[tuple[str, int], Side] = {}
         offset = 0
         for name, shape in shapes.items():
             if kind == "exact":
-                self._modules[name] = ModuleProjection(Side(shape.d_in), Side(shape.d_out), offset=offset)
-                offset += shape.d_in * shape.d_out
+                blocks = None if shape.experts is None else ExpertBlocks(shape.experts)
+                sides = Side(shape.d_in), Side(shape.d_out)
+                self._modules[name] = ModuleProjection(*sides, offset=offset, separation=blocks)
+                offset += shape.weights
             elif kind == "flora":
-                self._modules[name] = self._sketched(name, self._dense(name, shape.d_in), Side(shape.d_out))
+                sides = self._dense(name, shape.d_in), Side(shape.d_out)
+                self._modules[name] = self._sketched(name, *sides, shape.experts)
             else:
-                side_in = self._shared_side(name, shape.d_in)
-                self._modules[name] = self._sketched(name, side_in, self._blocks(name, "out", shape.d_out))
+                sides = self._shared_side(name, shape.d_in), self._blocks(name, "out", shape.d_out)
+                self._modules[name] = self._sketched(name, *sides, shape.experts)
 
     def __getitem__(self, module: str) -> ModuleProjection:
         return self._modules[module]
@@ -198,7 +212,7 @@ class Projection:
         basis = torch.from_numpy(orthonormal(self._seed, name, "in", dim, rank))
         return Side(rank, basis.to(self._device, self._dtype))
 
-    def _sketched(self, name: str, side_in: Side, side_out: Side) -> ModuleProjection:
+    def _sketched(self, name: str, side_in: Side, side_out: Side, experts: int | None) -> ModuleProjection:
         size = side_in.size * side_out.size
         scale = 1 / (side_in.row_length * side_out.row_length)
         draw = generator(self._seed, name, "sketch", size, self.dim)
@@ -208,4 +222,8 @@ class Projection:
             # As many entries in every slot as in any other, to one.
             shuffled = draw.permutation(-(-size // self.dim) * self.dim)[:size] % self.dim
             slots = torch.from_numpy(shuffled).to(self._device)
-        return ModuleProjection(side_in, side_out, slots, signs)
+        separation = None
+        if experts is not None:
+            sizes = side_out.size, side_in.size
+            separation = ExpertSigns(self._seed, name, experts, sizes, self._device, self._dtype)
+        return ModuleProjection(side_in, side_out, slots, signs, separation=separation)

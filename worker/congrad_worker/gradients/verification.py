@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers.pytorch_utils import Conv1D
 
 from congrad_worker.checkpoints.checkpoint import Checkpoint
 from congrad_worker.checkpoints.pairs import EncodedPair
@@ -22,6 +21,7 @@ from congrad_worker.gradients.engine import LAYOUTS, GradientEngine
 from congrad_worker.gradients.layouts.layout import Layout
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.losses import PairLogps, TokenLogps
+from congrad_worker.gradients.targets import Target
 from congrad_worker.settings import GradientSettings
 
 TEXT = "The quick brown fox jumps over the lazy dog, and sixty-four zebras ask: whose turn is it to jump again? "
@@ -145,23 +145,21 @@ def autograd_gradient(engine: GradientEngine, pair: EncodedPair) -> Tensor:
 def _weight_gradients(engine: GradientEngine, target: Tensor) -> Iterator[None]:
     """Compresses the gradient of each target module's weight into ``target`` as soon as autograd has it."""
     hooks = []
-    for name, module in engine.modules.items():
-        weight = module.get_parameter("weight")
+    for name, of_module in engine.modules.items():
 
-        def compress(weight: Tensor, name: str = name, is_transposed: bool = isinstance(module, Conv1D)) -> None:
+        def compress(weight: Tensor, name: str = name, of_module: Target = of_module) -> None:
             assert weight.grad is not None
-            gradient = weight.grad.T if is_transposed else weight.grad  # [d_out, d_in]
-            engine.projection[name].compress(target, gradient[None])
+            engine.projection[name].compress(target, of_module.matrices(weight.grad)[None])
             weight.grad = None
 
-        hooks.append(weight.requires_grad_().register_post_accumulate_grad_hook(compress))
+        hooks.append(of_module.weight.requires_grad_().register_post_accumulate_grad_hook(compress))
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
-        for module in engine.modules.values():
-            module.get_parameter("weight").requires_grad_(False)
+        for of_module in engine.modules.values():
+            of_module.weight.requires_grad_(False)
 
 
 def _plain_logps(engine: GradientEngine, model: torch.nn.Module, pair: EncodedPair) -> PairLogps:

@@ -29,20 +29,21 @@ def branches_apart(batch: Batch) -> Iterator[None]:
     # These interfaces are the process's own: nothing else may run a model meanwhile, and a worker has one thread.
     with ExitStack() as overrides:
         for name in MASKED:
-            overrides.enter_context(_override(masks, name, partial(_mask, name, masks[name], batch)))
-        overrides.enter_context(_override(attention, "sdpa", BranchAttention(attention["sdpa"], batch.spans)))
+            overrides.enter_context(override(masks, name, partial(_mask, name, masks[name], batch)))
+        overrides.enter_context(override(attention, "sdpa", BranchAttention(attention["sdpa"], batch.spans)))
         yield
 
 
 @contextmanager
-def _override(interface: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    before = interface[name]
+def override(interface: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """Answers with ``function`` for ``name`` inside the block."""
+    before = interface.get(name)
     interface[name] = function
     try:
         yield
     finally:
         del interface[name]
-        if interface[name] is not before:  # somebody's own
+        if interface.get(name) is not before:  # somebody's own
             interface[name] = before
 
 
