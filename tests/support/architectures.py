@@ -43,9 +43,6 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "phi3": SIZES | {"sliding_window": WINDOW},
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "initializer_range": 0.2},
     "gpt_neox": {k: v for k, v in SIZES.items() if k != "head_dim"},
-    "mixtral": SIZES | {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": WINDOW},
-    "qwen3_moe": SIZES
-    | {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "decoder_sparse_step": 1},
     "opt": {
         "hidden_size": 32,
         "word_embed_proj_dim": 32,
@@ -67,13 +64,65 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.2},
 }
 
+NO_HEAD_DIM = {key: size for key, size in SIZES.items() if key != "head_dim"}
+
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+
+ROUTED_EXPERTS = {
+    "n_routed_experts": 4,
+    "num_experts_per_tok": 2,
+    "n_shared_experts": 1,
+    "moe_intermediate_size": 24,
+    "first_k_dense_replace": 1,
+    "n_group": 2,
+    "topk_group": 1,
+}
+
+LATENT = {
+    "num_key_value_heads": 4,
+    "kv_lora_rank": 16,
+    "q_lora_rank": 16,
+    "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 8,
+    "v_head_dim": 8,
+}
+
+LOCAL_EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
+
+MIXTURES: dict[str, dict[str, Any]] = {
+    "deepseek_v2": NO_HEAD_DIM | ROUTED_EXPERTS | LATENT | {"topk_method": "group_limited_greedy"},
+    "deepseek_v3": NO_HEAD_DIM | ROUTED_EXPERTS | LATENT,
+    "ernie4_5_moe": SIZES | {"moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": 24},
+    "glm4_moe": SIZES | ROUTED_EXPERTS,
+    "gpt_oss": SIZES | LOCAL_EXPERTS | {"sliding_window": WINDOW, "rope_parameters": {"rope_type": "default"}},
+    "granitemoe": NO_HEAD_DIM | LOCAL_EXPERTS,
+    "hunyuan_v1_moe": SIZES | {"num_experts": 4, "moe_topk": 2},
+    "llama4_text": SIZES | LOCAL_EXPERTS | {"intermediate_size_mlp": 48, "moe_layers": [1]},
+    "minimax_m2": SIZES | LOCAL_EXPERTS | {"rotary_dim": 8},
+    "mixtral": SIZES | LOCAL_EXPERTS | {"sliding_window": WINDOW},
+    # Experts without gates.
+    "nemotron_h": SIZES
+    | EXPERTS
+    | {"n_routed_experts": 4, "moe_shared_expert_intermediate_size": 24, "layers_block_type": ["attention", "moe"]},
+    "olmoe": NO_HEAD_DIM | EXPERTS,
+    "phimoe": NO_HEAD_DIM | LOCAL_EXPERTS,
+    "qwen2_moe": NO_HEAD_DIM
+    | EXPERTS
+    | {"shared_expert_intermediate_size": 24, "sliding_window": WINDOW, "use_sliding_window": True},
+    "qwen3_moe": SIZES | EXPERTS | {"decoder_sparse_step": 1},
+}
+"""Mixtures of experts; experts and routers are made in all the ways that transformers makes them."""
+
 
 def random_model(name: str, vocabulary: int, **sizes: int) -> PreTrainedModel:
     """A random model of an architecture, in float32, for evaluation."""
     torch.manual_seed(0)
-    config = AutoConfig.for_model(name.split("-")[0], vocab_size=vocabulary, **ARCHITECTURES[name] | sizes)
+    config = AutoConfig.for_model(name.split("-")[0], vocab_size=vocabulary, **(ARCHITECTURES | MIXTURES)[name] | sizes)
     model: PreTrainedModel = AutoModelForCausalLM.from_config(config).eval()
     model.requires_grad_(False)
+    for parameter in model.parameters():
+        if not parameter.any():  # some biases and routers begin at zero, where what is wrong about them is not seen
+            parameter.normal_(std=0.2)
     return model
 
 

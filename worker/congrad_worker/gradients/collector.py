@@ -1,8 +1,8 @@
 """Hooks that turn a forward and an activation backward into compressed per-pair gradients.
 
-The weights are frozen, so autograd differentiates activations only. Where a target's weight is multiplied with something,
-its projection is kept; a hook on the product multiplies it with the projected gradient as soon as that is known. No weight
-gradient is ever formed, and nothing of the size of the model is kept.
+The weights are frozen, so autograd differentiates activations only. What a target's weight is multiplied with is
+projected and kept; a hook on the product multiplies that with the projected gradient as soon as this is known. No
+weight gradient is ever formed, and nothing of the size of the model is kept.
 """
 
 import math
@@ -97,8 +97,8 @@ class Collector:
         experts = torch.arange(count, device=inputs.device).repeat(tokens)
 
         def on_backward(gradient: Tensor) -> None:
-            deltas = projection.project_out(gradient)
-            self._add_routed(name, *(side.transpose(0, 1).flatten(0, 1) for side in (deltas, activations)), experts)
+            sides = projection.project_out(gradient), activations
+            self._add_routed(name, *(side.transpose(0, 1).flatten(0, 1) for side in sides), experts)
 
         _differentiable(output).register_hook(on_backward)
 
@@ -106,7 +106,7 @@ class Collector:
         name = self._experts[product.module].get(product.parameter)
         if name is None:  # not chosen
             return
-        routing = product.routing
+        routing, rows = product.routing, product.rows  # the hook must not hold on to the tensor that it is on
         if routing.count != math.prod(self._rows):
             _refuse(name, product.inputs)
         projection = self._projection[name]
@@ -114,7 +114,7 @@ class Collector:
 
         def on_backward(gradient: Tensor) -> None:
             deltas = projection.project_out(gradient)[routing.places]  # [slots, k_out], in the order of the tokens
-            self._add_routed(name, deltas, activations[product.rows], routing.experts)
+            self._add_routed(name, deltas, activations[rows], routing.experts)
 
         _differentiable(product.outputs).register_hook(on_backward)
 
@@ -160,8 +160,8 @@ def _by_module(targets: Mapping[str, Target], use: Use) -> dict[nn.Module, dict[
 
 
 def _differentiable(output: Tensor) -> Tensor:
-    """Frozen weights give autograd nothing to start from; the lowest targets are where it begins, and below them nothing
-    is differentiated."""
+    """Frozen weights give autograd nothing to start from: the lowest targets are where it begins, and below them it has
+    nothing to do."""
     return output if output.requires_grad else output.requires_grad_()
 
 

@@ -1,11 +1,11 @@
-"""Routed experts, computed so that the two sides of each product can be had.
+"""Routed experts, computed so that the two sides of each of their products can be had.
 
-transformers' classes of experts ask an interface how they are computed, and say by a few flags what they are. For the time of
-a batch the interface answers with `routed`, which is transformers' own computation, grouped by expert, and tells of its two
-products. Forward passes without gradients, and experts that are no target, are computed as they would be.
+transformers' classes of experts ask an interface how they are computed, and say by a few flags what they are. For the
+time of a batch the interface answers with `routed`, which does what transformers' own answer does and tells of the
+products. Passes without gradients, and experts that are no target, are computed as they always are.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -20,23 +20,24 @@ from congrad_worker.gradients.targets import routed_parameters
 
 @dataclass(frozen=True)
 class Routing:
-    """Which expert has which token. A slot is a token with one of its experts; there are as many slots of each token."""
+    """Which expert has which token. A slot is a token with one of its experts, and every token has as many."""
 
-    experts: Tensor  # int64 [slots], in the order of the tokens
-    order: Tensor  # int64 [slots]: slots in the order of the experts, which they are computed in
-    places: Tensor  # int64 [slots]: where each slot is in that order
-    ends: Tensor  # int32 [experts]: where the slots of each expert end there
-    tokens: Tensor  # int64 [slots]: whose each slot is, in the order of the tokens
     count: int  # tokens
+    tokens: Tensor  # int64 [slots]: whose each slot is, in the order of the tokens
+    experts: Tensor  # int64 [slots]: which expert's it is, likewise
+    order: Tensor  # int64 [slots]: the slots in the order of the experts, in which they are computed
+    places: Tensor  # int64 [slots]: where each slot is in that order
+    ends: Tensor  # int32 [experts]: where the slots of each expert end in it
 
     @classmethod
-    def of(cls, chosen: Tensor, of_experts: int) -> "Routing":
-        """:param chosen: the experts of each token, int64 ``[tokens, each]``, of ``of_experts`` in all."""
-        experts = chosen.flatten()
-        ordered, order = torch.sort(experts, stable=True)
-        ends = torch.searchsorted(ordered, torch.arange(of_experts, device=experts.device), right=True)
-        tokens = torch.arange(len(chosen), device=experts.device).repeat_interleave(chosen.shape[1])
-        return cls(experts, order, torch.argsort(order), ends.int(), tokens, len(chosen))
+    def of(cls, chosen: Tensor, experts: int) -> "Routing":
+        """:param chosen: the experts of each token, int64 ``[tokens, each]``, out of so many ``experts``."""
+        count, each = chosen.shape
+        tokens = torch.arange(count, device=chosen.device).repeat_interleave(each)
+        ordered, order = torch.sort(chosen.flatten(), stable=True)
+        # Counting would wait for the device.
+        ends = torch.searchsorted(ordered, torch.arange(experts, device=chosen.device), right=True)
+        return cls(count, tokens, chosen.flatten(), order, torch.argsort(order), ends.int())
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class RoutedProduct:
     module: nn.Module
     parameter: str
     inputs: Tensor  # [n, d_in]
-    rows: Tensor  # int64 [slots]: which row of `inputs` each slot has, in the order of the tokens
+    rows: Tensor  # int64 [slots]: which row of `inputs` is each slot's, in the order of the tokens
     outputs: Tensor  # [slots, d_out], in the order of the experts
     routing: Routing
 
@@ -55,17 +56,17 @@ Told: TypeAlias = Callable[[RoutedProduct], None]
 
 
 @contextmanager
-def routed_products(modules: Mapping[nn.Module, Any], tell: Told) -> Iterator[None]:
-    """Tells of every product in those ``modules`` that are computed inside the block."""
+def routed_products(modules: Container[nn.Module], tell: Told) -> Iterator[None]:
+    """Tells of every product of these ``modules`` in passes inside the block that are to be differentiated."""
     with ExitStack() as overrides:
-        # "eager" stands for the class's own code, and is no entry.
+        # "eager" is the class's own code, and no entry.
         for name in ("eager", *ALL_EXPERTS_FUNCTIONS):
             base = ALL_EXPERTS_FUNCTIONS.get(name)
 
             def forward(module: nn.Module, *inputs: Any, base: Any = base, **options: Any) -> Tensor:
                 if module in modules and torch.is_grad_enabled():
                     return routed(module, *inputs, tell=tell, **options)
-                own: Any = type(module).forward
+                own: Any = type(module).forward  # under the decorator that asks the interface
                 computed: Tensor = (base or own.__wrapped__)(module, *inputs, **options)
                 return computed
 
@@ -74,7 +75,7 @@ def routed_products(modules: Mapping[nn.Module, Any], tell: Told) -> Iterator[No
 
 
 def routed(module: Any, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor, tell: Told) -> Tensor:
-    """What a module of experts computes.
+    """What a module of experts computes. The names are those of transformers.
 
     :param hidden_states: ``[tokens, d]``.
     :param top_k_index: int64 ``[tokens, each]``.

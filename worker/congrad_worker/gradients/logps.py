@@ -32,7 +32,7 @@ def token_logps(model: Model, batch: Batch) -> Tensor:
     """
     causal = cast("PreTrainedModel", model.get_base_model() if is_adapted(model) else model)
     positions = {} if batch.position_ids is None else _positions(batch)
-    output = causal.get_decoder()(input_ids=batch.input_ids, use_cache=False, **positions)
+    output = _decoder(causal)(input_ids=batch.input_ids, use_cache=False, **positions)
     # A model that is divided among devices ends on another one than it begins on.
     states = output.last_hidden_state.flatten(0, 1)
     hidden = states.index_select(0, batch.targets.sources.to(states.device))  # [targets, hidden size]
@@ -49,13 +49,20 @@ def _positions(batch: Batch) -> dict[str, Tensor]:
     return {"position_ids": batch.position_ids, "attention_mask": torch.ones_like(batch.input_ids)}
 
 
+def _decoder(causal: PreTrainedModel) -> Any:
+    """The model without its head."""
+    decoder = causal.get_decoder()
+    # Llama 4 says that its decoder has the name that it has in the multimodal model.
+    return causal.get_submodule("model") if decoder is causal else decoder
+
+
 def _logits(causal: PreTrainedModel, output: ModelOutput, hidden: Tensor) -> Tensor:
     """Logits of hidden states, ``[tokens, hidden size]`` to ``[tokens, vocabulary]``.
 
     By the model's own code, which may scale or cap what its head puts out. The decoder's part is played by ``output``
     with ``hidden`` in it.
     """
-    decoder: Any = causal.get_decoder()
+    decoder = _decoder(causal)
     # Instance attributes win over the class's `forward`, and only this call sees it: a worker has one thread, and the
     # decoder's own hooks, PEFT's and accelerate's included, are put back with it.
     played = type(output)(**{**output, "last_hidden_state": hidden[None]})

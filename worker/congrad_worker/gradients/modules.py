@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 
 
 def target_modules(model: Model, pattern: str | None) -> dict[str, Target]:
-    """The adapter's own linear layers where there is an adapter; otherwise those of the decoder blocks, with the experts
-    and routers that no linear layer has.
+    """The adapter's own linear layers where there is an adapter; otherwise those of the decoder blocks, and the experts
+    and routers in these that have none.
 
     Embeddings and the head are left out. ``pattern`` (a regular expression that must match somewhere in the name)
     narrows the choice.

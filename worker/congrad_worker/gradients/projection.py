@@ -129,8 +129,10 @@ class ModuleProjection:
         self.separation = separation
 
     def compress(self, target: Tensor, gradients: Tensor) -> None:
-        """Adds gradients that are at hand whole, ``[pairs, d_out, d_in]`` or ``[pairs, experts, d_out, d_in]``, to their
-        rows, float32 ``[pairs, D]``."""
+        """Adds gradients that are at hand whole to their rows, float32 ``[pairs, D]``.
+
+        :param gradients: ``[pairs, d_out, d_in]``, of experts ``[pairs, experts, d_out, d_in]``.
+        """
         inner = self.project_out(self.project_in(gradients).mT.contiguous()).mT  # [pairs, ..., k_out, k_in]
         self.add(target, inner.float() if self.separation is None else self.separation.merge(inner.float()))
 

@@ -1,6 +1,6 @@
-"""What gradients are taken of: the weight of a linear layer, or the weights of a layer's experts, which are one parameter.
+"""What a gradient is taken of: the weight of a linear layer, or those of a layer's experts, which are one parameter.
 
-Mixtures of experts keep most of their weights in parameters that no linear layer has. Those of transformers are used in
+Mixtures of experts keep most of their weights in parameters that no linear layer has. transformers' models use them in
 one of three ways, and which it is can be told from the module: `Use`.
 """
 
@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
@@ -16,11 +17,11 @@ from congrad_worker.gradients.projection import LinearShape
 
 
 class Use(Enum):
-    """How a module multiplies with a weight of its own, and so where the two sides of a gradient are to be had."""
+    """How a module multiplies with a weight of its own, and so where the two sides of its gradient are to be had."""
 
     LAYER = "the module is the product: what goes in, and what comes out"
     CALL = "a call of F.linear, or for all experts at once of torch.bmm, somewhere in its forward pass"
-    ROUTED = "transformers' interface for experts, which says what of a module is multiplied with what"
+    ROUTED = "transformers' interface for experts, which says what is multiplied with what"
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,11 @@ class Target:
 
     @property
     def shape(self) -> LinearShape:
-        """The sizes of the product. Those of a quantised weight are not its tensor's."""
-        if isinstance(self.module, nn.Linear):
+        """The sizes of the product."""
+        if isinstance(self.module, nn.Linear):  # a quantised weight has other sizes
             return LinearShape(d_in=self.module.in_features, d_out=self.module.out_features)
-        *experts, first, second = self.weight.shape
-        d_in, d_out = (first, second) if self.is_transposed else (second, first)
+        *experts, rows, columns = self.weight.shape
+        d_in, d_out = (rows, columns) if self.is_transposed else (columns, rows)
         return LinearShape(d_in, d_out, experts=experts[0] if experts else None)
 
     def matrices(self, gradient: Tensor) -> Tensor:
@@ -52,53 +53,55 @@ class Target:
         return gradient.mT if self.is_transposed else gradient
 
 
-def is_linear(module: nn.Module) -> bool:
-    """Whether a module computes ``x Wᵀ + b``. GPT-2's Conv1D does, with its weight stored transposed."""
-    # Conv1D is a plain nn.Module; quantised layers derive from nn.Linear.
-    return isinstance(module, nn.Linear | Conv1D) and not hasattr(module, "base_layer")
-
-
 def targets_of(path: str, module: nn.Module) -> Iterator[tuple[str, Target]]:
-    """The targets in one module by name, routers aside. Experts are named by their parameter."""
+    """The targets in one module by name; of a router, see `is_router`. Experts are named by their parameter."""
     if isinstance(module, Conv1D):
         yield path, Target(module, "weight", Use.LAYER, is_transposed=True)
     elif is_linear(module):
-        # Some routers are linear layers that do more than that, and put out more than the product.
-        does_more = type(module).forward is not nn.Linear.forward and "quant" not in type(module).__module__
-        yield path, Target(module, "weight", Use.CALL if does_more else Use.LAYER)
+        yield path, Target(module, "weight", Use.CALL if _does_more(module) else Use.LAYER)
     elif is_routed(module):
         for parameter in routed_parameters(module):
-            yield f"{path}.{parameter}", Target(module, parameter, Use.ROUTED, is_transposed=bool(module.is_transposed))
+            yield f"{path}.{parameter}", Target(module, parameter, Use.ROUTED, bool(module.is_transposed))
     elif is_batched(module):
         for parameter in ("gate_up_proj", "down_proj"):
             yield f"{path}.{parameter}", Target(module, parameter, Use.CALL, is_transposed=True)
 
 
-def is_routed(module: nn.Module) -> bool:
-    """Whether a module is of a class with `use_experts_implementation`, and its weights are in parameters."""
-    flags = ("has_gate", "has_bias", "has_post_expert_norm", "is_transposed")  # set by that decorator
+def is_linear(module: nn.Module) -> bool:
+    """Whether a module has the weight of ``x Wᵀ + b``. GPT-2's Conv1D has, and stores it transposed."""
+    # Conv1D is a plain nn.Module; quantised layers derive from nn.Linear.
+    return isinstance(module, nn.Linear | Conv1D) and not hasattr(module, "base_layer")
+
+
+def _does_more(module: nn.Module) -> bool:
+    """Whether a linear layer puts out something else than the product, as some routers do."""
+    return type(module).forward is not nn.Linear.forward and type(module).__module__.startswith("transformers.models.")
+
+
+def is_routed(module: Any) -> bool:
+    """Whether a module is of a class under transformers' `use_experts_implementation`, with weights in parameters."""
+    flags = ("has_gate", "has_bias", "has_post_expert_norm", "is_transposed")  # what that decorator sets
     return all(flag in vars(module) for flag in flags) and all(
         _is_stack(module, parameter) for parameter in routed_parameters(module)
     )
 
 
-def routed_parameters(module: nn.Module) -> tuple[str, str]:
-    """The two parameters of routed experts, in the order of their use."""
-    return ("gate_up_proj" if module.has_gate else "up_proj", "down_proj")
+def routed_parameters(module: Any) -> tuple[str, str]:
+    """The two weights of routed experts, in the order of their use."""
+    return "gate_up_proj" if module.has_gate else "up_proj", "down_proj"
 
 
 def is_batched(module: nn.Module) -> bool:
-    """Whether a module multiplies every token with every expert, as Llama 4's do: they are given nothing but tokens."""
+    """Whether a module multiplies every token with every expert, as Llama 4's do: it is given nothing but tokens."""
     return (
         _is_stack(module, "gate_up_proj")
         and _is_stack(module, "down_proj")
-        and not is_routed(module)
         and len(inspect.signature(module.forward).parameters) == 1
     )
 
 
 def is_router(module: nn.Module) -> bool:
-    """Whether a module beside experts is a router that has a matrix of its own, and no linear layer for it."""
+    """Whether a module, which stands beside experts, has a matrix of its own and no linear layer for it."""
     weight = module._parameters.get("weight")
     return weight is not None and weight.ndim == 2 and not is_linear(module)
 
