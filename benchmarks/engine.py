@@ -37,7 +37,7 @@ import torch
 import typer
 from congrad_worker.checkpoints.checkpoint import Checkpoint, resolve_device
 from congrad_worker.gradients.engine import GradientEngine
-from congrad_worker.gradients.modules import linear_shape, target_modules
+from congrad_worker.gradients.modules import target_modules
 from congrad_worker.settings import GradientSettings
 from rich.console import Console
 from transformers import AutoTokenizer
@@ -69,7 +69,7 @@ class Bench:
         self.checkpoint = Checkpoint(shape, model, loaded, "policy", None, self.settings.max_length)
         modules = target_modules(model, None)
         self.targets = list(modules)
-        self.weights = sum(s.d_in * s.d_out for s in map(linear_shape, modules.values()))
+        self.weights = sum(target.shape.weights for target in modules.values())
         self.baselines = Baselines(model, self.targets, self.settings.beta)
         self.engines: dict[str, GradientEngine] = {}
         self.bergson: BergsonArm | None = None

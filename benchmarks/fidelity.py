@@ -39,7 +39,7 @@ from congrad_worker.decisions.direction import Samples
 from congrad_worker.decisions.question import Question
 from congrad_worker.decisions.surgery import pcgrad
 from congrad_worker.gradients.engine import GradientEngine
-from congrad_worker.gradients.modules import linear_shape, target_modules
+from congrad_worker.gradients.modules import target_modules
 from congrad_worker.gradients.projection import LinearShape
 from congrad_worker.gradients.verification import verified_engine
 from congrad_worker.settings import GradientSettings
@@ -275,11 +275,11 @@ def main(
     )
     checkpoint = load(locate(settings), settings)
     engine = verified_engine(checkpoint, settings)
-    shapes = {name: linear_shape(module) for name, module in engine.modules.items()}
+    shapes = {name: target.shape for name, target in engine.modules.items()}
     pairs, languages = read_pairs(data, Encoder(checkpoint.tokenizer, checkpoint.max_length), pairs_per_language)
     exact = exact_gradients(engine, pairs, languages)
     large = target_modules(build(LARGE_MODEL, 0, torch.device("meta")), None)
-    shapes_large = Counter(map(linear_shape, large.values()))
+    shapes_large = Counter(target.shape for target in large.values())
     machine = describe_machine(torch.get_num_threads(), CPU)
     about = {
         "command": f"`{_command(model, data, pairs_per_language, max_length, seeds)}`",

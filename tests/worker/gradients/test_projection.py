@@ -14,11 +14,15 @@ from support.models import DEMO_CHECKPOINT, SHARED_CHECKPOINT, SHARED_PAIRS, eng
 from support.pairs import demo_samples, encoded, file_rows
 from support.scoring import conflict_scores
 
-SHAPES = {"a": LinearShape(d_in=24, d_out=40), "b": LinearShape(d_in=40, d_out=12)}
+SHAPES = {
+    "a": LinearShape(d_in=24, d_out=40),
+    "b": LinearShape(d_in=40, d_out=12),
+    "experts": LinearShape(d_in=20, d_out=24, experts=3),
+}
 
 
 def compress(kind: str, gradients: dict[str, np.ndarray], seed: int, rank: int = 8, dim: int = 256) -> np.ndarray:
-    """The compressed form of whole gradients G, each ``[pairs, d_out, d_in]``."""
+    """The compressed form of whole gradients G, each ``[pairs, d_out, d_in]`` or ``[pairs, experts, d_out, d_in]``."""
     projection = Projection(kind, SHAPES, rank, dim, seed, torch.device("cpu"), torch.float32)  # type: ignore[arg-type]
     pairs = len(next(iter(gradients.values())))
     target = torch.zeros(pairs, projection.dim)
@@ -30,7 +34,8 @@ def compress(kind: str, gradients: dict[str, np.ndarray], seed: int, rank: int =
 @pytest.fixture(scope="module")
 def whole() -> dict[str, np.ndarray]:
     draw = np.random.default_rng(0)
-    return {n: draw.standard_normal((2, s.d_out, s.d_in)).astype(np.float32) for n, s in SHAPES.items()}
+    sizes = {n: (2, *([s.experts] if s.experts else []), s.d_out, s.d_in) for n, s in SHAPES.items()}
+    return {name: draw.standard_normal(size).astype(np.float32) for name, size in sizes.items()}
 
 
 def inner_product(gradients: dict[str, np.ndarray]) -> float:
@@ -49,6 +54,37 @@ def test_inner_products_are_unbiased_over_seeds(kind: str, whole: dict[str, np.n
     norms = [float(np.square(compress(kind, whole, seed)[0]).sum()) for seed in range(200)]
     truth = sum(float(np.square(g[0]).sum()) for g in whole.values())
     assert np.mean(norms) == pytest.approx(truth, rel=0.05)
+
+
+def test_gradients_of_different_experts_have_nothing_in_common_in_the_mean() -> None:
+    """The same matrix in two experts, and the same in one: the sketch tells them apart as well as it would any two."""
+    matrix = np.random.default_rng(0).standard_normal((24, 20)).astype(np.float32)
+    gradients = np.zeros((3, 3, 24, 20), dtype=np.float32)
+    gradients[0, 0] = gradients[1, 1] = gradients[2, 0] = matrix
+    rows = [compress("kronecker", {"experts": gradients}, seed, dim=64) for seed in range(200)]
+    length = float(np.square(matrix).sum())
+    apart = np.array([row[0] @ row[1] for row in rows]) / length
+    assert abs(apart.mean()) < 4 * apart.std() / np.sqrt(len(rows))
+    assert apart.std() < 4 / np.sqrt(64)
+    assert np.mean([row[0] @ row[2] for row in rows]) == pytest.approx(length, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", ["kronecker", "flora", "exact"])
+def test_products_over_routed_tokens_are_those_of_each_expert_merged(kind: str) -> None:
+    """Σ_t δ_t a_tᵀ by expert, compressed; and both sides projected, kept apart and multiplied once."""
+    shapes = {"experts": SHAPES["experts"]}
+    projection = Projection(kind, shapes, 8, 256, 0, torch.device("cpu"), torch.float32)["experts"]  # type: ignore[arg-type]
+    draw = torch.Generator().manual_seed(0)
+    deltas, activations = torch.randn(30, 24, generator=draw), torch.randn(30, 20, generator=draw)
+    experts = torch.randint(3, (30,), generator=draw)
+    whole = torch.stack([deltas[experts == e].T @ activations[experts == e] for e in range(3)])
+    expected, found = torch.zeros(2, 1, 256 if kind != "exact" else whole.numel())
+    projection.compress(expected, whole[None])
+    assert projection.separation is not None
+    out, into = projection.project_out(deltas), projection.project_in(activations)
+    out, into = projection.separation.apart(out, into, experts)
+    projection.add(found, (out.T @ into)[None])
+    assert torch.allclose(found, expected, atol=1e-4)
 
 
 def test_exact_keeps_every_entry(whole: dict[str, np.ndarray]) -> None:
