@@ -103,7 +103,7 @@ def is_batched(module: nn.Module) -> bool:
 def is_router(module: nn.Module) -> bool:
     """Whether a module, which stands beside experts, has a matrix of its own and no linear layer for it."""
     weight = module._parameters.get("weight")
-    return weight is not None and weight.ndim == 2 and not is_linear(module)
+    return weight is not None and weight.ndim == 2 and not is_linear(module) and not isinstance(module, nn.Embedding)
 
 
 def _is_stack(module: nn.Module, parameter: str) -> bool:
