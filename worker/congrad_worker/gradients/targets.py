@@ -54,11 +54,11 @@ class Target:
 
 
 def targets_of(path: str, module: nn.Module) -> Iterator[tuple[str, Target]]:
-    """The targets in one module by name; of a router, see `is_router`. Experts are named by their parameter."""
+    """The targets in one module by name, unless it `is_router`. Experts are named by their parameter."""
     if isinstance(module, Conv1D):
         yield path, Target(module, "weight", Use.LAYER, is_transposed=True)
     elif is_linear(module):
-        yield path, Target(module, "weight", Use.CALL if _does_more(module) else Use.LAYER)
+        yield path, Target(module, "weight", Use.LAYER)
     elif is_routed(module):
         for parameter in routed_parameters(module):
             yield f"{path}.{parameter}", Target(module, parameter, Use.ROUTED, bool(module.is_transposed))
@@ -71,11 +71,6 @@ def is_linear(module: nn.Module) -> bool:
     """Whether a module has the weight of ``x Wᵀ + b``. GPT-2's Conv1D has, and stores it transposed."""
     # Conv1D is a plain nn.Module; quantised layers derive from nn.Linear.
     return isinstance(module, nn.Linear | Conv1D) and not hasattr(module, "base_layer")
-
-
-def _does_more(module: nn.Module) -> bool:
-    """Whether a linear layer puts out something else than the product, as some routers do."""
-    return type(module).forward is not nn.Linear.forward and type(module).__module__.startswith("transformers.models.")
 
 
 def is_routed(module: Any) -> bool:
@@ -101,9 +96,13 @@ def is_batched(module: nn.Module) -> bool:
 
 
 def is_router(module: nn.Module) -> bool:
-    """Whether a module, which stands beside experts, has a matrix of its own and no linear layer for it."""
+    """Whether a module, which stands beside experts, has a matrix of its own and does more than to multiply with it.
+
+    Some routers hold a bare parameter, and some are linear layers that put out what they chose.
+    """
     weight = module._parameters.get("weight")
-    return weight is not None and weight.ndim == 2 and not is_linear(module) and not isinstance(module, nn.Embedding)
+    is_plain = isinstance(module, nn.Embedding | Conv1D) or type(module).forward is nn.Linear.forward
+    return weight is not None and weight.ndim == 2 and not is_plain
 
 
 def _is_stack(module: nn.Module, parameter: str) -> bool:
