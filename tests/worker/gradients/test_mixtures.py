@@ -12,11 +12,13 @@ from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.verification import verified_engine
-from support.architectures import MIXTURES, WINDOW, save_adapter, save_random_model
+from peft import LoraConfig, get_peft_model
+from support.architectures import MIXTURES, WINDOW, save_random_model
 from support.autograd import pair_gradient
 from support.models import checkpoint, settings
 from support.properties import assert_rows_match, cosine
 from torch import nn
+from transformers import AutoModelForCausalLM
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS
 
 
@@ -113,7 +115,9 @@ def test_gradients_do_not_depend_on_how_a_model_computes_its_experts(implementat
 
 def test_an_adapter_of_a_mixture_is_trained_without_its_experts(tmp_path: Path) -> None:
     model = save_random_model(tmp_path / "model", "qwen3_moe")
-    loaded = checkpoint(model, adapter=str(save_adapter(model, tmp_path / "adapter", "lora")))
+    config = LoraConfig(r=4, target_modules=["q_proj", "o_proj"], init_lora_weights=False)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(model), config).save_pretrained(str(tmp_path / "adapter"))
+    loaded = checkpoint(model, adapter=str(tmp_path / "adapter"))
     engine = verified_engine(loaded, settings(model, projection="exact"))
     assert all("lora" in name for name in engine.modules)
     assert_rows_match(engine.compute(PAIRS).values, truths(loaded, engine), 1e-5)
@@ -126,6 +130,6 @@ def test_experts_that_see_some_of_the_tokens_only_are_an_error_at_load(
     loaded = checkpoint(model)
     mlp: nn.Module = loaded.model.get_submodule("model.layers.1.mlp")
     forward = mlp.forward
-    monkeypatch.setattr(mlp, "forward", lambda x: torch.cat([forward(x[:, :5]), x[:, 5:]], 1))
+    monkeypatch.setattr(mlp, "forward", lambda x: torch.cat([forward(x[:, :5].contiguous()), x[:, 5:]], 1))
     with pytest.raises(CheckpointError, match=r"layers\.1\.mlp.* gets an input of shape \(20, \d+\)"):
         verified_engine(loaded, settings(model))
