@@ -102,8 +102,8 @@ class Client(BaseClient):
         """Scores samples and says which to keep: preference pairs, or prompts with one completion each.
 
         :param samples: `Sample` or `PromptCompletion`, mappings with their fields, or a `datasets.Dataset`, of whose
-            columns only those are sent. A `PromptCompletion` needs workers with ``CONGRAD_LOSS=sft``. A
-            sample's id defaults to its position; within one request ids have to differ.
+            columns only those are sent. A `PromptCompletion` needs workers with ``CONGRAD_LOSS=sft``, or ``kto`` where
+            it has a label. A sample's id defaults to its position; within one request ids have to differ.
         :param options: ``direction``, ``update``, ``selection``, ``checkpoint``, ``two_pass``, ``on_unavailable``,
             ``batch_size``, ``concurrency``, ``progress``, ``idempotency_key``: see `FilterOptions`. A fraction within
             languages or the request is taken over all samples of the call.

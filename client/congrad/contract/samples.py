@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     FiniteFloat,
     JsonValue,
+    StrictBool,
     Tag,
     model_validator,
 )
@@ -265,13 +266,16 @@ class Sample(_Sample):
 
 
 class PromptCompletion(_Sample):
-    """A prompt with its one completion and their language, for workers that are served with ``CONGRAD_LOSS=sft``.
+    """A prompt with its one completion and their language.
 
-    ``id``, ``tools`` and ``chat_template_kwargs`` are those of a `Sample`.
+    Without a ``label`` it is for workers that are served with ``CONGRAD_LOSS=sft``. With one, which says whether the
+    completion is wanted, it is a row of TRL's unpaired preferences, for workers with the loss ``kto`` or
+    ``apo_zero_unpaired``. ``id``, ``tools`` and ``chat_template_kwargs`` are those of a `Sample`.
     """
 
     prompt: Content
     completion: Content
+    label: StrictBool | None = None
     tools: Tools = None
     chat_template_kwargs: TemplateKwargs | None = None
 
@@ -292,7 +296,10 @@ class PromptCompletion(_Sample):
         return self
 
 
-FIELDS = tuple(dict.fromkeys(("id", "language", "prompt", *COMPLETIONS, *Sample.model_fields)))
+LABEL = "label"
+"""Of a completion. A column of this name can also be of other uses: it is taken where its values are booleans."""
+
+FIELDS = tuple(dict.fromkeys(("id", "language", "prompt", *COMPLETIONS, LABEL, *Sample.model_fields)))
 """Of both kinds, the most important first."""
 
 COLUMNS = (*FIELDS, *IMAGE_COLUMNS, CONVERSATION)
@@ -316,11 +323,14 @@ def without_others(row: Mapping[str, Any]) -> dict[str, Any]:
     """The columns of a table's row that make one sample of it.
 
     A table has columns for other uses, and those of both kinds where its rows are of both: a completion beside a whole
-    pair is left out, and so are messages beside any of the three, and nulls of the other kind.
+    pair is left out, and so are messages beside any of the three, and nulls of the other kind. A label is a
+    completion's, and a boolean.
     """
     given = {name for name in COMPLETIONS if row.get(name) is not None}
     if not given:
         return dict(row)
     is_pair = "completion" not in given or given.issuperset(PAIR)
     others = {CONVERSATION, *(("completion",) if is_pair else set(PAIR) - given)}
+    if is_pair or not isinstance(row.get(LABEL), bool):
+        others.add(LABEL)
     return {name: value for name, value in row.items() if name not in others}

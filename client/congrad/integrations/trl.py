@@ -1,5 +1,5 @@
 """TRL: a dataset of preference pairs, filtered before a `DPOTrainer` sees it, or of prompts with their completions,
-before an `SFTTrainer` does.
+before an `SFTTrainer` does, or with labels a `KTOTrainer`.
 
 with congrad.Client() as client:
     kept = filter_dataset(dataset, client, drop=True)
@@ -28,7 +28,7 @@ FIELDS = tuple(name for name in COLUMNS if name not in ("id", "language"))
 
 def to_sample(row: Row) -> dict[str, Any]:
     """The fields of a sample in a row of TRL's, standard or conversational: a preference pair with an explicit or an
-    implicit prompt, or a prompt and its completion.
+    implicit prompt, or a prompt and its completion, which may have a label.
 
     A null is a missing value: Arrow has no other form for one. A completion beside a whole pair is left out.
     """

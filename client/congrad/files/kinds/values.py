@@ -10,6 +10,8 @@ MESSAGES = ("prompt", "chosen", "rejected", "completion")
 """Fields whose cells may hold messages."""
 OBJECTS = ("chat_template_kwargs",)
 NUMBERS = ("ref_chosen_logps", "ref_rejected_logps")
+BOOLEANS = {"label": {"true": True, "false": False}}
+"""Fields whose cells may be booleans, in any case of letters; what else stands in them is text of some other use."""
 
 NO_FORM = (TypeError, ValueError, RecursionError)
 """What `encode` raises."""
@@ -64,6 +66,8 @@ def value_of(field: str | None, cell: str) -> Any:
         return _text_or_messages(cell)
     if field in OBJECTS:
         return _parsed(cell)
+    if field in BOOLEANS:
+        return BOOLEANS[field].get(cell.strip().lower(), cell)
     return _number(cell) if field in NUMBERS else cell
 
 
