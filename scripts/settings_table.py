@@ -63,6 +63,9 @@ def _values(about: dict[str, Any]) -> Iterator[str]:
     kind = next((of for of in about.get("anyOf", ()) if of["type"] != "null"), about)
     if "enum" in kind:
         yield from (f"`{value}`" for value in kind["enum"])
+    elif kind["type"] == "array":
+        yield "numbers, with commas"
+        kind = kind["items"]
     elif kind["type"] != "string":
         yield {"boolean": "`true`, `false`"}.get(kind["type"], kind["type"])
     yield from (f"{sign} {_number(kind[bound])}" for bound, sign in BOUNDS.items() if bound in kind)

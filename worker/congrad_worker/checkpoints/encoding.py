@@ -1,4 +1,4 @@
-"""From texts to token ids, as TRL's `DPOTrainer` and `SFTTrainer` do it (TRL 1.16)."""
+"""From texts to token ids, as TRL's `DPOTrainer`, `SFTTrainer` and `KTOTrainer` do it (TRL 1.16)."""
 
 from typing import Any, cast
 
@@ -61,7 +61,7 @@ class Encoder:
             raise ValueError("prompt and completion have no tokens at all")
         room = self._max_length - start
         whole = [ids[start:] for ids in sequences]
-        chosen_ids, rejected_ids = (ids[:room] for ids in (*whole, [])[:2])
+        chosen_ids, rejected_ids = (ids[:room] for ids in _sides(sample, whole))
         return EncodedPair(
             prompt_ids[:start],
             chosen_ids,
@@ -114,6 +114,15 @@ def _contents(sample: wire.AnySample) -> tuple[Content, ...]:
     if isinstance(sample, wire.PromptCompletion):
         return _plain(sample.prompt), _plain(sample.completion)
     return explicit_prompt(sample)
+
+
+def _sides(sample: wire.AnySample, completions: list[list[int]]) -> tuple[list[int], list[int]]:
+    """Chosen and rejected. An only completion is chosen unless its label says otherwise; the other has no tokens."""
+    if isinstance(sample, wire.Sample):
+        chosen, rejected = completions
+        return chosen, rejected
+    (only,) = completions
+    return ([], only) if sample.label is False else (only, [])
 
 
 def _ref_logps(sample: wire.AnySample) -> tuple[float, float] | None:

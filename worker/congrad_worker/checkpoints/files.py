@@ -21,6 +21,12 @@ GRADIENT_FIELDS = (
     "unit_gradients", "projection", "projection_rank", "projection_dim", "seed", "max_length", "dtype", "load_in_4bit",
 )  # fmt: skip
 
+LATER_FIELDS = (
+    "loss_weights", "discopop_tau", "f_divergence_type", "f_alpha_divergence_coef", "desirable_weight",
+    "undesirable_weight", "use_weighting",
+)  # fmt: skip
+"""Gradients depend on these too. They came later, and count where they are not at their default: what had been served
+without them keeps its fingerprint, and its directions."""
 
 GRADIENTS_VERSION = 3
 """Raised when the same files and settings come to give other numbers, so that a direction never mixes the two."""
@@ -120,6 +126,10 @@ def _fingerprint(settings: GradientSettings, folders: list[Path]) -> str:
         if field == "reference" and value not in ("policy", "base"):
             value = "path"  # its files are hashed below
         digest.update(f"{field}={value}\n".encode())
+    for field in LATER_FIELDS:
+        value = getattr(settings, field)
+        if value != type(settings).model_fields[field].default:
+            digest.update(f"{field}={value}\n".encode())
     for folder in folders:
         for path in sorted(path for pattern in READ for path in folder.glob(pattern)):
             with path.open("rb") as file:

@@ -32,7 +32,8 @@ class Spans:
 class EncodedPair:
     """Token ids of one sample, cut to the maximum length.
 
-    A prompt with its one completion is a pair whose rejected completion has no tokens.
+    A prompt with its one completion is a pair whose rejected completion has no tokens; or, where its label says that it
+    is not wanted, whose chosen one has none.
     """
 
     prompt_ids: list[int]

@@ -20,7 +20,7 @@ from congrad_worker.gradients.layouts.grouping import micro_batches
 from congrad_worker.gradients.layouts.layout import Layout
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
-from congrad_worker.gradients.logps import token_logps
+from congrad_worker.gradients.logps import token_logps, token_logps_and_collisions
 from congrad_worker.gradients.losses import PairLogps, PreferenceLoss, TokenLogps
 from congrad_worker.gradients.modules import target_modules
 from congrad_worker.gradients.projection import Projection
@@ -163,9 +163,16 @@ class GradientEngine:
         """The gradients of one micro-batch, on the device: float32 ``[pairs, D]``."""
         batch = layout.batch(pairs, self.checkpoint.tokenizer.pad_token_id or 0).to(self.checkpoint.device)
         with torch.enable_grad(), layout.apart(batch), self._collector.collecting(batch, layout) as target:
-            policy = self._sequence_logps(self.checkpoint.model, batch)
+            policy = self._policy_logps(batch)
             reference = self._reference_logps(batch, policy)
             return target * _backward(self.loss(policy, reference, batch.lengths), policy)[:, None]
+
+    def _policy_logps(self, batch: Batch) -> PairLogps:
+        if not self.loss.weighs_pairs:
+            return self._sequence_logps(self.checkpoint.model, batch)
+        values, collisions = token_logps_and_collisions(self.checkpoint.model, batch)
+        tokens = TokenLogps(values, batch.targets.completions, batch.targets.offsets, collisions)
+        return self.loss.sequence_logps(tokens, batch.lengths)
 
     def _sequence_logps(self, model: Model, batch: Batch) -> PairLogps:
         tokens = TokenLogps(token_logps(model, batch), batch.targets.completions, batch.targets.offsets)
@@ -189,10 +196,10 @@ class GradientEngine:
 def _backward(losses: Tensor, policy: PairLogps) -> Tensor:
     """The backward pass of each pair's loss, scaled: what gradients are to be multiplied with, float32 ``[pairs]``.
 
-    A loss reaches the model through its two derivatives only. Of a pair that is learnt they are tiny, and so would be
-    all gradients below: too small for half precision.
+    A loss reaches the model through its derivatives in the log-probabilities of completions only. Of a pair that is
+    learnt they are tiny, and so would be all gradients below: too small for half precision.
     """
-    sides = (policy.chosen, policy.rejected)
+    sides = policy.sides
     derivatives = torch.autograd.grad(losses.sum(), sides, allow_unused=True, materialize_grads=True)
     largest = torch.stack(derivatives).abs().amax(0)
     scales = torch.where(largest > 0, largest, 1.0)

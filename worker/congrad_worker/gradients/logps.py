@@ -30,6 +30,16 @@ def token_logps(model: Model, batch: Batch) -> Tensor:
 
     Differentiable in the activations of ``model`` where gradients are enabled.
     """
+    return _computed(model, batch, with_collisions=False)[0]
+
+
+def token_logps_and_collisions(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+    """`token_logps`, and log Σ_v π(v)² over the vocabulary at the same places, which has no gradient: how likely two
+    draws of the next token are the same one, in nats."""
+    return _computed(model, batch, with_collisions=True)
+
+
+def _computed(model: Model, batch: Batch, with_collisions: bool) -> tuple[Tensor, Tensor]:
     causal = cast("PreTrainedModel", model.get_base_model() if is_adapted(model) else model)
     positions = {} if batch.position_ids is None else _positions(batch)
     output = _decoder(causal)(input_ids=batch.input_ids, use_cache=False, **positions)
@@ -39,8 +49,9 @@ def token_logps(model: Model, batch: Batch) -> Tensor:
     vocabulary = causal.get_output_embeddings().weight.shape[0]
     chunk = max(1, CHUNK_LOGITS.get(hidden.device.type, CHUNK_LOGITS["cpu"]) // vocabulary)
     targets = batch.targets.ids.to(hidden.device)
-    logps: Tensor = _ChunkedLogps.apply(hidden, targets, lambda h: _logits(causal, output, h), chunk)
-    return logps.to(batch.targets.ids.device)
+    parts = _ChunkedLogps.apply(hidden, targets, lambda h: _logits(causal, output, h), chunk, with_collisions)
+    logps, collisions = (part.to(batch.targets.ids.device) for part in parts)
+    return logps, collisions
 
 
 def _positions(batch: Batch) -> dict[str, Tensor]:
@@ -81,8 +92,12 @@ class _ChunkedLogps(torch.autograd.Function):
     """Log-probabilities of targets from hidden states; see the module's docstring."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, targets: Tensor, head: Head, chunk: int) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, targets: Tensor, head: Head, chunk: int, with_collisions: bool
+    ) -> tuple[Tensor, Tensor]:
+        """:returns: log-probabilities, and the logarithms of collision probabilities, of no tokens unless wanted."""
         logps = hidden.new_empty(targets.shape, dtype=torch.float32)
+        collisions = logps.new_empty(len(targets) if with_collisions else 0)
         gradients = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         for start in range(0, len(targets), chunk):
             part = slice(start, start + chunk)
@@ -92,15 +107,20 @@ class _ChunkedLogps(torch.autograd.Function):
             index = targets[part, None]
             distribution = torch.log_softmax(logits.detach(), dim=-1, dtype=torch.float32)
             logps[part] = distribution.gather(1, index)[:, 0]
+            if with_collisions or gradients is not None:
+                distribution.exp_()
+            if with_collisions:
+                collisions[part] = 2 * torch.linalg.vector_norm(distribution, dim=1).log()
             if gradients is not None:
-                # softmax - e_y, the gradient of -log π, in place of the log-probabilities.
-                distribution.exp_().scatter_add_(1, index, distribution.new_full((1, 1), -1.0).expand_as(index))
+                # softmax - e_y, the gradient of -log π, in place of the probabilities.
+                distribution.scatter_add_(1, index, distribution.new_full((1, 1), -1.0).expand_as(index))
                 (gradients[part],) = torch.autograd.grad(logits, inputs, distribution.to(logits.dtype))
+        ctx.mark_non_differentiable(collisions)
         if gradients is not None:
             ctx.save_for_backward(gradients)
-        return logps
+        return logps, collisions
 
     @staticmethod
-    def backward(ctx: Any, scales: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, scales: Tensor, _: Tensor) -> tuple[Tensor, None, None, None, None]:
         (gradients,) = ctx.saved_tensors
-        return gradients * -scales[:, None].to(gradients.dtype), None, None, None
+        return gradients * -scales[:, None].to(gradients.dtype), None, None, None, None

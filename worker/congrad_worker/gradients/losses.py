@@ -1,19 +1,14 @@
-r"""Preference losses of single pairs, under TRL's names; those of its `DPOTrainer` equal TRL 1.16's on a batch of one.
+"""The loss that a worker is served with: from log-probabilities of tokens to the loss of each pair."""
 
-A completion's *score* is :math:`s = \log\pi(y|x) - \log\pi_\mathrm{ref}(y|x)`, or :math:`\log\pi(y|x)` where a loss has
-no reference; :math:`\Delta = s_w - s_l` is chosen minus rejected, :math:`\bar\Delta = s_w/|y_w| - s_l/|y_l|` the same
-per token. Lengths are in tokens; to divide by, that of a completion cut to nothing is 1: its score is 0 and not NaN.
-"""
-
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from congrad_service.jobs.comparing import ONE_COMPLETION
 from torch import Tensor
 
-from congrad_worker.settings import REFERENCE_FREE, GradientSettings, Loss
+from congrad_worker.gradients.formulas import LOSSES, Scores, divergence_score
+from congrad_worker.loss_names import REFERENCE_FREE
+from congrad_worker.settings import GradientSettings
 
 
 @dataclass(frozen=True)
@@ -23,6 +18,7 @@ class TokenLogps:
     values: Tensor  # float32 [tokens], nats
     completion: Tensor  # int64 [tokens]: 2 * pair + side, side 0 = chosen, 1 = rejected
     offset: Tensor  # int64 [tokens]: the token's position in its completion, from 0
+    collisions: Tensor | None = None  # float32 [tokens], nats: log Σ_v π(v)², where the policy's pairs are weighed
 
 
 @dataclass(frozen=True)
@@ -31,39 +27,33 @@ class PairLogps:
 
     chosen: Tensor
     rejected: Tensor
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What losses compare: the scores of both completions, and their lengths."""
-
-    chosen: Tensor  # float32 [pairs], nats
-    rejected: Tensor  # float32 [pairs], nats
-    lengths: Tensor  # int64 [pairs, 2], tokens
+    unweighted: "PairLogps | None" = None
+    """The same without LD-DPO's weights of tokens, where a loss is among several that has none."""
+    weights: Tensor | None = None
+    """What each pair's loss is multiplied with, float32 ``[pairs]``; 1 if there are none."""
 
     @property
-    def delta(self) -> Tensor:
-        """Δ: float32 ``[pairs]``."""
-        return self.chosen - self.rejected
-
-    @property
-    def per_token(self) -> "Scores":
-        """The scores divided by the lengths."""
-        chosen, rejected = self.lengths.clamp(min=1).unbind(1)
-        return Scores(self.chosen / chosen, self.rejected / rejected, self.lengths)
+    def sides(self) -> tuple[Tensor, ...]:
+        """All that losses reach the model through."""
+        own = (self.chosen, self.rejected)
+        return own if self.unweighted is None else (*own, *self.unweighted.sides)
 
 
 class PreferenceLoss:
-    """The loss that ``settings`` name. Differentiable, and without a synchronisation of device and host."""
+    """The loss that ``settings`` name, or the weighted sum of several. Differentiable, and without a synchronisation of
+    device and host."""
 
     def __init__(self, settings: GradientSettings):
-        self._loss = LOSSES[settings.loss]
+        losses = settings.losses
         self._settings = settings
-        self.name: Loss = settings.loss
-        self.needs_reference = settings.loss not in REFERENCE_FREE
+        self._terms = list(zip(losses, settings.loss_weights or (1.0,) * len(losses), strict=True))
+        self.name = settings.loss
+        self.needs_reference = any(loss not in REFERENCE_FREE for loss in losses)
         """Whether the loss looks at the reference's log-probabilities at all."""
-        self.compares = settings.loss not in ONE_COMPLETION
-        """Whether the gradient of a pair is zero where both completions are the same."""
+        self.compares = any(loss not in ONE_COMPLETION for loss in losses)
+        """Whether both completions of a pair are looked at. Where both are the same there is nothing to learn."""
+        self.weighs_pairs = settings.use_weighting
+        """Whether the policy's `TokenLogps` need to have collisions."""
 
     def sequence_logps(self, tokens: TokenLogps, lengths: Tensor) -> PairLogps:
         r"""Sums over completions, of the policy's tokens or the reference's.
@@ -79,13 +69,16 @@ class PreferenceLoss:
 
         :param lengths: tokens of the completions, int64 ``[pairs, 2]``.
         """
-        values = tokens.values
-        if self._settings.ld_alpha is not None:
-            shared = lengths.amin(1).index_select(0, tokens.completion // 2)  # [tokens]
-            values = values * torch.where(tokens.offset < shared, 1.0, self._settings.ld_alpha)
-        sums = values.new_zeros(lengths.numel()).index_add(0, tokens.completion, values)
-        chosen, rejected = sums.view(-1, 2).unbind(1)
-        return PairLogps(chosen, rejected)
+        weights = pair_weights(tokens, lengths.shape[0]) if tokens.collisions is not None else None
+        whole = _sums(tokens.values, tokens, lengths.shape[0])
+        alpha = self._settings.ld_alpha
+        if alpha is None:
+            return PairLogps(*whole, weights=weights)
+        shared = lengths.amin(1).index_select(0, tokens.completion // 2)  # [tokens]
+        values = tokens.values * torch.where(tokens.offset < shared, 1.0, alpha)
+        has_others = any(loss in REFERENCE_FREE for loss, _ in self._terms)
+        unweighted = PairLogps(*whole) if has_others else None
+        return PairLogps(*_sums(values, tokens, lengths.shape[0]), unweighted, weights)
 
     def __call__(self, policy: PairLogps, reference: PairLogps, lengths: Tensor) -> Tensor:
         """The loss of each pair.
@@ -94,82 +87,39 @@ class PreferenceLoss:
         :param lengths: tokens of the completions, int64 ``[pairs, 2]``.
         :returns: float32 ``[pairs]``.
         """
-        if not self.needs_reference:
-            return self._loss(Scores(policy.chosen, policy.rejected, lengths), self._settings)
-        ratios = Scores(policy.chosen - reference.chosen, policy.rejected - reference.rejected, lengths)
-        return self._loss(ratios, self._settings)
+        plain = policy.unweighted or policy
+        own = Scores(plain.chosen, plain.rejected, lengths)
+        to_reference = self._compared(policy, reference, lengths) if self.needs_reference else own
+        terms = [
+            weight * LOSSES[loss](own if loss in REFERENCE_FREE else to_reference, self._settings)
+            for loss, weight in self._terms
+        ]
+        total = torch.stack(terms).sum(0)
+        return total if policy.weights is None else policy.weights * total
+
+    def _compared(self, policy: PairLogps, reference: PairLogps, lengths: Tensor) -> Scores:
+        chosen, rejected = (
+            divergence_score(ratio, self._settings)
+            for ratio in (policy.chosen - reference.chosen, policy.rejected - reference.rejected)
+        )
+        return Scores(chosen, rejected, lengths)
 
 
-def sigmoid(scores: Scores, given: GradientSettings) -> Tensor:
-    r"""DPO: :math:`-\log\sigma(\beta\Delta)` (Rafailov et al. 2023, arXiv 2305.18290, eq. 7)."""
-    return -F.logsigmoid(given.beta * scores.delta)
+def _sums(values: Tensor, tokens: TokenLogps, pairs: int) -> tuple[Tensor, Tensor]:
+    """Of chosen and of rejected completions: ``[pairs]`` each."""
+    sums = values.new_zeros(2 * pairs).index_add(0, tokens.completion, values)
+    chosen, rejected = sums.view(-1, 2).unbind(1)
+    return chosen, rejected
 
 
-def hinge(scores: Scores, given: GradientSettings) -> Tensor:
-    r"""SLiC's: :math:`\max(0, 1 - \beta\Delta)` (Zhao et al. 2023, arXiv 2305.10425).
+@torch.no_grad()
+def pair_weights(tokens: TokenLogps, pairs: int) -> Tensor:
+    r"""WPO's weights of pairs, without gradients: float32 ``[pairs]`` (Zhou et al. 2024, arXiv 2406.11827, eq. 2).
 
-    Beyond the margin the gradient is zero: such a pair has no conflict score.
+    .. math:: w = w(y_w) w(y_l), \qquad
+        w(y) = \exp \frac{1}{|y|} \sum_t \Big( \log \pi(y_t) - \log \sum_v \pi(v)^2 \Big)
     """
-    return torch.relu(1 - given.beta * scores.delta)
-
-
-def ipo(scores: Scores, given: GradientSettings) -> Tensor:
-    r"""IPO: :math:`(\bar\Delta - 1/2\beta)^2` (Azar et al. 2023, arXiv 2310.12036, eq. 17, where β is τ).
-
-    Scores are per token, which the paper does not say; TRL has it from its authors. Beyond the margin 1/2β the gradient
-    turns round, and the pair is unlearnt.
-    """
-    return (scores.per_token.delta - 1 / (2 * given.beta)) ** 2
-
-
-def robust(scores: Scores, given: GradientSettings) -> Tensor:
-    r"""Robust DPO, for a share ε = ``label_smoothing`` of wrong labels (Chowdhury et al. 2024, arXiv 2403.00409).
-
-    .. math:: \frac{-(1-\varepsilon)\log\sigma(\beta\Delta) + \varepsilon\log\sigma(-\beta\Delta)}{1 - 2\varepsilon}
-    """
-    logits, share = given.beta * scores.delta, given.label_smoothing
-    return (share * F.logsigmoid(-logits) - (1 - share) * F.logsigmoid(logits)) / (1 - 2 * share)
-
-
-def sigmoid_norm(scores: Scores, given: GradientSettings) -> Tensor:
-    r"""Length-normalised DPO: :math:`-\log\sigma(\beta\bar\Delta)` (Lambert et al. 2024, arXiv 2411.15124)."""
-    return -F.logsigmoid(given.beta * scores.per_token.delta)
-
-
-def sft(scores: Scores, _: GradientSettings) -> Tensor:
-    r"""The chosen, or only, completion's mean loss: :math:`-\log\pi(y_w|x) / |y_w|`, without a reference.
-
-    TRL takes the mean over all such tokens of a batch, so that a sample weighs as much as it is long. Here every sample
-    weighs the same, as in batches of one.
-    """
-    return -scores.per_token.chosen
-
-
-def simpo(scores: Scores, given: GradientSettings) -> Tensor:
-    r"""SimPO: :math:`-\log\sigma(\beta\bar\Delta - \gamma)`, without a reference (Meng et al. 2024, arXiv 2405.14734).
-
-    γ is ``simpo_gamma``, in units of βΔ̄ as in TRL's `CPOTrainer` (with ``cpo_alpha=0``) and not the paper's ratio γ/β.
-    """
-    return -F.logsigmoid(given.beta * scores.per_token.delta - given.simpo_gamma)
-
-
-def lp(scores: Scores, given: GradientSettings) -> Tensor:
-    r"""Length-penalised DPO: :math:`-\log\sigma(\beta\Delta + \alpha(|y_w| - |y_l|))`, with α = ``length_penalty``.
-
-    The form is R-DPO's (Park et al. 2024, arXiv 2403.19159). CONGRAD trains with an "LP-DPO" whose equation is not
-    public; TRL has neither.
-    """
-    chosen, rejected = scores.lengths.unbind(1)
-    return -F.logsigmoid(given.beta * scores.delta + given.length_penalty * (chosen - rejected))
-
-
-LOSSES: dict[Loss, Callable[[Scores, GradientSettings], Tensor]] = {
-    "sigmoid": sigmoid,
-    "hinge": hinge,
-    "ipo": ipo,
-    "robust": robust,
-    "sigmoid_norm": sigmoid_norm,
-    "sft": sft,
-    "simpo": simpo,
-    "lp": lp,
-}
+    assert tokens.collisions is not None
+    totals = torch.stack(_sums(tokens.values - tokens.collisions, tokens, pairs))
+    counts = torch.stack(_sums(torch.ones_like(tokens.values), tokens, pairs))
+    return (totals / counts.clamp(min=1)).sum(0).exp()

@@ -164,15 +164,17 @@ def _weight_gradients(engine: GradientEngine, target: Tensor) -> Iterator[None]:
 
 def _plain_logps(engine: GradientEngine, model: torch.nn.Module, pair: EncodedPair) -> PairLogps:
     device = engine.checkpoint.device
-    values, completions, offsets = [], [], []
+    values, collisions, completions, offsets = [], [], [], []
     for side, completion in enumerate((pair.chosen_ids, pair.rejected_ids)):
         ids = torch.tensor([pair.prompt_ids + completion], device=device)
         logits = model(input_ids=ids, use_cache=False).logits[0, len(pair.prompt_ids) - 1 : -1]
         distribution = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
         values.append(distribution.gather(1, ids[0, len(pair.prompt_ids) :, None])[:, 0])
+        collisions.append((2 * distribution.detach()).logsumexp(1))
         completions.append(torch.full_like(values[-1], side, dtype=torch.int64))
         offsets.append(torch.arange(len(completion), device=device))
-    tokens = TokenLogps(torch.cat(values), torch.cat(completions), torch.cat(offsets))
+    weighed = torch.cat(collisions) if engine.loss.weighs_pairs else None
+    tokens = TokenLogps(torch.cat(values), torch.cat(completions), torch.cat(offsets), weighed)
     return engine.loss.sequence_logps(tokens, _lengths(pair, device))
 
 

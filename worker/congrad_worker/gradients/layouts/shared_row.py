@@ -21,8 +21,10 @@ class SharedRow(Layout):
     name = "a shared row"
 
     def suits(self, pair: EncodedPair) -> bool:
-        """The rejected branch attends to the trunk, whose tokens are saved in return."""
-        return 4 * pair.spans.trunk >= min(pair.spans.chosen, pair.spans.rejected)
+        """The rejected branch attends to the trunk, whose tokens are saved in return. It begins no row: attention has
+        no form for a sequence of no tokens before it."""
+        spans = pair.spans
+        return 4 * spans.trunk >= min(spans.chosen, spans.rejected) and spans.trunk + spans.chosen > 0
 
     def rows(self, pair: EncodedPair) -> list[list[int]]:
         rejected = pair.rejected_ids[len(pair.rejected_ids) - pair.spans.rejected :]
