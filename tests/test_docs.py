@@ -28,7 +28,8 @@ PAGES = [
 ]
 
 SFT = "docs/recipes/sft.md"
-"""The page whose service has another loss."""
+KTO = "docs/recipes/kto.md"
+"""The pages whose services have other losses."""
 
 RUN = ("congrad", "python")
 NOT_RUN = (
@@ -118,7 +119,8 @@ def write_inputs(folder: Path) -> dict[str, set[str]]:
     ]
     chats = [{"language": row["language"], "messages": row["chosen"]} for row in conversations]
     files = {"pairs": pairs, "conversations": conversations, "messages": messages}
-    files |= {"completions": completions, "chats": chats}
+    labelled = [row | {"label": number % 3 > 0} for number, row in enumerate(completions)]
+    files |= {"completions": completions, "chats": chats, "labelled": labelled}
     lines = {}
     for name, rows in files.items():
         lines[name] = [json.dumps(row, ensure_ascii=False) for row in rows]
@@ -128,13 +130,17 @@ def write_inputs(folder: Path) -> dict[str, set[str]]:
     return {name: set(own) for name, own in lines.items()}
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != SFT and script(page).strip()])
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in (SFT, KTO) and script(page).strip()])
 def test_the_examples_of_a_page_run(page: str, stack: Stack, tmp_path: Path) -> None:
     run(page, stack, tmp_path)
 
 
 def test_the_examples_of_the_page_about_completions_run(sft_stack: Stack, tmp_path: Path) -> None:
     run(SFT, sft_stack, tmp_path)
+
+
+def test_the_examples_of_the_page_about_labels_run(kto_stack: Stack, tmp_path: Path) -> None:
+    run(KTO, kto_stack, tmp_path)
 
 
 def run(page: str, stack: Stack, folder: Path) -> None:
@@ -159,7 +165,7 @@ def run(page: str, stack: Stack, folder: Path) -> None:
 
 def test_all_recipes_and_the_quick_start_have_examples() -> None:
     with_examples = {page for page in PAGES if any(fence.info == "python" for fence in fences(page))}
-    recipes = {f"docs/recipes/{name}.md" for name in ("trl", "sft", "openrlhf", "axolotl")}
+    recipes = {f"docs/recipes/{name}.md" for name in ("trl", "sft", "kto", "openrlhf", "axolotl")}
     assert with_examples == {"README.md", "docs/quickstart.md", *recipes}
 
 

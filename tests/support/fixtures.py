@@ -107,6 +107,13 @@ def sft_stack(watched: Watched) -> Stack:
     return watched.stack
 
 
+@pytest.fixture(scope="session")
+def kto_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack whose workers have the loss of KTO."""
+    with _stack(tmp_path_factory.mktemp("kto-stack"), {"CONGRAD_LOSS": "kto"}) as running:
+        yield running
+
+
 @contextmanager
 def _stack(folder: Path, environment: dict[str, str]) -> Iterator[Stack]:
     """One in which all samples count for ever. It is not stopped in order, which takes seconds."""

@@ -112,6 +112,8 @@ def test_what_is_no_message_is_refused(message: dict[str, Any], fault: str) -> N
         {"prompt": "", "completion": ""},
         {"prompt": TURNS[:1], "completion": TURNS[1:], "tools": [TOOL]},
         {"chat_template_kwargs": {"enable_thinking": None}, "id": "a"},
+        {"label": True},
+        {"label": False},
     ],
 )
 def test_a_prompt_with_its_completion_arrives_as_it_was_sent(columns: dict[str, Any]) -> None:
@@ -139,6 +141,9 @@ def test_a_sample_is_what_its_columns_say() -> None:
         (COMPLETION | {"images": []}, (), "images are not supported"),
         (COMPLETION | {"prompt": None}, ("prompt",), "should be a string or a list of"),
         (COMPLETION | {"completion": None}, ("completion",), "should be a string or a list of"),
+        (COMPLETION | {"label": 1}, ("label",), "Input should be a valid boolean"),
+        (COMPLETION | {"label": "true"}, ("label",), "Input should be a valid boolean"),
+        (PAIR | {"label": True}, ("label",), "Extra inputs are not permitted"),
         (COMPLETION | {"completion": 7}, ("completion",), "should be a string or a list of"),
         ({"language": "de", "completion": "c"}, ("prompt",), "Field required"),
         (COMPLETION | {"ref_chosen_logps": -1.0}, ("ref_chosen_logps",), "Extra inputs are not permitted"),
@@ -163,6 +168,10 @@ def test_what_is_neither_a_pair_nor_a_completion_is_refused(
         (PAIR | {"completion": None}, {"completion"}),
         (COMPLETION | {"chosen": None, "rejected": None, "messages": TURNS}, {"chosen", "rejected", "messages"}),
         (COMPLETION | {"chosen": "c"}, set()),  # half a pair beside it is a mistake, not another column
+        (COMPLETION | {"label": False}, set()),
+        (COMPLETION | {"label": None}, {"label"}),
+        (COMPLETION | {"label": 3}, {"label"}),
+        (PAIR | {"label": True}, {"label"}),
         (PAIR | {"chosen": None}, set()),
         ({"language": "de", "messages": TURNS}, set()),
     ],

@@ -301,6 +301,22 @@ def test_rows_of_both_kinds_are_told_apart_in_one_file(suffix: str, tmp_path: Pa
     assert found == [{"language": "de", "prompt": "p", "completion": "c"}, pair, pair]
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv", "parquet"])
+def test_labels_of_completions_are_booleans_in_every_kind_of_file(suffix: str, tmp_path: Path) -> None:
+    row = {"language": "de", "prompt": "p", "completion": "c"}
+    rows = [row | {"label": label} for label in (True, False, None)]
+    (tmp_path / "first.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    copied(tmp_path / "first.jsonl", tmp_path / f"in.{suffix}")
+    assert [row.get("label") for row in read_samples(tmp_path / f"in.{suffix}")] == [True, False, None]
+
+
+def test_a_column_label_of_another_use_is_left_out_unless_it_is_named(tmp_path: Path) -> None:
+    source = written(tmp_path / "in.csv", "language,prompt,completion,label\nde,p,c,3\nde,p,c,TRUE\n")
+    assert [row.get("label") for row in read_samples(source)] == [None, True]
+    with pytest.raises(FileError, match="row 1: label: Input should be a valid boolean"):
+        sampled(source, Fields({"label": "label"}))
+
+
 def test_messages_of_a_completion_survive_a_csv_file(tmp_path: Path) -> None:
     row = {"language": "de", "prompt": TURNS, "completion": ANSWER}
     written(tmp_path / "in.jsonl", json.dumps(row))

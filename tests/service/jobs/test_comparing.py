@@ -10,9 +10,11 @@ import pytest
 from congrad.contract import wire
 from congrad_service.jobs.comparing import refusal
 from congrad_service.queue.registry import Role
-from congrad_worker.gradients.losses import LOSSES, PreferenceLoss
+from congrad_worker.gradients.formulas import LOSSES
+from congrad_worker.gradients.losses import PreferenceLoss
+from congrad_worker.loss_names import Loss
 from congrad_worker.processes.heartbeat import Heartbeat
-from congrad_worker.settings import GradientSettings, Loss
+from congrad_worker.settings import GradientSettings
 from congrad_worker.tasks.store import Store
 from support.serving import ANNOUNCEMENT, service, settings
 
@@ -72,9 +74,37 @@ def test_one_request_may_hold_both_kinds_where_the_loss_does_not_compare(redis_u
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_service_and_worker_agree_on_the_losses_that_compare(name: Loss) -> None:
-    loss = PreferenceLoss(GradientSettings(model="unused", loss=name))
+    smoothing = 0.01 if name == "exo_pair" else 0.0
+    loss = PreferenceLoss(GradientSettings(model="unused", loss=name, label_smoothing=smoothing))
     assert (refusal(wire.PromptCompletion.model_validate(COMPLETION), name) is not None) is loss.compares
     assert refusal(wire.Sample.model_validate(PAIR), name) is None
+
+
+@pytest.mark.parametrize(
+    ("loss", "label", "message"),
+    [
+        ("kto", True, None),
+        ("apo_zero_unpaired", False, None),
+        ("kto", None, "has a completion without a label, and the workers' loss is kto, which needs one: true where"),
+        ("sft", None, None),
+        ("sft", False, "is sft, which learns every completion, unwanted ones too; leave the label out, or serve"),
+        ("sigmoid", True, "which compares two completions; serve the checkpoint with CONGRAD_LOSS=kto"),
+        ("sigmoid,sft", None, "loss is sigmoid,sft, which compares two completions; serve the checkpoint with"),
+    ],
+)
+def test_labels_are_taken_where_the_loss_looks_at_them(loss: str, label: bool | None, message: str | None) -> None:
+    found = refusal(wire.PromptCompletion.model_validate(COMPLETION | {"label": label}), loss)
+    assert (found is None) == (message is None)
+    assert (message or "") in (found or "")
+
+
+def test_labelled_completions_and_pairs_are_one_request_to_kto(redis_url: str) -> None:
+    response, chunk = posted(redis_url, "kto", PAIR, COMPLETION | {"label": False})
+    assert response.status_code == 202, response.text
+    assert chunk == [
+        wire.Sample.model_validate(PAIR),
+        wire.PromptCompletion.model_validate(COMPLETION | {"label": False}),
+    ]
 
 
 @pytest.mark.parametrize(
