@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Literal, cast, get_args
 
-from congrad_service.jobs.comparing import LABELLED, ONE_COMPLETION
+from congrad_service.jobs.comparing import LABELLED
 
 Loss = Literal[
     "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "apo_zero", "apo_down",
@@ -69,4 +69,4 @@ def is_unused(setting: str, losses: Sequence[Loss]) -> bool:
 
 def without_divergence(losses: Sequence[Loss]) -> list[Loss]:
     """Those of ``losses`` that have a reference and no form for other f-divergences than `reverse_kl`."""
-    return [loss for loss in losses if loss not in OF_DIFFERENCES and loss not in ONE_COMPLETION]
+    return [loss for loss in losses if loss not in OF_DIFFERENCES and loss not in REFERENCE_FREE]
