@@ -13,7 +13,7 @@ from congrad.directions import AsyncDirections
 from congrad.errors import CongradError
 from congrad.jobs import AsyncJobs
 from congrad.protocol import calls
-from congrad.protocol.ahead import ahead_async, each
+from congrad.protocol.ahead import ahead_async, each, until_failure_async
 from congrad.protocol.base_client import BaseClient, PerProcess, new_policy
 from congrad.protocol.calls import Call, HttpRequest, Pause, resumed
 from congrad.protocol.event_stream import follow_async
@@ -24,6 +24,7 @@ from congrad.protocol.proxies import mounts_for
 from congrad.protocol.replies import CHECKPOINTS, QUEUE, WORKERS, Reply
 from congrad.protocol.requests import SampleLike, split_async
 from congrad.protocol.results import Fallback, Filtered, Part
+from congrad.protocol.room import check_room
 from congrad.showing.progress import progress_bar
 
 T = TypeVar("T")
@@ -95,9 +96,11 @@ class AsyncClient(BaseClient):
             # All of them, as nothing is sent before every sample is known to be one.
             samples = [sample async for sample in samples]
         call = self._filtering(samples, **options)
+        await self._run(call.prepared())
         with progress_bar(call.samples * call.passes, call.progress) as advance:
             await self._drive(call.first_pass(), call.concurrency, advance)
             await self._drive(call.second_pass(), call.concurrency, advance)
+            await self._run(call.released())
         return call.result()
 
     def filter_stream(
@@ -119,7 +122,7 @@ class AsyncClient(BaseClient):
         **options: Unpack[BatchOptions],
     ) -> AsyncGenerator[wire.FilterResult]:
         """See `Client.filter_batches`; ``samples`` may be asynchronous too."""
-        return self._results(self._sent(samples, Batching(**options), start=start, retain=retain))
+        return self._results(samples, Batching(**options), start, retain)
 
     async def checkpoints(self) -> list[wire.Checkpoint]:
         """See `Client.checkpoints`."""
@@ -132,6 +135,10 @@ class AsyncClient(BaseClient):
     async def queue(self) -> wire.Queue:
         """See `Client.queue`."""
         return await self._run(calls.request(HttpRequest("GET", "/queue"), QUEUE, self._policy))
+
+    async def check_room(self, samples: int, checkpoint: str | None = None) -> int:
+        """See `Client.check_room`."""
+        return await self._run(check_room(samples, checkpoint, self._policy))
 
     async def is_ready(self) -> bool:
         """See `Client.is_ready`."""
@@ -159,24 +166,32 @@ class AsyncClient(BaseClient):
                     for decision in decisions:
                         yield decision
 
-    async def _results(self, sent: Sent) -> AsyncGenerator[wire.FilterResult]:
+    def _results(
+        self,
+        samples: Iterable[SampleLike] | AsyncIterable[SampleLike],
+        options: Batching,
+        start: int,
+        retain: bool,
+    ) -> AsyncGenerator[wire.FilterResult]:
+        submission = self._submission(options, retain=retain, apart=True)
+        failures: list[CongradError] = []
+        requests = until_failure_async(split_async(samples, options.batch_size, start), failures)
+        return self._drained(self._ahead(requests, submission.send, options.concurrency), failures)
+
+    async def _drained(self, sent: Sent, failures: list[CongradError]) -> AsyncGenerator[wire.FilterResult]:
         async with aclosing(sent) as outcomes:
             async for parts in outcomes:
                 for _, outcome in parts:
                     if isinstance(outcome, CongradError):
-                        raise outcome
-                    yield outcome
+                        failures.append(outcome)
+                    else:
+                        yield outcome
+        if failures:
+            raise failures[0]
 
-    def _sent(
-        self,
-        samples: Iterable[SampleLike] | AsyncIterable[SampleLike],
-        options: Batching,
-        *,
-        start: int = 0,
-        retain: bool = False,
-    ) -> Sent:
-        submission = self._submission(options, retain=retain)
-        return self._ahead(split_async(samples, options.batch_size, start), submission.send, options.concurrency)
+    def _sent(self, samples: Iterable[SampleLike] | AsyncIterable[SampleLike], options: Batching) -> Sent:
+        submission = self._submission(options, retain=False)
+        return self._ahead(split_async(samples, options.batch_size), submission.send, options.concurrency)
 
     async def _ahead(self, items: AsyncIterator[I], send: Callable[[I], Call[list[Part]]], concurrency: int) -> Sent:
         def run(item: I) -> Awaitable[list[Part]]:

@@ -15,7 +15,7 @@ from congrad.directions import Directions
 from congrad.errors import CongradError
 from congrad.jobs import Jobs
 from congrad.protocol import calls
-from congrad.protocol.ahead import ahead
+from congrad.protocol.ahead import ahead, until_failure
 from congrad.protocol.base_client import BaseClient, PerProcess, new_policy
 from congrad.protocol.calls import Call, HttpRequest, Pause, resumed
 from congrad.protocol.event_stream import follow
@@ -26,6 +26,7 @@ from congrad.protocol.proxies import mounts_for
 from congrad.protocol.replies import CHECKPOINTS, QUEUE, WORKERS, Reply
 from congrad.protocol.requests import SampleLike, split
 from congrad.protocol.results import Fallback, Filtered, Part
+from congrad.protocol.room import check_room
 from congrad.showing.progress import progress_bar
 
 T = TypeVar("T")
@@ -112,9 +113,11 @@ class Client(BaseClient):
         :raises CongradError: one of the tree in `congrad.errors`, with what is decided and what is not.
         """
         call = self._filtering(samples, **options)
+        self._run(call.prepared())
         with progress_bar(call.samples * call.passes, call.progress) as advance:
             self._drive(call.first_pass(), call.concurrency, advance)
             self._drive(call.second_pass(), call.concurrency, advance)
+            self._run(call.released())
         return call.result()
 
     def filter_stream(
@@ -145,12 +148,15 @@ class Client(BaseClient):
     ) -> Generator[wire.FilterResult]:
         """Yields the answer to each request, in the order of the samples; see `filter`.
 
+        Where a request fails, no further ones are sent, and what comes of those under way is yielded before the error
+        is raised. Where the service refuses some samples of one, the others are sent without them.
+
         :param retain: keep the gradients of each job, so that it can be scored again with ``jobs.rescore``.
         :param start: the position of the first sample, where a call goes on where an earlier one stopped.
         :param options: any of `BatchOptions`.
         :raises ValueError: the selection ranks all samples of a call.
         """
-        return self._results(self._sent(samples, Batching(**options), start=start, retain=retain))
+        return self._results(samples, Batching(**options), start, retain)
 
     def checkpoints(self) -> list[wire.Checkpoint]:
         """What the live workers serve."""
@@ -163,6 +169,14 @@ class Client(BaseClient):
     def queue(self) -> wire.Queue:
         """What waits, of all teams: unfinished jobs, and tasks that no worker has taken up."""
         return self._run(calls.request(HttpRequest("GET", "/queue"), QUEUE, self._policy))
+
+    def check_room(self, samples: int, checkpoint: str | None = None) -> int:
+        """Bytes of Redis that two passes over so many samples take up at most, until the second one has scored them.
+
+        :param checkpoint: name or fingerprint, where the service has workers for several.
+        :raises NoRoomError: there is less.
+        """
+        return self._run(check_room(samples, checkpoint, self._policy))
 
     def is_ready(self) -> bool:
         """Whether the service, Redis and its workers are there, asked once."""
@@ -192,16 +206,27 @@ class Client(BaseClient):
                 else:
                     yield from outcome.decisions
 
-    def _results(self, sent: Sent) -> Generator[wire.FilterResult]:
+    def _results(
+        self, samples: Iterable[SampleLike], options: Batching, start: int, retain: bool
+    ) -> Generator[wire.FilterResult]:
+        submission = self._submission(options, retain=retain, apart=True)
+        failures: list[CongradError] = []
+        requests = until_failure(split(samples, options.batch_size, start), failures)
+        return self._drained(self._ahead(requests, submission.send, options.concurrency), failures)
+
+    def _drained(self, sent: Sent, failures: list[CongradError]) -> Generator[wire.FilterResult]:
         with closing(sent) as outcomes:
             for _, outcome in chain.from_iterable(outcomes):
                 if isinstance(outcome, CongradError):
-                    raise outcome
-                yield outcome
+                    failures.append(outcome)
+                else:
+                    yield outcome
+        if failures:
+            raise failures[0]
 
-    def _sent(self, samples: Iterable[SampleLike], options: Batching, *, start: int = 0, retain: bool = False) -> Sent:
-        submission = self._submission(options, retain=retain)
-        return self._ahead(split(samples, options.batch_size, start), submission.send, options.concurrency)
+    def _sent(self, samples: Iterable[SampleLike], options: Batching) -> Sent:
+        submission = self._submission(options, retain=False)
+        return self._ahead(split(samples, options.batch_size), submission.send, options.concurrency)
 
     def _ahead(self, items: Iterable[I], send: Callable[[I], Call[list[Part]]], concurrency: int) -> Sent:
         def run(item: I, gone: threading.Event) -> list[Part]:

@@ -2,6 +2,7 @@
 
 CongradError
 ├── InvalidSampleError              a sample cannot be sent: it is no mapping, or holds what JSON has no form for
+├── NoRoomError                     the service has no room for the gradients of two passes; nothing was sent
 ├── APIConnectionError              the service cannot be reached
 │   └── APITimeoutError                 it did not answer in time
 ├── APIResponseError                it answered with what is no answer of its own: a proxy's page, half a document
@@ -48,6 +49,10 @@ class InvalidSampleError(CongradError, ValueError):
     def __init__(self, position: int, detail: str):
         super().__init__(f"sample {position} cannot be sent: {detail}")
         self.position = position
+
+
+class NoRoomError(CongradError):
+    """The service has no room for the gradients that two passes would keep. Nothing was sent."""
 
 
 class APIConnectionError(CongradError):

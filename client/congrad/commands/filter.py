@@ -43,7 +43,7 @@ from congrad.commands.filtering.summary import print_summary, show_plan, show_su
 from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
 from congrad.commands.terminal.output import WRONG, fail, fail_with, say
 from congrad.commands.terminal.signals import interrupt_on_signals
-from congrad.errors import CongradError, NotFoundError
+from congrad.errors import CongradError, NoRoomError, NotFoundError
 from congrad.files.bad_rows import BadRowsError
 from congrad.files.formats import Format
 from congrad.files.kinds.rows import FileError
@@ -52,6 +52,7 @@ from congrad.files.source import Source
 from congrad.protocol.base_client import DEFAULT_BASE_URL
 from congrad.protocol.options import BATCH_SIZE, CONCURRENCY
 from congrad.protocol.policy import Timeouts
+from congrad.protocol.room import mib
 from congrad.showing.progress import progress_bar
 
 HELP = """Filters a file of preference pairs or of completions through a running service.
@@ -174,7 +175,7 @@ def _filter(order: Order) -> None:
             open_journal(outputs.journal, run.asked.on_record(client.base_url), order.restart) as journal,
         ):
             run.check(journal)
-            _answer(run, client, journal, found.rows, order)
+            _answer(run, client, journal, order)
             decisions = run.decisions(journal)
             about = None if outputs.report is None else about_run(run, journal, client)
             notes = notes_on(client, run.asked.direction)
@@ -195,24 +196,40 @@ def _read(order: Order) -> Iterator[tuple[Run, Survey]]:
     order.outputs.check(order.source)
     with Source(order.source, order.format, order.fields.by_column) as rows:
         found = survey(rows, order.fields, order.outputs.trial(rows), drop_bad=order.drop_bad)
-        yield Run(rows, order.fields, order.asked, found.bad), found
+        yield Run(rows, order.fields, order.asked, found), found
 
 
-def _answer(run: Run, client: Client, journal: Journal, rows: int, order: Order) -> None:
+def _answer(run: Run, client: Client, journal: Journal, order: Order) -> None:
     """Gets all answers that the journal does not have, or ends the command and says how it can go on."""
     interrupt_on_signals()
-    if journal.rows:
-        say(f"resuming: {journal.rows} of {rows} rows have decisions")
+    rows, answered = run.found.rows, run.answered(journal)
+    if answered:
+        say(f"resuming: {answered} of {rows} rows have decisions")
     if not run.asked.update:
         _check_direction(client, run.asked.direction)
     passes = 2 if run.asked.two_pass else 1
     with (
-        without_answers(run.asked, journal, rows, order.outputs.journal),
+        without_answers(run, journal, order.outputs.journal),
         progress_bar(rows * passes, None) as advance,
     ):
+        if run.asked.two_pass and answered < rows:
+            _check_room(client, rows - answered, run.asked.checkpoint)
         run.ask(client, journal, order.service.concurrency, advance)
         if run.asked.two_pass:
             run.ask_again(client, journal, order.service.concurrency, advance)
+
+
+def _check_room(client: Client, rows: int, checkpoint: str | None) -> None:
+    """Says what the gradients of so many rows will take up, or ends the command where there is no room for them."""
+    try:
+        needed = client.check_room(rows, checkpoint)
+    except NoRoomError as error:
+        fail(
+            f"{error}\nnothing was sent; with --one-pass, and after it the same command with --no-update, each row is "
+            "scored against all of them too, and its gradient computed twice",
+            WRONG,
+        )
+    say(f"two passes: up to {mib(needed)} of Redis, {needed / rows / 1024:.1f} KiB a row, until the rows are scored")
 
 
 def _check_direction(client: Client, name: str) -> None:

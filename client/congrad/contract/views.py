@@ -102,7 +102,7 @@ class CheckpointQueue(Answer):
 
 class Room(Answer):
     """Room in Redis for gradients that jobs retain: bytes of those of the caller's team, how many they may be, and what
-    is left of Redis's own memory beside what unfinished jobs will need (null where it has no bound, or tells none)."""
+    is left of Redis's own memory beside what unfinished jobs will need (null where that has no bound that is told)."""
 
     retained_bytes: int
     limit_bytes: int

@@ -154,7 +154,7 @@ class Reason(StrEnum):
     UNAVAILABLE = "unavailable"
     """Made by the client where the service stayed down; never by the service."""
     BAD_ROW = "bad_row"
-    """Made by the client of a row that is no sample, where the other rows are gone on with; never by the service."""
+    """Made by the client of a row that is no sample, where it goes on without it; never by the service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +261,10 @@ class ProblemError(Answer):
 
     pointer: str
     detail: str
+
+
+NO_LONGER_KEPT = "urn:congrad:no-longer-kept"
+"""The type of a conflict: what was done under an Idempotency-Key has no answer any more, or a job no gradients."""
 
 
 class Problem(Answer):

@@ -1,5 +1,6 @@
 """Rows as samples: which column is which field, and whether the service would take them."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -20,6 +21,9 @@ from congrad.files.trial import Trial
 
 if TYPE_CHECKING:
     import pyarrow
+
+DIGEST = 32
+"""Characters: half of SHA-256, which no two rows share by chance."""
 
 FIELDS = tuple(name for name in ALL_FIELDS if name != "id")
 """What is taken of a row; whatever else stands in it stays here. Rows are numbered: an id in a file can occur twice."""
@@ -47,10 +51,10 @@ class Fields:
         return frozenset([*self.by_column, *IMAGE_COLUMNS, CONVERSATION])
 
     def sample(self, row: Row) -> dict[str, Any]:
-        """What the service takes of a row. A null is a missing value, whatever the format. Images are taken too, so that
-        they are refused; where there are none, the column is null or an empty list, which TRL takes for a sample
-        of text as well. So is a conversation where there is nothing else, unless a field is made of it. A column that
-        was named is the sample's in any case."""
+        """What the service takes of a row. A null is a missing value, whatever the format. Images are taken too, so
+        that they are refused; where there are none, the column is null, or holds an empty list, which TRL takes for a
+        sample of text as well. So is a conversation where there is nothing else, unless a field is made of it. A column
+        that was named is the sample's in any case."""
         found = {name: self.columns.get(name, name) for name in FIELDS}
         sample = {name: row.content[column] for name, column in found.items() if row.content.get(column) is not None}
         refused = (*IMAGE_COLUMNS, CONVERSATION)
@@ -64,13 +68,14 @@ class Fields:
 class Survey:
     """What a file holds: rows by language, the columns that occur, in order, and the size of the samples as JSON.
 
-    ``schema`` has the columns with their types, where Parquet is to be built of them. ``bad`` are the rows that are no
-    samples, which are not among the rest.
+    ``samples`` has the name of each sample, and a digest of what is sent of it. ``schema`` has the columns with their
+    types, where Parquet is to be built of them. ``bad`` are the rows that are no samples, which are not among the rest.
     """
 
     languages: Counter[str] = field(default_factory=Counter)
     columns: dict[str, None] = field(default_factory=dict)
     bytes: int = 0
+    samples: list[tuple[str, str]] = field(default_factory=list)
     schema: "pyarrow.Schema | None" = None
     bad: BadRows = field(default_factory=BadRows)
 
@@ -121,7 +126,9 @@ def _take(position: int, row: Row, fields: Fields, found: Survey) -> bool:
         found.bad.add(position, BadRow(row.id, str(error), _known(sample)))
         return False
     found.languages[language] += 1
-    found.bytes += len(json.dumps(sample, ensure_ascii=False).encode())
+    text = json.dumps(sample | {"id": ""}, ensure_ascii=False, sort_keys=True).encode()
+    found.bytes += len(text) + len(row.id)
+    found.samples.append((row.id, hashlib.sha256(text).hexdigest()[:DIGEST]))
     return True
 
 
@@ -186,7 +193,7 @@ def language_of(sample: Mapping[str, Any]) -> str:
 
     :raises NoSampleError: it is none; the message names the field.
     """
-    # A cell of a CSV file that is empty is a missing value: so that a row is the same in every format, no text is one.
+    # An empty cell of a CSV file is a missing value: so that a row is the same in every format, no text is one too.
     if empty := [name for name in COMPLETIONS if sample.get(name) in ("", [])]:
         raise NoSampleError(f"{empty[0]}: is empty")
     try:

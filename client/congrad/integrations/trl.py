@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 from congrad.client import Client
 from congrad.contract.samples import COLUMNS, without_others
 from congrad.errors import InvalidSampleError
+from congrad.integrations.shared import filter_shared
 from congrad.protocol.options import FilterOptions
+from congrad.protocol.results import Filtered
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -46,7 +48,9 @@ def filter_dataset(
 ) -> "Dataset":
     """Scores a dataset of preference pairs, or of prompts with completions, and says which to keep.
 
-    Its rows stay in order, its columns as they are.
+    Its rows stay in order, its columns as they are. All rows are folded in before the first one is scored, unless
+    ``two_pass=False`` or ``update=False``. Processes that make the same call, such as the ranks of a training job that
+    run one script, are given the same answers, which are computed once; so is one that makes it again within the hour.
 
     :param language: the column with the language tags, or a function that tells a row's.
     :param to_sample: the fields of a `congrad.Sample` or `congrad.PromptCompletion` in a row, but for its language. The
@@ -66,7 +70,14 @@ def filter_dataset(
     _check(dataset, language)
     # Not the arrays that a trainer wants its rows to be; and `datasets` cannot add a column to all kinds of them.
     rows = dataset.with_format(None)
-    filtered = client.filter(_samples(rows, language, to_sample), **options)
+    options.setdefault("two_pass", options.get("update", True))
+
+    def call(key: str) -> Filtered:
+        keyed: FilterOptions = {**options, "idempotency_key": key}
+        return client.filter(_samples(rows, language, to_sample), **keyed)
+
+    key = options.get("idempotency_key")
+    filtered = call(key) if key is not None else filter_shared(client, dataset._fingerprint, options, call)
     scores = [decision.conflict_score for decision in filtered.decisions]
     scored = rows.add_column(KEEP, filtered.keep, feature=Value("bool"))
     scored = scored.add_column(CONFLICT_SCORE, scores, feature=Value("float64"))

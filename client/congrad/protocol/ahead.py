@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sized
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextvars import Context, copy_context
@@ -154,6 +154,27 @@ async def ahead_async(
         for future in left:
             future.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+
+
+def until_failure(items: Iterable[I], failures: Sized) -> Iterator[I]:
+    """The items, until there is a failure: what is under way then is the last."""
+    source = iter(items)
+    while not failures:
+        try:
+            item = next(source)
+        except StopIteration:
+            return
+        yield item
+
+
+async def until_failure_async(items: AsyncIterator[I], failures: Sized) -> AsyncIterator[I]:
+    """`until_failure` of what comes asynchronously."""
+    while not failures:
+        try:
+            item = await anext(items)
+        except StopAsyncIteration:
+            return
+        yield item
 
 
 async def each(items: Iterable[I]) -> AsyncIterator[I]:

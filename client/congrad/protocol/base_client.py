@@ -126,12 +126,12 @@ class BaseClient(ABC):
             progress=progress,
         )
 
-    def _submission(self, options: Batching, *, retain: bool) -> Submission:
+    def _submission(self, options: Batching, *, retain: bool, apart: bool = False) -> Submission:
         # Said now: a generator's first line would run only when the caller asks for its first decision.
         check_batch_size(options.batch_size)
         check_concurrency(options.concurrency)
         Selecting(options.selection).refuse_whole()
-        return Submission(options, self._policy, self._availability, retain=retain)
+        return Submission(options, self._policy, self._availability, retain=retain, apart=apart)
 
 
 def new_policy(

@@ -2,8 +2,10 @@
 
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from http import HTTPStatus
+from typing import Generic, TypeGuard, TypeVar
 
 from congrad.contract import wire
 from congrad.errors import (
@@ -13,12 +15,17 @@ from congrad.errors import (
     CongradError,
     ContentTooLargeError,
 )
-from congrad.protocol.calls import Call, HttpRequest, decide, probe
+from congrad.protocol.calls import Call, HttpRequest, decide, job_path, probe, request
 from congrad.protocol.classify import is_unavailable
 from congrad.protocol.options import Batching, Options
 from congrad.protocol.policy import Policy
+from congrad.protocol.replies import JOB
 from congrad.protocol.requests import Pairs, SampleLike, rescore_request, rows_of, split
 from congrad.protocol.results import Answers, Fallback, Filtered, Part, Selecting
+from congrad.protocol.room import check_room
+
+MOST_NAMED = 50
+"""Faults in one answer of the service, at most."""
 
 
 @dataclass
@@ -33,20 +40,27 @@ class Submission:
     """Sends the pairs of one call.
 
     :param retain: whether their gradients are kept, to be scored again.
+    :param apart: whether samples that the service refuses are taken out, and the others of their request sent again.
     """
 
-    def __init__(self, options: Options, policy: Policy, availability: Availability, *, retain: bool):
+    def __init__(
+        self, options: Options, policy: Policy, availability: Availability, *, retain: bool, apart: bool = False
+    ):
         self._options = options
         # One key for the whole call, made once: a request that is tried again is then the same, and folded in once.
         self._key = options.idempotency_key or uuid.uuid4().hex
         self._policy = policy
         self._availability = availability
         self._retain = retain
+        self._apart = apart
 
     def send(self, pairs: Pairs) -> Call[list[Part]]:
         """What comes of some pairs, in more than one part where the service takes only smaller requests."""
         parts = yield from self._parts(pairs, pairs.request(self._options, self._key, self._retain))
         ((_, outcome),) = parts
+        if self._apart and _names_few(outcome, pairs):
+            others, refused = pairs.without(outcome.samples)
+            return [*(yield from self.send(others)), (refused, outcome)]
         if not isinstance(outcome, ContentTooLargeError) or len(pairs) == 1:
             return parts
         # Nothing of the refused whole was folded in, and each half is a request with a key of its own.
@@ -75,6 +89,14 @@ class Submission:
             return [(pairs, error)]
         self._availability.is_given_up = False
         return [(pairs, result)]
+
+
+def _names_few(outcome: wire.FilterResult | CongradError, pairs: Pairs) -> TypeGuard[APIStatusError]:
+    """Whether the service refuses a request for some of its samples, and says for which."""
+    if not isinstance(outcome, APIStatusError) or outcome.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+        return False
+    # It names no more than so many, and a request that is wrong as a whole names all of them.
+    return 0 < len(outcome.samples) <= len(pairs) // 2 and len(outcome.samples) < MOST_NAMED
 
 
 def _check_answer(pairs: Pairs, result: wire.FilterResult) -> None:
@@ -133,6 +155,9 @@ class Filtering:
         self.pairs = list(split(samples, options.batch_size))
         self.concurrency = options.concurrency
         self.progress = progress
+        self._options = options
+        self._policy = policy
+        self._availability = availability
         self._submission = Submission(options, policy, availability, retain=two_pass)
         self._two_pass = two_pass
         self._fallback = fallback
@@ -148,6 +173,25 @@ class Filtering:
     def passes(self) -> int:
         """How often each sample is sent or scored."""
         return 2 if self._two_pass else 1
+
+    def prepared(self) -> Call[None]:
+        """Finds out whether there is room for two passes. One request is looked at by the service before it is taken.
+
+        :raises NoRoomError: there is none.
+        """
+        if self._two_pass and len(self.pairs) > 1 and not self._availability.is_given_up:
+            with suppress(APIConnectionError, APIStatusError):  # whose turn it is to be told of comes with the requests
+                is_again = self._options.idempotency_key is not None
+                yield from check_room(self.samples, self._options.checkpoint, self._policy, is_again=is_again)
+
+    def released(self) -> Call[None]:
+        """Frees the gradients of a call that will not be scored, unless it can be made again under its key."""
+        if self._is_scored or not self._answers.has_failed or self._options.idempotency_key is not None:
+            return
+        results = [outcome for _, outcome in self._answers.parts if not isinstance(outcome, CongradError)]
+        with suppress(CongradError):  # they expire within a day
+            for result in results:
+                yield from request(HttpRequest("DELETE", job_path(result.job_id)), JOB, self._policy)
 
     def first_pass(self) -> Pass[Pairs]:
         """Sends the pairs."""

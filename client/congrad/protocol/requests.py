@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import Any, Protocol, runtime_checkable
@@ -63,6 +63,12 @@ class Pairs:
         # The samples are JSON already: what else the object holds goes behind them, without its opening bracket.
         content = b'{"samples":' + self.encoded + b"," + _encode(options.fields(retain))[1:]
         return _post("/filter", content, f"{key} {self.start}")
+
+    def without(self, positions: Collection[int]) -> "tuple[Pairs, Pairs]":
+        """These samples without some of them, and those."""
+        kept = [row for i, row in zip(self.positions, self.rows, strict=True) if i not in positions]
+        others = [row for i, row in zip(self.positions, self.rows, strict=True) if i in positions]
+        return Pairs.of(kept, self.start), Pairs.of(others, self.start)
 
     def cut(self, *ends: int) -> "list[Pairs]":
         """Smaller ones, which end before these samples and before the last one's end."""

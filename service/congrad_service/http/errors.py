@@ -28,6 +28,7 @@ class ServiceError(Exception):
     """Base of the errors that become a problem document."""
 
     status: ClassVar[HTTPStatus]
+    type: ClassVar[str] = "about:blank"
 
     def __init__(self, detail: str, errors: Sequence[wire.ProblemError] = (), retry_after: int | None = None):
         super().__init__(detail)
@@ -56,6 +57,12 @@ class Conflict(ServiceError):
     status = HTTPStatus.CONFLICT
 
 
+class NoLongerKept(Conflict):
+    """What was done is not done again, and its answer is gone."""
+
+    type = wire.NO_LONGER_KEPT
+
+
 class ContentTooLarge(ServiceError):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
@@ -79,7 +86,11 @@ class Unavailable(ServiceError):
 def problem_of(error: ServiceError) -> wire.Problem:
     """The document of an error."""
     return wire.Problem(
-        title=error.status.phrase, status=error.status, detail=error.detail, errors=error.errors[:MAX_ERRORS]
+        type=error.type,
+        title=error.status.phrase,
+        status=error.status,
+        detail=error.detail,
+        errors=error.errors[:MAX_ERRORS],
     )
 
 

@@ -27,7 +27,7 @@ from redis.asyncio import Redis
 from congrad_service import keys, scripts
 from congrad_service.access import teams
 from congrad_service.http import request_id
-from congrad_service.http.errors import Conflict, NotFound, QueueFull, Unprocessable
+from congrad_service.http.errors import Conflict, NoLongerKept, NotFound, QueueFull, Unprocessable
 from congrad_service.http.idempotency import Claim
 from congrad_service.jobs import chunks
 from congrad_service.jobs.job_id import new_job_id
@@ -136,7 +136,7 @@ class Jobs:
             raise Conflict(f"job {job_id} was not retained: POST /filter keeps gradients where 'retain' is true")
         gradients = keys.all_gradients(job_id, int(fields["chunks"]))
         if fields["retain"] == "dropped" or await self._redis.exists(*gradients) < len(gradients):
-            raise Conflict(f"the gradients of job {job_id} are no longer kept")
+            raise NoLongerKept(f"the gradients of job {job_id} are no longer kept")
         return fields
 
     async def _write(
@@ -192,7 +192,7 @@ class Jobs:
         if outcome == "mismatch":
             raise Unprocessable("this Idempotency-Key was used before with another body")
         if outcome == "gone":
-            raise Conflict(
+            raise NoLongerKept(
                 f"job {job_id} of this Idempotency-Key has succeeded, and its answer is no longer kept (answers are "
                 f"for {self._settings.result_ttl} s); nothing was done again"
             )

@@ -1,24 +1,22 @@
 """Asking the service about the rows of a file, from where the journal ends."""
 
 import threading
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
-from itertools import islice
 from typing import Any
 
 from congrad.client import Client
-from congrad.commands.filtering.journal import Chain, Journal, digest_of
+from congrad.commands.filtering.journal import Journal
 from congrad.commands.filtering.selection import Selection
 from congrad.contract import wire
 from congrad.errors import APIStatusError, CongradError
-from congrad.files.bad_rows import BadRows
 from congrad.files.kinds.rows import FileError
-from congrad.files.samples import Fields
+from congrad.files.samples import Fields, Survey
 from congrad.files.source import Source
-from congrad.protocol.ahead import ahead
+from congrad.protocol.ahead import ahead, until_failure
 from congrad.protocol.results import Selecting
 
 GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
@@ -53,51 +51,48 @@ class Asked:
 
 @dataclass(frozen=True)
 class Run:
-    """A file, and what is asked about its rows."""
+    """A file, what is in it, and what is asked about its rows."""
 
     source: Source
     fields: Fields
     asked: Asked
-    bad: BadRows = field(default_factory=BadRows)
-    """Rows of the file that are no samples."""
-
-    def samples(self) -> Iterator[dict[str, Any]]:
-        """The samples of all rows that are some."""
-        rows = enumerate(self.source.all_rows(self.fields.wanted))
-        return (self.fields.sample(row) for position, row in rows if position not in self.bad.found)
+    found: Survey
 
     def check(self, journal: Journal) -> None:
-        """:raises FileError: the journal answers other rows than the first ones of the file."""
-        if digest_of(islice(self.samples(), journal.rows)) != journal.digest:
+        """:raises FileError: the journal has answers, and none for a row of this file."""
+        if journal.rows and not self.answered(journal):
             raise FileError(
-                f"{self.source.name}: its first {journal.rows} rows are not those that an unfinished run has "
-                "answers for; begin anew with --restart"
+                f"{self.source.name}: has none of the rows that an unfinished run has answers for; begin anew with "
+                "--restart"
             )
 
+    def answered(self, journal: Journal) -> int:
+        """How many rows of the file have an answer."""
+        return (journal.answered & Counter(digest for _, digest in self.found.samples)).total()
+
     def ask(self, client: Client, journal: Journal, concurrency: int, advance: Callable[[int], None]) -> None:
-        """Puts all answers into the journal.
+        """Puts all answers into the journal, those to requests that were under way when one failed included.
 
         :param advance: told how many rows have been answered.
         :raises CongradError: the service did not answer.
         """
-        advance(journal.rows)
-        digests: deque[str] = deque()  # of the samples that have been sent and not been answered
+        advance(self.answered(journal))
+        digests = dict(self.found.samples)
         results = client.filter_batches(
-            self._noted(journal, digests),
+            self._unanswered(journal),
             direction=self.asked.direction,
             update=self.asked.update,
             selection=self.asked.selecting.of_requests,
             checkpoint=self.asked.checkpoint,
             retain=self.asked.two_pass,
+            # As if all that have an answer came first: what is sent after them is cut alike each time.
             start=journal.rows,
             batch_size=self.asked.batch_size,
             concurrency=concurrency,
             idempotency_key=journal.key,
         )
-        # Samples are taken ahead of their answers, and answered in their order.
         for result in results:
-            answered = [digests.popleft() for _ in result.decisions]
-            journal.add(result, answered[-1])
+            journal.add(result, [digests[decision.id] for decision in result.decisions])
             advance(len(result.decisions))
 
     def ask_again(self, client: Client, journal: Journal, concurrency: int, advance: Callable[[int], None]) -> None:
@@ -106,31 +101,41 @@ class Run:
         :raises GradientsGoneError: it can no longer be done.
         :raises CongradError: the service did not answer.
         """
-        advance(sum(len(result.decisions) for result in journal.rescored))
+        left = [result for result in journal.results if result.job_id not in journal.rescored]
+        advance(sum(len(result.decisions) for result in journal.results if result.job_id in journal.rescored))
+        failures: list[CongradError] = []
 
         def rescore(result: wire.FilterResult, _: threading.Event) -> wire.FilterResult:
             return client.jobs.rescore(
                 result.job_id, selection=self.asked.selecting.of_requests, idempotency_key=journal.key
             )
 
-        with closing(ahead(journal.results[len(journal.rescored) :], rescore, concurrency)) as answers:
-            for _, again in answers:
-                if isinstance(again, APIStatusError) and again.status in GONE:
-                    raise GradientsGoneError(str(again)) from again
+        with closing(ahead(until_failure(left, failures), rescore, concurrency)) as answers:
+            for first, again in answers:
                 if isinstance(again, CongradError):
-                    raise again
-                journal.add_rescored(again)
-                advance(len(again.decisions))
+                    failures.append(again)
+                else:
+                    journal.add_rescored(first.job_id, again)
+                    advance(len(again.decisions))
+        for failure in failures:
+            if isinstance(failure, APIStatusError) and failure.status in GONE:
+                raise GradientsGoneError(str(failure)) from failure
+            raise failure
 
     def decisions(self, journal: Journal) -> list[wire.Decision]:
         """What is decided about each row, once everything is answered."""
-        results = journal.rescored if self.asked.two_pass else journal.results
-        decisions = self.asked.selecting.apply([decision for result in results for decision in result.decisions])
-        return self.bad.among(decisions)
+        decisions = journal.decisions(self.found.samples, rescored=self.asked.two_pass)
+        return self.found.bad.among(self.asked.selecting.apply(decisions))
 
-    def _noted(self, journal: Journal, digests: deque[str]) -> Iterator[dict[str, Any]]:
+    def _unanswered(self, journal: Journal) -> Iterator[dict[str, Any]]:
         """The samples that have no answer yet."""
-        chain = Chain(journal.digest)
-        for sample in islice(self.samples(), journal.rows, None):
-            digests.append(chain.add(sample))
-            yield sample
+        answered = journal.answered
+        samples = iter(self.found.samples)
+        for position, row in enumerate(self.source.all_rows(self.fields.wanted)):
+            if position in self.found.bad.found:
+                continue
+            _, digest = next(samples)
+            if answered[digest]:
+                answered[digest] -= 1
+            else:
+                yield self.fields.sample(row)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 
-from congrad.commands.filtering.asking import Asked, GradientsGoneError
+from congrad.commands.filtering.asking import GradientsGoneError, Run
 from congrad.commands.filtering.journal import Journal
 from congrad.commands.terminal.output import FAILED, INTERRUPTED, WRONG, explained, fail
 from congrad.errors import APIStatusError, CongradError
@@ -13,7 +13,7 @@ from congrad.files.kinds.rows import FileError
 
 
 @contextmanager
-def without_answers(asked: Asked, journal: Journal, rows: int, path: Path | None) -> Iterator[None]:
+def without_answers(run: Run, journal: Journal, path: Path | None) -> Iterator[None]:
     """Ends the command where the answers that the block waits for do not come.
 
     :param path: where the journal lies; None where it is not written down.
@@ -25,18 +25,18 @@ def without_answers(asked: Asked, journal: Journal, rows: int, path: Path | None
         raise
     except GradientsGoneError as error:
         fail(
-            f"{error}\nall {rows} rows are in direction {asked.direction!r}: the same command with --no-update "
-            "--restart in place of --two-pass scores them against it, their own shares included, and folds nothing in",
+            f"{error}\nall {run.found.rows} rows are in direction {run.asked.direction!r}: the same command with "
+            "--no-update --restart scores them against it, and folds nothing in",
             FAILED,
         )
     except APIStatusError as error:
         is_row = error.status == HTTPStatus.UNPROCESSABLE_ENTITY
         mend = "\nwhere a row is at fault, correct it or take it out first" if is_row else ""
-        fail(f"{explained(error)}\n{_left(journal, rows, path)}{mend}", WRONG if is_row else FAILED)
+        fail(f"{explained(error)}\n{_left(run, journal, path)}{mend}", WRONG if is_row else FAILED)
     except CongradError as error:
-        fail(f"{explained(error)}\n{_left(journal, rows, path)}", FAILED)
+        fail(f"{explained(error)}\n{_left(run, journal, path)}", FAILED)
     except KeyboardInterrupt:
-        fail(f"interrupted; {_left(journal, rows, path)}", INTERRUPTED)
+        fail(f"interrupted; {_left(run, journal, path)}", INTERRUPTED)
 
 
 @contextmanager
@@ -57,10 +57,11 @@ def without_outputs(path: Path | None) -> Iterator[None]:
         fail(f"{error}\n{left}", FAILED)
 
 
-def _left(journal: Journal, rows: int, path: Path | None) -> str:
-    if not journal.rows:
+def _left(run: Run, journal: Journal, path: Path | None) -> str:
+    answered = run.answered(journal)
+    if not answered:
         return "nothing was written"
-    done = f"{journal.rows} of {rows} rows have decisions"
+    done = f"{answered} of {run.found.rows} rows have decisions"
     if path is None:
         return f"{done}, which are lost: only with -o FILE a run can go on where it stopped"
     return f"{done}, kept in {path}: the same command goes on from there"

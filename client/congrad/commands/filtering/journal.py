@@ -1,17 +1,19 @@
 """A file beside the output that holds the answers so far, so that a run that was cut short goes on where it stopped.
 
 Its first line says what was asked, and has the key under which the service recognises requests. Each further line is an
-answer, with a digest of all samples up to its last one. A line is on the disk before the next answer is waited for; the
-answers that were under way when the run ended are the service's to remember, which it does for an hour.
+answer, with a digest of each sample that it is about: a row has its answer wherever it stands by then, and only a row
+that is new, or was mended, is sent. A line is on the disk before the next answer is waited for; the answers that were
+under way when the run was killed are the service's to remember, which it does for an hour.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,7 +22,7 @@ from congrad.errors import CongradError
 from congrad.files.kinds.rows import FileError
 from congrad.files.streams import resolved
 
-FORMAT = 1
+FORMAT = 2
 BEGINNING = b'{"congrad_journal"'
 
 Json = dict[str, Any]
@@ -43,8 +45,9 @@ class Journal:
     def __init__(self, asked: Mapping[str, Any], file: BinaryIO | None = None):
         self.key = uuid.uuid4().hex
         self.results: list[wire.FilterResult] = []
-        self.rescored: list[wire.FilterResult] = []
-        self.digest = ""
+        self.rescored: dict[str, wire.FilterResult] = {}
+        """By the id of the job that was scored again."""
+        self._digests: list[list[str]] = []
         self._file = file
         question: Json = json.loads(json.dumps(asked))  # as it is read again
         if file is None or not self._read(file, question):
@@ -52,24 +55,42 @@ class Journal:
 
     @property
     def rows(self) -> int:
-        """The rows that have been answered: the first so many of the file."""
-        return sum(len(result.decisions) for result in self.results)
+        """The rows that have been answered."""
+        return sum(map(len, self._digests))
+
+    @property
+    def answered(self) -> Counter[str]:
+        """How many rows of each digest have been answered."""
+        return Counter(digest for digests in self._digests for digest in digests)
 
     @property
     def direction(self) -> wire.DirectionRef:
         """What the rows were scored against, as it was in the end; there is none before the first answer."""
-        return (self.rescored or self.results)[-1].direction
+        return [*self.results, *self.rescored.values()][-1].direction
 
-    def add(self, result: wire.FilterResult, digest: str) -> None:
-        """The answer to the next rows."""
-        self._append({"digest": digest, "result": result.model_dump(mode="json")})
-        self.results.append(result)
-        self.digest = digest
+    def add(self, result: wire.FilterResult, digests: Sequence[str]) -> None:
+        """The answer to some rows, and the digest of each."""
+        self._append({"digests": list(digests), "result": result.model_dump(mode="json")})
+        self._take_answer(result, list(digests))
 
-    def add_rescored(self, result: wire.FilterResult) -> None:
-        """The second answer to the rows of the next request."""
-        self._append({"rescored": result.model_dump(mode="json")})
-        self.rescored.append(result)
+    def add_rescored(self, job_id: str, result: wire.FilterResult) -> None:
+        """The second answer to the rows of a job."""
+        self._append({"of": job_id, "rescored": result.model_dump(mode="json")})
+        self.rescored[job_id] = result
+
+    def decisions(self, samples: Sequence[tuple[str, str]], *, rescored: bool) -> list[wire.Decision]:
+        """What is decided about samples, once all of them are answered.
+
+        :param samples: name and digest of each.
+        :param rescored: by the second answers.
+        """
+        found: defaultdict[str, deque[wire.Decision]] = defaultdict(deque)
+        for result, digests in zip(self.results, self._digests, strict=True):
+            decisions = (self.rescored[result.job_id] if rescored else result).decisions
+            for digest, decision in zip(digests, decisions, strict=True):
+                found[digest].append(decision)
+        # A row may have another place than it had when it was sent.
+        return [replace(found[digest].popleft(), id=name) for name, digest in samples]
 
     def _append(self, line: Json) -> None:
         if self._file is None:
@@ -110,35 +131,13 @@ class Journal:
 
     def _take(self, line: Json) -> None:
         if "rescored" in line:
-            self.rescored.append(wire.FilterResult.model_validate(line["rescored"]))
+            self.rescored[line["of"]] = wire.FilterResult.model_validate(line["rescored"])
         else:
-            self.results.append(wire.FilterResult.model_validate(line["result"]))
-            self.digest = line["digest"]
+            self._take_answer(wire.FilterResult.model_validate(line["result"]), line["digests"])
 
-
-class Chain:
-    """A digest of all samples up to each.
-
-    :param digest: that of those before the first.
-    """
-
-    def __init__(self, digest: str = ""):
-        self._digest = digest
-
-    def add(self, sample: Mapping[str, Any]) -> str:
-        """The digest up to and with a sample."""
-        text = self._digest + json.dumps(sample, ensure_ascii=False, sort_keys=True)
-        self._digest = hashlib.sha256(text.encode()).hexdigest()
-        return self._digest
-
-
-def digest_of(samples: Iterable[Mapping[str, Any]]) -> str:
-    """The digest of all of these samples."""
-    chain = Chain()
-    digest = ""
-    for sample in samples:
-        digest = chain.add(sample)
-    return digest
+    def _take_answer(self, result: wire.FilterResult, digests: list[str]) -> None:
+        self.results.append(result)
+        self._digests.append(digests)
 
 
 def journal_of(output: str) -> Path:

@@ -126,8 +126,8 @@ TwoPass = Annotated[
         show_default=False,
         rich_help_panel=SCORING,
         help="First fold all rows in, then score them (the default, unless --no-update); or score them as they come, "
-        "the first ones against a direction that has seen little else. The second pass costs no second gradient, but "
-        "Redis's memory: 32 KiB a row by default, until it is scored.",
+        "the first ones against a direction that has seen little else. A second pass costs no second gradient, but "
+        "Redis's memory, 32 KiB a row by default, until it is scored.",
     ),
 ]
 CheckpointName = Annotated[

@@ -11,14 +11,14 @@ from typing import Any
 
 import httpx
 import pytest
-from congrad import Client
+from congrad import AuthenticationError, Client, UnprocessableError
 from congrad.commands.filtering.asking import Asked, Run
-from congrad.commands.filtering.journal import Chain, Journal, digest_of, journal_of, open_journal
+from congrad.commands.filtering.journal import Journal, journal_of, open_journal
 from congrad.contract import wire
 from congrad.files.kinds.rows import FileError
-from congrad.files.samples import Fields
+from congrad.files.samples import Fields, survey
 from congrad.files.source import Source
-from support.stub_service import StubService, sample
+from support.stub_service import StubService, problem, sample
 
 ASKED = {"direction": "default", "batch_size": 2}
 OTHER = ASKED | {"direction": "x"}
@@ -56,7 +56,7 @@ def left_behind(path: Path, answers: int = 2, asked: Mapping[str, Any] = ASKED) 
     """The journal of a run that ended before its work did."""
     with cut_short(path, asked=asked) as journal:
         for number in range(answers):
-            journal.add(answer(number), f"digest-{number}")
+            journal.add(answer(number), [f"digest-{number}"])
     return journal
 
 
@@ -64,11 +64,12 @@ def test_a_run_goes_on_with_what_the_last_one_left(tmp_path: Path) -> None:
     path = journal_of(str(tmp_path / "kept.jsonl"))
     first = left_behind(path)
     with cut_short(path) as second:
-        assert (second.key, second.rows, second.digest) == (first.key, 2, "digest-1")
+        assert (second.key, second.rows) == (first.key, 2)
+        assert second.answered == {"digest-0": 1, "digest-1": 1}
         assert second.results == first.results
-        second.add_rescored(answer(0))
+        second.add_rescored("job-0", answer(5))
     with open_journal(path, ASKED, restart=False) as third:
-        assert [result.job_id for result in third.rescored] == ["job-0"]
+        assert {name: result.job_id for name, result in third.rescored.items()} == {"job-0": "job-5"}
         assert third.rows == 2
     assert not path.exists()
 
@@ -79,8 +80,8 @@ def test_half_a_line_is_no_answer_and_does_not_spoil_the_next(tmp_path: Path) ->
     text = path.read_bytes()
     path.write_bytes(text[:-10])
     with cut_short(path) as journal:
-        assert (journal.rows, journal.digest) == (1, "digest-0")
-        journal.add(answer(7), "digest-7")
+        assert journal.answered == {"digest-0": 1}
+        journal.add(answer(7), ["digest-7"])
     with open_journal(path, ASKED, restart=False) as journal:
         assert [result.job_id for result in journal.results] == ["job-0", "job-7"]
     path.write_bytes(text[:30])  # not even the first line is whole
@@ -112,9 +113,9 @@ def test_an_answer_is_on_the_disk_before_the_next_is_waited_for(tmp_path: Path) 
     path = tmp_path / "journal"
     with cut_short(path) as journal:
         for number in range(3):
-            journal.add(answer(number), f"digest-{number}")
+            journal.add(answer(number), [f"digest-{number}"])
             last = json.loads(path.read_bytes().splitlines()[-1])
-            assert (last["digest"], last["result"]["job_id"]) == (f"digest-{number}", f"job-{number}")
+            assert (last["digests"], last["result"]["job_id"]) == ([f"digest-{number}"], f"job-{number}")
 
 
 def test_a_file_that_is_no_journal_is_left_alone(tmp_path: Path) -> None:
@@ -163,13 +164,14 @@ def test_two_processes_do_not_share_a_journal(tmp_path: Path) -> None:
         assert journal.rows == 0
 
 
-def test_a_digest_is_of_all_samples_and_goes_on_from_any() -> None:
-    samples = [{"id": str(number), "chosen": "ü"} for number in range(5)]
-    first = digest_of(samples[:3])
-    chain = Chain(first)
-    assert [chain.add(sample) for sample in samples[3:]][-1] == digest_of(samples)
-    assert digest_of([samples[1], samples[0], *samples[2:]]) != digest_of(samples)
-    assert digest_of(json.loads(json.dumps(samples))) == digest_of(samples)
+def test_a_row_has_its_answer_wherever_it_stands_by_then() -> None:
+    journal = Journal(ASKED)
+    for number, digest in enumerate(["a", "b", "a"]):
+        journal.add(answer(number), [digest])
+    samples = [("line 9", "a"), ("line 10", "b"), ("line 11", "a")]
+    decisions = journal.decisions(samples, rescored=False)
+    assert [decision.id for decision in decisions] == ["line 9", "line 10", "line 11"]
+    assert journal.decisions(samples[1:2], rescored=False) == decisions[1:2]
 
 
 def asked_for(selection: wire.ThresholdSelection | wire.FractionSelection) -> Asked:
@@ -187,11 +189,12 @@ def test_a_share_of_the_file_is_taken_when_all_is_answered_and_may_be_another_wh
         Client("http://stub", transport=httpx.MockTransport(stub := StubService())) as client,
         open_journal(tmp_path / "journal", asked_for(half).on_record("http://stub"), False) as journal,
     ):
-        Run(rows, Fields(), asked_for(half)).ask(client, journal, concurrency=1, advance=lambda _: None)
+        found = survey(rows, Fields())
+        Run(rows, Fields(), asked_for(half), found).ask(client, journal, concurrency=1, advance=lambda _: None)
         assert [body.get("selection") for body in stub.bodies] == [None, None]
         for selection, kept in ((half, [1, 1, 1, 0, 0, 0]), (third, [0, 1, 1, 0, 0, 0])):
             assert asked_for(selection).on_record("u") == asked_for(half).on_record("u")
-            decisions = Run(rows, Fields(), asked_for(selection)).decisions(journal)
+            decisions = Run(rows, Fields(), asked_for(selection), found).decisions(journal)
             assert [decision.keep for decision in decisions] == [bool(number) for number in kept]
 
 
@@ -225,7 +228,7 @@ def test_requests_that_are_cut_by_their_bytes_are_the_same_ones_when_a_run_goes_
     asked = asked_for(wire.ThresholdSelection())
     path = tmp_path / "journal"
     with Source(str(source)) as rows, Client("http://stub", transport=httpx.MockTransport(serve)) as client:
-        run = Run(rows, Fields(), asked)
+        run = Run(rows, Fields(), asked, survey(rows, Fields()))
         with suppress(KeyboardInterrupt), open_journal(path, asked.on_record("http://stub"), False) as journal:
             run.ask(client, journal, concurrency=2, advance=interrupt)
         with open_journal(path, asked.on_record("http://stub"), False) as journal:
@@ -233,3 +236,85 @@ def test_requests_that_are_cut_by_their_bytes_are_the_same_ones_when_a_run_goes_
             run.ask(client, journal, concurrency=2, advance=lambda _: None)
             assert [decision.id for decision in run.decisions(journal)] == [f"line {n}" for n in range(1, 12)]
     assert stub.folded == {f"line {n}": 1 for n in range(1, 12)}
+
+
+def run_of(path: Path, rows: Source, two_pass: bool = False, batch_size: int = 4) -> Run:
+    asked = Asked("default", True, wire.ThresholdSelection(), None, batch_size, two_pass)
+    return Run(rows, Fields(), asked, survey(rows, Fields()))
+
+
+def answered(path: Path, journal_path: Path, transport: httpx.MockTransport, **options: Any) -> list[wire.Decision]:
+    """The decisions on a file, by a run that goes on with what the last one left."""
+    with Source(str(path)) as rows, Client("http://stub", transport=transport, max_downtime=0) as client:
+        run = run_of(path, rows, **options)
+        with open_journal(journal_path, {}, restart=False) as journal:
+            run.check(journal)
+            run.ask(client, journal, 3, lambda _: None)
+            if run.asked.two_pass:
+                run.ask_again(client, journal, 3, lambda _: None)
+            return run.decisions(journal)
+
+
+def write(path: Path, numbers: list[int]) -> Path:
+    path.write_text("".join(json.dumps(sample(number)) + "\n" for number in numbers))
+    return path
+
+
+def test_a_run_that_fails_keeps_the_answers_that_were_under_way(tmp_path: Path) -> None:
+    """The second of three requests fails at once, and the others are answered after that."""
+    path, journal = write(tmp_path / "in.jsonl", list(range(1, 13))), tmp_path / "journal"
+    stub, has_failed = StubService(), threading.Event()
+
+    def serve(request: httpx.Request) -> httpx.Response:
+        if b'"line 5"' in request.content and not has_failed.is_set():
+            has_failed.set()
+            return problem(401)
+        assert has_failed.wait(30)
+        return stub(request)
+
+    with pytest.raises(AuthenticationError):
+        answered(path, journal, httpx.MockTransport(serve))
+    with open_journal(journal, {}, restart=False) as left, suppress(KeyboardInterrupt):
+        assert {decision.id for result in left.results for decision in result.decisions} == {
+            f"line {number}" for number in (1, 2, 3, 4, 9, 10, 11, 12)
+        }
+        raise KeyboardInterrupt
+    decisions = answered(path, journal, httpx.MockTransport(serve))
+    assert [decision.id for decision in decisions] == [f"line {number}" for number in range(1, 13)]
+    assert [decision.conflict_score for decision in decisions] == [number / 1000 for number in range(1, 13)]
+    assert set(stub.folded.values()) == {1}
+
+
+@pytest.mark.parametrize("two_pass", [False, True])
+def test_a_row_that_was_mended_is_the_only_one_that_is_sent_anew(two_pass: bool, tmp_path: Path) -> None:
+    path, journal = write(tmp_path / "in.jsonl", [*range(1, 7), 99, *range(8, 13)]), tmp_path / "journal"
+    stub = StubService()
+
+    def serve(request: httpx.Request) -> httpx.Response:
+        found = json.loads(request.content or "{}").get("samples", [])
+        at_fault = [i for i, one in enumerate(found) if one["chosen"] == "99"]
+        if at_fault:
+            pointers = [wire.ProblemError(pointer=f"/samples/{i}", detail="is too much") for i in at_fault]
+            return problem(422, "is too much", errors=pointers)
+        return stub(request)
+
+    with pytest.raises(UnprocessableError, match="is too much"):
+        answered(path, journal, httpx.MockTransport(serve), two_pass=two_pass)
+    assert stub.folded == {f"line {number}": 1 for number in range(1, 13) if number != 7}
+    before = len(stub.bodies)
+    write(path, [*range(1, 4), *range(5, 13)])  # and another row has gone
+    decisions = answered(path, journal, httpx.MockTransport(serve), two_pass=two_pass)
+    assert [[one["chosen"] for one in body["samples"]] for body in stub.bodies[before:]] == [["7"]]
+    assert [decision.id for decision in decisions] == [f"line {number}" for number in range(1, 12)]
+    shift = 1 if two_pass else 0
+    assert [round(1000 * ((decision.conflict_score or 0) + shift)) for decision in decisions] == [
+        *range(1, 4),
+        *range(5, 13),
+    ]
+
+
+def test_a_file_of_other_rows_is_no_continuation(tmp_path: Path) -> None:
+    path, journal = write(tmp_path / "in.jsonl", [1, 2]), tmp_path / "journal"
+    left_behind(journal, asked={})
+    with pytest.raises(FileError, match="has none of the rows that an unfinished run has answers for"):
+        answered(path, journal, httpx.MockTransport(StubService()))

@@ -1,0 +1,78 @@
+"""One call that several processes make: the ranks of a training job run the same script, and each filters its dataset.
+
+All are given the answers of one of them. So the gradients are computed once, each pair is folded in once, and all ranks
+train on the same rows.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from http import HTTPStatus
+from itertools import count
+
+from congrad.client import Client
+from congrad.contract import wire
+from congrad.errors import APIStatusError, NotFoundError
+from congrad.protocol.options import FilterOptions, as_json
+from congrad.protocol.results import Filtered
+
+NOT_ASKED = ("idempotency_key", "concurrency", "progress", "on_unavailable")
+"""Options that no decision depends on."""
+
+
+def filter_shared(client: Client, rows: str, options: FilterOptions, call: Callable[[str], Filtered]) -> Filtered:
+    """The answer to a call, or the one that the same call of another process was given while that is kept.
+
+    :param rows: what stands for the samples; those that are sent count besides.
+    :param options: of the call.
+    :param call: makes it under an idempotency key.
+    :raises CongradError: as `Client.filter`.
+    """
+    name, is_update = options.get("direction", "default"), options.get("update", True)
+    before = _state(client, name)
+    digest = _digest(client, None if is_update else before, rows, options)
+    refused = 0
+    # One key after the other: answers are kept for an hour, and what was done under a key is not done again for a day.
+    for number in count():
+        try:
+            found = call(f"{digest}/{number}")
+        except APIStatusError as error:
+            # Gradients of a direction that has been reset since are a conflict too, and so is what no key mends.
+            refused += error.problem.type != wire.NO_LONGER_KEPT
+            if error.status != HTTPStatus.CONFLICT or refused > 1:
+                raise
+            continue
+        if not is_update or _is_of_this(client, name, before, found):
+            return found
+    raise AssertionError("the last key is one that nobody has used")
+
+
+def _digest(client: Client, against: wire.Direction | None, rows: str, options: FilterOptions) -> str:
+    """:param against: a direction that the call does not move: where others have, its scores are others."""
+    selection = options.get("selection")
+    asked = {key: value for key, value in options.items() if key not in (*NOT_ASKED, "selection")}
+    asked["selection"] = None if selection is None else as_json(selection)
+    asked["checkpoints"] = sorted(checkpoint.fingerprint for checkpoint in client.checkpoints())
+    asked["against"] = None if against is None else [against.version, against.created.isoformat()]
+    return hashlib.sha256(json.dumps([rows, asked], sort_keys=True).encode()).hexdigest()
+
+
+def _state(client: Client, name: str) -> wire.Direction | None:
+    try:
+        return client.directions.get(name)
+    except NotFoundError:
+        return None
+
+
+def _is_of_this(client: Client, name: str, before: wire.Direction | None, found: Filtered) -> bool:
+    """Whether the answers are about the direction that is there, and not an earlier one of its name.
+
+    :param before: that which was there before the call.
+    """
+    after = _state(client, name)
+    if after is None or not found.job_ids:
+        return not found.job_ids
+    try:
+        return before is None or client.jobs.get(found.job_ids[-1]).created >= after.created
+    except NotFoundError:
+        return False

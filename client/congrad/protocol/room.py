@@ -1,0 +1,49 @@
+"""What two passes take up in Redis, and whether there is room for it: asked before anything is sent."""
+
+from congrad.errors import APIStatusError, NoRoomError
+from congrad.protocol import calls
+from congrad.protocol.calls import Call, HttpRequest
+from congrad.protocol.policy import Policy
+from congrad.protocol.replies import CHECKPOINTS, QUEUE
+
+BESIDE = 512
+"""Bytes of a sample's norm, id and keys, as the service counts them."""
+
+ANSWERS = 1024
+"""Bytes of a sample's two decisions, of what it was when it was folded in, and of Redis's own."""
+
+
+def check_room(samples: int, checkpoint: str | None, policy: Policy, *, is_again: bool = False) -> Call[int]:
+    """The bytes that two passes over so many samples take up at most, until the second one has scored them.
+
+    :param checkpoint: name or fingerprint of that which scores them, where there are several.
+    :param is_again: whether what is retained already may be of the same samples.
+    :raises NoRoomError: there is less.
+    """
+    served = yield from calls.request(HttpRequest("GET", "/checkpoints"), CHECKPOINTS, policy)
+    named = [one for one in served if checkpoint in (None, one.name, one.fingerprint)]
+    own = 2 * max((one.projection.dim for one in named), default=0) + BESIDE
+    try:
+        room = (yield from calls.request(HttpRequest("GET", "/queue"), QUEUE, policy)).room
+    except APIStatusError:  # its broker does not answer: whether there is room is seen when a request comes
+        room = None
+    needed = samples * (own + ANSWERS)
+    if room is not None:
+        ours = room.retained_bytes if is_again else 0
+        _check(samples, samples * own, room.limit_bytes - room.retained_bytes + ours, "CONGRAD_MAX_RETAINED_BYTES")
+        if room.free_bytes is not None:
+            _check(samples, needed, room.free_bytes + ours, "Redis's maxmemory")
+    return needed
+
+
+def _check(samples: int, needed: int, left: int, bound: str) -> None:
+    if needed > left:
+        raise NoRoomError(
+            f"two passes keep the gradients of all {samples:,} samples in Redis until they are scored, {mib(needed)}, "
+            f"and there is room for {mib(max(left, 0))} ({bound}); one pass keeps none"
+        )
+
+
+def mib(count: int) -> str:
+    """Bytes, to be read."""
+    return f"{count / 2**20:,.1f} MiB"
