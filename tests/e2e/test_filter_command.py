@@ -17,7 +17,7 @@ from congrad import Client
 from congrad.commands.filtering.asking import Asked, Run
 from congrad.commands.filtering.journal import journal_of, open_journal
 from congrad.contract import wire
-from congrad.files.samples import Fields
+from congrad.files.samples import Fields, survey
 from congrad.files.source import Source
 from congrad.local.redis_server import free_port
 from congrad.local.stack import Stack
@@ -129,10 +129,12 @@ def test_two_passes_score_every_row_against_all_of_them(
     rows = demo_samples("de", "fr", "ja", each=4)
     source, scores = tmp_path / "in.jsonl", tmp_path / "scores.jsonl"
     write_rows(source, rows)
-    done = run("filter", str(source), "-o", str(tmp_path / "kept.jsonl"), "--scores", str(scores), "--two-pass",
+    done = run("filter", str(source), "-o", str(tmp_path / "kept.jsonl"), "--scores", str(scores),
                "--url", stack.url, "--direction", direction, "--batch-size", "5", "--json")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert sum(json.loads(done.stdout)["direction"]["languages"].values()) == 12
+    assert re.search(r"two passes: up to [\d.]+ MiB of Redis, [\d.]+ KiB a row, until the rows are scored", done.stderr)
+    assert client.queue().room.retained_bytes == 0  # type: ignore[union-attr] # all that was kept has gone
     # One request is scored against all of its rows as well, whatever their order.
     at_once = client.filter(rows, direction=f"{direction}-at-once", batch_size=12)
     expected = np.array([decision.conflict_score for decision in at_once.decisions], dtype=float)
@@ -150,7 +152,7 @@ def started(arguments: list[str], journal: Path) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("options", [[], ["--two-pass"]])
+@pytest.mark.parametrize("options", [["--one-pass"], []])
 def test_a_run_that_was_cut_short_goes_on_and_folds_nothing_in_twice(
     end: signal.Signals, options: list[str], stack: Stack, client: Client, direction: str, tmp_path: Path
 ) -> None:
@@ -190,13 +192,13 @@ def test_rows_whose_gradients_are_gone_are_scored_without_folding_them_in_again(
         suppress(KeyboardInterrupt),
         open_journal(journal_of(str(kept)), asked.on_record(stack.url), False) as journal,
     ):
-        Run(rows, Fields(), asked).ask(client, journal, 1, lambda _: None)
+        Run(rows, Fields(), asked, survey(rows, Fields())).ask(client, journal, 1, lambda _: None)
         for result in journal.results:
             client.jobs.rescore(result.job_id)  # the gradients are dropped then
         raise KeyboardInterrupt
     arguments = ("filter", str(source), "-o", str(kept), "--url", stack.url, "--direction", direction,
                  "--batch-size", "4")  # fmt: skip
-    gone = run(*arguments, "--two-pass")
+    gone = run(*arguments)
     assert gone.returncode == 1
     assert "are no longer kept" in gone.stderr
     assert f"all 8 rows are in direction {direction!r}" in gone.stderr
@@ -216,27 +218,27 @@ def test_a_row_that_the_service_refuses_is_put_right_and_the_rest_goes_on(
     good, rows[6] = rows[6], without_prompt(rows[6])
     write_rows(source, rows)
     arguments = ["filter", str(source), "-o", str(kept), "--url", stack.url, "--direction", direction,
-                 "--batch-size", "2", "--concurrency", "1"]  # fmt: skip
+                 "--batch-size", "2", "--concurrency", "1", "--one-pass"]  # fmt: skip
     refused = run(*arguments)
     assert refused.returncode == 2
     assert "correct it or take it out first" in refused.stderr
     assert "(id 'line 7'): chosen and rejected begin with different messages" in refused.stderr
-    assert "6 of 8 rows have decisions" in refused.stderr
+    assert "7 of 8 rows have decisions" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not kept.exists()
     other = run(*arguments, "--no-update")
     assert other.returncode == 2
     assert "with other options" in other.stderr
-    rows[0]["chosen"] += "!"
-    write_rows(source, rows)
-    changed = run(*arguments)
+    others = tmp_path / "others.jsonl"
+    write_rows(others, demo_samples("ja", each=2))
+    changed = run("filter", str(others), *arguments[2:])
     assert changed.returncode == 2
-    assert "its first 6 rows are not those" in changed.stderr
-    rows[0]["chosen"], rows[6] = rows[0]["chosen"][:-1], good
-    write_rows(source, rows)
+    assert "has none of the rows that an unfinished run has answers for" in changed.stderr
+    rows[6] = good
+    write_rows(source, [*rows[:6], rows[7], rows[6]])  # and in another order
     done = run(*arguments)
     assert done.returncode == 0, done.stderr
-    assert "resuming: 6 of 8" in done.stderr
+    assert "resuming: 7 of 8" in done.stderr
     counts = {tag: language.samples for tag, language in client.directions.get(direction).languages.items()}
     assert counts == {"de": 4, "fr": 4}
 

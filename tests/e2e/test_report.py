@@ -425,7 +425,7 @@ def test_pictures_are_taken_of_it(browser: Browser, stack: Stack, tmp_path: Path
     """Of the shipped pairs; `make screenshots`."""
     source, report = tmp_path / "pairs.jsonl", tmp_path / "report.html"
     source.write_text("".join(json.dumps(row) + "\n" for row in demo_samples()), encoding="utf-8")
-    done = run("filter", str(source), "-o", str(tmp_path / "kept.jsonl"), "--report", str(report), "--two-pass",
+    done = run("filter", str(source), "-o", str(tmp_path / "kept.jsonl"), "--report", str(report),
                "--url", stack.url, "--direction", "policy-round-2")  # fmt: skip
     assert done.returncode == 0, done.stderr
 

@@ -22,7 +22,7 @@ from congrad.commands.filtering.reporting import about_run
 from congrad.contract import wire
 from congrad.files.decisions import read_decisions, samples_of
 from congrad.files.kinds.rows import FileError
-from congrad.files.samples import Fields
+from congrad.files.samples import Fields, Survey
 from congrad.files.source import Source
 from congrad.local.redis_server import free_port
 from congrad.report.about import About
@@ -252,7 +252,7 @@ def about_of(source: Path, asked: Asked, fields: Fields | None = None) -> About:
         Source(str(source)) as rows,
         Client(f"http://127.0.0.1:{free_port()}", "secret", max_retries=0) as client,
     ):
-        return about_run(Run(rows, fields or Fields(), asked), journal, client)
+        return about_run(Run(rows, fields or Fields(), asked, Survey()), journal, client)
 
 
 PLAIN = Asked(
@@ -273,7 +273,7 @@ def test_a_service_that_has_gone_costs_the_report_its_cosines_only(
 @pytest.mark.parametrize(
     ("asked", "command"),
     [
-        (PLAIN, "congrad filter in.jsonl -o kept.jsonl --max-conflict 0 --direction default"),
+        (PLAIN, "congrad filter in.jsonl -o kept.jsonl --max-conflict 0 --direction default --one-pass"),
         (
             replace(
                 PLAIN,

@@ -68,7 +68,7 @@ def _command(run: Run) -> str:
     words += ["--direction", asked.direction]
     words += [] if asked.checkpoint is None else ["--checkpoint", asked.checkpoint]
     words += [] if asked.update else ["--no-update"]
-    words += ["--two-pass"] if asked.two_pass else []
+    words += ["--one-pass"] if asked.update and not asked.two_pass else []
     words += [] if asked.batch_size == BATCH_SIZE else ["--batch-size", str(asked.batch_size)]
     return shlex.join(words)
 

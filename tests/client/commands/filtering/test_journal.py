@@ -238,7 +238,7 @@ def test_requests_that_are_cut_by_their_bytes_are_the_same_ones_when_a_run_goes_
     assert stub.folded == {f"line {n}": 1 for n in range(1, 12)}
 
 
-def run_of(path: Path, rows: Source, two_pass: bool = False, batch_size: int = 4) -> Run:
+def run_of(rows: Source, two_pass: bool = False, batch_size: int = 4) -> Run:
     asked = Asked("default", True, wire.ThresholdSelection(), None, batch_size, two_pass)
     return Run(rows, Fields(), asked, survey(rows, Fields()))
 
@@ -246,7 +246,7 @@ def run_of(path: Path, rows: Source, two_pass: bool = False, batch_size: int = 4
 def answered(path: Path, journal_path: Path, transport: httpx.MockTransport, **options: Any) -> list[wire.Decision]:
     """The decisions on a file, by a run that goes on with what the last one left."""
     with Source(str(path)) as rows, Client("http://stub", transport=transport, max_downtime=0) as client:
-        run = run_of(path, rows, **options)
+        run = run_of(rows, **options)
         with open_journal(journal_path, {}, restart=False) as journal:
             run.check(journal)
             run.ask(client, journal, 3, lambda _: None)
