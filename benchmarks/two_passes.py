@@ -44,7 +44,7 @@ def main(
         options = StackOptions(
             folder / "data", free_port(), environment={"CONGRAD_MODEL": str(model)}, log=folder / "log"
         )
-        with running(options) as stack, watched(stack) as peak:
+        with running_stack(options) as stack, watched(stack) as peak:
             start = time.perf_counter()
             said = filtered(stack, source, folder / "kept.jsonl", batch_size)
             seconds = time.perf_counter() - start

@@ -63,10 +63,10 @@ Each row is a pair: [bold]language[/], [bold]chosen[/], [bold]rejected[/] and, u
 of IN and KEPT differ. Parquet needs pyarrow: pip install 'congrad-filter\\[parquet]'.
 
 All rows are folded into the direction before the first one is scored, unless [bold]--one-pass[/]. A run that was \
-cut short, or failed, goes on where it stopped when the same command is given again: until KEPT is written, the answers \
-so far are in KEPT.congrad, and rows that have one are not sent again, wherever they stand by then. A run that has \
-finished is another matter: given again it adds its rows once more, and they are then compared with themselves. Choose \
-another [bold]--direction[/] for it.
+cut short, or failed, goes on where it stopped when the same command is given again: until KEPT is written, the \
+answers so far are in KEPT.congrad, and rows that have one are not sent again, wherever they stand by then. A run that \
+has finished is another matter: given again it adds its rows once more, and they are then compared with themselves. \
+Choose another [bold]--direction[/] for it.
 
 [bold]Examples[/]
   congrad filter pairs.parquet -o kept.parquet --dropped dropped.parquet
