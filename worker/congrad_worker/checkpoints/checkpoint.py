@@ -19,6 +19,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from congrad_worker.checkpoints.adapters import Model, is_adapted
+from congrad_worker.checkpoints.completeness import check_adapter, check_model
 from congrad_worker.checkpoints.files import CheckpointFiles
 from congrad_worker.errors import CheckpointError
 from congrad_worker.settings import GradientSettings
@@ -71,17 +72,19 @@ class Checkpoint:
 def load(files: CheckpointFiles, settings: GradientSettings) -> Checkpoint:
     """Loads what ``files`` holds.
 
-    :raises CheckpointError: transformers or PEFT cannot make a causal language model of it.
+    :raises CheckpointError: transformers or PEFT cannot make a causal language model of it, or would make up a part.
     """
     disable_progress_bar()  # the log of a service is no terminal
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
     try:
-        model: Any = _load_model(files.model, settings, dtype, device)
+        model: Any = _load_model("CONGRAD_MODEL", files.model, settings, dtype, device)
         if files.adapter is not None:
             model = _with_adapter(model, files.adapter)
         tokenizer = AutoTokenizer.from_pretrained(files.model, trust_remote_code=False)
-        reference = _load_model(files.reference, settings, dtype, device) if files.reference is not None else None
+        reference = None
+        if files.reference is not None:
+            reference = _load_model("CONGRAD_REFERENCE", files.reference, settings, dtype, device)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise CheckpointError(f"{files.name} cannot be loaded: {_one_line(error)}") from error
     max_length = _max_length(model, settings.max_length)
@@ -122,7 +125,7 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
 
 
 def _load_model(
-    folder: Path, settings: GradientSettings, dtype: torch.dtype | str, device: torch.device
+    setting: str, folder: Path, settings: GradientSettings, dtype: torch.dtype | str, device: torch.device
 ) -> PreTrainedModel:
     options: dict[str, Any] = {}
     if settings.attn_implementation != "auto":
@@ -132,9 +135,13 @@ def _load_model(
         options["device_map"] = "balanced"
     if settings.load_in_4bit:
         options = {"device_map": {"": device}, **options, "quantization_config": _quantisation(dtype)}
-    model: Any = AutoModelForCausalLM.from_pretrained(
+    # What does not fit is not loaded, but named below; transformers' own error says only that there is something.
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    model: Any
+    model, said = AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
     )
+    check_model(f"{setting}={folder}", model, said)
     if is_divided and {"cpu", "disk"} & set(model.hf_device_map.values()):
         # Layers that come to a GPU for each batch anew take a hundred times as long.
         raise CheckpointError(f"CONGRAD_DEVICE=all: {torch.cuda.device_count()} GPUs do not hold the model")
@@ -143,9 +150,23 @@ def _load_model(
 
 
 def _with_adapter(model: PreTrainedModel, folder: Path) -> Model:
-    from peft import PeftModel  # see `adapters`
+    """What `PeftModel.from_pretrained` does, and what it keeps to itself: the weights that it did not find."""
+    from peft import MODEL_TYPE_TO_PEFT_MODEL_MAPPING, PeftConfig, PeftModel  # see `adapters`
 
-    return PeftModel.from_pretrained(model, str(folder))
+    config = PeftConfig.from_pretrained(str(folder))
+    config.inference_mode = True
+    adapted = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(config.task_type, PeftModel)(model, config)
+    source = f"CONGRAD_ADAPTER={folder}"
+    mapping = getattr(model, "_checkpoint_conversion_mapping", {})
+    try:
+        said = adapted.load_adapter(str(folder), "default", key_mapping=mapping)
+    except KeyError as error:  # a whole module that was to be saved
+        raise CheckpointError(
+            f"{source}: has no {error.args[0]}, which its adapter_config.json says is saved"
+        ) from error
+    if not config.is_prompt_learning:  # whose weights have another home, and which is refused for what it is
+        check_adapter(source, said.missing_keys, said.unexpected_keys)
+    return cast("PeftModel", adapted)
 
 
 def _quantisation(dtype: torch.dtype | str) -> BitsAndBytesConfig:
