@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import typer
+from congrad.contract.wire import Reason
 from congrad_worker.checkpoints.checkpoint import load
 from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.checkpoints.files import locate
@@ -32,7 +33,8 @@ def scores(model: Path, data: Path, each: int | None, device: str, dtype: str) -
     checkpoint = load(locate(settings), settings)
     pairs, languages = read_pairs(data, Encoder(checkpoint.tokenizer, checkpoint.max_length), each)
     gradients = verified_engine(checkpoint, settings).compute(pairs)
-    return conflict_scores(Samples.of(gradients.values, languages, gradients.out_of_memory))
+    missing = dict.fromkeys(np.flatnonzero(gradients.out_of_memory).tolist(), Reason.OUT_OF_MEMORY)
+    return conflict_scores(Samples.of(gradients.values, languages, missing))
 
 
 def main(

@@ -105,7 +105,7 @@ def _texts(pairs: Pairs, drawn: Draw, keep: np.ndarray) -> list[Any]:
         one = pairs.texts[i]
         return one.model_copy(update={"chosen": one.rejected, "rejected": one.chosen}) if drawn.wrong[i] else one
 
-    return [text(i) for i in np.flatnonzero(keep)]
+    return [text(i) for i in np.flatnonzero(keep).tolist()]
 
 
 def outcomes(found: dict[str, list[dict[str, Any]]], regime: str) -> Table:

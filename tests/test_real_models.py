@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,7 +131,7 @@ def test_of_a_minority_the_majority_keeps_its_own(evidence: Evidence) -> None:
 
 
 def test_a_report_has_every_table_with_a_cell_for_each_column(evidence: Evidence, tmp_path: Path) -> None:
-    of = {
+    of: dict[str, Any] = {
         "pairs": {"de": 6},
         "detection": all_detections(evidence, 3),
         "layers": by_layers(evidence, 3),

@@ -59,7 +59,7 @@ def cached(folder: Path, model: Path, sequences: Sequence[EncodedPair], **option
     paths = [folder / files.fingerprint / f"{_hash(sequence)}.npz" for sequence in sequences]
     missing = {path: pair for path, pair in zip(paths, sequences, strict=True) if not path.exists()}
     if missing:
-        engine = PartedEngine(load(files, settings), settings)
+        engine: GradientEngine = PartedEngine(load(files, settings), settings)
         engine = engine.restricted(verify(engine).layouts)
         for block in track(_blocks(list(missing)), "gradients"):
             _compute(engine, block, [missing[path] for path in block])

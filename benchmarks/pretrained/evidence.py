@@ -22,7 +22,7 @@ lengths, ``[n, 2]``, to those of a loss, up to a factor of each pair's own."""
 
 
 def _sigmoid(chosen: np.ndarray, rejected: np.ndarray, _: np.ndarray | None, __: np.ndarray) -> np.ndarray:
-    return rejected - chosen
+    return np.asarray(rejected - chosen)
 
 
 def _per_token(chosen: np.ndarray, rejected: np.ndarray, _: np.ndarray | None, lengths: np.ndarray) -> np.ndarray:

@@ -49,7 +49,7 @@ def read(data: Path, model: Path, languages: list[str], each: int) -> Pairs:
     """
     rows = [json.loads(line) for line in data.read_text(encoding="utf-8").splitlines()]
     rows = [rows[i] for i in np.random.default_rng(DRAW).permutation(len(rows)) if rows[i]["language"] in languages]
-    encoder = Encoder(AutoTokenizer.from_pretrained(model), max_length=1 << 20)  # type: ignore[no-untyped-call]
+    encoder = Encoder(AutoTokenizer.from_pretrained(model), max_length=1 << 20)
     found: list[tuple[wire.Sample, EncodedPair, str]] = []
     counts: Counter[str] = Counter()
     for row in rows:

@@ -13,7 +13,6 @@ import torch
 from congrad_worker.checkpoints.checkpoint import Checkpoint
 from congrad_worker.gradients.collector import Collector
 from congrad_worker.gradients.engine import GradientEngine
-from congrad_worker.gradients.modules import linear_shape
 from congrad_worker.gradients.projection import ModuleProjection, Projection
 from congrad_worker.settings import GradientSettings
 from torch import Tensor
@@ -97,7 +96,7 @@ class PartedEngine(GradientEngine):
         self.projection = PartedProjection(
             {name: part_of(name, layers) for name in self.modules},
             settings.projection,
-            {name: linear_shape(module) for name, module in self.modules.items()},
+            {name: target.shape for name, target in self.modules.items()},
             settings.projection_rank,
             settings.projection_dim,
             settings.seed,

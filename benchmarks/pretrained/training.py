@@ -64,7 +64,8 @@ class HeldOut:
 
 def logps_at_start(model: Path, pairs: Sequence[EncodedPair]) -> np.ndarray:
     """log π of chosen and rejected, in nats: float64 ``[n, 2]``."""
-    return sequence_logps(AutoModelForCausalLM.from_pretrained(model, dtype="float32"), pairs)
+    policy: Any = AutoModelForCausalLM.from_pretrained(model, dtype="float32")
+    return sequence_logps(policy, pairs)
 
 
 def train(model: Path, samples: Sequence[wire.Sample], recipe: Recipe, seed: int, held: HeldOut) -> list[Figures]:
@@ -94,7 +95,7 @@ def train(model: Path, samples: Sequence[wire.Sample], recipe: Recipe, seed: int
             AutoModelForCausalLM.from_pretrained(model, dtype="float32"),
             args=config,
             train_dataset=rows,
-            processing_class=AutoTokenizer.from_pretrained(model),  # type: ignore[no-untyped-call]
+            processing_class=AutoTokenizer.from_pretrained(model),
             peft_config=LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM"),
         )
         watcher = Watcher(held.measure, recipe)

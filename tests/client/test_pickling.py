@@ -104,7 +104,7 @@ class _Shared(httpx.MockTransport):
 
 
 def errors() -> list[congrad.CongradError]:
-    told = wire.Problem(title="t", status=422, detail="d", errors=[{"pointer": "/samples/3", "detail": "x"}])  # type: ignore[list-item]
+    told = wire.Problem(title="t", status=422, detail="d", errors=[{"pointer": "/samples/3", "detail": "x"}])
     job = wire.Job.model_validate(
         {
             "id": "j",

@@ -40,7 +40,8 @@ def kept_by_trl(rows: list[dict[str, Any]]) -> list[str]:
     """The ids of the rows that TRL trains on."""
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(DEMO_CHECKPOINT)
     options: dict[str, Any] = {"use_cpu": True, "bf16": False, "report_to": [], "gradient_checkpointing": None}
-    config, trainer = DPOConfig(max_length=MAX_LENGTH, **options), SimpleNamespace(_tokenizer=tokenizer)
+    config = DPOConfig(max_length=MAX_LENGTH, **options)
+    trainer: Any = SimpleNamespace(_tokenizer=tokenizer)
     prepared = DPOTrainer._prepare_dataset(trainer, Dataset.from_list(rows), tokenizer, config, "train")
     return list(prepared["id"])
 

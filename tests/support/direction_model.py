@@ -50,7 +50,8 @@ class Direction:
     def share(self, tag: str, stake: "Stake", half_life: float) -> float:
         """c = 2^(−m/h)·(a/n)/W of something that was folded in when there were m samples of the language less."""
         own = self.languages[tag]
-        return 2.0 ** (-(own.samples - stake.samples) / half_life) * stake.each / own.weight
+        left: float = 2.0 ** (-(own.samples - stake.samples) / half_life)
+        return left * stake.each / own.weight
 
     def means(self) -> np.ndarray:
         """ĝ of each language, by name: ``[L, D]``."""

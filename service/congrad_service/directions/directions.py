@@ -15,7 +15,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from congrad.contract import wire
@@ -178,7 +178,7 @@ class Directions:
                 pipe.hstrlen(self._key(name), field)
             pipe.hget(self._key(name), "tables")
             *lengths, tables = await pipe.execute()
-        return sum(lengths) + remembered.PAIR.itemsize * _pairs(tables)
+        return int(sum(lengths)) + remembered.PAIR.itemsize * _pairs(tables)
 
     async def export(self, name: str) -> bytes:
         """The direction with its vectors and pairs, as `direction_state` describes it.
@@ -221,7 +221,7 @@ class Directions:
             items = [part for item in fields.items() for part in item]
             pipe.hset(key, "epoch", uuid.uuid4().hex, items=items)
             if pairs:
-                pipe.hset(keys.pairs(qualified), mapping=cast("dict[str | bytes, bytes]", pairs))
+                pipe.hset(keys.pairs(qualified), mapping=cast("dict[Any, Any]", pairs))
             pipe.sadd(keys.DIRECTIONS, qualified)
             replaced, *_ = await pipe.execute()
         return _described(name, {field: _bytes(fields[field]) for field in SHOWN}), bool(replaced)

@@ -10,7 +10,8 @@ TAGS = ["de", "en", "fr", "ja", "ko"]
 def cosines(*sides: int, within: float = 0.4, between: float = -0.3) -> list[list[float]]:
     """Of languages on two sides, 1 and -1."""
     both = np.outer(sides, sides)
-    return np.where(np.eye(len(sides)) > 0, 1.0, np.where(both > 0, within, between)).tolist()
+    found: list[list[float]] = np.where(np.eye(len(sides)) > 0, 1.0, np.where(both > 0, within, between)).tolist()
+    return found
 
 
 def test_nothing_is_said_where_all_agree() -> None:

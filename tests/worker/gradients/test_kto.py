@@ -53,7 +53,7 @@ def other_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.01 * torch.randn_like(parameter)
+            parameter.add_(0.01 * torch.randn_like(parameter))
     model.save_pretrained(folder)
     return folder
 
@@ -64,10 +64,11 @@ class Truth:
     def __init__(self, folder: Path, reference: Path, rows: list[dict[str, Any]], output: Path, loss: str = "kto"):
         self._model = LlamaForCausalLM.from_pretrained(folder)
         options: dict[str, Any] = {"use_cpu": True, "bf16": False, "report_to": "none", "gradient_checkpointing": False}
+        options |= WEIGHTS
         self.trainer: Any = KTOTrainer(
             self._model,
             LlamaForCausalLM.from_pretrained(reference),
-            KTOConfig(str(output), loss_type=loss, max_length=MAX_LENGTH, **WEIGHTS, **options),
+            KTOConfig(str(output), loss_type=loss, max_length=MAX_LENGTH, **options),
             train_dataset=Dataset.from_list(rows),
             processing_class=AutoTokenizer.from_pretrained(folder),
         )

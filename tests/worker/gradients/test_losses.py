@@ -102,7 +102,7 @@ def reference_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.005 * torch.randn_like(parameter)
+            parameter.add_(0.005 * torch.randn_like(parameter))
     model.save_pretrained(folder)
     return folder
 

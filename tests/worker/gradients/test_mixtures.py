@@ -106,7 +106,7 @@ def test_one_kind_of_weight_can_be_chosen_alone(pattern: str, tmp_path: Path) ->
 def test_gradients_do_not_depend_on_how_a_model_computes_its_experts(implementation: str, tmp_path: Path) -> None:
     model = save_random_model(tmp_path, "mixtral")
     loaded = checkpoint(model, reference=str(model))  # computed without gradients, in the same block
-    loaded.model.set_experts_implementation(implementation)  # type: ignore[operator]
+    loaded.model.set_experts_implementation(implementation)
     before = dict(ALL_EXPERTS_FUNCTIONS)
     engine = verified_engine(loaded, settings(model, projection="exact", reference=str(model)))
     assert_rows_match(engine.compute(PAIRS).values, truths(loaded, engine), 1e-5)

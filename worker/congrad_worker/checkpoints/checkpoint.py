@@ -137,10 +137,10 @@ def _load_model(
         options = {"device_map": {"": device}, **options, "quantization_config": _quantisation(dtype)}
     # What does not fit is not loaded, but named below; transformers' own error says only that there is something.
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
-    model: Any
-    model, said = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
     )
+    model, said = loaded
     check_model(f"{setting}={folder}", model, said)
     if is_divided and {"cpu", "disk"} & set(model.hf_device_map.values()):
         # Layers that come to a GPU for each batch anew take a hundred times as long.
@@ -166,7 +166,7 @@ def _with_adapter(model: PreTrainedModel, folder: Path) -> Model:
         ) from error
     if not config.is_prompt_learning:  # whose weights have another home, and which is refused for what it is
         check_adapter(source, said.missing_keys, said.unexpected_keys)
-    return cast("PeftModel", adapted)
+    return adapted
 
 
 def _quantisation(dtype: torch.dtype | str) -> BitsAndBytesConfig:

@@ -159,7 +159,8 @@ def fold(
 
 def left(count: Number, half_life: float) -> Number:
     """ρ: what ``count`` samples leave of an old one."""
-    return 2.0 ** (-count / half_life)  # 1 where the half-life is infinite
+    remains: Number = 2.0 ** (-count / half_life)  # 1 where the half-life is infinite
+    return remains
 
 
 def _brought(count: int, half_life: float) -> float:

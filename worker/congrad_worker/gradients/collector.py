@@ -97,8 +97,8 @@ class Collector:
         experts = torch.arange(count, device=inputs.device).repeat(tokens)
 
         def on_backward(gradient: Tensor) -> None:
-            sides = projection.project_out(gradient), activations
-            self._add_routed(name, *(side.transpose(0, 1).flatten(0, 1) for side in sides), experts)
+            out = projection.project_out(gradient).transpose(0, 1).flatten(0, 1)
+            self._add_routed(name, out, activations.transpose(0, 1).flatten(0, 1), experts)
 
         _differentiable(output).register_hook(on_backward)
 

@@ -65,7 +65,7 @@ def routed_products(modules: Container[nn.Module], tell: Told) -> Iterator[None]
 
             def forward(module: nn.Module, *inputs: Any, base: Any = base, **options: Any) -> Tensor:
                 if module in modules and torch.is_grad_enabled():
-                    return routed(module, *inputs, tell=tell, **options)
+                    return routed(tell, module, *inputs, **options)
                 own: Any = type(module).forward  # under the decorator that asks the interface
                 computed: Tensor = (base or own.__wrapped__)(module, *inputs, **options)
                 return computed
@@ -74,7 +74,7 @@ def routed_products(modules: Container[nn.Module], tell: Told) -> Iterator[None]
         yield
 
 
-def routed(module: Any, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor, tell: Told) -> Tensor:
+def routed(tell: Told, module: Any, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
     """What a module of experts computes. The names are those of transformers.
 
     :param hidden_states: ``[tokens, d]``.
@@ -93,7 +93,8 @@ def routed(module: Any, hidden_states: Tensor, top_k_index: Tensor, top_k_weight
         outputs = module.post_expert_norm(outputs)
     weighted = outputs * top_k_weights.flatten()[routing.order, None]
     of_tokens = weighted[routing.places].unflatten(0, top_k_index.shape)  # [tokens, each, d]
-    return of_tokens.sum(1).to(hidden_states.dtype)
+    summed: Tensor = of_tokens.sum(1).to(hidden_states.dtype)
+    return summed
 
 
 def _product(module: Any, parameter: str, routing: Routing, inputs: Tensor) -> Tensor:

@@ -31,12 +31,12 @@ class ChunkResult:
 
     def dump(self) -> bytes:
         """As safetensors, with the rest as JSON beside the arrays."""
-        rest = {
+        rest: dict[str, object] = {
             "ids": self.ids,
             "languages": self.samples.languages,
             "truncated": self.truncated,
             "errors": self.errors,
-            "pairs": self.pairs and [pair and pair.hex() for pair in self.pairs],
+            "pairs": None if self.pairs is None else [None if pair is None else pair.hex() for pair in self.pairs],
         }
         text = np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
         return save({"units": self.samples.units, "norms": self.samples.norms, "rest": text})
