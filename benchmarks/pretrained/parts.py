@@ -69,6 +69,7 @@ class _Part(ModuleProjection):
     def __init__(self, whole: ModuleProjection, columns: slice):
         self._whole, self._columns = whole, columns
         self.side_in, self.project_in, self.project_out = whole.side_in, whole.project_in, whole.project_out
+        self.separation = whole.separation
 
     def add(self, target: Tensor, inner: Tensor) -> None:
         self._whole.add(target[:, self._columns], inner)
