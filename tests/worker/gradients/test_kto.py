@@ -63,8 +63,13 @@ class Truth:
 
     def __init__(self, folder: Path, reference: Path, rows: list[dict[str, Any]], output: Path, loss: str = "kto"):
         self._model = LlamaForCausalLM.from_pretrained(folder)
-        options: dict[str, Any] = {"use_cpu": True, "bf16": False, "report_to": "none", "gradient_checkpointing": False}
-        options |= WEIGHTS
+        options: dict[str, Any] = {
+            "use_cpu": True,
+            "bf16": False,
+            "report_to": "none",
+            "activation_checkpointing": False,
+            **WEIGHTS,
+        }
         self.trainer: Any = KTOTrainer(
             self._model,
             LlamaForCausalLM.from_pretrained(reference),
