@@ -98,7 +98,7 @@ class Truth:
 
     def divergences(self) -> list[float]:
         """The estimates of KL that it has taken so far."""
-        return list(self.trainer._metrics["train"]["kl"])
+        return list(self.trainer._metrics["eval"]["kl"])  # its model is loaded to be looked at, and has no dropout
 
 
 def sample_of(row: dict[str, Any]) -> wire.PromptCompletion:
