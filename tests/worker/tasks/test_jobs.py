@@ -45,7 +45,8 @@ def test_a_redelivered_chunk_and_a_redelivered_decision_change_nothing(bench: Be
 
 
 def test_a_lost_race_is_decided_again_on_the_new_version(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    early, late = bench.create(), bench.create(samples=demo_samples("de", "it", each=2))
+    others = demo_samples("de", each=5)[3:] + demo_samples("it", each=2)
+    early, late = bench.create(), bench.create(samples=others)
     for job_id, chunks in (early, late):
         for number in range(chunks):
             bench.processor.process(job_id, number)

@@ -11,6 +11,7 @@ Amount and n' are all that is remembered: nothing is rewritten when others come.
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from congrad_service.directions import remembered
@@ -34,6 +35,22 @@ class Known:
 
 
 @dataclass(frozen=True)
+class Entries:
+    """Pairs as they are remembered, `PAIR` ``[m]``, and their places by their hashes, in their order."""
+
+    pairs: np.ndarray
+    places: Mapping[bytes | None, int]
+
+    @classmethod
+    def of(cls, packed: bytes) -> "Entries":
+        """From the contents of buckets."""
+        pairs = np.frombuffer(packed, PAIR)
+        raw = pairs["hash"].tobytes()
+        hashes = (raw[start : start + HASH_BYTES] for start in range(0, len(raw), HASH_BYTES))
+        return cls(pairs, {pair: place for place, pair in enumerate(hashes)})
+
+
+@dataclass(frozen=True)
 class Memory:
     """A direction's memory: the tables of all its languages, and those of their buckets that were read, by language and
     number; empty ones too."""
@@ -41,9 +58,14 @@ class Memory:
     tables: Mapping[str, Table] = field(default_factory=dict)
     buckets: Mapping[str, Mapping[int, bytes]] = field(default_factory=dict)
 
-    def entries(self, tag: str) -> np.ndarray:
-        """What was read of a language: `PAIR` ``[m]``."""
-        return np.frombuffer(b"".join(self.buckets.get(tag, {}).values()), PAIR)
+    @cached_property  # asked for when samples are counted, when they are scored, and when they are remembered
+    def read(self) -> dict[str, "Entries"]:
+        """What was read, by language."""
+        return {tag: Entries.of(b"".join(parts.values())) for tag, parts in self.buckets.items()}
+
+    def entries(self, tag: str) -> "Entries":
+        """What was read of a language."""
+        return self.read.get(tag, Entries.of(b""))
 
     def known(
         self, pairs: Pairs, tags: Sequence[str], languages: Mapping[str, LanguageState], half_life: float
@@ -52,14 +74,16 @@ class Memory:
 
         :param pairs: of length n, as are their languages ``tags``.
         """
-        shares: dict[tuple[str, bytes | None], float] = {}
-        for tag in self.buckets:
-            entries, state = self.entries(tag), languages[tag]
-            own = _remains(entries, state, half_life) / state.weight
-            shares |= {(tag, pair): share for pair, share in zip(_hashes(entries), own.tolist(), strict=True)}
-        found = [shares.get(one) for one in zip(tags, pairs, strict=True)]
-        rows = np.array([share is not None for share in found], bool)
-        return Known(rows, np.array([share or 0.0 for share in found]))
+        shares = {
+            tag: _remains(entries.pairs, languages[tag], half_life) / languages[tag].weight
+            for tag, entries in self.read.items()
+        }
+        rows, found = np.zeros(len(pairs), bool), np.zeros(len(pairs))
+        for row, (pair, tag) in enumerate(zip(pairs, tags, strict=True)):
+            place = self.read[tag].places.get(pair) if tag in self.read else None
+            if place is not None:
+                rows[row], found[row] = True, shares[tag][place]
+        return Known(rows, found)
 
 
 @dataclass(frozen=True)
@@ -108,12 +132,13 @@ def learn(
     :param languages: the states with them.
     """
     merged = {tag: _merged(memory.entries(tag), own, languages[tag], half_life) for tag, own in stakes.items()}
-    elsewhere = sum(table.pairs for table in memory.tables.values()) - sum(len(memory.entries(tag)) for tag in merged)
+    at_hand = {tag: len(memory.entries(tag).pairs) for tag in merged}
+    elsewhere = sum(table.pairs for table in memory.tables.values()) - sum(at_hand.values())
     kept = _fitting(merged, languages, half_life, most - elsewhere)
     tables, fields = dict(memory.tables), dict[str, bytes]()
     for tag, entries in kept.items():
         table = tables.get(tag, Table())
-        pairs = table.pairs - len(memory.entries(tag)) + len(entries)
+        pairs = table.pairs - at_hand[tag] + len(entries)
         tables[tag] = Table(pairs, table.with_room(pairs))
         parts = remembered.packed(entries, tables[tag].buckets)
         for number in {*memory.buckets.get(tag, {}), *parts}:
@@ -122,17 +147,17 @@ def learn(
     return Learnt(tables, fields, given_up)
 
 
-def _merged(entries: np.ndarray, stakes: Mapping[bytes, float], state: LanguageState, half_life: float) -> np.ndarray:
+def _merged(entries: Entries, stakes: Mapping[bytes, float], state: LanguageState, half_life: float) -> np.ndarray:
     """The old entries that have anything left, and then the new ones."""
-    remains = _remains(entries, state, half_life)
-    hashes = _hashes(entries)
-    before = {pair: float(amount) for pair, amount in zip(hashes, remains, strict=True) if pair in stakes}
-    stays = (remains >= FORGOTTEN_BELOW) & np.array([pair not in stakes for pair in hashes], bool)
+    remains = _remains(entries.pairs, state, half_life)
+    again = {pair: entries.places[pair] for pair in stakes if pair in entries.places}
+    stays = remains >= FORGOTTEN_BELOW
+    stays[list(again.values())] = False
     new = np.zeros(len(stakes), PAIR)
     new["hash"] = np.frombuffer(b"".join(stakes), f"V{HASH_BYTES}")
     new["samples"] = state.samples
-    new["amount"] = [amount + before.get(pair, 0.0) for pair, amount in stakes.items()]
-    return np.concatenate([entries[stays], new])
+    new["amount"] = [amount + (remains[again[pair]] if pair in again else 0.0) for pair, amount in stakes.items()]
+    return np.concatenate([entries.pairs[stays], new])
 
 
 def _fitting(
@@ -155,8 +180,3 @@ def _remains(entries: np.ndarray, state: LanguageState, half_life: float) -> np.
     since = state.samples - entries["samples"].astype(np.float64)
     amounts: np.ndarray = entries["amount"].astype(np.float64) * left(since, half_life)
     return amounts
-
-
-def _hashes(entries: np.ndarray) -> list[bytes]:
-    raw = entries["hash"].tobytes()
-    return [raw[start : start + HASH_BYTES] for start in range(0, len(raw), HASH_BYTES)]
