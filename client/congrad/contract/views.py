@@ -31,11 +31,13 @@ class DirectionScores(Answer):
 
 
 class LanguageStep(Answer):
-    """One language in one step of a direction: pairs kept and dropped in the job, the mean of their conflict scores
-    (null where there is none), and the samples of the language that the direction has had since it began."""
+    """One language in one step of a direction: pairs kept and dropped in the job, how many of them the direction had
+    already, the mean of their conflict scores (null where there is none), and the samples of the language that the
+    direction has had since it began."""
 
     kept: int
     dropped: int
+    repeated: int = 0
     mean_conflict: float | None
     samples: int
 

@@ -61,6 +61,7 @@ def _by_language(outcome: Outcome) -> dict[str, wire.LanguageStep]:
         tag: wire.LanguageStep(
             kept=counts.kept,
             dropped=counts.dropped,
+            repeated=counts.repeated,
             mean_conflict=counts.mean_conflict,
             samples=outcome.languages[tag].samples if tag in outcome.languages else 0,
         )
