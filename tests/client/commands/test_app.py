@@ -269,9 +269,14 @@ def deciding(stub: StubService) -> Iterator[str]:
     """The stub as a server; its address."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # the name is the library's
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            answer = stub(httpx.Request("POST", f"http://stub{self.path}", headers=dict(self.headers), content=body))
+        def do_GET(self) -> None:  # the names are the library's
+            self.do_POST()
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            answer = stub(
+                httpx.Request(self.command, f"http://stub{self.path}", headers=dict(self.headers), content=body)
+            )
             self.send_response_only(answer.status_code)
             self.send_header("Content-Length", str(len(answer.content)))
             self.end_headers()
