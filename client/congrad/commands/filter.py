@@ -214,14 +214,16 @@ def _answer(run: Run, client: Client, journal: Journal, order: Order) -> None:
         progress_bar(rows * passes, None) as advance,
     ):
         if run.asked.two_pass and answered < rows:
-            _check_room(client, rows - answered, run.asked.checkpoint)
+            needed = _room_for(client, rows - answered, run.asked.checkpoint)
+            if not (order.as_json and order.outputs.has_standard_output):  # the summary then has standard error
+                say(needed)
         run.ask(client, journal, order.service.concurrency, advance)
         if run.asked.two_pass:
             run.ask_again(client, journal, order.service.concurrency, advance)
 
 
-def _check_room(client: Client, rows: int, checkpoint: str | None) -> None:
-    """Says what the gradients of so many rows will take up, or ends the command where there is no room for them."""
+def _room_for(client: Client, rows: int, checkpoint: str | None) -> str:
+    """What the gradients of so many rows will take up, in words; ends the command where there is no room for them."""
     try:
         needed = client.check_room(rows, checkpoint)
     except NoRoomError as error:
@@ -230,7 +232,7 @@ def _check_room(client: Client, rows: int, checkpoint: str | None) -> None:
             "scored against all of them too, and its gradient computed twice",
             WRONG,
         )
-    say(f"two passes: up to {mib(needed)} of Redis, {needed / rows / 1024:.1f} KiB a row, until the rows are scored")
+    return f"two passes: up to {mib(needed)} of Redis, {needed / rows / 1024:.1f} KiB a row, until the rows are scored"
 
 
 def _check_direction(client: Client, name: str) -> None:

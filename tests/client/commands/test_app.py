@@ -317,7 +317,7 @@ def test_a_disk_that_is_full_ends_a_run_that_then_goes_on(size: int, tmp_path: P
         arguments = ("filter", source, "-o", kept, "--url", url, "--batch-size", "50", "--concurrency", "1")
         full = run_with_files_of_at_most(size, *arguments)
         assert full.returncode == 1
-        assert full.stderr.startswith("congrad: the answers cannot be kept beside the output: File too large\n")
+        assert "congrad: the answers cannot be kept beside the output: File too large\n" in full.stderr
         assert "Traceback" not in full.stderr
         done = congrad(*arguments)
     assert done.exit_code == 0, done.stderr
@@ -337,7 +337,7 @@ def test_what_cannot_be_written_is_not_lost(tmp_path: Path) -> None:
         done = congrad(*arguments, "--output-format", "csv")
     assert done.exit_code == 0, done.stderr
     assert kept.read_text().startswith("language,prompt,chosen,rejected\n")
-    assert len(stub.requests) == 2
+    assert len(stub.bodies) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "kept.jsonl"]
 
 
