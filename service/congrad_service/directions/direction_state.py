@@ -248,8 +248,8 @@ def _pair_faults(tensors: Mapping[str, Mapping[str, Any]], tag: str, samples: in
         yield f"tensors pairs/{tag} and stakes/{tag} should have as many rows"
         return
     since, amounts = np.frombuffer(stakes["data"], "<f8").reshape(-1, 2).T
-    if not (np.isfinite(amounts) & (amounts > 0) & (amounts <= np.finfo(np.float32).max)).all():
-        yield f"tensor stakes/{tag} should have amounts above 0 in its second column, which float32 holds"
+    if not (np.isfinite(amounts) & (amounts > 0) & (amounts <= 2**53)).all():
+        yield f"tensor stakes/{tag} should have amounts above 0, and of 2^53 at most, in its second column"
     if not ((since >= 1) & (since <= samples) & (since == np.floor(since))).all():
         yield f"tensor stakes/{tag} should have whole numbers from 1 to {samples} in its first column"
     hashes = np.frombuffer(pairs["data"], "<u8").reshape(-1, 2)
