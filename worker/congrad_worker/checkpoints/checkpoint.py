@@ -21,6 +21,7 @@ from transformers.utils.logging import disable_progress_bar
 from congrad_worker.checkpoints.adapters import Model, is_adapted
 from congrad_worker.checkpoints.completeness import check_adapter, check_model
 from congrad_worker.checkpoints.files import CheckpointFiles
+from congrad_worker.checkpoints.vocabulary import check_vocabulary
 from congrad_worker.errors import CheckpointError
 from congrad_worker.settings import GradientSettings
 
@@ -52,6 +53,11 @@ class Checkpoint:
     def input_embeddings(self) -> torch.nn.Embedding:
         """The layer that every forward pass begins with."""
         return cast("torch.nn.Embedding", self.model.get_input_embeddings())
+
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids all of its models have embeddings for."""
+        return min(embeddings(model) for model in (self.model, self.reference_model) if model is not None)
 
     @contextmanager
     def as_reference(self) -> Iterator[Model | None]:
@@ -87,10 +93,10 @@ def load(files: CheckpointFiles, settings: GradientSettings) -> Checkpoint:
             reference = _load_model("CONGRAD_REFERENCE", files.reference, settings, dtype, device)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise CheckpointError(f"{files.name} cannot be loaded: {_one_line(error)}") from error
+    check_vocabulary(f"CONGRAD_MODEL={files.model}", tokenizer, embeddings(model))
     max_length = _max_length(model, settings.max_length)
     if reference is not None:
-        if cast("torch.nn.Embedding", reference.get_input_embeddings()).num_embeddings < len(tokenizer):
-            raise CheckpointError("CONGRAD_REFERENCE has fewer tokens in its vocabulary than the model's tokenizer")
+        check_vocabulary(f"CONGRAD_REFERENCE={files.reference}", tokenizer, embeddings(reference))
         max_length = _max_length(reference, max_length)
     return Checkpoint(
         name=files.name,
@@ -100,6 +106,11 @@ def load(files: CheckpointFiles, settings: GradientSettings) -> Checkpoint:
         reference_model=reference,
         max_length=max_length,
     )
+
+
+def embeddings(model: Model) -> int:
+    """How many token ids a model has embeddings for."""
+    return cast("torch.nn.Embedding", model.get_input_embeddings()).weight.shape[0]
 
 
 def resolve_device(device: str) -> torch.device:
