@@ -1,6 +1,7 @@
 """Tokenizers that know more tokens than their model has embeddings for."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from congrad.contract import wire
@@ -14,7 +15,7 @@ from transformers import AutoTokenizer
 TOKENS = len(AutoTokenizer.from_pretrained(DEMO_CHECKPOINT))
 
 
-def save(folder: Path, added: dict[str, str], vocabulary: int = TOKENS) -> Path:
+def save(folder: Path, added: dict[str, Any], vocabulary: int = TOKENS) -> Path:
     """A model whose tokenizer has tokens added, and whose embeddings have not."""
     save_random_model(folder, "llama")
     random_model("llama", vocabulary).save_pretrained(folder)

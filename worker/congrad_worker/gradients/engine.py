@@ -24,7 +24,7 @@ from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.logps import token_logps, token_logps_and_collisions
 from congrad_worker.gradients.losses import PairLogps, PreferenceLoss, TokenLogps
-from congrad_worker.gradients.modules import target_modules
+from congrad_worker.gradients.modules import target_modules, tied
 from congrad_worker.gradients.projection import Projection
 from congrad_worker.gradients.recomputation import recompute_layers
 from congrad_worker.settings import MAX_DIM, GradientSettings
@@ -71,6 +71,7 @@ class GradientEngine:
             settings.seed,
             checkpoint.device,
             checkpoint.dtype,
+            tied(self.modules),
         )
         if self.projection.dim > MAX_DIM:
             raise CheckpointError(
@@ -101,7 +102,7 @@ class GradientEngine:
         too_long: list[int] = []
         overflows = self.activity.overflows
         parts: list[tuple[list[int], Tensor]] = []
-        for layout, sizes in self._by_layout(pairs):
+        for layout, sizes in self._by_kind(pairs):
             for group in micro_batches(sizes, self._budget.tokens):
                 computed, failed = self._group_gradients(pairs, group, layout)
                 parts += computed
@@ -130,14 +131,17 @@ class GradientEngine:
             ref_logps=pair.ref_logps if self.loss.needs_reference else None,
         )
 
-    def _by_layout(self, pairs: Sequence[EncodedPair]) -> list[tuple[Layout, dict[int, int]]]:
-        """Which pairs are laid out how, and the tokens of each. Those without a gradient are in no layout."""
-        sizes: dict[Layout, dict[int, int]] = {layout: {} for layout in self.layouts}
+    def _by_kind(self, pairs: Sequence[EncodedPair]) -> list[tuple[Layout, dict[int, int]]]:
+        """Which pairs may be in one batch, how they are laid out, and the tokens of each. Those without a gradient are
+        in none."""
+        sizes: dict[tuple[int, int], dict[int, int]] = {}
+        thresholds = self.checkpoint.thresholds
         for position, pair in enumerate(pairs):
             if not pair.is_tie:
-                layout = next(layout for layout in self.layouts if layout.suits(pair))
-                sizes[layout][position] = layout.tokens(pair)
-        return list(sizes.items())
+                kind = next(kind for kind, layout in enumerate(self.layouts) if layout.suits(pair))
+                passed = sum(pair.length > threshold for threshold in thresholds)
+                sizes.setdefault((kind, passed), {})[position] = self.layouts[kind].tokens(pair)
+        return [(self.layouts[kind], of_kind) for (kind, _), of_kind in sorted(sizes.items())]
 
     def _group_gradients(
         self, pairs: Sequence[EncodedPair], group: list[int], layout: Layout
@@ -171,7 +175,7 @@ class GradientEngine:
 
     def batch_gradients(self, pairs: Sequence[EncodedPair], layout: Layout) -> Tensor:
         """The gradients of one micro-batch, on the device: float32 ``[pairs, D]``."""
-        batch = layout.batch(pairs, self.checkpoint.tokenizer.pad_token_id or 0).to(self.checkpoint.device)
+        batch = layout.batch(pairs, self.checkpoint.pad_id).to(self.checkpoint.device)
         with torch.enable_grad(), layout.apart(batch), self._collector.collecting(batch, layout) as target:
             policy = self._policy_logps(batch)
             reference = self._reference_logps(batch, policy)
