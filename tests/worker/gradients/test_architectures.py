@@ -15,10 +15,12 @@ from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.modules import coverage
 from congrad_worker.gradients.verification import verified_engine
+from peft import LoraConfig, get_peft_model
 from support.architectures import ARCHITECTURES, WINDOW, save_adapter, save_random_model
 from support.autograd import pair_gradient
 from support.models import checkpoint, settings
 from support.properties import assert_rows_match, cosine
+from transformers import AutoModelForCausalLM
 
 EAGER_ONLY = {"gemma2", "bloom", "gpt_neo"}
 """transformers has no sdpa for them: gemma2 caps its attention scores, bloom and gpt_neo add to them."""
@@ -77,6 +79,18 @@ def test_gradients_of_an_adapter_equal_autograd(kind: str, tmp_path: Path) -> No
     engine = verified_engine(loaded, settings(model, projection="exact"))
     assert SHARED_ROW in engine.layouts
     assert len(engine.modules) == 2 * 2 * 7  # two factors of seven layers in two blocks
+    assert_rows_match(engine.compute(PAIRS).values, truths(loaded, engine), 1e-5)
+
+
+def test_a_linear_layer_that_is_trained_beside_an_adapter_has_its_gradient_too(tmp_path: Path) -> None:
+    """PEFT's ``modules_to_save``."""
+    model = save_random_model(tmp_path / "model", "llama")
+    config = LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=["up_proj"], init_lora_weights=False)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(model), config).save_pretrained(str(tmp_path / "adapter"))
+    loaded = checkpoint(model, adapter=str(tmp_path / "adapter"))
+    engine = verified_engine(loaded, settings(model, projection="exact"))
+    assert sum("up_proj.modules_to_save" in name for name in engine.modules) == 2
+    assert coverage(loaded.model, engine.modules) == 1
     assert_rows_match(engine.compute(PAIRS).values, truths(loaded, engine), 1e-5)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from congrad_worker.checkpoints.adapters import base_model
 from congrad_worker.checkpoints.checkpoint import Checkpoint
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.errors import CheckpointError
@@ -95,7 +96,9 @@ def _why_not(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair
 
 
 def _said(error: Exception) -> str:
-    if isinstance(error, _Fault | UnsupportedModuleError):
+    if isinstance(error, UnsupportedModuleError):
+        return f"{error}; {_leaving_out([str(error).partition(' ')[0]])}"  # it begins with the module's name
+    if isinstance(error, _Fault):
         return str(error)
     return f"it fails with {type(error).__name__}" + (f": {error}" if str(error) else "")
 
@@ -117,11 +120,14 @@ def _check(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair],
 
 
 def _culprits(errors: Mapping[str, float]) -> str:
-    kinds = sorted({re.sub(r"^.*\.\d+\.", "", name) for name in errors})
     worst = max(errors, key=lambda name: errors[name])
     most = f"those of {worst} differ from autograd's by {errors[worst]:.1%}"
-    pattern = "|".join(kinds)
-    return f"its gradients are wrong: {most}; CONGRAD_TARGET_MODULES='^(?!.*({pattern})$)' leaves out all that are"
+    return f"its gradients are wrong: {most}; {_leaving_out(list(errors))}"
+
+
+def _leaving_out(names: Sequence[str]) -> str:
+    kinds = sorted({re.sub(r"^.*\.\d+\.", "", name) for name in names})
+    return f"CONGRAD_TARGET_MODULES='^(?!.*({'|'.join(kinds)})$)' leaves out all such modules"
 
 
 def _check_at_length(engine: GradientEngine, layout: Layout) -> None:
@@ -152,6 +158,8 @@ def _beyond_rounding(engine: GradientEngine, layout: Layout, pair: EncodedPair) 
 
 
 def _rounding(engine: GradientEngine) -> float:
+    if getattr(base_model(engine.checkpoint.model), "is_quantized", False):  # its kernels compute in half precision
+        return agreement.HALF_ROUNDING
     return agreement.ROUNDING.get(engine.checkpoint.dtype, agreement.HALF_ROUNDING)
 
 

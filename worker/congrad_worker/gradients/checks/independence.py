@@ -18,6 +18,9 @@ from congrad_worker.gradients.layouts.batch import Batch
 from congrad_worker.gradients.layouts.layout import Layout
 from congrad_worker.gradients.logps import decoder_output, hidden_states
 
+CHOICES = 0.3
+"""More than rounding does to hidden states, even where it has a router choose another expert for a token."""
+
 
 def leak(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair]) -> float:
     """How much the hidden states of the last pair's prompt and rejected completion change, relative to their size, when
@@ -39,7 +42,7 @@ def leak(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair]) -
     if torch.equal(before, after):
         return 0.0
     difference = float((after - before).float().norm() / before.float().norm())
-    return difference if _has_path(engine, layout, batch, kept) else 0.0
+    return difference if difference > CHOICES or _has_path(engine, layout, batch, kept) else 0.0
 
 
 def kept_tokens(layout: Layout, pairs: Sequence[EncodedPair], shape: Sequence[int]) -> Tensor:
