@@ -126,12 +126,17 @@ def random_model(name: str, vocabulary: int, **sizes: int) -> PreTrainedModel:
     return model
 
 
+def save_model(folder: Path, model: PreTrainedModel) -> Path:
+    """A model with the demo checkpoint's tokenizer, on disk."""
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(DEMO_CHECKPOINT).save_pretrained(folder)
+    return folder
+
+
 def save_random_model(folder: Path, name: str, **sizes: int) -> Path:
     """A random model of an architecture with the demo checkpoint's tokenizer, on disk."""
     tokenizer = AutoTokenizer.from_pretrained(DEMO_CHECKPOINT)
-    random_model(name, len(tokenizer), **sizes).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return save_model(folder, random_model(name, len(tokenizer), **sizes))
 
 
 def save_adapter(model: Path, folder: Path, kind: str) -> Path:

@@ -2,6 +2,7 @@
 
 WorkerError
 ├── CheckpointError     the model or adapter cannot be served: said in one line when the worker starts
+├── DeviceLostError     the accelerator computes nothing more in this process, which ends; the work is another's
 ├── SampleErrors        samples of a job cannot be encoded: the job fails with 422 and names them
 └── Unscorable          a sample has no gradient on this checkpoint: it is dropped, and says why
 """
@@ -18,6 +19,10 @@ class WorkerError(Exception):
 
 class CheckpointError(WorkerError):
     """The checkpoint cannot be served; the message says which file or setting is at fault."""
+
+
+class DeviceLostError(WorkerError):
+    """The accelerator computes nothing more in this process. What it was at is no error of the samples'."""
 
 
 class SampleErrors(WorkerError):

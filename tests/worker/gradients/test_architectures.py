@@ -15,10 +15,12 @@ from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.modules import coverage
 from congrad_worker.gradients.verification import verified_engine
+from peft import LoraConfig, get_peft_model
 from support.architectures import ARCHITECTURES, WINDOW, save_adapter, save_random_model
 from support.autograd import pair_gradient
 from support.models import checkpoint, settings
 from support.properties import assert_rows_match, cosine
+from transformers import AutoModelForCausalLM
 
 EAGER_ONLY = {"gemma2", "bloom", "gpt_neo"}
 """transformers has no sdpa for them: gemma2 caps its attention scores, bloom and gpt_neo add to them."""
@@ -80,6 +82,18 @@ def test_gradients_of_an_adapter_equal_autograd(kind: str, tmp_path: Path) -> No
     assert_rows_match(engine.compute(PAIRS).values, truths(loaded, engine), 1e-5)
 
 
+def test_a_linear_layer_that_is_trained_beside_an_adapter_has_its_gradient_too(tmp_path: Path) -> None:
+    """PEFT's ``modules_to_save``."""
+    model = save_random_model(tmp_path / "model", "llama")
+    config = LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=["up_proj"], init_lora_weights=False)
+    get_peft_model(AutoModelForCausalLM.from_pretrained(model), config).save_pretrained(str(tmp_path / "adapter"))
+    loaded = checkpoint(model, adapter=str(tmp_path / "adapter"))
+    engine = verified_engine(loaded, settings(model, projection="exact"))
+    assert sum("up_proj.modules_to_save" in name for name in engine.modules) == 2
+    assert coverage(loaded.model, engine.modules) == 1
+    assert_rows_match(engine.compute(PAIRS).values, truths(loaded, engine), 1e-5)
+
+
 @pytest.mark.parametrize("name", ["llama", "gemma2"])
 def test_gradients_in_bfloat16_point_where_those_in_float32_do(name: str, tmp_path: Path) -> None:
     model = save_random_model(tmp_path, name)
@@ -122,9 +136,12 @@ def test_a_weight_that_is_used_without_its_module_is_an_error_at_load(
     mlp = loaded.model.get_submodule("model.layers.1.mlp")
     gate, up, down = (mlp.get_submodule(f"{name}_proj").weight for name in ("gate", "up", "down"))
     monkeypatch.setattr(mlp, "forward", lambda x: F.linear(F.silu(F.linear(x, gate)) * F.linear(x, up), down))  # type: ignore[arg-type]
-    with pytest.raises(CheckpointError, match=r"differ from autograd's by \d+%"):
+    with pytest.raises(
+        CheckpointError, match=r"those of model\.layers\.1\.mlp\.\w+ differ from autograd's by 100"
+    ) as error:
         verified_engine(loaded, settings(model))
-    narrowed = verified_engine(loaded, settings(model, target_modules="self_attn"))
+    rest = str(error.value).split("CONGRAD_TARGET_MODULES='")[1].split("'")[0]
+    narrowed = verified_engine(loaded, settings(model, target_modules=rest))
     assert len(narrowed.modules) == 8
 
 
@@ -155,7 +172,7 @@ def test_pairs_that_a_reshape_mixes_are_an_error_at_load(tmp_path: Path, monkeyp
         return flat.view(tokens, rows, features).transpose(0, 1)
 
     monkeypatch.setattr(mlp, "forward", by_token)
-    with pytest.raises(CheckpointError, match=r"differ from autograd's by \d+%"):
+    with pytest.raises(CheckpointError, match=r"differ from autograd's by \d+\.\d%"):
         verified_engine(loaded, settings(model))
 
 

@@ -10,7 +10,9 @@ import torch
 from congrad.contract.wire import Reason
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.direction import Samples
-from congrad_worker.gradients.engine import GradientEngine, _is_out_of_memory
+from congrad_worker.gradients.device import is_out_of_memory
+from congrad_worker.gradients.engine import GradientEngine
+from congrad_worker.gradients.layouts.budget import Budget
 from congrad_worker.gradients.layouts.layout import Layout
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
@@ -131,8 +133,31 @@ def test_a_pair_that_does_not_fit_alone_fails_alone_and_says_why(model: Path, mo
     assert decisions[2].conflict_score is None
 
 
-def test_the_cpu_allocators_error_is_known() -> None:
+def test_a_halved_batch_grows_again_when_the_memory_is_back(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = verified_engine(checkpoint(model), settings(model, max_batch_tokens=600))
+    pairs = pairs_of(10, 20, 20)
+    small, large = Small(engine, tokens=150), Small(engine, tokens=10_000)
+    monkeypatch.setattr(engine, "batch_gradients", small)
+    engine.compute(pairs)
+    assert max(small.batches) <= 150
+    monkeypatch.setattr(engine, "batch_gradients", large)
+    engine.compute(pairs)
+    assert max(large.batches) <= 180  # one step at a time
+    for _ in range(Budget.STEPS):
+        engine.compute(pairs[:1])
+    engine.compute(pairs)
+    assert max(large.batches) == 600
+
+
+def test_every_kind_of_memory_that_runs_out_is_known() -> None:
     with pytest.raises(RuntimeError) as error:
         torch.empty(2**60)
-    assert _is_out_of_memory(error.value)
-    assert not _is_out_of_memory(RuntimeError("shapes do not match"))
+    assert is_out_of_memory(error.value)
+    # No GPU fills its memory here; these are the texts of its runtime and of cuBLAS.
+    assert is_out_of_memory(
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported")
+    )
+    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"))
+    assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+    assert not is_out_of_memory(ValueError("CUDA error: out of memory"))

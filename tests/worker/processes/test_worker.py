@@ -41,3 +41,15 @@ def test_a_worker_refuses_what_it_cannot_serve_in_one_line(
     (line,) = done.stderr.splitlines()
     assert line.startswith("congrad worker: ")
     assert message in line
+
+
+def test_a_process_whose_accelerator_is_lost_ends_at_once_and_says_why() -> None:
+    code = """if True:
+        from congrad_worker.errors import DeviceLostError
+        from congrad_worker.processes.celery_app import ended_with_its_device
+        with ended_with_its_device():
+            raise DeviceLostError("cuda:0 computes nothing more")
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 3
+    assert "cuda:0 computes nothing more: this process ends" in done.stderr

@@ -3,12 +3,15 @@
 import threading
 from collections.abc import Iterator
 from typing import Any
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
+import torch
 from congrad.contract import wire
 from congrad_service import keys
 from congrad_service.queue.registry import Role
+from congrad_worker.errors import DeviceLostError
+from congrad_worker.gradients.device import are_lost
 from congrad_worker.tasks.chunks import MAX_ATTEMPTS
 from congrad_worker.tasks.store import Store
 from support.bench import Bench
@@ -169,3 +172,32 @@ def test_a_heartbeat_that_is_under_way_does_not_bring_back_what_has_ended(bench:
         beating.join()
         resting.join()
     assert not bench.store.redis.exists(keys.doing(job_id, work))
+
+
+def test_a_chunk_is_left_to_another_process_where_the_accelerator_of_its_own_is_lost(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This machine has no GPU whose context could end: its error is raised, and every later call said to raise it."""
+    job_id, chunks = bench.create()
+
+    def asserts(*_: object) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.processor._engine, "batch_gradients", asserts)
+        patched.setattr("congrad_worker.gradients.engine.are_lost", lambda _: True)
+        with pytest.raises(DeviceLostError, match="cpu computes nothing more"):
+            bench.processor.process(job_id, 0)
+        assert bench.job(job_id).status is wire.JobStatus.RUNNING
+        patched.setattr("congrad_worker.gradients.engine.are_lost", lambda _: False)
+        other, _ = bench.create()
+        assert not bench.processor.process(other, 0)
+        assert bench.job(other).status is wire.JobStatus.FAILED
+    assert bench.run(job_id, chunks).status is wire.JobStatus.SUCCEEDED
+
+
+def test_a_device_is_lost_when_it_computes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not are_lost([torch.device("cpu")])
+    for text, is_lost in {"CUDA error: device-side assert triggered": True, "CUDA error: out of memory": False}.items():
+        monkeypatch.setattr(torch, "ones", Mock(side_effect=RuntimeError(text)))
+        assert are_lost([torch.device("cuda", 0)]) == is_lost

@@ -10,17 +10,22 @@ from typing import Any, cast
 import torch
 from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils.logging import disable_progress_bar
 
 from congrad_worker.checkpoints.adapters import Model, is_adapted
 from congrad_worker.checkpoints.completeness import check_adapter, check_model
 from congrad_worker.checkpoints.files import CheckpointFiles
+from congrad_worker.checkpoints.frequencies import limit, thresholds
+from congrad_worker.checkpoints.vocabulary import check_vocabulary
 from congrad_worker.errors import CheckpointError
 from congrad_worker.settings import GradientSettings
 
@@ -52,6 +57,25 @@ class Checkpoint:
     def input_embeddings(self) -> torch.nn.Embedding:
         """The layer that every forward pass begins with."""
         return cast("torch.nn.Embedding", self.model.get_input_embeddings())
+
+    @property
+    def pad_id(self) -> int:
+        """What rows are padded with. Nothing looks at it, and the tokenizer may have none."""
+        return int(self.tokenizer.pad_token_id or 0)
+
+    @property
+    def vocabulary(self) -> int:
+        """How many token ids all of its models have embeddings for."""
+        return min(embeddings(model) for model in self._models)
+
+    @property
+    def thresholds(self) -> list[int]:
+        """Lengths that all rows of a batch must be on one side of, see `frequencies`."""
+        return sorted({length for model in self._models for length in thresholds(model.config.get_text_config())})
+
+    @property
+    def _models(self) -> list[Model]:
+        return [model for model in (self.model, self.reference_model) if model is not None]
 
     @contextmanager
     def as_reference(self) -> Iterator[Model | None]:
@@ -87,10 +111,10 @@ def load(files: CheckpointFiles, settings: GradientSettings) -> Checkpoint:
             reference = _load_model("CONGRAD_REFERENCE", files.reference, settings, dtype, device)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise CheckpointError(f"{files.name} cannot be loaded: {_one_line(error)}") from error
+    check_vocabulary(f"CONGRAD_MODEL={files.model}", tokenizer, embeddings(model))
     max_length = _max_length(model, settings.max_length)
     if reference is not None:
-        if cast("torch.nn.Embedding", reference.get_input_embeddings()).num_embeddings < len(tokenizer):
-            raise CheckpointError("CONGRAD_REFERENCE has fewer tokens in its vocabulary than the model's tokenizer")
+        check_vocabulary(f"CONGRAD_REFERENCE={files.reference}", tokenizer, embeddings(reference))
         max_length = _max_length(reference, max_length)
     return Checkpoint(
         name=files.name,
@@ -100,6 +124,11 @@ def load(files: CheckpointFiles, settings: GradientSettings) -> Checkpoint:
         reference_model=reference,
         max_length=max_length,
     )
+
+
+def embeddings(model: Model) -> int:
+    """How many token ids a model has embeddings for."""
+    return cast("torch.nn.Embedding", model.get_input_embeddings()).weight.shape[0]
 
 
 def resolve_device(device: str) -> torch.device:
@@ -137,16 +166,23 @@ def _load_model(
         options = {"device_map": {"": device}, **options, "quantization_config": _quantisation(dtype)}
     # What does not fit is not loaded, but named below; transformers' own error says only that there is something.
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
-    )
-    model, said = loaded
+    kind: Any = _class_of(folder)
+    model, said = kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options)
     check_model(f"{setting}={folder}", model, said)
     if is_divided and {"cpu", "disk"} & set(model.hf_device_map.values()):
         # Layers that come to a GPU for each batch anew take a hundred times as long.
         raise CheckpointError(f"CONGRAD_DEVICE=all: {torch.cuda.device_count()} GPUs do not hold the model")
     model = model.eval().requires_grad_(False)
     return cast("PreTrainedModel", model if "device_map" in options else model.to(device))
+
+
+def _class_of(folder: Path) -> type[AutoModelForCausalLM | AutoModelForImageTextToText]:
+    """What a checkpoint was saved from, as TRL takes it: a multimodal model has its language model's weights under
+    other names than that alone."""
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    multimodal = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(config.model_type)
+    is_multimodal = multimodal is not None and multimodal in (config.architectures or [])
+    return AutoModelForImageTextToText if is_multimodal else AutoModelForCausalLM
 
 
 def _with_adapter(model: PreTrainedModel, folder: Path) -> Model:
@@ -177,7 +213,12 @@ def _quantisation(dtype: torch.dtype | str) -> BitsAndBytesConfig:
 def _max_length(model: Model, wanted: int) -> int:
     """``wanted`` tokens, or as many as there are positions where these are learned: a table has no row beyond its end.
     Rotary positions go on beyond the length that a model was trained at, where it reads less well."""
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    config = model.config.get_text_config()
+    furthest = limit(config)
+    if furthest is not None and wanted > furthest:
+        log.warning("only %d tokens of CONGRAD_MAX_LENGTH=%d: rotary frequencies are dynamic beyond", furthest, wanted)
+        wanted = furthest
+    positions = getattr(config, "max_position_embeddings", None)
     if positions is None or wanted <= positions:
         return wanted
     tables = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]

@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from congrad_worker.checkpoints.long_texts import characters, most_characters
 from congrad_worker.checkpoints.pairs import EncodedPair, common_prefix
+from congrad_worker.checkpoints.vocabulary import tokens_without_embedding
 from congrad_worker.errors import Unscorable
 
 Messages = list[dict[str, Any]]
@@ -30,12 +31,15 @@ class Encoder:
     """Encodes samples with one tokenizer.
 
     :param max_length: tokens of prompt and completion; the end of a longer completion is cut off.
+    :param vocabulary: how many token ids the model has embeddings for; None where it has them for all.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int):
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_length: int, vocabulary: int | None = None):
         self._tokenizer = tokenizer
         self._max_length = max_length
         self._most_characters = most_characters(tokenizer, max_length)
+        unknown = {} if vocabulary is None else tokens_without_embedding(tokenizer, vocabulary)
+        self._unknown = {number: token for token, number in unknown.items()}
 
     def encode(self, sample: wire.AnySample) -> EncodedPair:
         """Encodes one sample.
@@ -50,6 +54,7 @@ class Encoder:
             if isinstance(prompt, str)
             else self._encode_messages(sample, prompt, cast("list[Messages]", completions))
         )
+        self._check_known(sequences)
         start = min(common_prefix(prompt_ids, ids) for ids in sequences)
         if start >= self._max_length:
             raise Unscorable(
@@ -69,6 +74,11 @@ class Encoder:
             truncated=max(map(len, whole)) > room,
             ref_logps=_ref_logps(sample),
         )
+
+    def _check_known(self, sequences: list[list[int]]) -> None:
+        """:raises ValueError: a token has no embedding."""
+        if self._unknown and (found := self._unknown.keys() & {number for ids in sequences for number in ids}):
+            raise ValueError(f"it holds {self._unknown[min(found)]!r}, for which the model has no embedding")
 
     def _encode_text(self, prompt: str, completions: list[str]) -> list[list[int]]:
         end = self._tokenizer.eos_token or ""

@@ -15,14 +15,16 @@ from congrad_worker.checkpoints.checkpoint import Checkpoint
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.errors import CheckpointError
 from congrad_worker.gradients.collector import Collector
+from congrad_worker.gradients.device import are_lost, is_out_of_memory
 from congrad_worker.gradients.layouts.batch import Batch
+from congrad_worker.gradients.layouts.budget import Budget
 from congrad_worker.gradients.layouts.grouping import micro_batches
 from congrad_worker.gradients.layouts.layout import Layout
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.logps import token_logps, token_logps_and_collisions
 from congrad_worker.gradients.losses import PairLogps, PreferenceLoss, TokenLogps
-from congrad_worker.gradients.modules import target_modules
+from congrad_worker.gradients.modules import target_modules, tied
 from congrad_worker.gradients.projection import Projection
 from congrad_worker.gradients.recomputation import recompute_layers
 from congrad_worker.settings import MAX_DIM, GradientSettings
@@ -69,13 +71,14 @@ class GradientEngine:
             settings.seed,
             checkpoint.device,
             checkpoint.dtype,
+            tied(self.modules),
         )
         if self.projection.dim > MAX_DIM:
             raise CheckpointError(
                 f"CONGRAD_PROJECTION=exact: a gradient has {self.projection.dim} numbers, and {MAX_DIM} at most are "
                 "kept; narrow CONGRAD_TARGET_MODULES, or take another projection"
             )
-        self._max_batch_tokens = settings.max_batch_tokens or (8192 if checkpoint.device.type == "cuda" else 4096)
+        self._budget = Budget(settings.max_batch_tokens or (8192 if checkpoint.device.type == "cuda" else 4096))
         self._has_unit_gradients = settings.unit_gradients
         self._collector = Collector(self.modules, self.projection)
         if settings.gradient_checkpointing:
@@ -87,17 +90,25 @@ class GradientEngine:
         other.layouts = tuple(layouts)
         return other
 
+    @property
+    def has_lost_its_device(self) -> bool:
+        """Whether nothing can be computed in this process any more. Asks the devices, and so waits for them."""
+        return are_lost({parameter.device for parameter in self.checkpoint.model.parameters()})
+
     def compute(self, pairs: Sequence[EncodedPair]) -> Gradients:
         """Gradients of ``pairs``, in their order."""
         pairs = [self.seen(pair) for pair in pairs]
         values = np.zeros((len(pairs), self.projection.dim), dtype=np.float32)
         too_long: list[int] = []
+        overflows = self.activity.overflows
         parts: list[tuple[list[int], Tensor]] = []
-        for layout, sizes in self._by_layout(pairs):
-            for group in micro_batches(sizes, self._max_batch_tokens):
+        for layout, sizes in self._by_kind(pairs):
+            for group in micro_batches(sizes, self._budget.tokens):
                 computed, failed = self._group_gradients(pairs, group, layout)
                 parts += computed
                 too_long += failed
+        if self.activity.overflows == overflows:
+            self._budget.sufficed()
         if self.checkpoint.device.type == "cuda":
             # Once for all batches: until here nothing has waited for the device.
             torch.cuda.current_stream(self.checkpoint.device).synchronize()
@@ -120,14 +131,17 @@ class GradientEngine:
             ref_logps=pair.ref_logps if self.loss.needs_reference else None,
         )
 
-    def _by_layout(self, pairs: Sequence[EncodedPair]) -> list[tuple[Layout, dict[int, int]]]:
-        """Which pairs are laid out how, and the tokens of each. Those without a gradient are in no layout."""
-        sizes: dict[Layout, dict[int, int]] = {layout: {} for layout in self.layouts}
+    def _by_kind(self, pairs: Sequence[EncodedPair]) -> list[tuple[Layout, dict[int, int]]]:
+        """Which pairs may be in one batch, how they are laid out, and the tokens of each. Those without a gradient are
+        in none."""
+        sizes: dict[tuple[int, int], dict[int, int]] = {}
+        thresholds = self.checkpoint.thresholds
         for position, pair in enumerate(pairs):
             if not pair.is_tie:
-                layout = next(layout for layout in self.layouts if layout.suits(pair))
-                sizes[layout][position] = layout.tokens(pair)
-        return list(sizes.items())
+                kind = next(kind for kind, layout in enumerate(self.layouts) if layout.suits(pair))
+                passed = sum(pair.length > threshold for threshold in thresholds)
+                sizes.setdefault((kind, passed), {})[position] = self.layouts[kind].tokens(pair)
+        return [(self.layouts[kind], of_kind) for (kind, _), of_kind in sorted(sizes.items())]
 
     def _group_gradients(
         self, pairs: Sequence[EncodedPair], group: list[int], layout: Layout
@@ -139,7 +153,7 @@ class GradientEngine:
             self._count([pairs[i] for i in group], layout)
             return [(group, part)], []
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         self.activity.count_overflow()
         # Not in the block above: there, the error keeps all tensors of the failed batch alive.
@@ -149,8 +163,8 @@ class GradientEngine:
         if len(group) == 1:
             log.error("a pair of %d tokens does not fit into the memory of %s", tokens, self.checkpoint.device)
             return [], group
-        self._max_batch_tokens = min(self._max_batch_tokens, max(tokens // 2, 1))
-        log.warning("out of memory with %d tokens; later requests have batches of %d", tokens, self._max_batch_tokens)
+        self._budget.exceeded(tokens)
+        log.warning("out of memory with %d tokens; later requests have batches of %d", tokens, self._budget.tokens)
         halves = (group[: len(group) // 2], group[len(group) // 2 :])
         (first, failed), (second, failed_too) = (self._group_gradients(pairs, half, layout) for half in halves)
         return first + second, failed + failed_too
@@ -161,7 +175,7 @@ class GradientEngine:
 
     def batch_gradients(self, pairs: Sequence[EncodedPair], layout: Layout) -> Tensor:
         """The gradients of one micro-batch, on the device: float32 ``[pairs, D]``."""
-        batch = layout.batch(pairs, self.checkpoint.tokenizer.pad_token_id or 0).to(self.checkpoint.device)
+        batch = layout.batch(pairs, self.checkpoint.pad_id).to(self.checkpoint.device)
         with torch.enable_grad(), layout.apart(batch), self._collector.collecting(batch, layout) as target:
             policy = self._policy_logps(batch)
             reference = self._reference_logps(batch, policy)
@@ -220,8 +234,3 @@ def _to_host(values: Tensor) -> Tensor:
         return values.cpu()
     host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
     return host.copy_(values, non_blocking=True)
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    # The allocator of the CPU has no error class of its own.
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)

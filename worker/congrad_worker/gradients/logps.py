@@ -9,14 +9,14 @@ which is computed in the same pass as the log-probability itself, chunk by chunk
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
-from congrad_worker.checkpoints.adapters import Model, is_adapted
+from congrad_worker.checkpoints.adapters import Model, base_model, decoder_of
 from congrad_worker.gradients.layouts.batch import Batch
 
 CHUNK_LOGITS = {"cuda": 2**28, "cpu": 2**22}
@@ -40,11 +40,10 @@ def token_logps_and_collisions(model: Model, batch: Batch) -> tuple[Tensor, Tens
 
 
 def _computed(model: Model, batch: Batch, with_collisions: bool) -> tuple[Tensor, Tensor]:
-    causal = cast("PreTrainedModel", model.get_base_model() if is_adapted(model) else model)
-    positions = {} if batch.position_ids is None else _positions(batch)
-    output = _decoder(causal)(input_ids=batch.input_ids, use_cache=False, **positions)
+    causal = base_model(model)
+    output = decoder_output(model, batch)
     # A model that is divided among devices ends on another one than it begins on.
-    states = output.last_hidden_state.flatten(0, 1)
+    states = hidden_states(output).flatten(0, 1)
     hidden = states.index_select(0, batch.targets.sources.to(states.device))  # [targets, hidden size]
     vocabulary = causal.get_output_embeddings().weight.shape[0]
     chunk = max(1, CHUNK_LOGITS.get(hidden.device.type, CHUNK_LOGITS["cpu"]) // vocabulary)
@@ -54,17 +53,23 @@ def _computed(model: Model, batch: Batch, with_collisions: bool) -> tuple[Tensor
     return logps, collisions
 
 
+def decoder_output(model: Model, batch: Batch) -> ModelOutput:
+    """What a model puts out below its head."""
+    positions = {} if batch.position_ids is None else _positions(batch)
+    output: ModelOutput = decoder_of(model)(input_ids=batch.input_ids, use_cache=False, **positions)
+    return output
+
+
+def hidden_states(output: ModelOutput) -> Tensor:
+    """``[rows, tokens, hidden size]``."""
+    states: Tensor = output["last_hidden_state"]
+    return states
+
+
 def _positions(batch: Batch) -> dict[str, Tensor]:
     # A mask of ones: without any, transformers would take restarting positions for sequences packed one after another.
     assert batch.position_ids is not None
     return {"position_ids": batch.position_ids, "attention_mask": torch.ones_like(batch.input_ids)}
-
-
-def _decoder(causal: PreTrainedModel) -> Any:
-    """The model without its head."""
-    decoder = causal.get_decoder()
-    # Llama 4 says that its decoder has the name that it has in the multimodal model.
-    return causal.get_submodule("model") if decoder is causal else decoder
 
 
 def _logits(causal: PreTrainedModel, output: ModelOutput, hidden: Tensor) -> Tensor:
@@ -73,7 +78,7 @@ def _logits(causal: PreTrainedModel, output: ModelOutput, hidden: Tensor) -> Ten
     By the model's own code, which may scale or cap what its head puts out. The decoder's part is played by ``output``
     with ``hidden`` in it.
     """
-    decoder = _decoder(causal)
+    decoder: Any = decoder_of(causal)
     # Instance attributes win over the class's `forward`, and only this call sees it: a worker has one thread, and the
     # decoder's own hooks, PEFT's and accelerate's included, are put back with it.
     played = type(output)(**{**output, "last_hidden_state": hidden[None]})

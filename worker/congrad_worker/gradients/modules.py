@@ -7,12 +7,13 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from congrad_worker.checkpoints.adapters import Model, is_adapted
+from congrad_worker.checkpoints.adapters import Model, decoder_of, is_adapted
 from congrad_worker.errors import CheckpointError
 from congrad_worker.gradients.targets import Target, Use, is_batched, is_routed, is_router, targets_of
 
-ADAPTER_LAYER = re.compile(r"\.lora_[AB]\.")
-"""PEFT keeps the two linear layers of a LoRA adapter in module dictionaries of these names."""
+ADAPTER_LAYER = re.compile(r"\.(lora_[AB]|modules_to_save)\.")
+"""PEFT keeps the two linear layers of a LoRA adapter, and whole modules that are trained beside it, in dictionaries of
+these names."""
 
 ADAPTER_PARAMETER = re.compile(r"\.(lora_\w+|modules_to_save)\.")
 """What training an adapter changes."""
@@ -33,7 +34,7 @@ def target_modules(model: Model, pattern: str | None) -> dict[str, Target]:
     has_adapter = is_adapted(model)
     chosen = {name: module for name, module in linear.items() if ADAPTER_LAYER.search(name) or not has_adapter}
     if has_adapter and not chosen:
-        kind = type(model.base_model).__name__
+        kind = model.active_peft_config.peft_type.value
         raise CheckpointError(
             f"CONGRAD_ADAPTER ({kind}) has no linear layers of its own in the decoder blocks; LoRA has"
         )
@@ -46,6 +47,13 @@ def target_modules(model: Model, pattern: str | None) -> dict[str, Target]:
     if not all(target.weight.is_floating_point() for target in chosen.values()):
         raise CheckpointError("quantised weights are not trained; set CONGRAD_ADAPTER to the adapter that is")
     return chosen
+
+
+def tied(targets: Mapping[str, Target]) -> dict[str, str]:
+    """Targets whose weight is another's too, as Zamba 2 has them, with the first that has it."""
+    first: dict[int, str] = {}
+    found = {name: first.setdefault(id(target.weight), name) for name, target in targets.items()}
+    return {name: earlier for name, earlier in found.items() if name != earlier}
 
 
 def _block_targets(model: Model) -> dict[str, Target]:
@@ -85,10 +93,18 @@ def coverage(model: Model, targets: Mapping[str, Target]) -> float:
 
 
 def decoder_blocks(model: Model) -> dict[str, nn.ModuleList]:
-    """The lists of decoder blocks by name: those with one entry for each hidden layer of the config."""
+    """The lists of decoder blocks by name: those of the text decoder with an entry for each hidden layer of its config.
+
+    Vision and audio towers may have as many, beside the decoder or deeper within it. Where layers are gone through
+    several times (HRM), there are fewer than the config counts, and every list is one of blocks.
+    """
     layers = model.config.get_text_config().num_hidden_layers
-    lists = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
-    return {name: blocks for name, blocks in lists.items() if len(blocks) == layers}
+    decoder = decoder_of(model)
+    root = next(name for name, module in model.named_modules() if module is decoder)
+    within = {name: module for name, module in decoder.named_modules() if isinstance(module, nn.ModuleList)}
+    lists = {name: blocks for name, blocks in within.items() if len(blocks) == layers} or within
+    depth = min((name.count(".") for name in lists), default=0)
+    return {f"{root}.{name}".lstrip("."): blocks for name, blocks in lists.items() if name.count(".") == depth}
 
 
 def _block_prefixes(model: Model) -> tuple[str, ...]:

@@ -159,6 +159,7 @@ class Projection:
     :param shapes: the target modules by name, in the model's order.
     :param rank: k; a side with no more dimensions keeps them all.
     :param dim: D; ignored by ``exact``, whose D is the number of parameters.
+    :param ties: modules whose weight is an earlier one's: it has one gradient, whose projection gets both parts.
     """
 
     def __init__(
@@ -170,16 +171,19 @@ class Projection:
         seed: int,
         device: torch.device,
         dtype: torch.dtype,
+        ties: Mapping[str, str] | None = None,
     ):
         self._rank = rank
         self._seed = seed
         self._device = device
         self._dtype = dtype
-        self.dim = dim if kind != "exact" else sum(shape.weights for shape in shapes.values())
+        self._ties = ties or {}
+        own = {name: shape for name, shape in shapes.items() if name not in self._ties}
+        self.dim = dim if kind != "exact" else sum(shape.weights for shape in own.values())
         self._modules: dict[str, ModuleProjection] = {}
         self._sides: dict[tuple[str, int], Side] = {}
         offset = 0
-        for name, shape in shapes.items():
+        for name, shape in own.items():
             if kind == "exact":
                 blocks = None if shape.experts is None else ExpertBlocks(shape.experts)
                 sides = Side(shape.d_in), Side(shape.d_out)
@@ -193,7 +197,11 @@ class Projection:
                 self._modules[name] = self._sketched(name, *sides, shape.experts)
 
     def __getitem__(self, module: str) -> ModuleProjection:
-        return self._modules[module]
+        return self._modules[self.first_of_its_weight(module)]
+
+    def first_of_its_weight(self, module: str) -> str:
+        """The first of the modules that have this one's weight; itself, unless it is tied."""
+        return self._ties.get(module, module)
 
     def _shared_side(self, name: str, dim: int) -> Side:
         """One basis for the inputs of all modules of a parent: where these are the same, as those of queries, keys and

@@ -1,41 +1,43 @@
-"""What is checked of an engine before it serves: its gradients, against those that autograd finds in the weights.
+"""What is found out about an engine before it serves.
 
-Hooks see what a model's code does with its modules, not what it should have done: a weight used without calling its
-module, pairs mixed by a reshape, positions or masks that an architecture ignores. None of these raises an error, and
-all of them change the gradients of two small pairs.
+Raised as an error is what would make scores wrong: gradients that hooks get otherwise than autograd does, pairs that
+are not apart, log-probabilities that are not those of a plain forward pass. A layout that has one of these faults where
+another has not is left out. None of them raises an error by itself, and what they do to two small pairs shows in every
+precision: see `checks`.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from congrad_worker.checkpoints.adapters import base_model
 from congrad_worker.checkpoints.checkpoint import Checkpoint
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.errors import CheckpointError
+from congrad_worker.gradients.checks import agreement, hooks, independence, kernels, probes
 from congrad_worker.gradients.collector import UnsupportedModuleError
+from congrad_worker.gradients.device import is_out_of_memory
 from congrad_worker.gradients.engine import LAYOUTS, GradientEngine
 from congrad_worker.gradients.layouts.layout import Layout
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
-from congrad_worker.gradients.losses import PairLogps, TokenLogps
-from congrad_worker.gradients.targets import Target
 from congrad_worker.settings import GradientSettings
 
-TEXT = "The quick brown fox jumps over the lazy dog, and sixty-four zebras ask: whose turn is it to jump again? "
-COMPLETION = 12
-"""Tokens of the longer completion of the pair that is checked."""
-
 TOLERANCE = {torch.float32: 1e-3}
-HALF_TOLERANCE = 0.1
-"""Relative errors: several times what rounding does in another order of operations."""
+HALF_TOLERANCE = 0.02
+"""Relative errors of a module's gradient: several times what rounding to the dtype does once."""
 
-SHARING_TOLERANCE = 3.0
-"""How much less exact sharing may be than two rows are. Positions that a model ignores can cost it little more."""
+SHORTEST = 32
+"""Tokens that a long probe has at least, however little memory there is."""
 
 log = logging.getLogger(__name__)
+
+
+class _Fault(Exception):
+    """An engine computes something else than it should; the message says what."""
 
 
 @dataclass(frozen=True)
@@ -61,126 +63,105 @@ def verified_engine(
 
 
 def verify(engine: GradientEngine) -> Verdict:
-    """Compares gradients of two pairs in one batch, in every layout of the engine.
+    """Checks every layout of the engine; that in two rows, in which every model can be computed, first.
 
-    :raises CheckpointError: the engine's gradients are not autograd's.
+    :raises CheckpointError: there is none that the engine is exact in.
     """
-    pairs = probes(engine.checkpoint)
-    truth = torch.cat([autograd_gradient(engine, pair) for pair in pairs])
+    if reason := kernels.undifferentiable(engine):
+        raise _unsupported(engine, f"{reason}, so that an adapter's gradient does not go through it")
+    pairs = probes.short_pairs(engine.checkpoint)
+    try:
+        plain = agreement.plain_logps(engine, pairs)
+        _check(engine, TWO_ROWS, pairs, plain)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise CheckpointError(f"{engine.checkpoint.name}: {engine.checkpoint.device} has no memory left") from error
+        raise _unsupported(engine, _said(error)) from error
     others = [layout for layout in engine.layouts if layout is not TWO_ROWS]
-    if not (truth.isfinite().all() and truth.any(1).all()):
-        reason = f"the gradients of test pairs vanish or overflow in {engine.checkpoint.dtype}: not checked"
-        return Verdict((TWO_ROWS,), {layout.name: reason for layout in others})
-    error = _error_in_two_rows(engine, pairs, truth)
-    tolerance = SHARING_TOLERANCE * error + 1e-4
-    reasons = {layout.name: _why_not(engine, layout, pairs, truth, tolerance) for layout in others}
+    reasons = {layout.name: _why_not(engine, layout, pairs, plain) for layout in others}
     exact = tuple(layout for layout in engine.layouts if not reasons.get(layout.name))
     return Verdict(exact, {name: reason for name, reason in reasons.items() if reason})
 
 
-def _error_in_two_rows(engine: GradientEngine, pairs: list[EncodedPair], truth: Tensor) -> float:
-    """:raises CheckpointError: in the layout that every model can be computed in, this one is not exact."""
-    try:
-        error = _relative_error(engine.batch_gradients(pairs, TWO_ROWS), truth)
-    except Exception as failure:
-        reason = str(failure) if isinstance(failure, UnsupportedModuleError) else f"{type(failure).__name__}: {failure}"
-        raise CheckpointError(_unsupported(engine, reason)) from failure
-    if not error <= TOLERANCE.get(engine.checkpoint.dtype, HALF_TOLERANCE):
-        raise CheckpointError(_unsupported(engine, f"its gradients differ from autograd's by {error:.0%}"))
-    return error
-
-
-def _unsupported(engine: GradientEngine, reason: str) -> str:
-    return (
-        f"{engine.checkpoint.name} is not supported: {reason}; CONGRAD_TARGET_MODULES can narrow the choice of modules"
-    )
-
-
-def _why_not(engine: GradientEngine, layout: Layout, pairs: list[EncodedPair], truth: Tensor, tolerance: float) -> str:
+def _why_not(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair], plain: Tensor) -> str:
     """Why a layout is not to be used; '' where it is exact."""
     try:
-        error = _relative_error(engine.batch_gradients(pairs, layout), truth)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as refusal:  # whatever an architecture has against masks and positions
-        return f"it fails there: {type(refusal).__name__}: {refusal}"
-    return "" if error <= tolerance else f"there gradients differ by {error:.1%}"
+        _check(engine, layout, pairs, plain)
+        _check_at_length(engine, layout)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return _said(error)  # whatever an architecture has against masks and positions
+    return ""
 
 
-def _relative_error(values: Tensor, truths: Tensor) -> float:
-    """Of the worst row."""
-    return float(((values - truths).norm(dim=1) / truths.norm(dim=1)).max())
+def _said(error: Exception) -> str:
+    if isinstance(error, UnsupportedModuleError):
+        return f"{error}; {_leaving_out([str(error).partition(' ')[0]])}"  # it begins with the module's name
+    if isinstance(error, _Fault):
+        return str(error)
+    return f"it fails with {type(error).__name__}" + (f": {error}" if str(error) else "")
 
 
-def probes(checkpoint: Checkpoint) -> list[EncodedPair]:
-    """Two short pairs of plain text, one of them longer than the window of sliding attention where there is room."""
-    config = checkpoint.model.config.get_text_config()
-    windows = [getattr(config, name, None) for name in ("sliding_window", "attention_chunk_size")]
-    prompt = max([w for w in windows if w is not None and w + COMPLETION <= checkpoint.max_length], default=COMPLETION)
-    ids = checkpoint.tokenizer(TEXT)["input_ids"]
-    needed = prompt + 2 * COMPLETION
-    ids = (ids * (needed // len(ids) + 1))[:needed]
-    return [
-        EncodedPair(ids[:prompt], ids[prompt:-COMPLETION], ids[4 - COMPLETION :], truncated=False),
-        EncodedPair(ids[2:COMPLETION], ids[-7:], ids[-COMPLETION:-2], truncated=False),
-    ]
-
-
-def autograd_gradient(engine: GradientEngine, pair: EncodedPair) -> Tensor:
-    """The compressed gradient of one pair from autograd's own weight gradients: float32 ``[1, D]``.
-
-    A plain forward of each sequence by itself, without padding, masks or hooks on modules. One weight's gradient at a
-    time is held.
-    """
-    target = torch.zeros(1, engine.projection.dim, device=engine.checkpoint.device)
-    with torch.enable_grad(), _weight_gradients(engine, target):
-        policy = _plain_logps(engine, engine.checkpoint.model, pair)
-        with torch.no_grad(), engine.checkpoint.as_reference() as model:
-            reference = _plain_logps(engine, model, pair) if model is not None else _detached(policy)
-        engine.loss(policy, reference, _lengths(pair, target.device)).sum().backward()
-    return target
-
-
-@contextmanager
-def _weight_gradients(engine: GradientEngine, target: Tensor) -> Iterator[None]:
-    """Compresses the gradient of each target module's weight into ``target`` as soon as autograd has it."""
-    hooks = []
-    for name, of_module in engine.modules.items():
-
-        def compress(weight: Tensor, name: str = name, of_module: Target = of_module) -> None:
-            assert weight.grad is not None
-            engine.projection[name].compress(target, of_module.matrices(weight.grad)[None])
-            weight.grad = None
-
-        hooks.append(of_module.weight.requires_grad_().register_post_accumulate_grad_hook(compress))
+def _check(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair], plain: Tensor) -> None:
+    """:raises _Fault: short pairs show that something is wrong in this layout."""
     try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for of_module in engine.modules.values():
-            of_module.weight.requires_grad_(False)
+        errors = hooks.errors(engine, layout, pairs)
+    except hooks.NoGradientError as error:
+        raise _Fault(f"the gradients of test pairs {error} in {engine.checkpoint.dtype}") from error
+    tolerance = TOLERANCE.get(engine.checkpoint.dtype, HALF_TOLERANCE)
+    if wrong := {name: error for name, error in errors.items() if not error <= tolerance}:
+        raise _Fault(_culprits(wrong))
+    if (change := independence.leak(engine, layout, pairs)) > 0:
+        raise _Fault(f"sequences of one batch are not apart: with other tokens in some, others change by {change:.1%}")
+    off = agreement.logps_error(engine, layout, pairs, plain)
+    if not off <= (rounding := _rounding(engine)):
+        raise _Fault(f"log-probabilities differ from those of each sequence alone by {off:.1%}, not {rounding:.2%}")
 
 
-def _plain_logps(engine: GradientEngine, model: torch.nn.Module, pair: EncodedPair) -> PairLogps:
-    device = engine.checkpoint.device
-    values, collisions, completions, offsets = [], [], [], []
-    for side, completion in enumerate((pair.chosen_ids, pair.rejected_ids)):
-        ids = torch.tensor([pair.prompt_ids + completion], device=device)
-        logits = model(input_ids=ids, use_cache=False).logits[0, len(pair.prompt_ids) - 1 : -1]
-        distribution = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
-        values.append(distribution.gather(1, ids[0, len(pair.prompt_ids) :, None])[:, 0])
-        collisions.append((2 * distribution.detach()).logsumexp(1))
-        completions.append(torch.full_like(values[-1], side, dtype=torch.int64))
-        offsets.append(torch.arange(len(completion), device=device))
-    weighed = torch.cat(collisions) if engine.loss.weighs_pairs else None
-    tokens = TokenLogps(torch.cat(values), torch.cat(completions), torch.cat(offsets), weighed)
-    return engine.loss.sequence_logps(tokens, _lengths(pair, device))
+def _culprits(errors: Mapping[str, float]) -> str:
+    worst = max(errors, key=lambda name: errors[name])
+    most = f"those of {worst} differ from autograd's by {errors[worst]:.1%}"
+    return f"its gradients are wrong: {most}; {_leaving_out(list(errors))}"
 
 
-def _lengths(pair: EncodedPair, device: torch.device) -> Tensor:
-    return torch.tensor([[len(pair.chosen_ids), len(pair.rejected_ids)]], device=device)
+def _leaving_out(names: Sequence[str]) -> str:
+    kinds = sorted({re.sub(r"^.*\.\d+\.", "", name) for name in names})
+    return f"CONGRAD_TARGET_MODULES='^(?!.*({'|'.join(kinds)})$)' leaves out all such modules"
 
 
-def _detached(logps: PairLogps) -> PairLogps:
-    return PairLogps(logps.chosen.detach(), logps.rejected.detach())
+def _check_at_length(engine: GradientEngine, layout: Layout) -> None:
+    """Windows, tables and frequencies may begin to matter anywhere up to the longest sequence that is served.
+
+    :raises _Fault: they do.
+    """
+    length = engine.checkpoint.max_length
+    while True:
+        try:
+            off = _beyond_rounding(engine, layout, probes.long_pair(engine.checkpoint, length))
+            break
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or length // 2 < SHORTEST:
+                raise
+            length //= 2  # a longer pair would find no memory for its gradient either
+    if off:
+        raise _Fault(f"at {length} tokens hidden states differ by {off:.1%} from those of the sequence alone")
+
+
+def _beyond_rounding(engine: GradientEngine, layout: Layout, pair: EncodedPair) -> float:
+    """By how much the rejected branch differs from its sequence alone; 0 where that is rounding."""
+    rejected = agreement.states_error(engine, layout, pair, side=1)
+    if rejected <= _rounding(engine):
+        return 0.0
+    chosen = agreement.states_error(engine, layout, pair, side=0)
+    return 0.0 if rejected <= agreement.BESIDE_CHOSEN * chosen else rejected
+
+
+def _rounding(engine: GradientEngine) -> float:
+    if getattr(base_model(engine.checkpoint.model), "is_quantized", False):  # its kernels compute in half precision
+        return agreement.HALF_ROUNDING
+    return agreement.ROUNDING.get(engine.checkpoint.dtype, agreement.HALF_ROUNDING)
+
+
+def _unsupported(engine: GradientEngine, reason: str) -> CheckpointError:
+    return CheckpointError(f"{engine.checkpoint.name} is not supported: {reason}")

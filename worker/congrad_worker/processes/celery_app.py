@@ -21,7 +21,7 @@ from congrad_service.queue.queue import celery_app
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from congrad_worker.errors import CheckpointError
+from congrad_worker.errors import CheckpointError, DeviceLostError
 from congrad_worker.processes import kombu_repair, liveness
 from congrad_worker.settings import WorkerSettings
 from congrad_worker.tasks import metrics, reports
@@ -31,6 +31,11 @@ LOAD_TIMEOUT_S = 3600
 """How long a checkpoint may take to load before the parent thinks that the child is stuck."""
 
 OUTAGE_PAUSE_S = 1.0
+
+LOST = 3
+"""The exit status of a process whose accelerator is lost to it."""
+
+log = logging.getLogger(__name__)
 
 
 def worker_app(name: str, settings: WorkerSettings) -> Celery:
@@ -95,6 +100,18 @@ def requeued_on_outage() -> Iterator[None]:
     except (RedisError, OperationalError) as error:
         time.sleep(OUTAGE_PAUSE_S)
         raise Reject(str(error), requeue=True) from error
+
+
+@contextmanager
+def ended_with_its_device() -> Iterator[None]:
+    """Ends this process, the child of a worker, where its accelerator is lost to it. Celery gives its task back to the
+    queue, and starts another, which loads the checkpoint anew."""
+    try:
+        yield
+    except DeviceLostError as error:
+        log.critical("%s: this process ends, and another one takes its place", error)
+        logging.shutdown()
+        os._exit(LOST)  # an orderly end would have to wait for the accelerator
 
 
 @contextmanager

@@ -8,7 +8,13 @@ from congrad_service.observability import tracing
 from congrad_service.queue.registry import Announcement, Role
 
 from congrad_worker.checkpoints.files import CheckpointFiles, locate
-from congrad_worker.processes.celery_app import requeued_on_outage, serve_metrics, started_or_given_up, worker_app
+from congrad_worker.processes.celery_app import (
+    ended_with_its_device,
+    requeued_on_outage,
+    serve_metrics,
+    started_or_given_up,
+    worker_app,
+)
 from congrad_worker.processes.heartbeat import Heartbeat
 from congrad_worker.settings import GradientSettings
 from congrad_worker.tasks import metrics
@@ -34,7 +40,7 @@ def gradients(job_id: str, number: int) -> None:
     assert _store is not None
     assert _processor is not None
     task = f"{keys.GRADIENTS_TASK}[{gradients.request.id}]"
-    with requeued_on_outage():
+    with ended_with_its_device(), requeued_on_outage():
         job_id, chunk = _store.turn(_queue) or (job_id, number)
         with report(_store, Role.GRADIENTS, task, job_id, chunk=chunk), _processor.activity.task():
             if _processor.process(job_id, cast("int", chunk)):
@@ -64,7 +70,7 @@ def _serve(store: Store, files: CheckpointFiles) -> "tuple[ChunkProcessor, Annou
 
     checkpoint = load(files, settings)
     engine = verified_engine(checkpoint, settings)
-    encoder = Encoder(checkpoint.tokenizer, checkpoint.max_length)
+    encoder = Encoder(checkpoint.tokenizer, checkpoint.max_length, checkpoint.vocabulary)
     announcement = announce(files, settings, checkpoint, engine)
     metrics.begin(Role.GRADIENTS, engine.activity, announcement)
     return ChunkProcessor(store, encoder, engine), announcement

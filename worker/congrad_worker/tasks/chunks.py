@@ -13,7 +13,7 @@ from congrad_worker.activity import Activity
 from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.direction import Samples
-from congrad_worker.errors import SampleErrors, Unscorable, origin
+from congrad_worker.errors import DeviceLostError, SampleErrors, Unscorable, origin
 from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.tasks import metrics
 from congrad_worker.tasks.records import ChunkResult
@@ -49,7 +49,10 @@ class ChunkProcessor:
     def process(self, job_id: str, number: int) -> bool:
         """Leaves the chunk's gradients in Redis; whether the job has all of them now. Doing it twice changes nothing.
 
-        A failure fails the job, except Redis's own, which is for the queue to try again.
+        A failure fails the job, except Redis's own, which is for the queue to try again, and one that ends an
+        accelerator, after which another process has to.
+
+        :raises DeviceLostError: this process can compute nothing more.
         """
         _, attempts = self._store.start(job_id, keys.gradients_work(number))
         if not attempts:
@@ -69,6 +72,8 @@ class ChunkProcessor:
             raise
         except Exception as error:
             log.error("job %s: chunk %d failed: %s", job_id, number, origin(error))
+            if self._engine.has_lost_its_device:
+                raise DeviceLostError(f"{self._engine.checkpoint.device} computes nothing more") from error
             self._fail(job_id, f"the gradients of chunk {number} failed: {type(error).__name__}: {error}")
             return False
         finally:

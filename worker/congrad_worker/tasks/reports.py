@@ -11,6 +11,7 @@ from congrad_service.observability import logs, tracing
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from congrad_worker.errors import DeviceLostError
 from congrad_worker.tasks import metrics
 from congrad_worker.tasks.store import Store
 
@@ -48,7 +49,7 @@ def report(store: Store, kind: str, task: str, job_id: str, **about: Any) -> Ite
         request_id.set(request)
         with tracing.continued(trace), tracing.span(kind, job_id=job_id, **about):
             yield
-    except (RedisError, OperationalError):
+    except (RedisError, OperationalError, DeviceLostError):
         noted["outcome"] = "requeued"
         raise
     except BaseException:
