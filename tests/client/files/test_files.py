@@ -207,7 +207,7 @@ GOOD = '{"language": "de", "chosen": "a", "rejected": "b"'
         ("in.jsonl", "[" * 100_000, "line 1: is not JSON"),
         ("in.jsonl", "{}", "line 1: language: is missing; there is no column 'language', .* there are no columns"),
         ("in.jsonl", '{"lang": "de"}', "line 1: language: is missing; there is no column .*; the columns are lang"),
-        ("in.jsonl", GOOD.replace("de", "english") + "}", "line 1: language: 'english' is not a BCP 47"),
+        ("in.jsonl", GOOD.replace("de", "englisch") + "}", "line 1: language: 'englisch' is not a BCP 47"),
         ("in.jsonl", GOOD + ', "ref_chosen_logps": NaN}', "line 1: ref_chosen_logps: should be a finite"),
         ("in.jsonl", GOOD + ', "tools": "?"}', "line 1: tools: is a string, but not of JSON"),
         ("in.jsonl", GOOD + ', "colour": 1, "prompt": 1}', "line 1: prompt: should be a string or a list"),
