@@ -26,8 +26,8 @@ HANGUL = "Hang"
 
 
 def normalise_language(language: str) -> str:
-    """Returns the one tag of a language: ``zh_cn`` becomes ``zh-CN``, ``iw`` becomes ``he``, ``deu_Latn`` and ``German``
-    become ``de``, ``arb`` and ``Standard Arabic`` become ``ar``.
+    """Returns the one tag of a language: ``zh_cn`` becomes ``zh-CN``, ``iw`` becomes ``he``, ``deu_Latn`` and
+    ``German`` become ``de``, ``arb`` and ``Standard Arabic`` become ``ar``.
 
     Codes of ISO 639-3 become the shorter code, or the language that they are the standard form of. A script is left
     out where the language is mostly written in it and no region is named. What else a tag says stays, a region for one.
