@@ -8,9 +8,10 @@ import typer
 
 from congrad.client import Client
 from congrad.commands.filtering.asking import Asked, Run
-from congrad.commands.filtering.columns import FieldColumns, fields_of
+from congrad.commands.filtering.columns import FieldColumns, RoleNames, RowsAre, fields_of
 from congrad.commands.filtering.endings import without_answers, without_outputs
 from congrad.commands.filtering.journal import Journal, open_journal
+from congrad.commands.filtering.notices import notices
 from congrad.commands.filtering.options import (
     BadRowsAre,
     BatchSize,
@@ -41,14 +42,17 @@ from congrad.commands.filtering.reporting import about_run, notes_on
 from congrad.commands.filtering.selection import selection_of
 from congrad.commands.filtering.summary import print_summary, show_plan, show_summary
 from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
-from congrad.commands.terminal.output import WRONG, fail, fail_with, say
+from congrad.commands.terminal.output import WRONG, fail, fail_with, out, say
 from congrad.commands.terminal.signals import interrupt_on_signals
 from congrad.errors import CongradError, NoRoomError, NotFoundError
 from congrad.files.bad_rows import BadRowsError
 from congrad.files.formats import Format
 from congrad.files.kinds.rows import FileError
-from congrad.files.samples import Fields, Survey, survey
+from congrad.files.recognition import recognised_in
+from congrad.files.samples import Survey, survey
 from congrad.files.source import Source
+from congrad.formats.fields import Fields
+from congrad.formats.registry import AUTO
 from congrad.protocol.base_client import DEFAULT_BASE_URL
 from congrad.protocol.options import BATCH_SIZE, CONCURRENCY
 from congrad.protocol.policy import Timeouts
@@ -98,12 +102,14 @@ class Order:
     source: str
     format: Format | None
     fields: Fields
+    rows_are: str
     asked: Asked
     outputs: Outputs
     service: Service
     restart: bool
     as_json: bool
     drop_bad: bool
+    is_dry: bool
 
 
 def filter_file(
@@ -118,7 +124,9 @@ def filter_file(
     dry_run: DryRun = False,
     restart: Restart = False,
     bad_rows: OfBadRows = BadRowsAre.REFUSED,
+    rows_are: RowsAre = AUTO,
     field: FieldColumns = None,
+    role: RoleNames = None,
     language_field: LanguageColumn = None,
     language: LanguageOfAll = None,
     selection: SelectionKind = None,
@@ -144,16 +152,18 @@ def filter_file(
     order = Order(
         source=source,
         format=input_format,
-        fields=fields_of(field, language_field, language),
+        fields=fields_of(field, language_field, language, role),
+        rows_are=rows_are,
         asked=Asked(direction, update, selected, checkpoint, batch_size, two_pass),
         outputs=Outputs(output, dropped, scores, report, output_format),
         service=Service(url, api_key, timeout, concurrency),
         restart=restart,
         as_json=as_json,
         drop_bad=bad_rows is BadRowsAre.DROPPED,
+        is_dry=dry_run,
     )
     try:
-        (_plan if dry_run else _filter)(order)
+        (_plan if order.is_dry else _filter)(order)
     except BadRowsError as error:
         fail(f"{error}\nnothing was sent; --bad-rows drop goes on without them", WRONG)
     except FileError as error:
@@ -196,8 +206,21 @@ def _read(order: Order) -> Iterator[tuple[Run, Survey]]:
     """
     order.outputs.check(order.source)
     with Source(order.source, order.format, order.fields.by_column) as rows:
-        found = survey(rows, order.fields, order.outputs.trial(rows), drop_bad=order.drop_bad)
-        yield Run(rows, order.fields, order.asked, found), found
+        recognised = recognised_in(rows, order.fields, order.rows_are)
+        _tell(recognised.told, order)
+        fields = recognised.fields
+        found = survey(rows, fields, order.outputs.trial(rows), drop_bad=order.drop_bad)
+        for notice in notices(found.languages):
+            say(notice)
+        yield Run(rows, fields, order.asked, found), found
+
+
+def _tell(what: str, order: Order) -> None:
+    """Says what the rows are. Standard output is for results: rows, or the plan of a dry run."""
+    if what and order.is_dry and not order.as_json:
+        out.print(what, markup=False, highlight=False, soft_wrap=True)
+    elif what:
+        say(what)
 
 
 def _answer(run: Run, client: Client, journal: Journal, order: Order) -> None:

@@ -137,7 +137,8 @@ def test_parquet_keeps_its_schema_and_its_nested_messages(tmp_path: Path) -> Non
 def test_nulls_of_parquet_are_missing_values(tmp_path: Path) -> None:
     parquet_with_messages(tmp_path / "in.parquet")
     first, second, _ = read_samples(tmp_path / "in.parquet")
-    call = {"function": {"name": "f", "arguments": {"x": 1}}}
+    # But for what TRL hands to a chat template as it is.
+    call = {"function": {"name": "f", "arguments": {"x": 1, "y": None}}}
     assert first["chosen"] == [{"role": "assistant", "tool_calls": [call]}]
     assert second == {"id": "row 2", "language": "fr", "chosen": TURNS + ANSWER, "rejected": TURNS + OTHER}
 

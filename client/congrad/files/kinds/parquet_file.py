@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from congrad.files.kinds.rows import FileError, Row
+from congrad.formats.kinds.trl import without_nulls
 
 if TYPE_CHECKING:
     import pyarrow
@@ -47,7 +48,7 @@ def schema(stream: BinaryIO, name: str) -> pyarrow.Schema:
 
 def read(stream: BinaryIO, name: str, columns: Collection[str] | None = None) -> Iterator[Row]:
     """The rows. A column has a value in every row, if only a null, and so has every key of a message: a null is read as
-    what it stands for, a value that is missing.
+    what it stands for, a value that is missing, but in what TRL gives to chat templates with its nulls.
 
     :param columns: those whose values are wanted; default: all. Others are copied, whether or not Python has a form for
         their values, such as a time in the year 30,000.
@@ -65,13 +66,6 @@ def read(stream: BinaryIO, name: str, columns: Collection[str] | None = None) ->
                 yield Row(f"row {number}", without_nulls(content), batch.slice(position, 1))
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise FileError(f"{name}: cannot be read after row {number}: {error}") from error
-
-
-def without_nulls(value: Any) -> Any:
-    """The value without keys that hold null, at any depth."""
-    if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 class _Writer:
