@@ -50,7 +50,7 @@ from congrad.files.formats import Format
 from congrad.files.kinds.rows import FileError
 from congrad.files.recognition import recognised_in
 from congrad.files.samples import Survey, survey
-from congrad.files.source import Source
+from congrad.files.sources import files_of, opened
 from congrad.formats.fields import Fields
 from congrad.formats.registry import AUTO
 from congrad.protocol.base_client import DEFAULT_BASE_URL
@@ -99,7 +99,7 @@ class Service:
 class Order:
     """What the command was told to do, put together from its options."""
 
-    source: str
+    sources: list[str]
     format: Format | None
     fields: Fields
     rows_are: str
@@ -150,7 +150,7 @@ def filter_file(
     # What is not folded in has only one direction to be scored against.
     two_pass = update if two_pass is None else two_pass
     order = Order(
-        source=source,
+        sources=source,
         format=input_format,
         fields=fields_of(field, language_field, language, role),
         rows_are=rows_are,
@@ -204,8 +204,9 @@ def _read(order: Order) -> Iterator[tuple[Run, Survey]]:
 
     :raises FileError: one of them.
     """
-    order.outputs.check(order.source)
-    with Source(order.source, order.format, order.fields.by_column) as rows:
+    paths = files_of(order.sources, order.format)
+    order.outputs.check(paths)
+    with opened(paths, order.format, order.fields.by_column) as rows:
         recognised = recognised_in(rows, order.fields, order.rows_are)
         _tell(recognised.told, order)
         fields = recognised.fields

@@ -1,7 +1,5 @@
 """What the rows of a file are."""
 
-from itertools import islice
-
 from congrad.files.kinds.rows import FileError
 from congrad.files.source import Source
 from congrad.formats.fields import Fields
@@ -27,5 +25,4 @@ def recognised_in(source: Source, fields: Fields, name: str = AUTO) -> Recognise
 
 
 def _first(source: Source, fields: Fields) -> list[Row]:
-    rows = islice(source.all_rows(fields.seen), ROWS)
-    return [row.content for row in rows if row.fault is None]
+    return [row.content for row in source.first(fields.seen, ROWS) if row.fault is None]

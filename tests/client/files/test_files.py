@@ -239,7 +239,7 @@ def test_what_is_wrong_is_named_with_its_row(name: str, text: str, message: str,
 
 @pytest.mark.parametrize("name", ["in.jsonl", "in.json", "in.csv"])
 def test_what_is_not_utf_8_is_refused(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(b"\xff\xfe\x00")
+    (tmp_path / name).write_bytes(b"[\xff\x00")
     with pytest.raises(FileError, match="UTF-8"):
         read_samples(tmp_path / name)
 
@@ -380,13 +380,17 @@ def test_a_device_is_written_to_and_not_replaced() -> None:
 
 
 def test_formats_are_told_by_suffix() -> None:
-    assert {name: format_of(name) for name in ("-", "a.JSONL", "b.ndjson", "c.parquet", "d.gz", "e")} == {
+    names = ("-", "a.JSONL", "b.ndjson", "c.parquet", "d.gz", "e", "f.csv.GZ", "g.json.zst", "h.tsv")
+    assert {name: format_of(name) for name in names} == {
         "-": Format.JSONL,
         "a.JSONL": Format.JSONL,
         "b.ndjson": Format.JSONL,
         "c.parquet": Format.PARQUET,
         "d.gz": None,
         "e": None,
+        "f.csv.GZ": Format.CSV,
+        "g.json.zst": Format.JSON,
+        "h.tsv": Format.TSV,
     }
 
 

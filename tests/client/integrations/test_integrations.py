@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import congrad
+import pyarrow
 import pytest
 from congrad.files.samples import read_samples
 from congrad.integrations import axolotl, openrlhf
@@ -350,7 +351,7 @@ def test_tool_calls_that_have_been_in_arrow_are_scored_as_trl_trains_on_them(tmp
         }
         for number in range(2)
     ]
-    dataset = Dataset.from_list(rows)
+    dataset = Dataset(pyarrow.Table.from_pylist(rows))  # `from_list` would keep what differs as JSON
     tokenizer = copy.deepcopy(TOKENIZER)
     tokenizer.chat_template = TOOL_TEMPLATE
     options: dict[str, Any] = {"use_cpu": True, "bf16": False, "report_to": [], "gradient_checkpointing": None}

@@ -50,18 +50,18 @@ class Outputs:
         """Whether one of them is standard output."""
         return STANDARD_OUTPUT in map(descriptor_of, self.paths)
 
-    def check(self, source: str) -> None:
+    def check(self, sources: Sequence[str]) -> None:
         """Finds out before the work whether its result can be written.
 
         :raises FileError: it cannot, or would overwrite the input, the journal or another result.
         """
         for number, path in enumerate(self.paths):
             check_writable(path)
-            if path != STANDARD_STREAM and same_file(path, source):
+            if path != STANDARD_STREAM and any(same_file(path, source) for source in sources):
                 raise FileError(f"{path}: is the input; it would be overwritten")
             if any(_are_one(path, other) for other in self.paths[:number]) and path != "/dev/null":
                 raise FileError(f"{path}: is named for two outputs")
-        for path in (source, *self.paths):
+        for path in (*sources, *self.paths):
             if self.journal is not None and same_file(path, str(self.journal)):
                 raise FileError(f"{path}: is where an unfinished run keeps its answers; name another file")
         if Format.PARQUET in (self.kept_format, format_of(self.kept), format_of(self.dropped or "")):
@@ -111,9 +111,12 @@ class Outputs:
         return rows_to(path, self._form(path, source), source, list(found.columns), found.schema)
 
     def _form(self, path: str, source: Source) -> Form:
-        """What is written to ``path``: what its suffix says, else the same as what is read."""
+        """What is written to ``path``: what its suffix says, else the same as what is read. Where a file of objects on
+        lines is called .json, or a list .jsonl, another of that name is written like it."""
         given = self.kept_format if path == self.kept or format_of(path) is None else None
-        return Form(given or format_of(path) or source.format, with_decision=path == self.dropped)
+        by_suffix = format_of(path)
+        own = source.format if by_suffix in (None, source.by_suffix) else by_suffix
+        return Form(given or own or source.format, with_decision=path == self.dropped)
 
 
 def _are_one(first: str, second: str) -> bool:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 ROWS = 4_096
 """Read and written at a time."""
 
+BUFFER = 2**20
+"""Bytes of a column that are read at a time."""
+
 DECISION = "congrad"
 """The column that says why a row was dropped."""
 
@@ -59,7 +62,8 @@ def read(stream: BinaryIO, name: str, columns: Collection[str] | None = None) ->
 
     number = 0
     try:
-        for batch in parquet.ParquetFile(stream).iter_batches(batch_size=ROWS):
+        # Through a buffer: without one a column of a group of rows is read whole.
+        for batch in parquet.ParquetFile(stream, buffer_size=BUFFER).iter_batches(batch_size=ROWS):
             wanted = [i for i, column in enumerate(batch.schema.names) if columns is None or column in columns]
             for position, content in enumerate(batch.select(wanted).to_pylist()):
                 number += 1
