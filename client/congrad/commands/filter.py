@@ -1,8 +1,8 @@
 """`congrad filter`: a file of samples through a running service."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import typer
 
@@ -40,6 +40,7 @@ from congrad.commands.filtering.options import (
 from congrad.commands.filtering.outputs import Outputs
 from congrad.commands.filtering.reporting import about_run, notes_on
 from congrad.commands.filtering.selection import selection_of
+from congrad.commands.filtering.stack import Adapter, Model, own_stack, settings_of
 from congrad.commands.filtering.summary import print_summary, show_plan, show_summary
 from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
 from congrad.commands.terminal.output import WRONG, fail, fail_with, out, say
@@ -59,11 +60,13 @@ from congrad.protocol.policy import Timeouts
 from congrad.protocol.room import mib
 from congrad.showing.progress import progress_bar
 
-HELP = """Filters a file of preference pairs or of completions through a running service.
+HELP = """Filters files of preference pairs or of completions through a running service, or with [bold]--model[/] \
+through one that is brought up for it.
 
-Each row is a pair: [bold]language[/], [bold]chosen[/], [bold]rejected[/] and, unless both begin with it, \
-[bold]prompt[/], as text or as lists of messages; or, where the workers have the loss sft, [bold]prompt[/] and \
-[bold]completion[/]. Kept rows leave as they came. Files are converted where the suffixes \
+What the rows are is told by their fields, and said first: TRL's pairs ([bold]chosen[/], [bold]rejected[/] and, unless \
+both begin with it, [bold]prompt[/]) and completions, the formats of OpenAI, ms-swift, LLaMA-Factory, Axolotl and \
+Argilla, transcripts, and two answers with a verdict. Languages are tags, FLORES or ISO codes, or English names, in \
+[bold]language[/] or a column like it. Kept rows leave as they came. Files are converted where the suffixes \
 of IN and KEPT differ. Parquet needs pyarrow: pip install 'congrad-filter\\[parquet]'.
 
 All rows are folded into the direction before the first one is scored, unless [bold]--one-pass[/]. A run that was \
@@ -73,11 +76,13 @@ has finished is another matter: given again it adds its rows once more, and they
 Choose another [bold]--direction[/] for it.
 
 [bold]Examples[/]
+  congrad filter pairs.jsonl.gz -o kept.jsonl.gz --model PATH
   congrad filter pairs.parquet -o kept.parquet --dropped dropped.parquet
+  congrad filter 'data/*.jsonl' -o kept.jsonl --dry-run
   congrad filter pairs.jsonl -o kept.jsonl --keep 0.6 --within language
   congrad filter pairs.jsonl -o kept.jsonl --report report.html
-  congrad filter raw.csv -o kept.jsonl --field chosen=better --language-field lang
-  zcat pairs.jsonl.gz | congrad filter - -o - | gzip > kept.jsonl.gz
+  congrad filter raw.csv -o kept.jsonl --field chosen=better --field prompt=input.text --language-field tongue
+  generate | congrad filter - -o - | train
 """
 EXIT_CODES = (
     "[bold]Exit status[/]: 0 done; 1 the work failed, or the service is not there; 2 an argument, a file or a setting "
@@ -93,6 +98,13 @@ class Service:
     api_key: str | None
     timeout: float
     concurrency: int
+    checkpoint: Mapping[str, str] = field(default_factory=dict)
+    """Settings of a stack that is brought up for the run; empty where there is a service."""
+
+    @property
+    def stack(self) -> str:
+        """What stands for the address of a stack of the run's own; empty where there is none."""
+        return " ".join(f"{name}={value}" for name, value in self.checkpoint.items())
 
 
 @dataclass(frozen=True)
@@ -138,6 +150,8 @@ def filter_file(
     two_pass: TwoPass = None,
     checkpoint: CheckpointName = None,
     url: Url = DEFAULT_BASE_URL,
+    model: Model = None,
+    adapter: Adapter = None,
     api_key: ApiKey = None,
     batch_size: BatchSize = BATCH_SIZE,
     concurrency: Concurrency = CONCURRENCY,
@@ -156,7 +170,7 @@ def filter_file(
         rows_are=rows_are,
         asked=Asked(direction, update, selected, checkpoint, batch_size, two_pass),
         outputs=Outputs(output, dropped, scores, report, output_format),
-        service=Service(url, api_key, timeout, concurrency),
+        service=Service(url, api_key, timeout, concurrency, settings_of(model, adapter)),
         restart=restart,
         as_json=as_json,
         drop_bad=bad_rows is BadRowsAre.DROPPED,
@@ -182,8 +196,10 @@ def _filter(order: Order) -> None:
     service, outputs = order.service, order.outputs
     with _read(order) as (run, found):
         with (
-            connect(service.url, service.api_key, timeout=service.timeout) as client,
-            open_journal(outputs.journal, run.asked.on_record(client.base_url), order.restart) as journal,
+            _reached(order) as client,
+            open_journal(
+                outputs.journal, run.asked.on_record(service.stack or client.base_url), order.restart
+            ) as journal,
         ):
             run.check(journal)
             _answer(run, client, journal, order)
@@ -199,6 +215,21 @@ def _filter(order: Order) -> None:
 
 
 @contextmanager
+def _reached(order: Order) -> Iterator[Client]:
+    """A client of the service, or of a stack that runs as long as this command does."""
+    service = order.service
+    if not service.checkpoint:
+        with connect(service.url, service.api_key, timeout=service.timeout) as client:
+            yield client
+        return
+    with (
+        own_stack(service.checkpoint, order.outputs.journal, order.restart) as stack,
+        connect(stack.url, stack.environment.get("CONGRAD_API_KEY"), timeout=service.timeout) as client,
+    ):
+        yield client
+
+
+@contextmanager
 def _read(order: Order) -> Iterator[tuple[Run, Survey]]:
     """The file, read once to its end: what cannot be read, sent or written is found before anything is sent.
 
@@ -211,7 +242,7 @@ def _read(order: Order) -> Iterator[tuple[Run, Survey]]:
         _tell(recognised.told, order)
         fields = recognised.fields
         found = survey(rows, fields, order.outputs.trial(rows), drop_bad=order.drop_bad)
-        for notice in notices(found.languages):
+        for notice in notices(found):
             say(notice)
         yield Run(rows, fields, order.asked, found), found
 

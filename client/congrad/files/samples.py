@@ -17,6 +17,7 @@ from congrad.files.bad_rows import UNDETERMINED, BadRow, BadRows, NoSampleError
 from congrad.files.kinds.rows import FileError, Row
 from congrad.files.source import Source
 from congrad.files.trial import Trial
+from congrad.formats.detection import AUTO, guess_of
 from congrad.formats.fields import Fields as Fields
 from congrad.formats.kinds.trl import TRL
 from congrad.formats.lost_prompts import PromptWatch
@@ -44,6 +45,8 @@ class Survey:
     samples: list[tuple[str, str]] = field(default_factory=list)
     schema: "pyarrow.Schema | None" = None
     bad: BadRows = field(default_factory=BadRows)
+    sureness: dict[str, float] = field(default_factory=dict)
+    """Where languages are detected: the sum of how sure their rows are."""
     named: set[str] = field(default_factory=set)
     """Fields that were named and that any sample has."""
 
@@ -102,6 +105,8 @@ def _take(position: int, row: Row, fields: Fields, found: Survey, watch: PromptW
     watch.add(row.content, sample)
     found.named.update(name for name in fields.columns if name in sample)
     found.languages[language] += 1
+    if fields.language == AUTO:
+        found.sureness[language] = found.sureness.get(language, 0.0) + guess_of(sample).confidence
     text = json.dumps(sample | {"id": ""}, ensure_ascii=False, sort_keys=True).encode()
     found.bytes += len(text) + len(row.id)
     found.samples.append((row.id, hashlib.sha256(text).hexdigest()[:DIGEST]))

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from congrad.contract.samples import COMPLETIONS
 from congrad.contract.samples import FIELDS as ALL_FIELDS
 from congrad.formats import registry
+from congrad.formats.detection import AUTO, guess_of
 from congrad.formats.kinds.trl import TRL, without_nulls
 from congrad.formats.language_fields import LANGUAGE
 from congrad.formats.lost_prompts import PROMPT_LIKE
@@ -38,7 +39,7 @@ class Fields:
     """Where the fields of a sample are found.
 
     :param columns: the column of a field, or the path to it (``input.messages``), where the format does not say it.
-    :param language: of all rows, instead of a column.
+    :param language: of all rows, instead of a column; ``auto`` finds out that of each.
     :param format: what the rows are.
     :param roles: the role of a chat template, by what it is called in the rows.
     """
@@ -87,8 +88,10 @@ class Fields:
             sample = self.format.read(self.renamed(row), self.roles)
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"is not of the format {self.format.name} ({self.format.shape})") from error
-        language = self.language or value_at(row, self.columns.get(LANGUAGE, LANGUAGE))
         sample = agreed(sample | self.named(row)) if self.columns else sample
+        language = self.language or value_at(row, self.columns.get(LANGUAGE, LANGUAGE))
+        if language == AUTO:
+            language = guess_of(sample).tag
         return sample if language is None else sample | {LANGUAGE: language}
 
     def renamed(self, row: Row) -> Row:

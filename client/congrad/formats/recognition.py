@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from congrad.formats.detection import AUTO as DETECTED
 from congrad.formats.fields import Fields
 from congrad.formats.language_fields import LANGUAGE, language_field
 from congrad.formats.registry import AUTO, description, named, recognise, settled
@@ -37,6 +38,8 @@ def recognised(rows: Sequence[Row], fields: Fields | None = None, name: str = AU
 
 def _language(rows: Sequence[Row], fields: Fields) -> tuple[Fields, str]:
     """The fields with the column of languages, and what to say of it."""
+    if fields.language == DETECTED:
+        return fields, "language detected from the text of each row"
     if fields.language is not None:
         return fields, f"language: {fields.language} in all rows"
     if LANGUAGE in fields.columns:

@@ -3,10 +3,26 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from congrad.contract.languages import base_language
+from congrad.contract.languages import UNSURE, base_language
+from congrad.files.samples import Survey
 
 
-def notices(languages: Iterable[str]) -> Iterator[str]:
+def notices(found: Survey) -> Iterator[str]:
+    """What whoever filters should know of the languages of a file."""
+    if found.sureness:
+        yield _sureness(found)
+    yield from of_tags(found.languages)
+
+
+def _sureness(found: Survey) -> str:
+    """How sure the detection of languages was."""
+    sums = {tag: total for tag, total in sorted(found.sureness.items()) if tag != UNSURE}
+    means = ", ".join(f"{tag} {total / found.languages[tag]:.0%}" for tag, total in sums.items())
+    unsure = found.languages.get(UNSURE, 0)
+    return f"languages detected, with mean probability: {means or 'none'}; {unsure} rows are unsure, and are {UNSURE}"
+
+
+def of_tags(languages: Iterable[str]) -> Iterator[str]:
     """What whoever filters should know of the tags of a file.
 
     :param languages: normalised.

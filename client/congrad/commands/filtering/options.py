@@ -76,7 +76,11 @@ LanguageColumn = Annotated[
 ]
 LanguageOfAll = Annotated[
     str | None,
-    typer.Option(metavar="TAG", rich_help_panel=COLUMNS, help="The language of all rows, such as de or pt-BR."),
+    typer.Option(
+        metavar="TAG",
+        rich_help_panel=COLUMNS,
+        help="The language of all rows, such as de or pt-BR; auto detects that of each row, and needs lingua.",
+    ),
 ]
 
 SelectionKind = Annotated[
