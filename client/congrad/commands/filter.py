@@ -207,11 +207,11 @@ def _filter(order: Order) -> None:
             about = None if outputs.report is None else about_run(run, journal, client)
             notes = notes_on(client, run.asked.direction)
             with without_outputs(outputs.journal):
-                outputs.write(run.source, run.fields, found, decisions, about)
+                lengths = outputs.write(run.source, run.fields, found, decisions, about)
         if order.as_json:
-            print_summary(decisions, journal.direction, notes, beside_rows=outputs.has_standard_output)
+            print_summary(decisions, journal.direction, notes, lengths, beside_rows=outputs.has_standard_output)
         else:
-            show_summary(decisions, journal.direction, notes)
+            show_summary(decisions, journal.direction, notes, lengths)
 
 
 @contextmanager
@@ -241,7 +241,8 @@ def _read(order: Order) -> Iterator[tuple[Run, Survey]]:
         recognised = recognised_in(rows, order.fields, order.rows_are)
         _tell(recognised.told, order)
         fields = recognised.fields
-        found = survey(rows, fields, order.outputs.trial(rows), drop_bad=order.drop_bad)
+        trial = order.outputs.trial(rows)
+        found = survey(rows, fields, trial, drop_bad=order.drop_bad, with_digests=not order.is_dry)
         for notice in notices(found):
             say(notice)
         yield Run(rows, fields, order.asked, found), found

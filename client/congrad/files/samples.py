@@ -43,6 +43,7 @@ class Survey:
     columns: dict[str, None] = field(default_factory=dict)
     bytes: int = 0
     samples: list[tuple[str, str]] = field(default_factory=list)
+    with_digests: bool = True
     schema: "pyarrow.Schema | None" = None
     bad: BadRows = field(default_factory=BadRows)
     sureness: dict[str, float] = field(default_factory=dict)
@@ -56,17 +57,25 @@ class Survey:
         return self.languages.total()
 
 
-def survey(source: Source, fields: Fields, trial: Trial | None = None, *, drop_bad: bool = False) -> Survey:
+def survey(
+    source: Source,
+    fields: Fields,
+    trial: Trial | None = None,
+    *,
+    drop_bad: bool = False,
+    with_digests: bool = True,
+) -> Survey:
     """Reads a file once, to its end.
 
     :param trial: is shown all rows.
     :param drop_bad: whether rows that are no samples are only noted.
+    :param with_digests: whether ``samples`` is filled: it grows with the file.
     :raises BadRowsError: rows are no samples; the message names them, and what is wrong with each.
     :raises FileError: there is no row at all, or no column of a name that was given. Or rows cannot be written as they
         are to be.
     """
     is_tried = trial is not None and trial.is_needed
-    found = Survey(columns=dict.fromkeys(source.header()), bad=BadRows(drop_bad))
+    found = Survey(columns=dict.fromkeys(source.header()), bad=BadRows(drop_bad), with_digests=with_digests)
     # A name that is not there is told before all rows are read, where a header says so.
     if found.columns:
         _check_columns(source, fields, found)
@@ -109,7 +118,8 @@ def _take(position: int, row: Row, fields: Fields, found: Survey, watch: PromptW
         found.sureness[language] = found.sureness.get(language, 0.0) + guess_of(sample).confidence
     text = json.dumps(sample | {"id": ""}, ensure_ascii=False, sort_keys=True).encode()
     found.bytes += len(text) + len(row.id)
-    found.samples.append((row.id, hashlib.sha256(text).hexdigest()[:DIGEST]))
+    if found.with_digests:
+        found.samples.append((row.id, hashlib.sha256(text).hexdigest()[:DIGEST]))
     return True
 
 
