@@ -30,7 +30,6 @@ DIGEST = 32
 """Characters: half of SHA-256, which no two rows share by chance."""
 
 
-
 @dataclass
 class Survey:
     """What a file holds: rows by language, the columns that occur, in order, and the size of the samples as JSON.

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +15,8 @@ from congrad.files.formats import STANDARD_STREAM, Format, format_of
 from congrad.files.kinds.rows import FileError, Row
 from congrad.files.remote import files_at, is_remote
 from congrad.files.source import Source
+
+LONGEST_NAME = 100
 
 ABOUT = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 """Files of a folder that say something about the others."""
@@ -46,6 +48,7 @@ class Sources(Source):
     def __init__(self, paths: Sequence[str], as_format: Format | None = None, fields: Mapping[str, str] | None = None):
         self._stack = ExitStack()
         self._parts = [self._stack.enter_context(Source(path, as_format, fields)) for path in paths]
+        self._names = _short(paths)
         first = self._parts[0]
         self.name = f"{first.name} and {len(paths) - 1} more"
         self.format, self.by_suffix, self.delimiter = first.format, first.by_suffix, first.delimiter
@@ -62,9 +65,9 @@ class Sources(Source):
 
     def all_rows(self, columns: Collection[str] | None = None) -> Iterator[Row]:
         """The rows of all files."""
-        for part in self._parts:
+        for part, name in zip(self._parts, self._names, strict=True):
             for row in part.all_rows(columns):
-                yield replace(row, id=f"{part.name}, {row.id}")
+                yield replace(row, id=f"{name}, {row.id}")
 
     def first(self, columns: Collection[str], count: int) -> list[Row]:
         """Some rows of the beginning of each file."""
@@ -87,6 +90,13 @@ class Sources(Source):
                     f"{part.name}: has other columns, or columns of other types, than {self._parts[0].name}"
                 )
         return schemas[0]
+
+
+def _short(paths: Sequence[str]) -> list[str]:
+    """What the ids of rows call the files: they are sent along, and have a bound."""
+    names = [PurePath(path).name for path in paths]
+    is_clear = len(set(names)) == len(names) and max(map(len, names)) <= LONGEST_NAME
+    return names if is_clear else [f"file {number}" for number in range(1, len(names) + 1)]
 
 
 def _files_of(path: str, as_format: Format | None) -> list[str]:

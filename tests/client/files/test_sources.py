@@ -139,9 +139,18 @@ def test_several_files_folders_and_patterns_are_one_run(tmp_path: Path) -> None:
     with opened(names, None, Fields().by_column) as source:
         found = survey(source, Fields())
         assert (found.rows, set(found.languages)) == (2, {"de", "fr"})
-        assert [row.id for row in source.rows()] == [f"{name}, line 1" for name in names]
+        assert [row.id for row in source.rows()] == ["a.jsonl, line 1", "b.jsonl, line 1"]
         copied(source, tmp_path / "out.jsonl", Format.JSONL)
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 2
+
+
+def test_files_of_one_name_are_told_apart_by_their_place(tmp_path: Path) -> None:
+    names = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        names.append(str(written(tmp_path / folder / "in.jsonl", LINES)))
+    with opened(names, None, {}) as source:
+        assert [row.id for row in source.rows()] == [f"file {i}, line {j}" for i in (1, 2) for j in (1, 2)]
 
 
 def test_files_that_are_not_alike_are_told_apart(tmp_path: Path) -> None:
