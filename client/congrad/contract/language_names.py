@@ -71,7 +71,7 @@ def _names() -> _Names:
     from langcodes.registry_parser import parse_registry
 
     names = _Names({}, dict(SCRIPTS), {})
-    for entry in parse_registry():
+    for entry in parse_registry():  # type: ignore[no-untyped-call] # the package has types, but not here
         described = [PARENTHESIS.sub("", text) for text in entry.get("Description", ())]
         if entry["Type"] == "language" and "Deprecated" not in entry and entry.get("Scope") != "private-use":
             names.titles[entry["Subtag"]] = described[0]

@@ -83,10 +83,11 @@ def _without_codeset(code: str) -> str:
 
 def _canonical(code: str) -> str:
     import langcodes
+    from langcodes.tag_parser import LanguageTagError
 
     tag = langcodes.standardize_tag(code, macro=True)
     if tag.casefold() in NO_VALUES:
-        raise langcodes.LanguageTagError
+        raise LanguageTagError
     found = langcodes.Language.get(tag)
     if found.script is None or found.territory is not None or found.variants or found.extensions or found.private:
         return tag
