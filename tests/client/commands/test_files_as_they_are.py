@@ -93,3 +93,4 @@ def test_roles_are_named_as_role_and_name(tmp_path: Path) -> None:
     source = written(tmp_path / "in.jsonl", row)
     assert planned(source, "--role", "user=Kunde", "--role", "assistant=Beraterin").exit_code == 0
     assert "should be ROLE=NAME" in planned(source, "--role", "Kunde").stderr
+    assert "there is no format 'sharegtp'" in " ".join(planned(source, "--format", "sharegtp").stderr.split())

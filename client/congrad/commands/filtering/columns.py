@@ -6,9 +6,20 @@ from typing import Annotated
 import typer
 
 from congrad.formats.fields import FIELDS, Fields
-from congrad.formats.registry import AUTO, FORMATS
+from congrad.formats.registry import AUTO, FORMATS, named
 
 COLUMNS = "Columns"
+
+
+def _known(name: str) -> str:
+    """:raises typer.BadParameter: there is no such format."""
+    if name != AUTO:
+        try:
+            named(name)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+    return name
+
 
 FieldColumns = Annotated[
     list[str] | None,
@@ -25,6 +36,7 @@ RowsAre = Annotated[
     typer.Option(
         "--format",
         metavar="NAME",
+        callback=_known,
         rich_help_panel=COLUMNS,
         help=f"What the rows are; {AUTO} tells by their fields. Formats: {', '.join(form.name for form in FORMATS)}.",
     ),
