@@ -24,8 +24,8 @@ def _fits(row: Row) -> bool:
 
 
 def _read(row: Row, roles: Roles) -> Sample:
-    conversation = messages(row["messages"], roles) if row.get("messages") else _from_query(row)
-    conversation = with_system(row.get("system"), conversation)
+    turns = messages(row["messages"], roles) if row.get("messages") else _from_query(row)
+    conversation = with_system(row.get("system"), turns)
     others = {name: row[name] for name in ("tools", "images") if row.get(name)}
     if row.get("rejected_messages") is not None:
         rejected = with_system(row.get("system"), messages(row["rejected_messages"], roles))
