@@ -31,8 +31,8 @@ def _read(row: Row, roles: Roles) -> Sample:
         rejected = with_system(row.get("system"), messages(row["rejected_messages"], roles))
         return {"chosen": conversation, "rejected": rejected, **others}
     sample: Sample = {"prompt": conversation[:-1], "chosen": conversation[-1:], **others}
-    rejected = row.get("rejected_response")
-    return sample if rejected is None else sample | {"rejected": messages(rejected, roles)}
+    other = row.get("rejected_response")
+    return sample if other is None else sample | {"rejected": messages(other, roles)}
 
 
 def _from_query(row: Row) -> list[dict[str, Any]]:
