@@ -41,6 +41,8 @@ NOT_RUN = (
     "congrad up ",
     "deepspeed --module openrlhf.",
     "axolotl train ",
+    "swift rlhf ",
+    "llamafactory-cli train ",
     "python -m examples.self_rewarding ",
 )
 """What needs a network, another library or a GPU; the service that runs already; its address and its loss, which are
@@ -120,7 +122,7 @@ def write_inputs(folder: Path) -> dict[str, set[str]]:
     chats = [{"language": row["language"], "messages": row["chosen"]} for row in conversations]
     files = {"pairs": pairs, "conversations": conversations, "messages": messages}
     labelled = [row | {"label": number % 3 > 0} for number, row in enumerate(completions)]
-    files |= {"completions": completions, "chats": chats, "labelled": labelled}
+    files |= {"completions": completions, "chats": chats, "labelled": labelled, **_of_other_tools(pairs)}
     lines = {}
     for name, rows in files.items():
         lines[name] = [json.dumps(row, ensure_ascii=False) for row in rows]
@@ -128,6 +130,22 @@ def write_inputs(folder: Path) -> dict[str, set[str]]:
     Dataset.from_list(pairs).to_parquet(folder / "pairs.parquet")
     (folder / "examples").symlink_to(ROOT / "examples")
     return {name: set(own) for name, own in lines.items()}
+
+
+def _of_other_tools(pairs: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    swift = [
+        {"language": row["language"], "messages": conversation(row, "chosen"), "rejected_response": row["rejected"]}
+        for row in pairs
+    ]
+    sharegpt = [
+        {
+            "language": row["language"],
+            "conversations": [{"from": "human", "value": row["prompt"]}],
+            **{side: {"from": "gpt", "value": row[side]} for side in ("chosen", "rejected")},
+        }
+        for row in pairs
+    ]
+    return {"swift": swift, "sharegpt": sharegpt}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in (SFT, KTO) and script(page).strip()])

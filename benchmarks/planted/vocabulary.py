@@ -29,8 +29,8 @@ CONCEPTS = (
 
 
 def language_tags(count: int) -> list[str]:
-    """``l00``, ``l01``, ..."""
-    return [f"l{i:02}" for i in range(count)]
+    """``qaa``, ``qab``, ...: codes that are free for private use."""
+    return [f"q{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(count)]
 
 
 def word(language: str, concept: str) -> str:

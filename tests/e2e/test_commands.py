@@ -40,6 +40,22 @@ def test_up_refuses_what_is_no_checkpoint_in_one_line(make: object, message: str
     assert _left(_running_with(f"CONGRAD_MODEL={model}")) == []
 
 
+def test_up_without_a_checkpoint_serves_a_toy_and_says_so(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "CONGRAD_MODEL"}
+    command = [*CONGRAD, "up", "--port", "0", "--data-dir", str(tmp_path / "data"), "--json"]
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True) as process,
+    ):
+        assert process.stdout is not None
+        url = json.loads("".join(process.stdout.readline() for _ in range(4)))["url"]
+        with Client(url) as client:
+            assert [checkpoint.name for checkpoint in client.checkpoints()] == [DEMO_CHECKPOINT.name]
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    assert "without --model a toy is served" in (tmp_path / "log").read_text(errors="replace")
+
+
 def test_up_refuses_a_port_that_is_taken(stack: Stack, tmp_path: Path) -> None:
     port = stack.url.rpartition(":")[2]
     done = run("up", "--model", str(DEMO_CHECKPOINT), "--port", port, "--data-dir", str(tmp_path))

@@ -23,6 +23,7 @@ from congrad.local.redis_server import free_port
 from congrad.local.stack import Stack
 from pyarrow import parquet
 from support.commands import CONGRAD, run
+from support.models import DEMO_CHECKPOINT
 from support.pairs import demo_samples, without_prompt
 
 
@@ -65,6 +66,24 @@ def test_a_file_is_split_into_kept_and_dropped(stack: Stack, direction: str, tmp
         "kept.jsonl",
         "scores.jsonl",
     ]
+
+
+def test_a_run_brings_up_a_stack_of_its_own_and_goes_on_after_an_interrupt(tmp_path: Path) -> None:
+    source, kept = tmp_path / "in.jsonl", tmp_path / "kept.jsonl"
+    write_rows(source, demo_samples("de", "ja", each=2))
+    command = ("filter", str(source), "--model", str(DEMO_CHECKPOINT), "-o", str(kept))
+    with subprocess.Popen([*CONGRAD, *command], stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "kept.jsonl.congrad.d" / "log").exists():
+            assert process.poll() is None
+            time.sleep(0.1)  # nothing tells when a file is made
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "interrupted while the stack started; nothing was sent" in said
+    done = run(*command, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert "scored against version" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "kept.jsonl"]
 
 
 def test_a_parquet_file_is_filtered_with_its_schema(stack: Stack, direction: str, tmp_path: Path) -> None:

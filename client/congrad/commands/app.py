@@ -35,7 +35,7 @@ app = typer.Typer(
 app.command("filter", help=HELP, rich_help_panel=PAIRS, epilog=EXIT_CODES, no_args_is_help=True)(filter_file)
 app.command("report", help=REPORT_HELP, rich_help_panel=PAIRS, no_args_is_help=True)(report_file)
 app.command(rich_help_panel=PAIRS)(demo)
-app.command(rich_help_panel=SERVICE, no_args_is_help=True)(up)
+app.command(rich_help_panel=SERVICE)(up)
 app.command(rich_help_panel=SERVICE)(status)
 app.command(rich_help_panel=SERVICE)(doctor)
 app.command(rich_help_panel=SERVICE, no_args_is_help=True)(token)

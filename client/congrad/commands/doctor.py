@@ -18,6 +18,7 @@ from congrad.commands.terminal.output import DONE, FAILED, UNAUTHORIZED_HINT, ou
 from congrad.commands.terminal.probe import Answer, Probe
 from congrad.local.redis_server import StartError, redis_executable
 from congrad.protocol.base_client import DEFAULT_BASE_URL
+from congrad.protocol.proxies import proxy_for
 
 MAX_CLOCK_DIFFERENCE_S = 60.0
 
@@ -70,6 +71,10 @@ def _print(check: Check) -> None:
 
 
 def _checks(probe: Probe, url: str, has_token: bool) -> Iterator[Check]:
+    proxy = proxy_for(url)
+    if proxy is not None:
+        hint = "NO_PROXY with the service's name, address or network leads past it"
+        yield Check("proxy", Mark.INFO, f"{url} is reached through {proxy}, which the environment names", hint)
     live = probe.get("/livez")
     reachable = _reachable(live, url)
     yield reachable

@@ -1,16 +1,17 @@
 """`congrad filter`: a file of samples through a running service."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import typer
 
 from congrad.client import Client
 from congrad.commands.filtering.asking import Asked, Run
-from congrad.commands.filtering.columns import FieldColumns, fields_of
+from congrad.commands.filtering.columns import FieldColumns, RoleNames, RowsAre, fields_of
 from congrad.commands.filtering.endings import without_answers, without_outputs
 from congrad.commands.filtering.journal import Journal, open_journal
+from congrad.commands.filtering.notices import notices
 from congrad.commands.filtering.options import (
     BadRowsAre,
     BatchSize,
@@ -39,27 +40,33 @@ from congrad.commands.filtering.options import (
 from congrad.commands.filtering.outputs import Outputs
 from congrad.commands.filtering.reporting import about_run, notes_on
 from congrad.commands.filtering.selection import selection_of
+from congrad.commands.filtering.stack import Adapter, Model, own_stack, settings_of
 from congrad.commands.filtering.summary import print_summary, show_plan, show_summary
 from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
-from congrad.commands.terminal.output import WRONG, fail, fail_with, say
+from congrad.commands.terminal.output import WRONG, fail, fail_with, out, say
 from congrad.commands.terminal.signals import interrupt_on_signals
 from congrad.errors import CongradError, NoRoomError, NotFoundError
 from congrad.files.bad_rows import BadRowsError
 from congrad.files.formats import Format
 from congrad.files.kinds.rows import FileError
-from congrad.files.samples import Fields, Survey, survey
-from congrad.files.source import Source
+from congrad.files.recognition import recognised_in
+from congrad.files.samples import Survey, survey
+from congrad.files.sources import files_of, opened
+from congrad.formats.fields import Fields
+from congrad.formats.registry import AUTO
 from congrad.protocol.base_client import DEFAULT_BASE_URL
 from congrad.protocol.options import BATCH_SIZE, CONCURRENCY
 from congrad.protocol.policy import Timeouts
 from congrad.protocol.room import mib
 from congrad.showing.progress import progress_bar
 
-HELP = """Filters a file of preference pairs or of completions through a running service.
+HELP = """Filters files of preference pairs or of completions through a running service, or with [bold]--model[/] \
+through one that is brought up for it.
 
-Each row is a pair: [bold]language[/], [bold]chosen[/], [bold]rejected[/] and, unless both begin with it, \
-[bold]prompt[/], as text or as lists of messages; or, where the workers have the loss sft, [bold]prompt[/] and \
-[bold]completion[/]. Kept rows leave as they came. Files are converted where the suffixes \
+What the rows are is told by their fields, and said first: TRL's pairs ([bold]chosen[/], [bold]rejected[/] and, unless \
+both begin with it, [bold]prompt[/]) and completions, the formats of OpenAI, ms-swift, LLaMA-Factory, Axolotl and \
+Argilla, transcripts, and two answers with a verdict. Languages are tags, FLORES or ISO codes, or English names, in \
+[bold]language[/] or a column like it. Kept rows leave as they came. Files are converted where the suffixes \
 of IN and KEPT differ. Parquet needs pyarrow: pip install 'congrad-filter\\[parquet]'.
 
 All rows are folded into the direction before the first one is scored, unless [bold]--one-pass[/]. A run that was \
@@ -69,11 +76,13 @@ has finished is another matter: given again it adds its rows once more, and they
 Choose another [bold]--direction[/] for it.
 
 [bold]Examples[/]
+  congrad filter pairs.jsonl.gz -o kept.jsonl.gz --model PATH
   congrad filter pairs.parquet -o kept.parquet --dropped dropped.parquet
+  congrad filter 'data/*.jsonl' -o kept.jsonl --dry-run
   congrad filter pairs.jsonl -o kept.jsonl --keep 0.6 --within language
   congrad filter pairs.jsonl -o kept.jsonl --report report.html
-  congrad filter raw.csv -o kept.jsonl --field chosen=better --language-field lang
-  zcat pairs.jsonl.gz | congrad filter - -o - | gzip > kept.jsonl.gz
+  congrad filter raw.csv -o kept.jsonl --field chosen=better --field prompt=input.text --language-field tongue
+  generate | congrad filter - -o - | train
 """
 EXIT_CODES = (
     "[bold]Exit status[/]: 0 done; 1 the work failed, or the service is not there; 2 an argument, a file or a setting "
@@ -89,21 +98,30 @@ class Service:
     api_key: str | None
     timeout: float
     concurrency: int
+    checkpoint: Mapping[str, str] = field(default_factory=dict)
+    """Settings of a stack that is brought up for the run; empty where there is a service."""
+
+    @property
+    def stack(self) -> str:
+        """What stands for the address of a stack of the run's own; empty where there is none."""
+        return " ".join(f"{name}={value}" for name, value in self.checkpoint.items())
 
 
 @dataclass(frozen=True)
 class Order:
     """What the command was told to do, put together from its options."""
 
-    source: str
+    sources: list[str]
     format: Format | None
     fields: Fields
+    rows_are: str
     asked: Asked
     outputs: Outputs
     service: Service
     restart: bool
     as_json: bool
     drop_bad: bool
+    is_dry: bool
 
 
 def filter_file(
@@ -118,7 +136,9 @@ def filter_file(
     dry_run: DryRun = False,
     restart: Restart = False,
     bad_rows: OfBadRows = BadRowsAre.REFUSED,
+    rows_are: RowsAre = AUTO,
     field: FieldColumns = None,
+    role: RoleNames = None,
     language_field: LanguageColumn = None,
     language: LanguageOfAll = None,
     selection: SelectionKind = None,
@@ -130,6 +150,8 @@ def filter_file(
     two_pass: TwoPass = None,
     checkpoint: CheckpointName = None,
     url: Url = DEFAULT_BASE_URL,
+    model: Model = None,
+    adapter: Adapter = None,
     api_key: ApiKey = None,
     batch_size: BatchSize = BATCH_SIZE,
     concurrency: Concurrency = CONCURRENCY,
@@ -142,18 +164,20 @@ def filter_file(
     # What is not folded in has only one direction to be scored against.
     two_pass = update if two_pass is None else two_pass
     order = Order(
-        source=source,
+        sources=source,
         format=input_format,
-        fields=fields_of(field, language_field, language),
+        fields=fields_of(field, language_field, language, role),
+        rows_are=rows_are,
         asked=Asked(direction, update, selected, checkpoint, batch_size, two_pass),
         outputs=Outputs(output, dropped, scores, report, output_format),
-        service=Service(url, api_key, timeout, concurrency),
+        service=Service(url, api_key, timeout, concurrency, settings_of(model, adapter)),
         restart=restart,
         as_json=as_json,
         drop_bad=bad_rows is BadRowsAre.DROPPED,
+        is_dry=dry_run,
     )
     try:
-        (_plan if dry_run else _filter)(order)
+        (_plan if order.is_dry else _filter)(order)
     except BadRowsError as error:
         fail(f"{error}\nnothing was sent; --bad-rows drop goes on without them", WRONG)
     except FileError as error:
@@ -172,8 +196,10 @@ def _filter(order: Order) -> None:
     service, outputs = order.service, order.outputs
     with _read(order) as (run, found):
         with (
-            connect(service.url, service.api_key, timeout=service.timeout) as client,
-            open_journal(outputs.journal, run.asked.on_record(client.base_url), order.restart) as journal,
+            _reached(order) as client,
+            open_journal(
+                outputs.journal, run.asked.on_record(service.stack or client.base_url), order.restart
+            ) as journal,
         ):
             run.check(journal)
             _answer(run, client, journal, order)
@@ -181,11 +207,26 @@ def _filter(order: Order) -> None:
             about = None if outputs.report is None else about_run(run, journal, client)
             notes = notes_on(client, run.asked.direction)
             with without_outputs(outputs.journal):
-                outputs.write(run.source, run.fields, found, decisions, about)
+                lengths = outputs.write(run.source, run.fields, found, decisions, about)
         if order.as_json:
-            print_summary(decisions, journal.direction, notes, beside_rows=outputs.has_standard_output)
+            print_summary(decisions, journal.direction, notes, lengths, beside_rows=outputs.has_standard_output)
         else:
-            show_summary(decisions, journal.direction, notes)
+            show_summary(decisions, journal.direction, notes, lengths)
+
+
+@contextmanager
+def _reached(order: Order) -> Iterator[Client]:
+    """A client of the service, or of a stack that runs as long as this command does."""
+    service = order.service
+    if not service.checkpoint:
+        with connect(service.url, service.api_key, timeout=service.timeout) as client:
+            yield client
+        return
+    with (
+        own_stack(service.checkpoint, order.outputs.journal, order.restart) as stack,
+        connect(stack.url, stack.environment.get("CONGRAD_API_KEY"), timeout=service.timeout) as client,
+    ):
+        yield client
 
 
 @contextmanager
@@ -194,10 +235,25 @@ def _read(order: Order) -> Iterator[tuple[Run, Survey]]:
 
     :raises FileError: one of them.
     """
-    order.outputs.check(order.source)
-    with Source(order.source, order.format, order.fields.by_column) as rows:
-        found = survey(rows, order.fields, order.outputs.trial(rows), drop_bad=order.drop_bad)
-        yield Run(rows, order.fields, order.asked, found), found
+    paths = files_of(order.sources, order.format)
+    order.outputs.check(paths)
+    with opened(paths, order.format, order.fields.by_column) as rows:
+        recognised = recognised_in(rows, order.fields, order.rows_are)
+        _tell(recognised.told, order)
+        fields = recognised.fields
+        trial = order.outputs.trial(rows)
+        found = survey(rows, fields, trial, drop_bad=order.drop_bad, with_digests=not order.is_dry)
+        for notice in notices(found):
+            say(notice)
+        yield Run(rows, fields, order.asked, found), found
+
+
+def _tell(what: str, order: Order) -> None:
+    """Says what the rows are. Standard output is for results: rows, or the plan of a dry run."""
+    if what and order.is_dry and not order.as_json:
+        out.print(what, markup=False, highlight=False, soft_wrap=True)
+    elif what:
+        say(what)
 
 
 def _answer(run: Run, client: Client, journal: Journal, order: Order) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from congrad.commands.filtering.columns import COLUMNS, FieldColumns, fields_of
+from congrad.commands.filtering.columns import COLUMNS, FieldColumns, RoleNames, RowsAre, fields_of
 from congrad.commands.filtering.reporting import measured
 from congrad.commands.terminal.options import SERVICE, ApiKey, Url, connect
 from congrad.commands.terminal.output import WRONG, fail, fail_with, say
@@ -14,9 +14,11 @@ from congrad.errors import CongradError
 from congrad.files.decisions import read_decisions, samples_of
 from congrad.files.formats import STANDARD_STREAM, Format
 from congrad.files.kinds.rows import FileError
+from congrad.files.recognition import recognised_in
 from congrad.files.source import Source, same_file
 from congrad.files.streams import STANDARD_OUTPUT, descriptor_of
 from congrad.files.target import check_writable, replacing
+from congrad.formats.registry import AUTO
 from congrad.protocol.base_client import DEFAULT_BASE_URL
 from congrad.report.about import About
 from congrad.report.content import Report
@@ -50,7 +52,9 @@ def report_file(
         Format | None,
         typer.Option(show_default=False, rich_help_panel=COLUMNS, help="Instead of what the suffix of IN says."),
     ] = None,
+    rows_are: RowsAre = AUTO,
     field: FieldColumns = None,
+    role: RoleNames = None,
     direction: Annotated[
         str | None,
         typer.Option(
@@ -63,7 +67,7 @@ def report_file(
     api_key: ApiKey = None,
 ) -> None:
     """Writes one page about a file that was filtered."""
-    fields = fields_of(field, None, None)
+    fields = fields_of(field, roles=role)
     try:
         _check_output(output, results, samples)
         decisions = read_decisions(results)
@@ -71,6 +75,7 @@ def report_file(
         with ExitStack() as stack:
             if samples is not None:
                 rows = stack.enter_context(Source(samples, input_format, fields.by_column))
+                fields = recognised_in(rows, fields, rows_are).fields
                 for position, sample in enumerate(samples_of(rows, fields, decisions)):
                     report.add(position, sample)
             report.write(stack.enter_context(replacing(output)))

@@ -1,6 +1,9 @@
 """`congrad up`: the whole stack on this machine."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated, TextIO
 
@@ -14,7 +17,13 @@ from congrad.local.stack import StackFailedError, StackOptions, running_stack
 
 
 def up(
-    model: Annotated[str, typer.Option(metavar="PATH", help="Folder or hub name of the checkpoint.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH",
+            help="Folder or hub name of the checkpoint; default: a toy that is shipped, to try things out.",
+        ),
+    ] = None,
     adapter: Annotated[
         str | None, typer.Option(metavar="PATH", help="Folder or hub name of a PEFT adapter on it.")
     ] = None,
@@ -33,23 +42,42 @@ def up(
     [bold]Example[/]
       congrad up --model /models/my-policy --adapter /models/my-lora
     """
-    environment = {"CONGRAD_MODEL": model} | ({"CONGRAD_ADAPTER": adapter} if adapter is not None else {})
-    options = StackOptions(data_dir or _default_data_dir(), port, workers=workers, environment=environment)
     interrupt_on_signals()
     say_warnings()
     result = _stdout_alone() if as_json else None
+    folder = data_dir or _default_data_dir()
     try:
-        with running_stack(options) as stack:
+        with _checkpoint(model) as path, running_stack(_options(path, adapter, folder, port, workers)) as stack:
             say(f"congrad is ready at {stack.url} (documentation: {stack.url}/docs). Ctrl-C stops it.")
             if result is not None:
-                print_json({"url": stack.url, "data_dir": options.data_dir}, result)
+                print_json({"url": stack.url, "data_dir": folder}, result)
             stack.wait()
     except KeyboardInterrupt:
-        say(f"stopped; directions and unfinished jobs are kept in {options.data_dir}")
+        say(f"stopped; directions and unfinished jobs are kept in {folder}")
     except StackFailedError as error:
         fail(str(error), WRONG if error.status == WRONG else FAILED)
     except StartError as error:
         fail(str(error), WRONG)
+
+
+def _options(model: str, adapter: str | None, folder: Path, port: int, workers: int) -> StackOptions:
+    environment = {"CONGRAD_MODEL": model} | ({"CONGRAD_ADAPTER": adapter} if adapter is not None else {})
+    return StackOptions(folder, port, workers=workers, environment=environment)
+
+
+@contextmanager
+def _checkpoint(model: str | None) -> Iterator[str]:
+    """The checkpoint that is served: without one that is named, the toy that is shipped."""
+    given = model or os.environ.get("CONGRAD_MODEL")
+    if given:
+        yield given
+        return
+    say(
+        "without --model a toy is served, the tiny checkpoint that is shipped: it shows how things work, and its "
+        "scores say nothing about your pairs"
+    )
+    with as_file(files("congrad").joinpath("demo_data", "checkpoint")) as shipped:
+        yield str(shipped)
 
 
 def _default_data_dir() -> Path:

@@ -86,7 +86,10 @@ SampleId = Annotated[Text, Field(min_length=1, max_length=256)]
 Language = Annotated[
     Text,
     AfterValidator(normalise_language),
-    Field(json_schema_extra={"format": "bcp47", "examples": ["de", "zh-Hant"]}),
+    Field(
+        description="A BCP 47 tag, an ISO 639-3 or FLORES code, or an English name; answers have one tag a language.",
+        json_schema_extra={"format": "bcp47", "examples": ["de", "zh-Hant", "deu_Latn", "German"]},
+    ),
 ]
 
 

@@ -10,7 +10,7 @@ from congrad.files.bad_rows import NoSampleError
 from congrad.files.formats import Format, format_of
 from congrad.files.kinds.parquet_file import DECISION
 from congrad.files.kinds.rows import FileError, Row
-from congrad.files.samples import Fields, language_of
+from congrad.files.samples import Fields, language_of, sample_of
 from congrad.files.source import Source
 
 _DECISION: TypeAdapter[wire.Decision] = TypeAdapter(wire.Decision)
@@ -68,7 +68,7 @@ def _check(source: Source, row: Row, fields: Fields, position: int, decision: wi
     if row.fault is not None:
         raise FileError(f"{where}: {row.fault}")
     try:
-        tag = language_of({"language": decision.language} | fields.sample(row))
+        tag = language_of({"language": decision.language} | sample_of(row, fields))
     except NoSampleError as error:
         raise FileError(f"{where}: {error}; the columns are {', '.join(row.content)}") from error
     if tag != decision.language:

@@ -3,6 +3,8 @@
 from enum import StrEnum
 from pathlib import Path
 
+from congrad.files.compression import bare
+
 
 class Format(StrEnum):
     """How rows are written down."""
@@ -12,7 +14,9 @@ class Format(StrEnum):
     JSON = "json"
     """A JSON list of objects."""
     CSV = "csv"
-    """Commas, quotes, and a header."""
+    """Commas, semicolons or the like, quotes, and a header."""
+    TSV = "tsv"
+    """The same with tabs."""
     PARQUET = "parquet"
     """Columns; needs pyarrow."""
 
@@ -22,6 +26,7 @@ SUFFIXES = {
     ".ndjson": Format.JSONL,
     ".json": Format.JSON,
     ".csv": Format.CSV,
+    ".tsv": Format.TSV,
     ".parquet": Format.PARQUET,
 }
 
@@ -30,5 +35,6 @@ STANDARD_STREAM = "-"
 
 
 def format_of(path: str) -> Format | None:
-    """What the suffix says; None where it says nothing. Standard input and output are JSON Lines."""
-    return Format.JSONL if path == STANDARD_STREAM else SUFFIXES.get(Path(path).suffix.lower())
+    """What the suffix says, or the one before that of a compression; None where it says nothing. Standard input and
+    output are JSON Lines."""
+    return Format.JSONL if path == STANDARD_STREAM else SUFFIXES.get(Path(bare(path)).suffix.lower())

@@ -12,56 +12,22 @@ from pydantic import ValidationError
 
 from congrad.contract.faults import message_of, path_in
 from congrad.contract.languages import normalise_language
-from congrad.contract.samples import COMPLETIONS, CONVERSATION, IMAGE_COLUMNS, PAIR, model_of, without_others
-from congrad.contract.samples import FIELDS as ALL_FIELDS
+from congrad.contract.samples import COMPLETIONS, PAIR, model_of
 from congrad.files.bad_rows import UNDETERMINED, BadRow, BadRows, NoSampleError
 from congrad.files.kinds.rows import FileError, Row
 from congrad.files.source import Source
 from congrad.files.trial import Trial
+from congrad.formats.detection import AUTO, guess_of
+from congrad.formats.fields import Fields as Fields
+from congrad.formats.kinds.trl import TRL
+from congrad.formats.lost_prompts import PromptWatch
+from congrad.formats.paths import column_of
 
 if TYPE_CHECKING:
     import pyarrow
 
 DIGEST = 32
 """Characters: half of SHA-256, which no two rows share by chance."""
-
-FIELDS = tuple(name for name in ALL_FIELDS if name != "id")
-"""What is taken of a row; whatever else stands in it stays here. Rows are numbered: an id in a file can occur twice."""
-
-
-@dataclass(frozen=True)
-class Fields:
-    """Where the fields of a sample are found.
-
-    :param columns: the column of a field, where it has another name.
-    :param language: of all rows, instead of a column.
-    """
-
-    columns: Mapping[str, str] = field(default_factory=dict)
-    language: str | None = None
-
-    @property
-    def by_column(self) -> dict[str, str]:
-        """The field that a column is read for."""
-        return {self.columns.get(name, name): name for name in FIELDS}
-
-    @property
-    def wanted(self) -> frozenset[str]:
-        """The columns that samples are made of."""
-        return frozenset([*self.by_column, *IMAGE_COLUMNS, CONVERSATION])
-
-    def sample(self, row: Row) -> dict[str, Any]:
-        """What the service takes of a row. A null is a missing value, whatever the format. Images are taken too, so
-        that they are refused; where there are none, the column is null, or holds an empty list, which TRL takes for a
-        sample of text as well. So is a conversation where there is nothing else, unless a field is made of it. A column
-        that was named is the sample's in any case."""
-        found = {name: self.columns.get(name, name) for name in FIELDS}
-        sample = {name: row.content[column] for name, column in found.items() if row.content.get(column) is not None}
-        refused = (*IMAGE_COLUMNS, CONVERSATION)
-        others = {name: row.content[name] for name in refused if row.content.get(name) not in (None, [])}
-        named = {name: sample[name] for name in self.columns if name in sample}
-        language = {} if self.language is None else {"language": self.language}
-        return {"id": row.id} | without_others(sample | others) | named | language
 
 
 @dataclass
@@ -76,8 +42,13 @@ class Survey:
     columns: dict[str, None] = field(default_factory=dict)
     bytes: int = 0
     samples: list[tuple[str, str]] = field(default_factory=list)
+    with_digests: bool = True
     schema: "pyarrow.Schema | None" = None
     bad: BadRows = field(default_factory=BadRows)
+    sureness: dict[str, float] = field(default_factory=dict)
+    """Where languages are detected: the sum of how sure their rows are."""
+    named: set[str] = field(default_factory=set)
+    """Fields that were named and that any sample has."""
 
     @property
     def rows(self) -> int:
@@ -85,22 +56,31 @@ class Survey:
         return self.languages.total()
 
 
-def survey(source: Source, fields: Fields, trial: Trial | None = None, *, drop_bad: bool = False) -> Survey:
+def survey(
+    source: Source,
+    fields: Fields,
+    trial: Trial | None = None,
+    *,
+    drop_bad: bool = False,
+    with_digests: bool = True,
+) -> Survey:
     """Reads a file once, to its end.
 
     :param trial: is shown all rows.
     :param drop_bad: whether rows that are no samples are only noted.
+    :param with_digests: whether ``samples`` is filled: it grows with the file.
     :raises BadRowsError: rows are no samples; the message names them, and what is wrong with each.
     :raises FileError: there is no row at all, or no column of a name that was given. Or rows cannot be written as they
         are to be.
     """
     is_tried = trial is not None and trial.is_needed
-    found = Survey(columns=dict.fromkeys(source.header()), bad=BadRows(drop_bad))
+    found = Survey(columns=dict.fromkeys(source.header()), bad=BadRows(drop_bad), with_digests=with_digests)
     # A name that is not there is told before all rows are read, where a header says so.
     if found.columns:
         _check_columns(source, fields, found)
+    watch = PromptWatch(fields.used)
     for position, row in enumerate(source.all_rows(None if is_tried else fields.wanted)):
-        is_sample = _take(position, row, fields, found)
+        is_sample = _take(position, row, fields, found, watch)
         if is_sample or drop_bad:
             found.columns.update(dict.fromkeys(row.content))
             if trial is not None:
@@ -112,34 +92,45 @@ def survey(source: Source, fields: Fields, trial: Trial | None = None, *, drop_b
     _check_columns(source, fields, found)
     if found.bad.total and not (drop_bad and found.rows):
         raise found.bad.error(source.name, _hint(fields, found))
+    if watch.fault is not None:
+        raise FileError(f"{source.name}: {watch.fault}")
     if trial is not None:
         found.schema = trial.schema(found.columns)
     return found
 
 
-def _take(position: int, row: Row, fields: Fields, found: Survey) -> bool:
+def _take(position: int, row: Row, fields: Fields, found: Survey, watch: PromptWatch) -> bool:
     """Counts a row; whether it is a sample."""
-    sample = fields.sample(row)
+    sample: dict[str, Any] = {}
     try:
-        language = _checked(row, sample)
+        if row.fault is not None:
+            raise NoSampleError(row.fault)
+        sample = sample_of(row, fields)
+        language = language_of(sample)
     except NoSampleError as error:
         found.bad.add(position, BadRow(row.id, str(error), _known(sample)))
         return False
+    watch.add(row.content, sample)
+    found.named.update(name for name in fields.columns if name in sample)
     found.languages[language] += 1
+    if fields.language == AUTO:
+        found.sureness[language] = found.sureness.get(language, 0.0) + guess_of(sample).confidence
     text = json.dumps(sample | {"id": ""}, ensure_ascii=False, sort_keys=True).encode()
     found.bytes += len(text) + len(row.id)
-    found.samples.append((row.id, hashlib.sha256(text).hexdigest()[:DIGEST]))
+    if found.with_digests:
+        found.samples.append((row.id, hashlib.sha256(text).hexdigest()[:DIGEST]))
     return True
 
 
-def _checked(row: Row, sample: Mapping[str, Any]) -> str:
-    """The language of a row's sample.
+def sample_of(row: Row, fields: Fields) -> dict[str, Any]:
+    """What the service takes of a row.
 
-    :raises NoSampleError: it is none.
+    :raises NoSampleError: the row is not of the format, or does not say what is preferred.
     """
-    if row.fault is not None:
-        raise NoSampleError(row.fault)
-    return language_of(sample)
+    try:
+        return fields.sample(row)
+    except ValueError as error:
+        raise NoSampleError(str(error)) from error
 
 
 def _known(sample: Mapping[str, Any]) -> str:
@@ -162,9 +153,9 @@ def read_samples(path: Path) -> list[dict[str, Any]]:
 
 
 def _check_columns(source: Source, fields: Fields, found: Survey) -> None:
-    for name, column in fields.columns.items():
-        if column not in found.columns:
-            raise FileError(f"{source.name}: there is no column {column!r} for {name}; {_columns(found)}")
+    for name, path in fields.columns.items():
+        if path not in found.columns and column_of(path) not in found.columns:
+            raise FileError(f"{source.name}: there is no column {path!r} for {name}; {_columns(found)}")
 
 
 def _hint(fields: Fields, found: Survey) -> str:
@@ -172,7 +163,7 @@ def _hint(fields: Fields, found: Survey) -> str:
     missing = []
     if fields.language is None and not _has(fields, found, "language"):
         missing.append("language")
-    if not _has(fields, found, "completion"):
+    if fields.format is TRL and not _has(fields, found, "completion"):
         missing += [name for name in PAIR if not _has(fields, found, name)]
     if not missing:
         return ""

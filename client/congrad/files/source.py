@@ -1,18 +1,27 @@
 """A file to read rows from, as often as they are needed."""
 
+import codecs
 import os
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
+from congrad.files.compression import check_compression, compression_of, damages, decompressed
+from congrad.files.encodings import as_utf8, beginning
 from congrad.files.formats import STANDARD_STREAM, SUFFIXES, Format, format_of
 from congrad.files.kinds import csv_file, json_file, jsonl_file, parquet_file
 from congrad.files.kinds.rows import FileError, Row
+from congrad.files.remote import is_remote, remote_file
+
+SNIFFED = 4_096
+"""Bytes that are looked at to tell a list from objects on lines."""
 
 
 class Source:
@@ -23,21 +32,24 @@ class Source:
     :param as_format: default: what the suffix says.
     :param fields: which field of a sample a column is read for; a CSV file's cells do not say what they hold.
     :raises FileError: it is not there, or its format cannot be told.
+
+    ``format`` is what it is, and ``by_suffix`` what its suffix says, which for JSON may be another.
     """
 
     def __init__(self, path: str, as_format: Format | None = None, fields: Mapping[str, str] | None = None):
         self.name = "standard input" if path == STANDARD_STREAM else path
-        self.format = _known(path, as_format)
+        self.by_suffix = self.format = _known(path, as_format)
         self._fields = fields or {}
         self._copy: Any = None
         self._path = Path(path)
+        self._compressed = path
+        check_compression(path)
         with _reading(self.name):
-            if path == STANDARD_STREAM:
-                self._keep(sys.stdin.buffer)
-            elif self._path.exists() and not self._path.is_file() and not self._path.is_dir():
-                with self._path.open("rb") as pipe:
-                    self._keep(pipe)
+            self._fetch(path)
             self._stamp = self._state()
+        if as_format is None:
+            self.format = self._sniffed()
+        self.delimiter = self._delimiter()
 
     def __enter__(self) -> Self:
         return self
@@ -72,8 +84,8 @@ class Source:
                     yield from jsonl_file.read(stream)
                 case Format.JSON:
                     yield from json_file.read(stream, self.name)
-                case Format.CSV:
-                    yield from csv_file.read(stream, self.name, self._fields)
+                case Format.CSV | Format.TSV:
+                    yield from csv_file.read(stream, self.name, self._fields, self.delimiter)
                 case Format.PARQUET:
                     yield from parquet_file.read(stream, self.name, columns)
 
@@ -84,10 +96,14 @@ class Source:
         """
         if self.format is Format.PARQUET:
             return list(self.schema().names)
-        if self.format is not Format.CSV:
+        if self.format not in (Format.CSV, Format.TSV):
             return []
         with self._opened() as stream:
-            return csv_file.header(stream, self.name)
+            return csv_file.header(stream, self.name, self.delimiter)
+
+    def first(self, columns: Collection[str], count: int) -> list[Row]:
+        """The first rows, those that cannot be read among them."""
+        return list(islice(self.all_rows(columns), count))
 
     def schema(self) -> Any:
         """The schema of a Parquet file.
@@ -96,6 +112,37 @@ class Source:
         """
         with self._opened() as stream:
             return parquet_file.schema(stream, self.name)
+
+    def _fetch(self, path: str) -> None:
+        """Keeps what can be read only once, or only from its beginning to its end."""
+        if path == STANDARD_STREAM:
+            self._keep(sys.stdin.buffer)
+        elif is_remote(path):
+            with remote_file(path, "rb") as stream:
+                self._keep(stream)
+        elif self._path.exists() and not self._path.is_file() and not self._path.is_dir():
+            with self._path.open("rb") as pipe:
+                self._keep(pipe)
+        if self.format is Format.PARQUET and compression_of(path) is not None:
+            with self._path.open("rb") as file, decompressed(file, path) as whole:
+                self._keep(whole)
+            self._compressed = ""
+
+    def _sniffed(self) -> Format:
+        """What the file is where its suffix is one of JSON: people give either one to both."""
+        if self.format not in (Format.JSON, Format.JSONL) or self._path.is_dir():
+            return self.format
+        with self._opened() as stream:
+            start = beginning(stream, SNIFFED).removeprefix(codecs.BOM_UTF8).lstrip()
+        if self.format is Format.JSON and start.startswith(b"{") and not re.match(rb"\{\s*\n", start):
+            return Format.JSONL
+        return Format.JSON if re.match(rb"\[\s*\{", start) else self.format
+
+    def _delimiter(self) -> str:
+        if self.format is not Format.CSV or self._path.is_dir():
+            return csv_file.TAB if self.format is Format.TSV else csv_file.COMMA
+        with self._opened() as stream:
+            return csv_file.delimiter_of(stream)
 
     def _keep(self, stream: BinaryIO) -> None:
         self._copy = tempfile.NamedTemporaryFile(prefix="congrad-")  # noqa: SIM115 # closed with the source
@@ -110,9 +157,15 @@ class Source:
             # Rows are read twice or more, and an answer belongs to a row by nothing but its place.
             if self._state() != self._stamp:
                 raise FileError(f"{self.name}: has changed while it was read")
-            stream = self._path.open("rb")
-        with stream:
-            yield stream
+            file = self._path.open("rb")
+        with file:
+            try:
+                stream = decompressed(file, self._compressed)
+                yield stream if self.format is Format.PARQUET else as_utf8(stream)
+            except UnicodeDecodeError as error:
+                raise FileError(f"{self.name}: is not in the encoding that its mark says: {error}") from error
+            except damages() as error:
+                raise FileError(f"{self.name}: cannot be read: {error}") from error
 
     def _state(self) -> tuple[int, int]:
         state = self._path.stat()

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from congrad.files.formats import STANDARD_STREAM
 from congrad.files.kinds.rows import FileError
+from congrad.files.remote import is_remote
 
 STANDARD_OUTPUT = 1
 
@@ -43,8 +44,8 @@ def descriptor_of(path: str) -> int | None:
 
 
 def is_special(path: str) -> bool:
-    """Whether it is a stream, a pipe or a device, which is written to and never replaced."""
-    return descriptor_of(path) is not None or (Path(path).exists() and not Path(path).is_file())
+    """Whether it is a stream, a pipe, a device or an address, which is written to and never replaced."""
+    return is_remote(path) or descriptor_of(path) is not None or (Path(path).exists() and not Path(path).is_file())
 
 
 def opened(path: str) -> BinaryIO:

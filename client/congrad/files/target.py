@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from congrad.files.compression import check_compression, compressing
 from congrad.files.formats import STANDARD_STREAM, Format
-from congrad.files.kinds.csv_file import CsvWriter
+from congrad.files.kinds.csv_file import COMMA, TAB, CsvWriter
 from congrad.files.kinds.json_file import JsonWriter
 from congrad.files.kinds.jsonl_file import JsonlWriter
 from congrad.files.kinds.parquet_file import DECISION, NO_COLUMN, ParquetBuilder, ParquetCopier
 from congrad.files.kinds.rows import FileError, Row
+from congrad.files.remote import is_remote, remote_file
 from congrad.files.source import Source
 from congrad.files.streams import descriptor_of, is_special, opened, resolved
 from congrad.files.trial import Form
@@ -61,13 +63,14 @@ def _writer(
     stream: BinaryIO, form: Form, source: Source, columns: Sequence[str], schema: pyarrow.Schema | None
 ) -> Writer:
     as_read = form.format is source.format
+    delimiter = source.delimiter if as_read else TAB if form.format is Format.TSV else COMMA
     match form.format:
         case Format.JSONL:
             return JsonlWriter(stream, as_read)
         case Format.JSON:
             return JsonWriter(stream, as_read)
-        case Format.CSV:
-            return CsvWriter(stream, columns, as_read)
+        case Format.CSV | Format.TSV:
+            return CsvWriter(stream, columns, as_read, delimiter)
         case Format.PARQUET if as_read:
             return ParquetCopier(stream, source.schema(), form.with_decision)
         case Format.PARQUET:
@@ -79,9 +82,11 @@ def check_writable(path: str) -> None:
 
     :raises FileError: it cannot.
     """
+    check_compression(path)
     descriptor = descriptor_of(path)
     if descriptor is not None:
         _check_open(path, descriptor)
+    if descriptor is not None or is_remote(path):
         return
     folder = resolved(path).parent
     if not folder.is_dir():
@@ -109,12 +114,13 @@ def replacing(path: str) -> Iterator[BinaryIO]:
         if is_special(path):
             # A pipe cannot be taken back: nothing goes into it before everything is there.
             with tempfile.TemporaryFile() as draft:
-                yield draft
+                with compressing(draft, path) as stream:
+                    yield stream
                 draft.seek(0)
                 _pour(draft, path)
         else:
             # What a link leads to is replaced, and the link left as it is.
-            yield from _draft(resolved(path))
+            yield from _draft(resolved(path), path)
     except BrokenPipeError:  # whoever reads has had enough, as `head` does; typer then ends the command without a word
         raise
     except OSError as error:
@@ -125,17 +131,21 @@ def _pour(draft: BinaryIO, path: str) -> None:
     if path == STANDARD_STREAM:
         shutil.copyfileobj(draft, sys.stdout.buffer)
         sys.stdout.buffer.flush()
+    elif is_remote(path):
+        with remote_file(path, "wb") as elsewhere:
+            shutil.copyfileobj(draft, elsewhere)
     else:
         with opened(path) as special:
             shutil.copyfileobj(draft, special)
 
 
-def _draft(target: Path) -> Iterator[BinaryIO]:
+def _draft(target: Path, path: str) -> Iterator[BinaryIO]:
     # In the folder of the target: a rename is atomic within one file system only.
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with draft.open("xb") as stream:
-            yield stream
+            with compressing(stream, path) as whole:
+                yield whole
             stream.flush()
             # On the disk before it has the name: after a loss of power that name could otherwise lead to an empty file.
             os.fsync(stream.fileno())

@@ -6,75 +6,166 @@ with congrad.Client() as client:
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Unpack
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 from congrad.client import Client
-from congrad.contract.samples import COLUMNS, without_others
+from congrad.contract.languages import UNSURE
 from congrad.errors import InvalidSampleError
+from congrad.formats.fields import Fields
+from congrad.formats.kinds import trl
+from congrad.formats.language_fields import LANGUAGE, language_field
+from congrad.formats.lost_prompts import PromptWatch
+from congrad.formats.paths import column_of, value_at
+from congrad.formats.recognition import recognised
+from congrad.formats.registry import AUTO, ROWS
 from congrad.integrations.shared import filter_shared
 from congrad.protocol.options import FilterOptions
 from congrad.protocol.results import Filtered
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, DatasetDict, IterableDataset
 
 Row = Mapping[str, Any]
 ToSample = Callable[[Row], Mapping[str, Any]]
+Language = str | Callable[[Row], str] | None
+AnyDataset = TypeVar("AnyDataset", "Dataset", "DatasetDict", "IterableDataset")
 
 KEEP = "keep"
 CONFLICT_SCORE = "conflict_score"
 
-FIELDS = tuple(name for name in COLUMNS if name not in ("id", "language"))
-"""TRL's columns, images and whole conversations among them so that they are refused."""
+STREAMED = 256
+"""Rows of a stream that are asked about at a time."""
 
 
 def to_sample(row: Row) -> dict[str, Any]:
     """The fields of a sample in a row of TRL's, standard or conversational: a preference pair with an explicit or an
     implicit prompt, or a prompt and its completion, which may have a label.
 
-    A null is a missing value: Arrow has no other form for one. A completion beside a whole pair is left out.
+    A null is a missing value: Arrow has no other form for one. A completion beside a whole pair is left out. What TRL
+    hands to a chat template with its nulls, tools and the arguments of their calls, keeps them.
     """
-    return without_others({name: row[name] for name in FIELDS if row.get(name) is not None})
+    return trl.read(row, {})
 
 
 def filter_dataset(
-    dataset: "Dataset",
+    dataset: AnyDataset,
     client: Client,
-    language: str | Callable[[Row], str] = "language",
+    language: Language = None,
     *,
-    to_sample: ToSample = to_sample,
+    format: str = AUTO,  # noqa: A002 # what the command calls it
+    fields: Mapping[str, str] | None = None,
+    to_sample: ToSample | None = None,
     drop: bool = False,
     **options: Unpack[FilterOptions],
-) -> "Dataset":
+) -> AnyDataset:
     """Scores a dataset of preference pairs, or of prompts with completions, and says which to keep.
 
     Its rows stay in order, its columns as they are. All rows are folded in before the first one is scored, unless
     ``two_pass=False`` or ``update=False``. Processes that make the same call, such as the ranks of a training job that
     run one script, are given the same answers, which are computed once; so is one that makes it again within the hour.
 
-    :param language: the column with the language tags, or a function that tells a row's.
-    :param to_sample: the fields of a `congrad.Sample` or `congrad.PromptCompletion` in a row, but for its language. The
-        default reads TRL's columns; `congrad.integrations.openrlhf` and `congrad.integrations.axolotl` have those of
-        OpenRLHF and Axolotl.
+    Of a `DatasetDict` each split is filtered, one after the other; an `IterableDataset` stays one: its rows are asked
+    about as they are read, so in one pass.
+
+    :param language: the column with the languages, or a function that tells a row's; default: a column of a usual name,
+        such as ``language``, ``lang`` or ``locale``.
+    :param format: what the rows are, one of `congrad.formats.FORMATS` by its name; ``auto`` tells by their fields.
+    :param fields: the column of a field, or the path to it, where the format does not say it:
+        ``{"prompt": "input.messages"}``.
+    :param to_sample: the fields of a `congrad.Sample` or `congrad.PromptCompletion` in a row, but for its language,
+        instead of a format.
     :param drop: return the kept rows only.
     :param options: what `Client.filter` takes beside the samples, any of `FilterOptions`: ``direction``, ``selection``,
         ``two_pass``, ...
     :returns: the dataset with two more columns: ``keep``, a bool, and ``conflict_score``, a float, null where the row
         has none.
-    :raises TypeError: it is not a `datasets.Dataset`.
-    :raises ValueError: a column is missing, or there is one of these names already.
+    :raises TypeError: it is no dataset of these kinds.
+    :raises ValueError: a column is missing, or there is one of these names already; the rows are of no format that is
+        known; or their prompts would be lost.
     :raises CongradError: a row cannot be sent, or the service does not answer; see `congrad.errors`.
     """
+    from datasets import DatasetDict, IterableDataset
+
+    if isinstance(dataset, DatasetDict):
+        splits = {
+            name: filter_dataset(
+                split, client, language, format=format, fields=fields, to_sample=to_sample, drop=drop, **options
+            )
+            for name, split in dataset.items()
+        }
+        return DatasetDict(splits)
+    _check(dataset, language)
+    reader = _Reader(dataset, language, to_sample, format, fields or {})
+    if isinstance(dataset, IterableDataset):
+        return _filtered_stream(dataset, client, reader, drop, options)
+    return _filtered(cast("Dataset", dataset), client, reader, drop, options)
+
+
+class _Reader:
+    """Reads samples of rows.
+
+    :raises ValueError: the rows are of no format that is known.
+    """
+
+    def __init__(
+        self, dataset: Any, language: Language, to_sample: ToSample | None, form: str, columns: Mapping[str, str]
+    ):
+        self._language = language
+        self._read = to_sample
+        named = {**columns, **({LANGUAGE: language} if isinstance(language, str) else {})}
+        # A function tells the language of each row; any tag keeps the format from looking for a column.
+        given = Fields(named, UNSURE if callable(language) else None)
+        first = [dict(row) for row in islice(dataset.with_format(None), ROWS)]
+        self._fields = recognised(first, given, form).fields if first and to_sample is None else given
+        self._watch = None if to_sample else PromptWatch(self._fields.used)
+        self._column = self._fields.columns.get(LANGUAGE) or language_field(first) or LANGUAGE
+        if first and not callable(language) and value_at(first[0], self._column) is None:
+            raise ValueError(
+                "the dataset has no column of languages; language= names one, or is a function of a row. Its columns: "
+                f"{', '.join(first[0])}"
+            )
+
+    def samples(self, rows: Any, start: int = 0) -> Iterator[dict[str, Any]]:
+        """The samples of all rows, whose first one is at the position ``start``.
+
+        :raises InvalidSampleError: a row is none.
+        """
+        for position, row in enumerate(rows, start):
+            try:
+                yield self._sample(row)
+            except KeyError as error:
+                raise InvalidSampleError(position, f"its row has no {error}; there are {', '.join(row)}") from error
+            except ValueError as error:
+                raise InvalidSampleError(position, str(error)) from error
+
+    def check(self, rows: Any) -> None:
+        """:raises ValueError: their prompts would be lost."""
+        if self._watch is None:
+            return
+        for row, sample in zip(rows, self.samples(rows), strict=True):
+            self._watch.add(row, sample)
+        if self._watch.fault is not None:
+            raise ValueError(self._watch.fault)
+
+    def _sample(self, row: Row) -> dict[str, Any]:
+        sample = dict(self._read(row)) if self._read else self._fields.read(row)
+        if callable(self._language):
+            return sample | {LANGUAGE: self._language(row)}
+        return sample | ({LANGUAGE: value_at(row, self._column)} if self._read else {})
+
+
+def _filtered(dataset: "Dataset", client: Client, reader: _Reader, drop: bool, options: FilterOptions) -> "Dataset":
     from datasets import Value
 
-    _check(dataset, language)
     # Not the arrays that a trainer wants its rows to be; and `datasets` cannot add a column to all kinds of them.
     rows = dataset.with_format(None)
     options.setdefault("two_pass", options.get("update", True))
+    reader.check(rows.take(min(ROWS, len(rows))))
 
     def call(key: str) -> Filtered:
         keyed: FilterOptions = {**options, "idempotency_key": key}
-        return client.filter(_samples(rows, language, to_sample), **keyed)
+        return client.filter(reader.samples(rows), **keyed)
 
     key = options.get("idempotency_key")
     filtered = call(key) if key is not None else filter_shared(client, dataset._fingerprint, options, call)
@@ -86,6 +177,24 @@ def filter_dataset(
     return _formatted(scored, dataset)
 
 
+def _filtered_stream(
+    dataset: "IterableDataset", client: Client, reader: _Reader, drop: bool, options: FilterOptions
+) -> "IterableDataset":
+    """Asks about some rows at a time, as they are read. A stream has no end that a second pass could wait for."""
+    if options.get("two_pass"):
+        raise ValueError("two_pass waits for all rows, and an IterableDataset is a stream")
+    given: FilterOptions = {**options, "two_pass": False}
+
+    def ask(columns: dict[str, list[Any]], positions: list[int]) -> dict[str, list[Any]]:
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        filtered = client.filter(list(reader.samples(rows, positions[0])), **given)
+        return {KEEP: filtered.keep, CONFLICT_SCORE: [decision.conflict_score for decision in filtered.decisions]}
+
+    reader.check([dict(row) for row in dataset.take(ROWS)])
+    scored = dataset.map(ask, batched=True, with_indices=True, batch_size=STREAMED)
+    return scored.filter(lambda keep: bool(keep), input_columns=[KEEP]) if drop else scored
+
+
 def _formatted(scored: "Dataset", dataset: "Dataset") -> "Dataset":
     """The new dataset with the format of the old one, which hides none of the new columns."""
     given = dataset.format
@@ -94,29 +203,16 @@ def _formatted(scored: "Dataset", dataset: "Dataset") -> "Dataset":
     return scored.with_format(given["type"], columns, given["output_all_columns"], **given["format_kwargs"])
 
 
-def _check(dataset: Any, language: str | Callable[[Row], str]) -> None:
+def _check(dataset: Any, language: Language) -> None:
     from datasets import Dataset, IterableDataset
 
-    if isinstance(dataset, IterableDataset):
-        raise TypeError("an IterableDataset is a stream; filter it with client.filter_stream, as it is read")
-    if not isinstance(dataset, Dataset):
-        raise TypeError(f"dataset is {type(dataset).__name__}, not a datasets.Dataset; filter each split by itself")
-    columns = dataset.column_names
+    if not isinstance(dataset, Dataset | IterableDataset):
+        raise TypeError(f"dataset is {type(dataset).__name__}, not a Dataset, DatasetDict or IterableDataset")
+    columns = dataset.column_names or list(next(iter(dataset), {}))
     if clashes := [name for name in (KEEP, CONFLICT_SCORE) if name in columns]:
         raise ValueError(f"the dataset has a column {clashes[0]!r} already; rename or remove it")
-    if isinstance(language, str) and language not in columns:
+    if isinstance(language, str) and column_of(language) not in columns and language not in columns:
         raise ValueError(
             f"the dataset has no column {language!r}; language= names the column of language tags, or is a function "
             f"of a row. Its columns: {', '.join(columns)}"
         )
-
-
-def _samples(rows: "Dataset", language: str | Callable[[Row], str], to_sample: ToSample) -> Iterator[dict[str, Any]]:
-    for position, row in enumerate(rows):
-        try:
-            sample = {**to_sample(row), "language": row[language] if isinstance(language, str) else language(row)}
-        except KeyError as error:
-            raise InvalidSampleError(position, f"its row has no {error}; there are {', '.join(row)}") from error
-        except ValueError as error:
-            raise InvalidSampleError(position, str(error)) from error
-        yield sample

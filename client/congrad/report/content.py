@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 from congrad.contract import wire
 from congrad.contract.summary import summarise
 from congrad.report.about import About, in_words
+from congrad.report.lengths import Lengths
 from congrad.report.page import page
 from congrad.report.statistics import conflicts, distributions, most_telling, threshold_of
 from congrad.report.texts import Turns, texts_of
@@ -28,10 +29,12 @@ class Report:
     def __init__(self, about: About, decisions: Sequence[wire.Decision], limit: int = PAIRS):
         self._about = about
         self._decisions = decisions
+        self.lengths = Lengths()
         self._texts: dict[int, list[Turns | None] | None] = dict.fromkeys(most_telling(decisions, limit))
 
     def add(self, position: int, sample: Mapping[str, Any]) -> None:
-        """Takes the texts of the pair at a position, if it is one of those that are shown."""
+        """Takes the pair at a position: its lengths, and its texts if it is one of those that are shown."""
+        self.lengths.add(self._decisions[position], sample)
         if position in self._texts:
             self._texts[position] = texts_of(sample)
 
@@ -63,8 +66,13 @@ class Report:
             "settings": [
                 ("congrad", f"{version('congrad-filter')}, Python {platform.python_version()}"),
                 *about.all_settings,
+                *self._lengths(),
             ],
         }
+
+    def _lengths(self) -> list[tuple[str, str]]:
+        values = ", ".join(f"{tag} {value:+.2f}" for tag, value in self.lengths.by_language().items())
+        return [("Scores follow length (Spearman)", values)] if values else []
 
     def _pairs(self) -> list[list[Any]]:
         """What is shown one by one: id, language, kept, score, languages, truncated, repeated, reason, texts,

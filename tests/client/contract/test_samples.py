@@ -147,7 +147,7 @@ def test_a_sample_is_what_its_columns_say() -> None:
         (COMPLETION | {"completion": 7}, ("completion",), "should be a string or a list of"),
         ({"language": "de", "completion": "c"}, ("prompt",), "Field required"),
         (COMPLETION | {"ref_chosen_logps": -1.0}, ("ref_chosen_logps",), "Extra inputs are not permitted"),
-        (COMPLETION | {"language": "english"}, ("language",), "is not a BCP 47"),
+        (COMPLETION | {"language": "englisch"}, ("language",), "is not a BCP 47"),
         ({"language": "de", "messages": TURNS}, (), "its last turn should be the completion, all turns before it"),
         (PAIR | {"messages": TURNS}, ("messages",), "Extra inputs are not permitted"),
     ],

@@ -137,7 +137,8 @@ def test_parquet_keeps_its_schema_and_its_nested_messages(tmp_path: Path) -> Non
 def test_nulls_of_parquet_are_missing_values(tmp_path: Path) -> None:
     parquet_with_messages(tmp_path / "in.parquet")
     first, second, _ = read_samples(tmp_path / "in.parquet")
-    call = {"function": {"name": "f", "arguments": {"x": 1}}}
+    # But for what TRL hands to a chat template as it is.
+    call = {"function": {"name": "f", "arguments": {"x": 1, "y": None}}}
     assert first["chosen"] == [{"role": "assistant", "tool_calls": [call]}]
     assert second == {"id": "row 2", "language": "fr", "chosen": TURNS + ANSWER, "rejected": TURNS + OTHER}
 
@@ -207,7 +208,7 @@ GOOD = '{"language": "de", "chosen": "a", "rejected": "b"'
         ("in.jsonl", "[" * 100_000, "line 1: is not JSON"),
         ("in.jsonl", "{}", "line 1: language: is missing; there is no column 'language', .* there are no columns"),
         ("in.jsonl", '{"lang": "de"}', "line 1: language: is missing; there is no column .*; the columns are lang"),
-        ("in.jsonl", GOOD.replace("de", "english") + "}", "line 1: language: 'english' is not a BCP 47"),
+        ("in.jsonl", GOOD.replace("de", "englisch") + "}", "line 1: language: 'englisch' is not a BCP 47"),
         ("in.jsonl", GOOD + ', "ref_chosen_logps": NaN}', "line 1: ref_chosen_logps: should be a finite"),
         ("in.jsonl", GOOD + ', "tools": "?"}', "line 1: tools: is a string, but not of JSON"),
         ("in.jsonl", GOOD + ', "colour": 1, "prompt": 1}', "line 1: prompt: should be a string or a list"),
@@ -238,7 +239,7 @@ def test_what_is_wrong_is_named_with_its_row(name: str, text: str, message: str,
 
 @pytest.mark.parametrize("name", ["in.jsonl", "in.json", "in.csv"])
 def test_what_is_not_utf_8_is_refused(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(b"\xff\xfe\x00")
+    (tmp_path / name).write_bytes(b"[\xff\x00")
     with pytest.raises(FileError, match="UTF-8"):
         read_samples(tmp_path / name)
 
@@ -379,13 +380,17 @@ def test_a_device_is_written_to_and_not_replaced() -> None:
 
 
 def test_formats_are_told_by_suffix() -> None:
-    assert {name: format_of(name) for name in ("-", "a.JSONL", "b.ndjson", "c.parquet", "d.gz", "e")} == {
+    names = ("-", "a.JSONL", "b.ndjson", "c.parquet", "d.gz", "e", "f.csv.GZ", "g.json.zst", "h.tsv")
+    assert {name: format_of(name) for name in names} == {
         "-": Format.JSONL,
         "a.JSONL": Format.JSONL,
         "b.ndjson": Format.JSONL,
         "c.parquet": Format.PARQUET,
         "d.gz": None,
         "e": None,
+        "f.csv.GZ": Format.CSV,
+        "g.json.zst": Format.JSON,
+        "h.tsv": Format.TSV,
     }
 
 

@@ -1,17 +1,21 @@
 """Rows of other libraries, against what those libraries make of them, and datasets filtered by a live service."""
 
+import copy
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import congrad
+import pyarrow
 import pytest
+from congrad.files.samples import read_samples
 from congrad.integrations import axolotl, openrlhf
 from congrad.integrations.trl import filter_dataset, to_sample
 from congrad.local.stack import Stack
 from congrad_worker.checkpoints.encoding import Encoder
-from datasets import Dataset, DatasetDict, Value
+from datasets import Dataset, DatasetDict, IterableDataset, Value
 from support.models import DEMO_CHECKPOINT
 from support.pairs import demo_samples
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
@@ -286,6 +290,86 @@ def test_rows_of_other_libraries_are_filtered_through_their_adapters(library: An
     assert None not in expected
 
 
+def test_splits_and_streams_come_back_as_such(client: congrad.Client) -> None:
+    rows = Dataset.from_list(demo_samples("de", "ja", each=3))
+    client.filter(rows.remove_columns("id"), direction="splits")
+    options: dict[str, Any] = {"update": False, "direction": "splits"}
+    expected = filter_dataset(rows, client, **options)
+    splits = filter_dataset(DatasetDict(train=rows.take(4), test=rows.skip(4)), client, **options)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 4, "test": 2}
+    assert [*splits["train"]["keep"], *splits["test"]["keep"]] == expected["keep"][:]
+    stream = filter_dataset(rows.to_iterable_dataset(), client, **options)
+    assert isinstance(stream, IterableDataset)
+    assert [row["conflict_score"] for row in stream] == expected["conflict_score"][:]
+    kept = filter_dataset(rows.to_iterable_dataset(), client, drop=True, **options)
+    assert [row["id"] for row in kept] == [row["id"] for row in expected if row["keep"]]
+
+
+def test_rows_of_other_tools_are_recognised(client: congrad.Client) -> None:
+    pairs = demo_samples("de", "ja", each=3)
+    chats = [conversational(row) | {"language": row["language"]} for row in pairs]
+    client.filter(chats, direction="recognised")
+    options: dict[str, Any] = {"update": False, "direction": "recognised"}
+    plain = [{name: value for name, value in row.items() if name != "chat_template_kwargs"} for row in chats]
+    expected = [decision.conflict_score for decision in client.filter(plain, **options).decisions]
+    others = [
+        {
+            "input": {"messages": row["prompt"]},
+            "preferred_output": row["chosen"],
+            "non_preferred_output": row["rejected"],
+            "lang": row["language"],
+        }
+        for row in plain
+    ]
+    assert filter_dataset(Dataset.from_list(others), client, **options)["conflict_score"][:] == expected
+
+
+TOOL_TEMPLATE = "{{ tools | tojson }}{% for m in messages %}<|{{ m.role }}|>{{ m | tojson }}{% endfor %}"
+
+
+def tool_call(name: str, **arguments: Any) -> dict[str, Any]:
+    call = {"type": "function", "function": {"name": name, "arguments": arguments}}
+    return {"role": "assistant", "content": None, "tool_calls": [call]}
+
+
+def test_tool_calls_that_have_been_in_arrow_are_scored_as_trl_trains_on_them(tmp_path: Path) -> None:
+    """Arguments that differ from call to call become nulls there. A file of such rows is read the same."""
+    schema = {"type": "object", "properties": {"ort": {"type": "string"}}}
+    tool = {"type": "function", "function": {"name": "wetter", "description": "", "parameters": schema}}
+    other = {
+        "name": "rechnen",
+        "description": "",
+        "parameters": {"type": "object", "properties": {"n": {"type": "int"}}},
+    }
+    rows = [
+        {
+            "language": "de",
+            "prompt": [user("Wie ist das Wetter in Ulm?")],
+            "chosen": [tool_call("wetter", ort="Ulm")],
+            "rejected": [assistant("Schön."), user("?")] if number else [tool_call("rechnen", n="1+1", exakt=True)],
+            "tools": [tool, {"type": "function", "function": other}],
+        }
+        for number in range(2)
+    ]
+    dataset = Dataset(pyarrow.Table.from_pylist(rows))  # `from_list` would keep what differs as JSON
+    tokenizer = copy.deepcopy(TOKENIZER)
+    tokenizer.chat_template = TOOL_TEMPLATE
+    options: dict[str, Any] = {"use_cpu": True, "bf16": False, "report_to": [], "gradient_checkpointing": None}
+    trainer: Any = SimpleNamespace(_tokenizer=tokenizer)
+    config = DPOConfig(max_length=4096, **options)
+    trained_on = DPOTrainer._prepare_dataset(trainer, dataset, tokenizer, config, "train")
+    wanted = [(row["prompt_ids"], row["chosen_ids"], row["rejected_ids"]) for row in trained_on]
+
+    def scored(sample: dict[str, Any]) -> tuple[list[int], ...]:
+        pair = Encoder(tokenizer, 4096).encode(congrad.Sample(**({"language": "de"} | sample)))
+        return pair.prompt_ids, pair.chosen_ids, pair.rejected_ids
+
+    assert [scored(to_sample(row)) for row in dataset] == wanted
+    dataset.to_parquet(tmp_path / "rows.parquet")
+    assert [scored(sample) for sample in read_samples(tmp_path / "rows.parquet")] == wanted
+    assert "null" in str(tokenizer.decode(wanted[0][1]))
+
+
 def test_an_empty_dataset_gets_its_columns(stack: Stack) -> None:
     empty = Dataset.from_list(demo_samples("de", each=1)).select([])
     with congrad.Client(stack.url) as client:
@@ -303,10 +387,14 @@ def test_what_cannot_be_filtered_is_said_before_anything_is_sent(dataset: Datase
             filter_dataset(rows.rename_column("id", "conflict_score"), client)
         with pytest.raises(ValueError, match=r"no column 'lang'.*Its columns: id, language"):
             filter_dataset(rows, client, "lang")
-        with pytest.raises(TypeError, match=r"an IterableDataset is a stream; .* client\.filter_stream"):
-            filter_dataset(rows.to_iterable_dataset(), client)
-        with pytest.raises(TypeError, match=r"dataset is DatasetDict, .* filter each split"):
-            filter_dataset(DatasetDict(train=rows), client)
+        with pytest.raises(ValueError, match=r"no column of languages; language= .* Its columns: id, prompt"):
+            filter_dataset(rows.remove_columns("language"), client)
+        with pytest.raises(ValueError, match="two_pass waits for all rows, and an IterableDataset is a stream"):
+            filter_dataset(rows.to_iterable_dataset(), client, two_pass=True)
+        with pytest.raises(TypeError, match="dataset is list, not a Dataset, DatasetDict or IterableDataset"):
+            filter_dataset(rows.to_list(), client)  # type: ignore[type-var]
+        with pytest.raises(ValueError, match="a column 'query' that is not read: give --field prompt=query"):
+            filter_dataset(rows.rename_column("prompt", "query"), client)
         with pytest.raises(congrad.InvalidSampleError, match=r"sample 0 .* its row has no 'context'; there are id"):
             filter_dataset(rows, client, to_sample=lambda row: {"prompt": row["context"]})
         other = Dataset.from_list([CONVERSATION, CONVERSATION | {"rejected": [user("?"), assistant("!")]}])

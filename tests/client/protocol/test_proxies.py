@@ -9,8 +9,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from congrad import AsyncClient, Client
+from congrad.commands.app import app
 from congrad.commands.terminal.probe import Probe
-from congrad.protocol.proxies import is_this_machine
+from congrad.protocol.proxies import is_this_machine, proxy_for
+from typer.testing import CliRunner
 
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
 
@@ -81,6 +83,26 @@ def test_other_machines_are_asked_through_it(proxy: socket.socket) -> None:
     with Client("http://filter.example", "secret", max_retries=0, timeout=0.5) as client:
         assert not client.is_ready()
     assert not is_left_alone(proxy)
+
+
+def test_networks_that_go_past_proxies_do(proxy: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = "http://{}:{}".format(*proxy.getsockname())
+    assert proxy_for("http://192.0.2.7:8000") == address
+    monkeypatch.setenv("NO_PROXY", "example.com, 192.0.2.0/24,no/network")
+    assert proxy_for("http://192.0.2.7:8000") is None
+    assert proxy_for("http://filter.example.com") is None
+    assert proxy_for("http://198.51.100.1") == address
+    with Client("http://192.0.2.7:1", "secret", max_retries=0, timeout=0.1) as client:
+        assert not client.is_ready()
+    assert is_left_alone(proxy)
+
+
+def test_a_proxy_that_needs_another_package_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    done = CliRunner().invoke(app, ["status", "--url", "http://filter.example"])
+    assert done.exit_code == 2
+    assert "congrad: the environment names a proxy that cannot be used: " in done.stderr
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost", "congrad.localhost", "0.0.0.0"])  # noqa: S104

@@ -238,7 +238,7 @@ REFUSED: list[tuple[Callable[[], bytes], str]] = [
     (lambda: with_metadata(languages="{"), "metadata.languages: Invalid JSON"),
     (lambda: with_metadata(languages="[" * 100_000), "metadata.languages: Invalid JSON"),
     (lambda: with_metadata(languages="{}"), "metadata.languages: Dictionary should have at least 1 item"),
-    (lambda: with_language("french"), "'french' is not a BCP 47 language tag"),
+    (lambda: with_language("franch"), "'franch' is not a BCP 47 language tag"),
     (lambda: with_language("fr_fr"), "'fr_fr' should be written 'fr-FR'"),
     (lambda: with_language(weight=0), "metadata.languages.fr.weight: Input should be greater than"),
     (lambda: with_language(weight=-1.0), "metadata.languages.fr.weight: Input should be greater than"),

@@ -133,7 +133,7 @@ def patiently(url: str, headers: dict[str, str]) -> httpx.Response:
 
 def write_direction(redis_url: str, languages: int, numbers: int) -> None:
     """A direction with sums of so many numbers."""
-    tags = [f"x{chr(97 + number)}" for number in range(languages)]
+    tags = [f"qa{chr(97 + number)}" for number in range(languages)]
     fields: dict[str, str | bytes] = {
         "version": "1",
         "fingerprint": "f00d",

@@ -5,9 +5,21 @@ from typing import Annotated
 
 import typer
 
-from congrad.files.samples import FIELDS, Fields
+from congrad.formats.fields import FIELDS, Fields
+from congrad.formats.registry import AUTO, FORMATS, named
 
 COLUMNS = "Columns"
+
+
+def _known(name: str) -> str:
+    """:raises typer.BadParameter: there is no such format."""
+    if name != AUTO:
+        try:
+            named(name)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from error
+    return name
+
 
 FieldColumns = Annotated[
     list[str] | None,
@@ -15,12 +27,38 @@ FieldColumns = Annotated[
         "--field",
         metavar="NAME=COLUMN",
         rich_help_panel=COLUMNS,
-        help=f"The column that a field is in, such as chosen=response_a; repeat it. Fields: {', '.join(FIELDS)}.",
+        help="The column that a field is in, such as chosen=response_a, or the path to it, such as "
+        f"prompt=input.messages; repeat it. Fields: {', '.join(FIELDS)}.",
+    ),
+]
+RowsAre = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        metavar="NAME",
+        callback=_known,
+        rich_help_panel=COLUMNS,
+        help=f"What the rows are; {AUTO} tells by their fields. Formats: {', '.join(form.name for form in FORMATS)}.",
+    ),
+]
+RoleNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--role",
+        metavar="ROLE=NAME",
+        rich_help_panel=COLUMNS,
+        help="What a role is called in the rows, such as user=Kunde; repeat it. Usual names, such as human and gpt, "
+        "are known.",
     ),
 ]
 
 
-def fields_of(given: Sequence[str] | None, language_field: str | None, language: str | None) -> Fields:
+def fields_of(
+    given: Sequence[str] | None,
+    language_field: str | None = None,
+    language: str | None = None,
+    roles: Sequence[str] | None = None,
+) -> Fields:
     """Where the fields of a sample are, as options say it.
 
     :raises typer.BadParameter: an option is not of its form, or a field is given twice.
@@ -35,4 +73,12 @@ def fields_of(given: Sequence[str] | None, language_field: str | None, language:
         columns[name] = column
     if language is not None and "language" in columns:
         raise typer.BadParameter("--language is for files without a column of languages: give it or --language-field")
-    return Fields(columns, language)
+    return Fields(columns, language, roles=dict(map(_role, roles or [])))
+
+
+def _role(given: str) -> tuple[str, str]:
+    """What a role is called in the rows, and what it is called by chat templates."""
+    role, equals, name = given.partition("=")
+    if not equals or not role or not name:
+        raise typer.BadParameter(f"--role {given}: should be ROLE=NAME, such as user=Kunde")
+    return name, role

@@ -16,7 +16,12 @@ SCORING = "Scoring"
 OUTPUT = "Output"
 
 In = Annotated[
-    str, typer.Argument(metavar="IN", help="File of rows: .jsonl, .json, .csv or .parquet; - is standard input.")
+    list[str],
+    typer.Argument(
+        metavar="IN",
+        help="Files of rows: .jsonl, .json, .csv, .tsv or .parquet, also with .gz, .bz2, .xz or .zst behind it; a "
+        "folder or a pattern of such; s3://, gs:// or hf:// with fsspec; - is standard input.",
+    ),
 ]
 Kept = Annotated[
     str,
@@ -71,7 +76,11 @@ LanguageColumn = Annotated[
 ]
 LanguageOfAll = Annotated[
     str | None,
-    typer.Option(metavar="TAG", rich_help_panel=COLUMNS, help="The language of all rows, such as de or pt-BR."),
+    typer.Option(
+        metavar="TAG",
+        rich_help_panel=COLUMNS,
+        help="The language of all rows, such as de or pt-BR; auto detects that of each row, and needs lingua.",
+    ),
 ]
 
 SelectionKind = Annotated[

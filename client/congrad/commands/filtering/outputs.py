@@ -20,6 +20,7 @@ from congrad.files.target import Writer, check_writable, replacing, rows_to
 from congrad.files.trial import Form, Trial
 from congrad.report.about import About
 from congrad.report.content import Report
+from congrad.report.lengths import Lengths
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,18 @@ class Outputs:
         """Whether one of them is standard output."""
         return STANDARD_OUTPUT in map(descriptor_of, self.paths)
 
-    def check(self, source: str) -> None:
+    def check(self, sources: Sequence[str]) -> None:
         """Finds out before the work whether its result can be written.
 
         :raises FileError: it cannot, or would overwrite the input, the journal or another result.
         """
         for number, path in enumerate(self.paths):
             check_writable(path)
-            if path != STANDARD_STREAM and same_file(path, source):
+            if path != STANDARD_STREAM and any(same_file(path, source) for source in sources):
                 raise FileError(f"{path}: is the input; it would be overwritten")
             if any(_are_one(path, other) for other in self.paths[:number]) and path != "/dev/null":
                 raise FileError(f"{path}: is named for two outputs")
-        for path in (source, *self.paths):
+        for path in (*sources, *self.paths):
             if self.journal is not None and same_file(path, str(self.journal)):
                 raise FileError(f"{path}: is where an unfinished run keeps its answers; name another file")
         if Format.PARQUET in (self.kept_format, format_of(self.kept), format_of(self.dropped or "")):
@@ -79,14 +80,16 @@ class Outputs:
         found: Survey,
         decisions: Sequence[wire.Decision],
         about: About | None,
-    ) -> None:
+    ) -> Lengths:
         """Writes all outputs; KEPT takes its place last, so that where it is, the others are too.
 
         :param about: what the report says of the run, where there is one.
+        :returns: how far the scores follow the length of the answers.
         :raises FileError: one of them cannot be written.
         """
         wanted = None if self.trial(source).is_needed else fields.wanted
         report = None if about is None else Report(about, decisions)
+        lengths = Lengths() if report is None else report.lengths
         with ExitStack() as stack:
             # What is entered first takes its place last.
             kept = stack.enter_context(self._rows_to(self.kept, source, found))
@@ -95,8 +98,10 @@ class Outputs:
                 dropped = stack.enter_context(self._rows_to(self.dropped, source, found))
             for position, (row, decision) in enumerate(zip(source.all_rows(wanted), decisions, strict=True)):
                 bad = found.bad.found.get(position)
-                if report is not None and bad is None:
+                if bad is None and report is not None:
                     report.add(position, fields.sample(row))
+                elif bad is None:
+                    lengths.add(decision, fields.sample(row))
                 if decision.keep:
                     kept.write(row, {})
                 elif dropped is not None:
@@ -106,14 +111,18 @@ class Outputs:
                 stream.writelines(encode(asdict(decision)) + b"\n" for decision in decisions)
             if self.report is not None and report is not None:
                 report.write(stack.enter_context(replacing(self.report)))
+        return lengths
 
     def _rows_to(self, path: str, source: Source, found: Survey) -> AbstractContextManager[Writer]:
         return rows_to(path, self._form(path, source), source, list(found.columns), found.schema)
 
     def _form(self, path: str, source: Source) -> Form:
-        """What is written to ``path``: what its suffix says, else the same as what is read."""
+        """What is written to ``path``: what its suffix says, else the same as what is read. Where a file of objects on
+        lines is called .json, or a list .jsonl, another of that name is written like it."""
         given = self.kept_format if path == self.kept or format_of(path) is None else None
-        return Form(given or format_of(path) or source.format, with_decision=path == self.dropped)
+        by_suffix = format_of(path)
+        own = source.format if by_suffix in (None, source.by_suffix) else by_suffix
+        return Form(given or own or source.format, with_decision=path == self.dropped)
 
 
 def _are_one(first: str, second: str) -> bool:

@@ -9,7 +9,8 @@ from congrad.commands.filtering.journal import Journal
 from congrad.commands.terminal.output import explained, say
 from congrad.contract import wire
 from congrad.errors import CongradError
-from congrad.files.samples import Fields
+from congrad.formats.fields import Fields
+from congrad.formats.kinds.trl import TRL
 from congrad.protocol.options import BATCH_SIZE
 from congrad.report.about import About, Setting, in_words
 
@@ -75,6 +76,8 @@ def _command(run: Run) -> str:
 
 def _of_columns(fields: Fields) -> list[str]:
     columns = [word for name, column in fields.columns.items() for word in ("--field", f"{name}={column}")]
+    columns += [word for name, role in fields.roles.items() for word in ("--role", f"{role}={name}")]
+    columns += [] if fields.format is TRL else ["--format", fields.format.name]
     return columns if fields.language is None else [*columns, "--language", fields.language]
 
 

@@ -41,3 +41,5 @@ def connect(url: str, api_key: str | None, *, timeout: float | None = None, max_
         return Client(url, api_key, timeout=timeout, max_retries=max_retries)
     except (ValueError, httpx.InvalidURL) as error:
         fail(str(error), WRONG)
+    except ImportError as error:  # of what httpx needs for socks5://
+        fail(f"the environment names a proxy that cannot be used: {error}", WRONG)

@@ -14,13 +14,22 @@ LONGEST_CELL = 2**31 - 1
 
 LINE_END = "\r\n"
 
+COMMA, TAB = ",", "\t"
+DELIMITERS = (COMMA, ";", TAB, "|")
 
-def header(stream: BinaryIO, name: str) -> list[str]:
+
+def delimiter_of(stream: BinaryIO) -> str:
+    """What stands between the cells: what makes most columns of the header, where names hold none of them."""
+    line = stream.readline().removeprefix(codecs.BOM_UTF8).decode(errors="replace")
+    return max(DELIMITERS, key=lambda delimiter: len(next(csv.reader([line], delimiter=delimiter), [])))
+
+
+def header(stream: BinaryIO, name: str, delimiter: str = COMMA) -> list[str]:
     """The names of the columns.
 
     :raises FileError: there is no header, or a name occurs twice.
     """
-    columns = next(_lines(stream, name), None)
+    columns = next(_lines(stream, name, delimiter), None)
     if columns is None:
         raise FileError(f"{name}: has no header")
     twice = sorted({column for column in columns if columns.count(column) > 1})
@@ -29,13 +38,13 @@ def header(stream: BinaryIO, name: str) -> list[str]:
     return columns
 
 
-def read(stream: BinaryIO, name: str, fields: Mapping[str, str]) -> Iterator[Row]:
+def read(stream: BinaryIO, name: str, fields: Mapping[str, str], delimiter: str = COMMA) -> Iterator[Row]:
     """The rows; one that has more or fewer cells than the header, or a cell that cannot be its field, says so.
 
     :param fields: which field of a sample a column is read for.
     :raises FileError: it is not CSV.
     """
-    lines = _lines(stream, name)
+    lines = _lines(stream, name, delimiter)
     columns = next(lines, [])
     for number, cells in enumerate(lines, start=1):
         if len(cells) == len(columns):
@@ -46,13 +55,13 @@ def read(stream: BinaryIO, name: str, fields: Mapping[str, str]) -> Iterator[Row
             yield Row(f"row {number}", unreadable, unreadable, fault)
 
 
-def _lines(stream: BinaryIO, name: str) -> Iterator[list[str]]:
+def _lines(stream: BinaryIO, name: str, delimiter: str) -> Iterator[list[str]]:
     # Of the whole process: the module has no limit for one reader.
     csv.field_size_limit(LONGEST_CELL)
     # Bytes are cut at line feeds alone: a file of text would cut a quoted cell at its carriage returns as well.
     decoded = (line.removeprefix(codecs.BOM_UTF8 if not number else b"").decode() for number, line in enumerate(stream))
     try:
-        yield from (cells for cells in csv.reader(decoded, strict=True) if cells)
+        yield from (cells for cells in csv.reader(decoded, strict=True, delimiter=delimiter) if cells)
     except (csv.Error, UnicodeDecodeError) as error:
         raise FileError(f"{name}: is not CSV in UTF-8: {error}") from error
 
@@ -89,11 +98,11 @@ class CsvWriter:
     :param as_read: whether rows come from CSV, and their cells leave as they came.
     """
 
-    def __init__(self, stream: BinaryIO, columns: Sequence[str], as_read: bool):
+    def __init__(self, stream: BinaryIO, columns: Sequence[str], as_read: bool, delimiter: str = COMMA):
         self._text = io.TextIOWrapper(stream, encoding="utf-8", errors="backslashreplace", newline="")
         self._columns = columns
         self._as_read = as_read
-        self._writer = csv.writer(_Lines(self._text), lineterminator=LINE_END)
+        self._writer = csv.writer(_Lines(self._text), lineterminator=LINE_END, delimiter=delimiter)
         self._writer.writerow(columns)
 
     def write(self, row: Row, extra: dict[str, Any]) -> None:

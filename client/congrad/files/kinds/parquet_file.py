@@ -9,12 +9,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from congrad.files.kinds.rows import FileError, Row
+from congrad.formats.kinds.trl import without_nulls
 
 if TYPE_CHECKING:
     import pyarrow
 
 ROWS = 4_096
 """Read and written at a time."""
+
+BUFFER = 2**20
+"""Bytes of a column that are read at a time."""
 
 DECISION = "congrad"
 """The column that says why a row was dropped."""
@@ -47,7 +51,7 @@ def schema(stream: BinaryIO, name: str) -> pyarrow.Schema:
 
 def read(stream: BinaryIO, name: str, columns: Collection[str] | None = None) -> Iterator[Row]:
     """The rows. A column has a value in every row, if only a null, and so has every key of a message: a null is read as
-    what it stands for, a value that is missing.
+    what it stands for, a value that is missing, but in what TRL gives to chat templates with its nulls.
 
     :param columns: those whose values are wanted; default: all. Others are copied, whether or not Python has a form for
         their values, such as a time in the year 30,000.
@@ -58,20 +62,14 @@ def read(stream: BinaryIO, name: str, columns: Collection[str] | None = None) ->
 
     number = 0
     try:
-        for batch in parquet.ParquetFile(stream).iter_batches(batch_size=ROWS):
+        # Through a buffer: without one a column of a group of rows is read whole.
+        for batch in parquet.ParquetFile(stream, buffer_size=BUFFER).iter_batches(batch_size=ROWS):
             wanted = [i for i, column in enumerate(batch.schema.names) if columns is None or column in columns]
             for position, content in enumerate(batch.select(wanted).to_pylist()):
                 number += 1
                 yield Row(f"row {number}", without_nulls(content), batch.slice(position, 1))
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise FileError(f"{name}: cannot be read after row {number}: {error}") from error
-
-
-def without_nulls(value: Any) -> Any:
-    """The value without keys that hold null, at any depth."""
-    if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 class _Writer:

@@ -6,6 +6,9 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
+from congrad.formats.fields import STRUCTURE
+from congrad.formats.messages import are_turns, is_turn
+
 MESSAGES = ("prompt", "chosen", "rejected", "completion")
 """Fields whose cells may hold messages."""
 OBJECTS = ("chat_template_kwargs",)
@@ -64,6 +67,8 @@ def value_of(field: str | None, cell: str) -> Any:
     """
     if field in MESSAGES:
         return _text_or_messages(cell)
+    if field == STRUCTURE:
+        return _structure(cell)
     if field in OBJECTS:
         return _parsed(cell)
     if field in BOOLEANS:
@@ -82,6 +87,21 @@ def _text_or_messages(cell: str) -> Any:
             raise ValueError("is a list as Python prints it; messages should be written as JSON") from None
         return cell
     return value if all(isinstance(item, dict) and "role" in item for item in value) else cell
+
+
+def _structure(cell: str) -> Any:
+    """Turns of a conversation, or an object with some, in JSON; everything else is text."""
+    if not cell.lstrip().startswith(("[{", "{")):
+        return cell
+    try:
+        value = json.loads(cell)
+    except (ValueError, RecursionError):
+        return cell
+    return value if are_turns(value) or is_turn(value) or _has_turns(value) else cell
+
+
+def _has_turns(value: Any) -> bool:
+    return isinstance(value, dict) and any(map(are_turns, value.values()))
 
 
 def _parsed(cell: str) -> Any:

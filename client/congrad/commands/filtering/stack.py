@@ -1,0 +1,77 @@
+"""A stack of a run's own: brought up for it, and gone after it."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from congrad.commands.terminal.options import SERVICE
+from congrad.commands.terminal.output import INTERRUPTED, WRONG, err, fail
+from congrad.commands.terminal.signals import interrupt_on_signals
+from congrad.local.redis_server import StartError
+from congrad.local.stack import Stack, StackOptions, running_stack
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="PATH",
+        rich_help_panel=SERVICE,
+        help="Folder or hub name of a checkpoint: Redis, a worker and a service on it are brought up for this run, and "
+        "stopped and cleaned up after it, in place of the service at --url.",
+    ),
+]
+Adapter = Annotated[
+    str | None,
+    typer.Option(metavar="PATH", rich_help_panel=SERVICE, help="With --model: a PEFT adapter on it."),
+]
+
+
+def settings_of(model: str | None, adapter: str | None) -> dict[str, str]:
+    """The settings of the stack; none without a checkpoint.
+
+    :raises typer.BadParameter: there is an adapter without one.
+    """
+    if model is None:
+        if adapter is not None:
+            raise typer.BadParameter("--adapter is on a checkpoint: give --model too")
+        return {}
+    return {"CONGRAD_MODEL": model} | ({} if adapter is None else {"CONGRAD_ADAPTER": adapter})
+
+
+@contextmanager
+def own_stack(settings: Mapping[str, str], journal: Path | None, restart: bool) -> Iterator[Stack]:
+    """A stack that lasts as long as the block. Its data lie beside the journal until the run has come to its end, so
+    that the same command goes on where it was cut short.
+
+    :param journal: where the answers so far are kept; None where that is nowhere.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="congrad-")) if journal is None else journal.with_name(f"{journal.name}.d")
+    if restart:
+        shutil.rmtree(folder, ignore_errors=True)
+    interrupt_on_signals()
+    options = StackOptions(folder, port=0, environment=settings, log=folder / "log")
+    try:
+        with _starting(options) as stack:
+            yield stack
+    except BaseException:
+        if journal is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _starting(options: StackOptions) -> Iterator[Stack]:
+    with ExitStack() as running:
+        try:
+            with err.status("Starting Redis, a gradients worker, a decide worker and the service …"):
+                stack = running.enter_context(running_stack(options))
+        except StartError as error:
+            fail(str(error), WRONG)
+        except KeyboardInterrupt:
+            fail("interrupted while the stack started; nothing was sent", INTERRUPTED)
+        yield stack

@@ -1,0 +1,84 @@
+"""English names of languages, from IANA's registry of subtags, which langcodes ships."""
+
+import difflib
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+USUAL = {
+    "brazilian portuguese": "pt-BR",
+    "european portuguese": "pt-PT",
+    "farsi": "fa",
+    "greek": "el",
+    "kiswahili": "sw",
+    "mandarin": "zh",
+    "modern standard arabic": "ar",
+    "myanmar": "my",
+    "simplified chinese": "zh",
+    "traditional chinese": "zh-Hant",
+    "western persian": "fa",
+}
+"""Names in use that the registry does not have."""
+
+QUALIFIED = re.compile(r"(?P<name>[^(),]+?)\s*[(,]\s*(?P<qualifier>[^()]+?)\s*\)?")
+"""A name and the country or script that it is meant for, such as ``Portuguese (Brazil)``."""
+
+SCRIPTS = {"simplified": "Hans", "traditional": "Hant"}
+
+PARENTHESIS = re.compile(r" \([^)]*\)")
+
+
+class _Names(NamedTuple):
+    """Codes by names, which are in lower case; and the first name of a code."""
+
+    languages: dict[str, str]
+    qualifiers: dict[str, str]
+    titles: dict[str, str]
+
+
+def code_of(name: str) -> str | None:
+    """The tag of the language that is called so."""
+    plain = " ".join(name.casefold().split())
+    names = _names()
+    if plain in names.languages:
+        return names.languages[plain]
+    match = QUALIFIED.fullmatch(plain)
+    if match is None or match["name"] not in names.languages:
+        return None
+    qualifier = names.qualifiers.get(match["qualifier"], match["qualifier"])
+    # A code of a country may stand there too: English (US).
+    is_code = match["qualifier"] in names.qualifiers or re.fullmatch(r"[a-z]{2}", qualifier)
+    return f"{names.languages[match['name']]}-{qualifier}" if is_code else None
+
+
+def name_of(tag: str) -> str:
+    """What the language of a tag is called; the tag itself where it has no name."""
+    return _names().titles.get(tag.partition("-")[0], tag)
+
+
+def nearest(name: str) -> str | None:
+    """The tag of a common language whose name is nearly this one and begins alike: of eight thousand languages one is
+    always near, and a request may have many wrong names."""
+    first = name[:1].casefold()
+    common = {known: code for known, code in _names().languages.items() if len(code) == 2 and known[0] == first}
+    found = difflib.get_close_matches(name.casefold(), common, n=1, cutoff=0.75)
+    return common[found[0]] if found else None
+
+
+@lru_cache(1)
+def _names() -> _Names:
+    """The registry is read once, when a language is first given by something else than its code."""
+    from langcodes.registry_parser import parse_registry
+
+    names = _Names({}, dict(SCRIPTS), {})
+    for entry in parse_registry():  # type: ignore[no-untyped-call] # the package has types, but not here
+        described = [PARENTHESIS.sub("", text) for text in entry.get("Description", ())]
+        if entry["Type"] == "language" and "Deprecated" not in entry and entry.get("Scope") != "private-use":
+            names.titles[entry["Subtag"]] = described[0]
+            for text in described:
+                # The shorter codes come first in the registry: Malay is ms, and not one of the languages of that name.
+                names.languages.setdefault(text.casefold(), entry["Subtag"])
+        elif entry["Type"] in ("region", "script"):
+            names.qualifiers.update({text.casefold(): entry["Subtag"] for text in entry["Description"]})
+    names.languages.update(USUAL)
+    return names

@@ -1,0 +1,1 @@
+"""The formats, a module for the tools that brought each up."""

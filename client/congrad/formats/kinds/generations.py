@@ -1,0 +1,63 @@
+"""Exports of Argilla and distilabel: an instruction, several generations, and a rating of each."""
+
+import json
+import math
+from typing import Any
+
+from congrad.formats.messages import USER, messages, with_system
+from congrad.formats.row_format import Roles, Row, RowFormat, Sample
+
+PROMPTS = ("instruction", "prompt", "input", "messages")
+RATINGS = ("ratings", "rating", "scores")
+SYSTEMS = ("system_prompt", "system")
+
+
+def _list(value: Any) -> list[Any]:
+    """A list, or the JSON of one, as it lies in the cell of a CSV file."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            return []
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _ratings(row: Row) -> list[float]:
+    given = _list(next((row[name] for name in RATINGS if row.get(name) is not None), None))
+    return [math.nan if value is None else float(value) for value in given]
+
+
+def _fits(row: Row) -> bool:
+    has_prompt = any(row.get(name) is not None for name in PROMPTS)
+    return has_prompt and bool(_list(row.get("generations"))) and any(name in row for name in RATINGS)
+
+
+def _read(row: Row, roles: Roles) -> Sample:
+    """The best and the worst of the generations, as distilabel's own step takes them.
+
+    :raises ValueError: fewer than two have a rating, or all have the same.
+    """
+    generations, ratings = _list(row.get("generations")), _ratings(row)
+    if len(generations) != len(ratings):
+        raise ValueError(f"has {len(generations)} generations and {len(ratings)} ratings")
+    rated = [i for i, rating in enumerate(ratings) if not math.isnan(rating) and generations[i] is not None]
+    if len({ratings[i] for i in rated}) < 2:
+        raise ValueError("its ratings do not say that one generation is better than another")
+    best, worst = max(rated, key=ratings.__getitem__), min(rated, key=ratings.__getitem__)
+    prompt = next(row[name] for name in PROMPTS if row.get(name) is not None)
+    system = next((row[name] for name in SYSTEMS if row.get(name)), None)
+    return {
+        "prompt": with_system(system, messages(prompt, roles, USER)),
+        "chosen": messages(generations[best], roles),
+        "rejected": messages(generations[worst], roles),
+    }
+
+
+GENERATIONS = RowFormat(
+    name="generations",
+    title="Argilla's and distilabel's generations with ratings, the best against the worst",
+    columns=(*PROMPTS, "generations", *RATINGS, *SYSTEMS),
+    shape="instruction, generations, ratings",
+    fits=_fits,
+    read=_read,
+)

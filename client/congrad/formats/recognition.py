@@ -1,0 +1,56 @@
+"""What rows are, found out from the first of them: their format, and the column of their languages."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from congrad.formats.detection import AUTO as DETECTED
+from congrad.formats.fields import Fields
+from congrad.formats.language_fields import LANGUAGE, language_field
+from congrad.formats.registry import AUTO, description, named, recognise, settled
+from congrad.formats.row_format import Row
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """Where the fields of a sample are, and what to say of how that was found out."""
+
+    fields: Fields
+    told: str
+
+
+def recognised(rows: Sequence[Row], fields: Fields | None = None, name: str = AUTO) -> Recognised:
+    """Finds out what is not said.
+
+    :param rows: the first ones.
+    :param fields: what is said of columns and languages.
+    :param name: of a format, or ``auto``.
+    :raises UnknownFormatError: the rows are of none.
+    :raises ValueError: no format is called so.
+    """
+    given = fields or Fields()
+    renamed = [given.renamed(row) for row in rows]
+    form = recognise(renamed) if name == AUTO else settled(named(name), renamed)
+    found, of_languages = _language(rows, replace(given, format=form))
+    told = f"read as {description(form, renamed)} (--format {form.name}); {of_languages}"
+    unread = _unread_system(rows, found)
+    return Recognised(found, f"{told}; {unread}" if unread else told)
+
+
+def _language(rows: Sequence[Row], fields: Fields) -> tuple[Fields, str]:
+    """The fields with the column of languages, and what to say of it."""
+    if fields.language == DETECTED:
+        return fields, "language detected from the text of each row"
+    if fields.language is not None:
+        return fields, f"language: {fields.language} in all rows"
+    if LANGUAGE in fields.columns:
+        return fields, f"language from {fields.columns[LANGUAGE]}"
+    column = LANGUAGE if any(row.get(LANGUAGE) is not None for row in rows) else language_field(rows)
+    if column is None or column == LANGUAGE:
+        return fields, "no column of languages" if column is None else f"language from {LANGUAGE}"
+    return replace(fields, columns={**fields.columns, LANGUAGE: column}), f"language from {column}"
+
+
+def _unread_system(rows: Sequence[Row], fields: Fields) -> str:
+    """What to say where there are system prompts that the format has no place for."""
+    is_read = "system" in fields.used or not any(isinstance(row.get("system"), str) and row["system"] for row in rows)
+    return "" if is_read else "system is not read: --format question makes it the system turn"

@@ -1,0 +1,84 @@
+"""All formats, and which of them some rows are of."""
+
+from collections.abc import Iterable, Sequence
+
+from congrad.formats.kinds.axolotl import AXOLOTL, QUESTION
+from congrad.formats.kinds.compared import COMPARED
+from congrad.formats.kinds.generations import GENERATIONS
+from congrad.formats.kinds.llama_factory import ALPACA, SHAREGPT
+from congrad.formats.kinds.ms_swift import MS_SWIFT
+from congrad.formats.kinds.openai import OPENAI
+from congrad.formats.kinds.openrlhf import OPENRLHF
+from congrad.formats.kinds.transcripts import HH
+from congrad.formats.kinds.trl import TRL
+from congrad.formats.language_fields import LANGUAGE_FIELDS
+from congrad.formats.lost_prompts import PROMPT_LIKE
+from congrad.formats.row_format import Row, RowFormat
+
+AUTO = "auto"
+
+FORMATS = (OPENAI, MS_SWIFT, SHAREGPT, AXOLOTL, ALPACA, QUESTION, HH, TRL, COMPARED, GENERATIONS, OPENRLHF)
+"""Where a row is of two, it is of the first. A new format has its place before those whose columns it has too."""
+
+COLUMNS = frozenset([*(column for form in FORMATS for column in form.columns), *PROMPT_LIKE, *LANGUAGE_FIELDS, "id"])
+"""All that is looked at to tell a format."""
+
+ROWS = 100
+"""As many are looked at: a file's first."""
+
+NEAREST = 3
+
+
+class UnknownFormatError(ValueError):
+    """Rows are of no format that is known; the message says which fields they have, and which formats are near."""
+
+
+def named(name: str) -> RowFormat:
+    """The format that is called so.
+
+    :raises ValueError: none is.
+    """
+    for form in FORMATS:
+        if form.name == name:
+            return form
+    raise ValueError(f"there is no format {name!r}; there are {', '.join([AUTO, *(form.name for form in FORMATS)])}")
+
+
+def recognise(rows: Sequence[Row]) -> RowFormat:
+    """The format that most of the rows are of.
+
+    :raises UnknownFormatError: none of them is of any.
+    """
+    counts = {form: sum(map(form.fits, rows)) for form in FORMATS}
+    best = max(FORMATS, key=counts.__getitem__)
+    if not counts[best]:
+        raise UnknownFormatError(unknown(rows))
+    return settled(best, rows)
+
+
+def settled(form: RowFormat, rows: Sequence[Row]) -> RowFormat:
+    """A format, once some rows have been seen."""
+    return form if form.settled is None else form.settled(form, rows)
+
+
+def description(form: RowFormat, rows: Sequence[Row]) -> str:
+    """What the rows are, in words."""
+    return form.title if form.told is None or not any(map(form.fits, rows)) else form.told(rows)
+
+
+def unknown(rows: Iterable[Row]) -> str:
+    """What to say of rows that are of no format."""
+    fields = list(dict.fromkeys(name for row in rows for name in row))
+    near = sorted(FORMATS, key=lambda form: -_likeness(form, fields))[:NEAREST]
+    shapes = "".join(f"\n  {form.name}: {form.shape}" for form in near)
+    seen = f"the fields are {', '.join(fields)}" if fields else "there are no fields"
+    return (
+        f"its rows are of no format that is known; {seen}. Say with --field which is which, such as --field "
+        f"chosen=COLUMN. The nearest formats:{shapes}"
+    )
+
+
+def _likeness(form: RowFormat, fields: Sequence[str]) -> float:
+    """The share of a format's telling columns that are there, in whole or in part."""
+    telling = [name for name in form.columns if name in form.shape]
+    return sum(any(name in field or field in name for field in fields) for name in telling) / (len(telling) or 1)

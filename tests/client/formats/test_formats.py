@@ -1,0 +1,222 @@
+"""Rows as the tools and data sets of others have them: what they are recognised as, and the samples that are read."""
+
+from typing import Any
+
+import congrad
+import pytest
+from congrad.formats import FORMATS, Fields, UnknownFormatError, named, recognised
+
+Q, GOOD, BAD = "Che ore sono?", "Sono le tre.", "Boh."
+
+
+def said(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def spoken(who: str, text: str) -> dict[str, str]:
+    return {"from": who, "value": text}
+
+
+ASKED, ANSWERED, MUMBLED = said("user", Q), said("assistant", GOOD), said("assistant", BAD)
+BRIEF = said("system", "Sii breve.")
+CHAT = {"prompt": [ASKED], "chosen": [ANSWERED], "rejected": [MUMBLED]}
+TEXT = {"prompt": Q, "chosen": GOOD, "rejected": BAD}
+WHOLE = {"chosen": [ASKED, ANSWERED], "rejected": [ASKED, MUMBLED]}
+TRANSCRIPTS = {name: f"\n\nHuman: {Q}\n\nAssistant: {text}" for name, text in (("chosen", GOOD), ("rejected", BAD))}
+CALL = {"name": "orologio", "arguments": {"fuso": "Roma"}}
+
+ROWS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("trl", TEXT, TEXT),
+    ("trl", {"chosen": f"{Q} {GOOD}", "rejected": f"{Q} {BAD}"}, {"chosen": f"{Q} {GOOD}", "rejected": f"{Q} {BAD}"}),
+    ("trl", CHAT, CHAT),
+    ("trl", WHOLE, WHOLE),
+    ("trl", {"prompt": Q, "completion": GOOD}, {"prompt": Q, "completion": GOOD}),
+    # As ultrafeedback_binarized has it: messages are another copy of chosen.
+    (
+        "trl",
+        {"prompt": Q, "chosen": [ASKED, ANSWERED], "rejected": [ASKED, MUMBLED], "messages": [ASKED, ANSWERED]},
+        {"prompt": Q, "chosen": [ASKED, ANSWERED], "rejected": [ASKED, MUMBLED]},
+    ),
+    (
+        "openai",
+        {
+            "input": {"messages": [ASKED], "tools": []},
+            "preferred_output": [ANSWERED],
+            "non_preferred_output": [MUMBLED],
+        },
+        CHAT,
+    ),
+    ("ms-swift", {"messages": [ASKED, ANSWERED], "rejected_response": BAD}, CHAT),
+    (
+        "ms-swift",
+        {"system": "Sii breve.", "messages": [ASKED, ANSWERED], "rejected_messages": [ASKED, MUMBLED]},
+        {"chosen": [BRIEF, ASKED, ANSWERED], "rejected": [BRIEF, ASKED, MUMBLED]},
+    ),
+    (
+        "ms-swift",
+        {"query": Q, "response": GOOD, "rejected_response": BAD, "history": [["Ciao", "Ciao!"]]},
+        CHAT | {"prompt": [said("user", "Ciao"), said("assistant", "Ciao!"), ASKED]},
+    ),
+    (
+        "alpaca",
+        {"instruction": "Che ore", "input": "sono?", "history": [["a", "b"]], "chosen": GOOD, "rejected": BAD},
+        CHAT | {"prompt": [said("user", "a"), said("assistant", "b"), said("user", "Che ore\nsono?")]},
+    ),
+    (
+        "sharegpt",
+        {"conversations": [spoken("human", Q)], "chosen": spoken("gpt", GOOD), "rejected": spoken("gpt", BAD)},
+        CHAT,
+    ),
+    (
+        "sharegpt",
+        {"conversations": [spoken("human", Q)], "chosen": [spoken("gpt", GOOD)], "rejected": [spoken("gpt", BAD)]},
+        CHAT,
+    ),
+    (
+        "sharegpt",
+        {
+            "chosen": [spoken("human", Q), spoken("gpt", GOOD)],
+            "rejected": [spoken("human", Q), spoken("gpt", BAD)],
+        },
+        {"chosen": [ASKED, ANSWERED], "rejected": [ASKED, MUMBLED]},
+    ),
+    (
+        "sharegpt",
+        {
+            "system": "Sii breve.",
+            "conversations": [
+                spoken("human", Q),
+                spoken("function_call", '{"name": "orologio", "arguments": {"fuso": "Roma"}}'),
+                spoken("observation", "15:00"),
+            ],
+            "chosen": spoken("gpt", GOOD),
+            "rejected": spoken("gpt", BAD),
+        },
+        CHAT
+        | {
+            "prompt": [
+                BRIEF,
+                ASKED,
+                {"role": "assistant", "tool_calls": [{"type": "function", "function": CALL}]},
+                said("tool", "15:00"),
+            ]
+        },
+    ),
+    ("axolotl", {"messages": [ASKED], "chosen": ANSWERED, "rejected": MUMBLED}, CHAT),
+    ("axolotl", {"messages": [ASKED], "chosen": GOOD, "rejected": BAD}, CHAT),
+    (
+        "question",
+        {"system": "Sii breve.", "question": Q, "chosen": GOOD, "rejected": BAD},
+        CHAT | {"prompt": [BRIEF, ASKED]},
+    ),
+    ("question", {"input": Q, "chosen": GOOD, "rejected": BAD, "generations": [GOOD, BAD], "rating": [9, 2]}, CHAT),
+    ("alpaca", {"instruction": Q, "chosen": GOOD, "rejected": BAD}, CHAT),
+    ("question", {"instruction": Q, "chosen_response": GOOD, "rejected_response": BAD}, CHAT),
+    ("hh", TRANSCRIPTS, TRANSCRIPTS),
+    ("compared", {"prompt": Q, "response_a": GOOD, "response_b": BAD, "winner": "model_a"}, TEXT),
+    ("compared", {"prompt": Q, "response_a": BAD, "response_b": GOOD, "label": "B"}, TEXT),
+    ("compared", {"prompt": Q, "response_a": BAD, "response_b": GOOD, "label": 1}, TEXT),
+    ("compared", {"prompt": Q, "response_a": BAD, "response_b": GOOD, "label_a": 2, "label_b": 5}, TEXT),
+    ("compared", {"context": [ASKED], "response1": GOOD, "response2": BAD, "overall_preference": -2}, CHAT),
+    ("compared", {"context": [ASKED], "response1": BAD, "response2": GOOD, "overall_preference": 1}, CHAT),
+    (
+        "compared",
+        {"conversation_a": [ASKED, ANSWERED], "conversation_b": [ASKED, MUMBLED], "winner": "model_a"},
+        {"chosen": [ASKED, ANSWERED], "rejected": [ASKED, MUMBLED]},
+    ),
+    ("generations", {"instruction": Q, "generations": [BAD, "Sono le due.", GOOD], "ratings": [1.0, None, 5]}, CHAT),
+]
+
+
+@pytest.mark.parametrize(("name", "row", "sample"), ROWS)
+def test_a_row_is_recognised_and_read(name: str, row: dict[str, Any], sample: dict[str, Any]) -> None:
+    found = recognised([row | {"language": "it", "id": 7, "score": 0.5}])
+    assert found.fields.format.name == name
+    assert f"(--format {name}); language from language" in found.told
+    assert found.fields.read(row | {"language": "it", "score": 0.5}) == {"language": "it", **sample}
+    model = congrad.PromptCompletion if "completion" in sample else congrad.Sample
+    model.model_validate({"language": "it", **sample})
+
+
+def test_every_format_has_a_row_here_or_is_never_recognised() -> None:
+    assert {form.name for form in FORMATS} - {name for name, _, _ in ROWS} == {"openrlhf"}
+
+
+def test_openrlhf_is_read_where_it_is_named() -> None:
+    fields = recognised([{"chosen": "a b", "rejected": "a c"}], name="openrlhf").fields
+    assert fields.read({"chosen": "a b", "rejected": "a c"}) == {"prompt": "", "chosen": "a b", "rejected": "a c"}
+    assert fields.read({"chosen": [ASKED, ANSWERED], "rejected": [ASKED, MUMBLED]}) == CHAT
+    with pytest.raises(ValueError, match="rejected does not begin with the 1 turns"):
+        fields.read({"chosen": [ASKED, ANSWERED], "rejected": [BRIEF, MUMBLED]})
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"response_a": "a", "response_b": "b", "winner": "tie"}, "winner is 'tie', so neither answer is preferred"),
+        ({"response1": "a", "response2": "b", "overall_preference": 0}, "so neither answer is preferred"),
+        ({"response_a": "a", "response_b": "b", "label_a": 3, "label_b": 3}, "are both 3, so neither"),
+        ({"response_a": "a", "response_b": "b", "label": 7}, "does not say which answer is better"),
+        ({"prompt": "p", "generations": ["a", "b"], "ratings": [3, 3]}, "do not say that one generation is better"),
+    ],
+)
+def test_a_row_that_prefers_neither_is_no_sample(row: dict[str, Any], message: str) -> None:
+    fields = recognised([row]).fields
+    with pytest.raises(ValueError, match=message):
+        fields.read(row)
+
+
+def test_what_numbers_of_a_label_mean_is_told_by_those_of_the_first_rows() -> None:
+    rows = [{"prompt": Q, "response_a": GOOD, "response_b": BAD, "label": label} for label in (1, 2)]
+    found = recognised(rows)
+    assert "label (1 is the first answer, 2 the second)" in found.told
+    assert [found.fields.read(row)["chosen"] for row in rows] == [GOOD, BAD]
+    with pytest.raises(ValueError, match="does not say which answer is better"):
+        found.fields.read(rows[0] | {"label": 0})
+
+
+def test_rows_of_no_format_are_told_their_fields_and_the_nearest_formats() -> None:
+    with pytest.raises(
+        UnknownFormatError, match=r"the fields are instruction, generations, notes\.(.|\n)*generations: in"
+    ):
+        recognised([{"instruction": "a", "generations": ["b"], "notes": 1}])
+    with pytest.raises(ValueError, match="there is no format 'trll'; there are auto, openai"):
+        named("trll")
+
+
+def test_a_row_of_another_format_is_no_sample() -> None:
+    fields = recognised([{"input": {"messages": [ASKED]}, "preferred_output": 1, "non_preferred_output": 1}]).fields
+    with pytest.raises(ValueError, match=r"is not of the format openai \(input\.messages, preferred_output"):
+        fields.read({"chosen": "a"})
+
+
+def test_fields_are_found_along_paths_and_roles_by_their_names() -> None:
+    row = {"io": {"turns": [spoken("Kunde", "Hallo?")]}, "out": [{"text": "Hallo!"}, {"text": "Was?"}]}
+    fields = Fields(
+        {"prompt": "io.turns", "chosen": "out.0.text", "rejected": "out.1.text"}, "de", roles={"Kunde": "user"}
+    )
+    found = recognised([row], fields)
+    assert found.fields.read(row) == {
+        "language": "de",
+        "prompt": [said("user", "Hallo?")],
+        "chosen": [said("assistant", "Hallo!")],
+        "rejected": [said("assistant", "Was?")],
+    }
+
+
+@pytest.mark.parametrize(
+    "column", ["lang", "locale", "lang_code", "language_code", "assigned_lang", "metadata.language"]
+)
+def test_the_column_of_languages_is_guessed_and_said(column: str) -> None:
+    folder, dot, name = column.partition(".")
+    row = TEXT | ({folder: {name: "pt_BR"}} if dot else {column: "pt_BR"})
+    found = recognised([row])
+    assert found.told.endswith(f"; language from {column}")
+    assert found.fields.read(row)["language"] == "pt_BR"
+
+
+def test_a_system_prompt_that_is_not_read_is_said() -> None:
+    row = TEXT | {"system": "Sii breve."}
+    assert "system is not read: --format question makes it the system turn" in recognised([row]).told
+    fields = recognised([row], name="question").fields
+    assert fields.read(row) == CHAT | {"prompt": [BRIEF, ASKED]}

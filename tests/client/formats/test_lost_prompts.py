@@ -1,0 +1,36 @@
+"""Prompts that would be lost without a word."""
+
+from typing import Any
+
+import pytest
+from congrad.formats import Fields
+from congrad.formats.lost_prompts import PromptWatch
+
+
+def fault_of(*rows: dict[str, Any]) -> str | None:
+    fields = Fields()
+    watch = PromptWatch(fields.used)
+    for row in rows:
+        watch.add(row, fields.read(row))
+    return watch.fault
+
+
+LOST = {"query": "Wie spät ist es?", "chosen": "Es ist drei Uhr.", "rejected": "Keine Ahnung."}
+
+
+def test_a_column_that_looks_like_the_prompt_is_named() -> None:
+    message = fault_of(LOST, LOST)
+    assert message is not None
+    assert "a column 'query' that is not read: give --field prompt=query" in message
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        LOST | {"prompt": "Wie spät ist es?"},
+        {"chosen": LOST["chosen"], "rejected": LOST["rejected"]},
+        LOST | {"chosen": LOST["query"] + " Drei Uhr.", "rejected": LOST["query"] + " Keine Ahnung."},
+    ],
+)
+def test_nothing_is_lost_where_there_is_a_prompt_or_nothing_like_one(row: dict[str, Any]) -> None:
+    assert fault_of(row, LOST if "prompt" in row else row) is None
