@@ -46,7 +46,7 @@ def places(pairs: np.ndarray, buckets: int) -> np.ndarray:
 
 def parent(bucket: int) -> int:
     """The bucket whose pairs a new one takes over in part."""
-    return bucket - (1 << bucket.bit_length() - 1)
+    return bucket - (1 << bucket.bit_length() >> 1)
 
 
 def packed(pairs: np.ndarray, buckets: int) -> dict[int, bytes]:
