@@ -76,7 +76,8 @@ def _opener(suffix: str, path: str) -> Callable[[BinaryIO, str], Any]:
             # Without the time, so that the same rows make the same file.
             return lambda stream, mode: gzip.GzipFile(filename="", mode=mode, fileobj=stream, mtime=0)
         case ".bz2":
-            return lambda stream, mode: bz2.BZ2File(stream, mode)
+            opener: Any = bz2.BZ2File  # its stubs tell modes apart that are not known here
+            return lambda stream, mode: opener(stream, mode)
         case ".xz":
             return lambda stream, mode: lzma.LZMAFile(stream, mode)
     try:

@@ -8,13 +8,15 @@ import hashlib
 import json
 from collections.abc import Callable
 from http import HTTPStatus
-from itertools import count
 
 from congrad.client import Client
 from congrad.contract import wire
-from congrad.errors import APIStatusError, NotFoundError
+from congrad.errors import APIStatusError, CongradError, NotFoundError
 from congrad.protocol.options import FilterOptions, as_json
 from congrad.protocol.results import Filtered
+
+KEYS = 100
+"""Answers that have expired, or are from before a reset, within the day that their keys are remembered."""
 
 NOT_ASKED = ("idempotency_key", "concurrency", "progress", "on_unavailable")
 """Options that no decision depends on."""
@@ -33,7 +35,7 @@ def filter_shared(client: Client, rows: str, options: FilterOptions, call: Calla
     digest = _digest(client, None if is_update else before, rows, options)
     refused = 0
     # One key after the other: answers are kept for an hour, and what was done under a key is not done again for a day.
-    for number in count():
+    for number in range(KEYS):
         try:
             found = call(f"{digest}/{number}")
         except APIStatusError as error:
@@ -44,7 +46,7 @@ def filter_shared(client: Client, rows: str, options: FilterOptions, call: Calla
             continue
         if not is_update or _is_of_this(client, name, before, found):
             return found
-    raise AssertionError("the last key is one that nobody has used")
+    raise CongradError(f"{KEYS} calls like this one were answered within a day, and no answer is kept")
 
 
 def _digest(client: Client, against: wire.Direction | None, rows: str, options: FilterOptions) -> str:
@@ -70,8 +72,10 @@ def _is_of_this(client: Client, name: str, before: wire.Direction | None, found:
     :param before: that which was there before the call.
     """
     after = _state(client, name)
-    if after is None or not found.job_ids:
-        return not found.job_ids
+    if after is None:  # reset since; or nothing of the call could be folded in, and it has not begun
+        return found.direction is None or found.direction.version == 0
+    if not found.job_ids:
+        return True
     try:
         return before is None or client.jobs.get(found.job_ids[-1]).created >= after.created
     except NotFoundError:

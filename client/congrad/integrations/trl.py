@@ -141,11 +141,10 @@ class _Reader:
 
     def check(self, rows: Any) -> None:
         """:raises ValueError: their prompts would be lost."""
-        if self._watch is None:
-            return
-        for row, sample in zip(rows, self.samples(rows), strict=True):
-            self._watch.add(row, sample)
-        if self._watch.fault is not None:
+        for row, sample in zip(rows, self.samples(rows), strict=True):  # what are no samples is said before any is sent
+            if self._watch is not None:
+                self._watch.add(row, sample)
+        if self._watch is not None and self._watch.fault is not None:
             raise ValueError(self._watch.fault)
 
     def _sample(self, row: Row) -> dict[str, Any]:

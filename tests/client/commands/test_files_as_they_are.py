@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 from congrad.commands.app import app
 from typer.testing import CliRunner
 
@@ -15,7 +14,7 @@ ASKED = {"role": "user", "content": Q}
 ANSWERED, REBUFFED = {"role": "assistant", "content": GOOD}, {"role": "assistant", "content": BAD}
 
 
-def planned(source: Path, *options: str) -> Result:
+def planned(source: Path, *options: str) -> Any:
     return CliRunner().invoke(app, ["filter", str(source), "-o", str(source.parent / "out"), "--dry-run", *options])
 
 

@@ -214,7 +214,6 @@ GOOD = '{"language": "de", "chosen": "a", "rejected": "b"'
         ("in.jsonl", GOOD + ', "colour": 1, "prompt": 1}', "line 1: prompt: should be a string or a list"),
         ("in.jsonl", GOOD + ', "images": ["a.png"]}', "line 1: images are not supported"),
         ("in.jsonl", " \n", "in.jsonl: holds no rows"),
-        ("in.json", GOOD + "}\n" + GOOD + "}", "is an object, not a list of them; one object on each line is the"),
         ("in.json", '"text"', "in.json: is not a JSON list of objects"),
         ("in.json", "[1]", "in.json, row 1: is not a JSON object"),
         ("in.json", "[" + GOOD + "} {}]", "in.json: is not JSON: a comma or the end of the list is missing"),
@@ -314,7 +313,7 @@ def test_labels_of_completions_are_booleans_in_every_kind_of_file(suffix: str, t
 def test_a_column_label_of_another_use_is_left_out_unless_it_is_named(tmp_path: Path) -> None:
     source = written(tmp_path / "in.csv", "language,prompt,completion,label\nde,p,c,3\nde,p,c,TRUE\n")
     assert [row.get("label") for row in read_samples(source)] == [None, True]
-    with pytest.raises(FileError, match="row 1: label: Input should be a valid boolean"):
+    with pytest.raises(FileError, match="row 1: label: should be a valid boolean"):
         sampled(source, Fields({"label": "label"}))
 
 

@@ -190,14 +190,14 @@ def test_a_hostile_text_is_no_markup() -> None:
     assert list(hostile.summary["scores"]["languages"]) == [HOSTILE]
     (pair,) = hostile.pairs
     assert pair[0] == HOSTILE
-    assert pair[7][0] == [[HOSTILE, HOSTILE]]
+    assert pair[8][0] == [[HOSTILE, HOSTILE]]
 
 
 def test_half_a_surrogate_pair_breaks_nothing() -> None:
     page = page_of(
         [decision(0.1, name="\ud83d")], [{"prompt": "\ud83d", "chosen": "a", "rejected": "b"}], About("\ud83d")
     )
-    assert page.pairs[0][7][0] == "\ud83d"
+    assert page.pairs[0][8][0] == "\ud83d"
 
 
 def test_only_the_scripts_of_the_page_may_run_and_none_may_reach_a_network() -> None:
@@ -222,7 +222,7 @@ def test_a_report_of_many_pairs_shows_some_and_counts_all() -> None:
         10,
     )
     assert [row[0] for row in page.pairs] == [str(s) for s in (*range(-500, -495), *range(495, 500))]
-    assert all(row[7] == ["p", "a", "b"] for row in page.pairs)
+    assert all(row[8] == ["p", "a", "b"] for row in page.pairs)
 
 
 def test_a_report_carries_the_licences_of_its_libraries() -> None:
@@ -342,13 +342,18 @@ def test_scores_and_the_file_that_was_filtered_become_a_page(scores: Path, sampl
     assert done.exit_code == 0, done.stderr
     page = Page((tmp_path / "report.html").read_bytes())
     assert page.summary["source"] == "in.jsonl"
-    assert page.summary["summary"]["by_language"]["pt-BR"] == {"kept": 0, "dropped": 1, "mean_conflict": 0.5}
+    assert page.summary["summary"]["by_language"]["pt-BR"] == {
+        "kept": 0,
+        "dropped": 1,
+        "repeated": 0,
+        "mean_conflict": 0.5,
+    }
     assert page.summary["threshold"] == 0.0
     assert page.summary["truncated"] == 1
     assert page.summary["matrix"] is None
     assert page.pairs == [
-        ["line 1", "de", True, -0.25, [], False, None, ["p", "a", "b"], 0],
-        ["line 2", "pt-BR", False, 0.5, ["de"], True, None, ["q", "c", "d"], 1],
+        ["line 1", "de", True, -0.25, [], False, False, None, ["p", "a", "b"], 0],
+        ["line 2", "pt-BR", False, 0.5, ["de"], True, False, None, ["q", "c", "d"], 1],
     ]
 
 
@@ -358,7 +363,7 @@ def test_scores_alone_become_a_page_without_texts(scores: Path) -> None:
     page = Page(done.stdout_bytes)
     assert page.summary["source"] == "scores.jsonl"
     assert page.summary["with_texts"] is False
-    assert [row[7] for row in page.pairs] == [None, None]
+    assert [row[8] for row in page.pairs] == [None, None]
 
 
 def with_ids(*names: str) -> list[Any]:
@@ -395,7 +400,7 @@ def test_another_file_is_refused_where_it_differs(rows: list[Any], message: str,
 def test_a_file_whose_texts_are_in_other_columns_is_refused(scores: Path, samples: Path, tmp_path: Path) -> None:
     done = congrad(scores, "--samples", samples, "-o", tmp_path / "report.html")
     assert done.exit_code == 2
-    assert "line 1: chosen: is missing; the columns are id, language, prompt, better" in words(done.stderr)
+    assert "in.jsonl: its rows are of no format that is known" in words(done.stderr)
 
 
 def test_a_file_without_languages_has_those_of_its_decisions(scores: Path, tmp_path: Path) -> None:
@@ -403,7 +408,7 @@ def test_a_file_without_languages_has_those_of_its_decisions(scores: Path, tmp_p
     plain = write_lines(tmp_path / "plain.jsonl", rows)
     done = congrad(scores, "--samples", plain, "-o", "-")
     assert done.exit_code == 0, done.stderr
-    assert [row[7] for row in Page(done.stdout_bytes).pairs] == [[None, "a", "b"], [None, "c", "d"]]
+    assert [row[8] for row in Page(done.stdout_bytes).pairs] == [[None, "a", "b"], [None, "c", "d"]]
 
 
 def test_decisions_on_other_rows_are_refused(tmp_path: Path, samples: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import redis
 from congrad_service import keys
 from support.attacks import Peer, ServiceProcess, peers, service_process
+from support.states import GEOMETRY
 
 MOST_MIB = 32
 CONNECTIONS = 1_000
@@ -141,7 +142,7 @@ def write_direction(redis_url: str, languages: int, numbers: int) -> None:
         "created": "0",
         "updated": "0",
         "languages": json.dumps({tag: {"samples": 1, "weight": 1.0, "norm": 1.0} for tag in tags}),
-        "geometry": "{}",
+        "geometry": json.dumps(GEOMETRY),
         **{f"sum:{tag}": bytes(4 * numbers) for tag in tags},
         **{f"recent:{tag}": b"" for tag in tags},
     }

@@ -37,7 +37,11 @@ def one_more(name: str) -> Callable[[Weights], Weights]:
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("llama", without("layers.1.mlp"), r"has no model\.layers\.1\.mlp\.\w+.*LlamaForCausalLM would be"),
+        (
+            "llama",
+            without("layers.1.mlp"),
+            r"has no model\.layers\.1\.mlp\.\w+.*, without which LlamaForCausalLM would be",
+        ),
         ("llama", renamed("model.layers", "model.blocks"), r"has no model\.layers\.0\.\S+, .* and 15 more"),
         ("llama", without("lm_head"), r"has no lm_head\.weight"),
         ("mixtral", without("experts.1.w2"), r"experts\.down_proj has the size \[3, 32, 48\] and not \[4, 32, 48\]"),

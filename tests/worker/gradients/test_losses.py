@@ -11,9 +11,10 @@ import torch
 from congrad_worker.checkpoints import files
 from congrad_worker.checkpoints.files import locate
 from congrad_worker.checkpoints.pairs import EncodedPair
+from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.gradients.formulas import LOSSES
+from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.losses import PairLogps, PreferenceLoss, TokenLogps
-from congrad_worker.gradients.verification import autograd_gradient
 from congrad_worker.loss_names import LOSS_NAMES, OF_DIFFERENCES, Loss, is_unused
 from datasets import Dataset
 from pydantic import ValidationError
@@ -317,6 +318,18 @@ def test_a_pair_of_equal_completions_is_nothing_to_learn_to_any_loss_that_compar
     pairs = [EncodedPair([3, 4], [5, 6], [5, 6], truncated=False), EncodedPair([3, 4], [5, 6], [7], truncated=False)]
     gradients = engine(small_llama, **options).compute(pairs)
     assert gradients.values.any(1).tolist() == [False, True]
+
+
+def autograd_gradient(machine: GradientEngine, pair: EncodedPair) -> torch.Tensor:
+    """Of the engine's loss in the weights themselves: float32 ``[1, weights]``."""
+    weights = [target.weight.requires_grad_() for target in machine.modules.values()]
+    batch = TWO_ROWS.batch([pair], machine.checkpoint.pad_id)
+    policy = machine._policy_logps(batch)
+    loss = machine.loss(policy, machine._reference_logps(batch, policy), batch.lengths).sum()
+    gradients = torch.autograd.grad(loss, weights)
+    for weight in weights:
+        weight.requires_grad_(False)
+    return torch.cat([gradient.flatten() for gradient in gradients])[None]
 
 
 @pytest.mark.parametrize("options", [{"loss": "sigmoid,sft", "ld_alpha": 0.3}, {"use_weighting": True}], ids=name_of)

@@ -4,6 +4,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
@@ -34,7 +35,8 @@ def target_modules(model: Model, pattern: str | None) -> dict[str, Target]:
     has_adapter = is_adapted(model)
     chosen = {name: module for name, module in linear.items() if ADAPTER_LAYER.search(name) or not has_adapter}
     if has_adapter and not chosen:
-        kind = model.active_peft_config.peft_type.value
+        config: Any = model.active_peft_config
+        kind = config.peft_type.value
         raise CheckpointError(
             f"CONGRAD_ADAPTER ({kind}) has no linear layers of its own in the decoder blocks; LoRA has"
         )

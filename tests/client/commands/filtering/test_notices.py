@@ -1,6 +1,7 @@
 """What is said of a file's languages before anything is sent."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 from congrad.commands.filtering.notices import notices, of_tags
@@ -29,7 +30,7 @@ def test_detected_languages_come_with_how_sure_they_are() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_language_of_a_text_is_detected_and_what_is_unsure_is_und() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "prompt": "Translate to German: the rice",
             "chosen": "Spüle den Reis und lass ihn ziehen.",
