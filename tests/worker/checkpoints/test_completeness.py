@@ -40,7 +40,7 @@ def one_more(name: str) -> Callable[[Weights], Weights]:
         (
             "llama",
             without("layers.1.mlp"),
-            r"has no model\.layers\.1\.mlp\.\w+.*, without which LlamaForCausalLM would be",
+            r"has no model\.layers\.1\.mlp\..*, without which Llama\w+ would be",
         ),
         ("llama", renamed("model.layers", "model.blocks"), r"has no model\.layers\.0\.\S+, .* and 15 more"),
         ("llama", without("lm_head"), r"has no lm_head\.weight"),
