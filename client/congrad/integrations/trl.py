@@ -140,8 +140,12 @@ class _Reader:
                 raise InvalidSampleError(position, str(error)) from error
 
     def check(self, rows: Any) -> None:
-        """:raises ValueError: their prompts would be lost."""
-        for row, sample in zip(rows, self.samples(rows), strict=True):  # what are no samples is said before any is sent
+        """Reads the first rows before anything is sent.
+
+        :raises InvalidSampleError: one of them is no sample.
+        :raises ValueError: their prompts would be lost.
+        """
+        for row, sample in zip(rows, self.samples(rows), strict=True):
             if self._watch is not None:
                 self._watch.add(row, sample)
         if self._watch is not None and self._watch.fault is not None:

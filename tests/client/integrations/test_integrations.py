@@ -345,7 +345,7 @@ def test_tool_calls_that_have_been_in_arrow_are_scored_as_trl_trains_on_them(tmp
         {
             "language": "de",
             "prompt": [user("Wie ist das Wetter in Ulm?")],
-            "chosen": [tool_call("wetter", ort="Ulm")],
+            "chosen": [tool_call("rechnen", n="2") if number else tool_call("wetter", ort="Ulm")],
             "rejected": [assistant("Schön."), user("?")] if number else [tool_call("rechnen", n="1+1", exakt=True)],
             "tools": [tool, {"type": "function", "function": other}],
         }
