@@ -264,6 +264,8 @@ def _answer(run: Run, client: Client, journal: Journal, order: Order) -> None:
         say(f"resuming: {answered} of {rows} rows have decisions")
     if not run.asked.update:
         _check_direction(client, run.asked.direction)
+    elif not (journal.rows or _exists(client, run.asked.direction)):
+        journal.begin()
     passes = 2 if run.asked.two_pass else 1
     with (
         without_answers(run, journal, order.outputs.journal),
@@ -293,8 +295,14 @@ def _room_for(client: Client, rows: int, checkpoint: str | None) -> str:
 
 def _check_direction(client: Client, name: str) -> None:
     """Without an update there is nothing to compare with in a direction that does not exist: all rows would be kept."""
-    try:
-        client.directions.get(name)
-    except NotFoundError:
+    if not _exists(client, name):
         known = ", ".join(row.name for row in client.directions.list()) or "none"
         fail(f"there is no direction {name!r} to score against (there are: {known}); --no-update begins none", WRONG)
+
+
+def _exists(client: Client, direction: str) -> bool:
+    try:
+        client.directions.get(direction)
+    except NotFoundError:
+        return False
+    return True

@@ -214,6 +214,7 @@ GOOD = '{"language": "de", "chosen": "a", "rejected": "b"'
         ("in.jsonl", GOOD + ', "colour": 1, "prompt": 1}', "line 1: prompt: should be a string or a list"),
         ("in.jsonl", GOOD + ', "images": ["a.png"]}', "line 1: images are not supported"),
         ("in.jsonl", " \n", "in.jsonl: holds no rows"),
+        ("in.json", '{\n  "language": "de"\n}', "is an object, not a list of them; one object on each line is the"),
         ("in.json", '"text"', "in.json: is not a JSON list of objects"),
         ("in.json", "[1]", "in.json, row 1: is not a JSON object"),
         ("in.json", "[" + GOOD + "} {}]", "in.json: is not JSON: a comma or the end of the list is missing"),

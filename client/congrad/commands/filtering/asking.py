@@ -1,5 +1,6 @@
 """Asking the service about the rows of a file, from where the journal ends."""
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -85,6 +86,7 @@ class Run:
             selection=self.asked.selecting.of_requests,
             checkpoint=self.asked.checkpoint,
             retain=self.asked.two_pass,
+            half_life=math.inf if journal.begins else None,  # all rows of a file count alike
             # As if all that have an answer came first: what is sent after them is cut alike each time.
             start=journal.rows,
             batch_size=self.asked.batch_size,

@@ -45,6 +45,8 @@ class Journal:
     def __init__(self, asked: Mapping[str, Any], file: BinaryIO | None = None):
         self.key = uuid.uuid4().hex
         self.results: list[wire.FilterResult] = []
+        self.begins = False
+        """Whether the run begins the direction. Its requests say so each time: a request is known again as it was."""
         self.rescored: dict[str, wire.FilterResult] = {}
         """By the id of the job that was scored again."""
         self._digests: list[list[str]] = []
@@ -67,6 +69,11 @@ class Journal:
     def direction(self) -> wire.DirectionRef:
         """What the rows were scored against, as it was in the end; there is none before the first answer."""
         return [*self.results, *self.rescored.values()][-1].direction
+
+    def begin(self) -> None:
+        """Notes that the run begins the direction."""
+        self._append({"begins": True})
+        self.begins = True
 
     def add(self, result: wire.FilterResult, digests: Sequence[str]) -> None:
         """The answer to some rows, and the digest of each."""
@@ -121,7 +128,7 @@ class Journal:
                 self.key = entry["key"] if is_same else self.key
             elif is_same:
                 self._take(entry)
-            else:
+            elif "begins" not in entry:
                 raise OtherQuestionError
             whole += len(line) if is_same else 0
         # Half a line goes, and so does another question that has no answers.
@@ -130,7 +137,9 @@ class Journal:
         return is_same
 
     def _take(self, line: Json) -> None:
-        if "rescored" in line:
+        if "begins" in line:
+            self.begins = True
+        elif "rescored" in line:
             self.rescored[line["of"]] = wire.FilterResult.model_validate(line["rescored"])
         else:
             self._take_answer(wire.FilterResult.model_validate(line["result"]), line["digests"])
