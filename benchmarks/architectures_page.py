@@ -16,8 +16,8 @@ HEAD = """# Architectures
 
 Which models a worker serves, how, and how exactly. This page is written by
 
-```console
-$ python benchmarks/architectures.py --output docs/architectures.md
+```text
+python benchmarks/architectures.py --output docs/architectures.md
 ```
 
 with transformers {transformers}, PEFT {peft} and torch {torch}, on a CPU. Each row is a small random model of the real

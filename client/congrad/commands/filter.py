@@ -71,9 +71,9 @@ of IN and KEPT differ. Parquet needs pyarrow: pip install 'congrad-filter\\[parq
 
 All rows are folded into the direction before the first one is scored, unless [bold]--one-pass[/]. A run that was \
 cut short, or failed, goes on where it stopped when the same command is given again: until KEPT is written, the \
-answers so far are in KEPT.congrad, and rows that have one are not sent again, wherever they stand by then. A run that \
-has finished is another matter: given again it adds its rows once more, and they are then compared with themselves. \
-Choose another [bold]--direction[/] for it.
+answers so far are in KEPT.congrad, and rows that have one are not sent again, wherever they stand by then. Rows \
+that the direction knows already, from this file or another, count once. A direction that the command begins has no \
+half-life: all rows of a file count alike.
 
 [bold]Examples[/]
   congrad filter pairs.jsonl.gz -o kept.jsonl.gz --model PATH
