@@ -4,6 +4,7 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
+from congrad.contract.wire import SHORTEST
 from congrad_service.settings import RedisSettings
 from pydantic import BeforeValidator, Field, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_settings import NoDecode
@@ -44,7 +45,7 @@ class WorkerSettings(RedisSettings):
 class DecideSettings(WorkerSettings):
     """How samples become a direction. The defaults are ours: the paper does not state its own."""
 
-    half_life: Annotated[float, Field(gt=0)] = 1024.0
+    half_life: Annotated[float, Field(ge=SHORTEST)] = 1024.0
     """Samples of a language after which an old sample counts half; `inf` is the plain mean. Of directions that begin
     without one of their own; a direction keeps what it began with."""
     aggregator: str = "pcgrad"

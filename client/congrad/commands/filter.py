@@ -290,6 +290,8 @@ def _room_for(client: Client, rows: int, checkpoint: str | None) -> str:
             "scored against all of them too, and its gradient computed twice",
             WRONG,
         )
+    if not needed:
+        return "two passes: what they take up in Redis is known when a worker is there"
     return f"two passes: up to {mib(needed)} of Redis, {needed / rows / 1024:.1f} KiB a row, until the rows are scored"
 
 

@@ -10,7 +10,7 @@ WORDS = {"missing": "is missing", "extra_forbidden": "is not a known field"}
 """In place of pydantic's messages, by the type of a fault."""
 
 _SUBJECT = re.compile(r"^(Input|String|List|Dictionary|Value) should ")
-_MEASURED = re.compile(r" after validation, not (\d+)$")
+MEASURED = re.compile(r" after validation, not (\d+)$")
 
 
 def path_in(data: Any, loc: Sequence[str | int]) -> Path:
@@ -35,4 +35,4 @@ def message_of(fault: Mapping[str, Any]) -> str:
     """What is wrong there, as the end of a sentence that begins with the place."""
     message: str = WORDS.get(fault["type"], fault["msg"])
     message = _SUBJECT.sub("should ", message.removeprefix("Value error, "))
-    return _MEASURED.sub(r"; it has \1", message)
+    return MEASURED.sub(r"; it has \1", message)

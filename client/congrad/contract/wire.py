@@ -85,12 +85,15 @@ def _as_json(value: float) -> float | str:
 INFINITY = "inf"
 """JSON has no number for it."""
 
+SHORTEST = 1e-3
+"""Of half-lives, in samples: of shorter ones nothing is left that half precision could hold."""
+
 HalfLife = Annotated[
     float,
-    Field(strict=True, gt=0, allow_inf_nan=True),  # NaN is not above 0
+    Field(strict=True, ge=SHORTEST, allow_inf_nan=True),  # NaN is not above anything
     BeforeValidator(_from_json),
     PlainSerializer(_as_json),
-    WithJsonSchema({"anyOf": [{"type": "number", "exclusiveMinimum": 0}, {"const": INFINITY}]}),
+    WithJsonSchema({"anyOf": [{"type": "number", "minimum": SHORTEST}, {"const": INFINITY}]}),
 ]
 """Samples of a language after which an old one counts half; with `inf` all count alike for ever."""
 AggregatorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]

@@ -14,7 +14,8 @@ ANSWERS = 1024
 
 
 def check_room(samples: int, checkpoint: str | None, policy: Policy, *, is_again: bool = False) -> Call[int]:
-    """The bytes that two passes over so many samples take up at most, until the second one has scored them.
+    """The bytes that two passes over so many samples take up at most, until the second one has scored them; 0 where no
+    worker is there to say.
 
     :param checkpoint: name or fingerprint of that which scores them, where there are several.
     :param is_again: whether what is retained already may be of the same samples.
@@ -22,7 +23,9 @@ def check_room(samples: int, checkpoint: str | None, policy: Policy, *, is_again
     """
     served = yield from calls.request(HttpRequest("GET", "/checkpoints"), CHECKPOINTS, policy)
     named = [one for one in served if checkpoint in (None, one.name, one.fingerprint)]
-    own = 2 * max((one.projection.dim for one in named), default=0) + BESIDE
+    if not named:  # how long its gradients are is not known before a worker is there
+        return 0
+    own = 2 * max(one.projection.dim for one in named) + BESIDE
     try:
         room = (yield from calls.request(HttpRequest("GET", "/queue"), QUEUE, policy)).room
     except APIStatusError:  # its broker does not answer: whether there is room is seen when a request comes

@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 from congrad.contract import wire
-from congrad.contract.faults import path_in
+from congrad.contract.faults import MEASURED, path_in
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -128,7 +128,7 @@ def _printable(where: str, detail: str) -> wire.ProblemError:
 
 def _message(fault: dict[str, Any]) -> str:
     message: str = fault["msg"]
-    return message.removeprefix("Value error, ")
+    return MEASURED.sub(r"; it has \1", message.removeprefix("Value error, "))
 
 
 def _id_of(body: Any, index: int) -> str | None:

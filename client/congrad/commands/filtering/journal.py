@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from pydantic import ValidationError
+
 from congrad.contract import wire
 from congrad.errors import CongradError
 from congrad.files.kinds.rows import FileError
@@ -185,7 +187,9 @@ def open_journal(path: Path | None, asked: Mapping[str, Any], restart: bool) -> 
                 f"{path}: an unfinished run with other options has left its answers here; finish it with those, "
                 "or begin anew with --restart"
             ) from None
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValidationError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise FileError(f"{path}: is no journal of congrad (a line of it is no answer); move it away") from error
+        except ValueError as error:
             raise FileError(f"{path}: is no journal of congrad ({error}); move it away") from error
         yield journal
         # Before the lock is let go: whoever opened it meanwhile then sees that it has no name any more.
