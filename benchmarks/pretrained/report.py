@@ -23,7 +23,7 @@ INTRODUCTION = (
     "swapped pair's gradient is the pair's with the other sign, so that one pass of the model serves every draw.",
 )
 RULE = (
-    "Written down before these tables were made, though after first figures on the same two checkpoints: the worst "
+    "Written down before these tables were made, though after first figures on two larger checkpoints: the worst "
     f"regime decides, on all pairs and over all checkpoints; those within {EVEN} of the best are even, and of them the "
     f"highest mean wins; and it has to be within {EVEN} of the best where a fifth is swapped everywhere. What a "
     "minority that is right loses is no part of the rule, as a filter cannot know who is right.",
