@@ -77,6 +77,8 @@ def main(
     exact: Annotated[int, typer.Option(help="Pairs with exact gradients, 2 bytes a weight each.", min=0)] = 0,
     ld_alpha: Annotated[bool, typer.Option(help="Whether to measure it: half as much work again.")] = True,
     output: Annotated[Path, typer.Option(help="Folder for the JSON and Markdown files.")] = Path("docs/benchmarks"),
+    name: Annotated[str, typer.Option(help="Of these files.")] = "real_models",
+    note: Annotated[str | None, typer.Option(help="What a reader should know of the pairs or of the run.")] = None,
 ) -> None:
     """Measures all checkpoints on the same file and writes the report."""
     console = Console(width=max(Console().width, 160))  # a log file has no width of its own
@@ -90,13 +92,14 @@ def main(
         "command": f"`python benchmarks/real_models.py {' '.join(f'--model {one.name}' for one in model)} "
         f"--data {data.name} --languages {languages} {options}`",
         "pairs": f"{data.name}, at most {each} of a language and {MAX_TOKENS} tokens",
+        **({} if note is None else {"note": note}),
         "draws": f"{draws}, seeds 0 to {draws - 1}",
         "time": f"{(time.perf_counter() - begun) / 60:.0f} minutes, without the gradients that were kept",
         **{key: value for key, value in describe_machine(1, torch.device("cpu")).items() if value},
     }
     report = RealModelsReport(about, found)
     report.show(console)
-    for path in report.write(output):
+    for path in report.write(output, name):
         console.print(f"written: {path}")
 
 

@@ -140,7 +140,7 @@ def test_a_report_has_every_table_with_a_cell_for_each_column(evidence: Evidence
         "fidelity": [{"rank": 64, "dim": 4096, "scores": 0.9, "cosines": 0.8}],
     }
     assert set(of["detection"][ALL]["regimes"][EVERYWHERE.name]) > {LENGTH, "agreement"}
-    data, page = RealModelsReport({"command": "x"}, {"demo": of}).write(tmp_path)
+    data, page = RealModelsReport({"command": "x"}, {"demo": of}).write(tmp_path, "page")
     assert json.loads(data.read_text(encoding="utf-8"))["found"].keys() == {"demo"}
     lines = page.read_text(encoding="utf-8").splitlines()
     for rule in (i for i, line in enumerate(lines) if line.startswith("| ---")):

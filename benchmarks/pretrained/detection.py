@@ -130,6 +130,8 @@ def measured(scores: Callable[[Draw], Iterable[tuple[str, np.ndarray]]], drawn: 
     """AUROC and average precision of some scores, of each draw."""
     found: Figures = {}
     for one in drawn:
+        if one.wrong.all() or not one.wrong.any():  # of few pairs a share may be none
+            continue
         for name, values in scores(one):
             own = found.setdefault(name, {"auroc": [], "average_precision": []})
             own["auroc"].append(auroc(values, one.wrong))

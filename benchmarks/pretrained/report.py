@@ -23,7 +23,7 @@ INTRODUCTION = (
     "swapped pair's gradient is the pair's with the other sign, so that one pass of the model serves every draw.",
 )
 RULE = (
-    "Written down before these tables were made, though after first figures on the same two checkpoints: the worst "
+    "Written down before these tables were made, though after first figures on two larger checkpoints: the worst "
     f"regime decides, on all pairs and over all checkpoints; those within {EVEN} of the best are even, and of them the "
     f"highest mean wins; and it has to be within {EVEN} of the best where a fifth is swapped everywhere. What a "
     "minority that is right loses is no part of the rule, as a filter cannot know who is right.",
@@ -45,7 +45,7 @@ class RealModelsReport:
         for model, of in self.found.items():
             pages.show(console, model, [table for _, table in _tables(of)])
 
-    def write(self, folder: Path) -> list[Path]:
+    def write(self, folder: Path, name: str) -> list[Path]:
         """Writes both files."""
         lines = pages.heading("The effect of filtering: pretrained models", self.about, INTRODUCTION)
         lines += ["", "## Which aggregator should be the default", "", *RULE]
@@ -55,7 +55,7 @@ class RealModelsReport:
             for note, table in _tables(of):
                 lines += [*pages.section(table, f"{model}: {table.title}", 3), *(["", note] if note else [])]
         markdown = "\n".join([*lines, "", "## Reading it", "", *(f"- {note}" for note in READING)]) + "\n"
-        return write(folder, "real_models", markdown, as_json({"about": self.about, "found": dict(self.found)}))
+        return write(folder, name, markdown, as_json({"about": self.about, "found": dict(self.found)}))
 
     def _default(self) -> Table:
         rows = [
