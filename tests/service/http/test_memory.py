@@ -137,6 +137,7 @@ def write_direction(redis_url: str, languages: int, numbers: int) -> None:
     tags = [f"qa{chr(97 + number)}" for number in range(languages)]
     fields: dict[str, str | bytes] = {
         "version": "1",
+        "epoch": "e",
         "fingerprint": "f00d",
         "checkpoint": "policy",
         "created": "0",
