@@ -16,11 +16,11 @@ from congrad.protocol import calls
 from congrad.protocol.ahead import ahead_async, each, until_failure_async
 from congrad.protocol.base_client import BaseClient, PerProcess, new_policy
 from congrad.protocol.calls import Call, HttpRequest, Pause, resumed
-from congrad.protocol.event_stream import follow_async
+from congrad.protocol.connections.event_stream import follow_async
+from congrad.protocol.connections.proxies import mounts_for
 from congrad.protocol.filtering import Item, Pass, failed
 from congrad.protocol.options import Batching, BatchOptions, FilterOptions, OnUnavailable
 from congrad.protocol.policy import Policy, Timeouts
-from congrad.protocol.proxies import mounts_for
 from congrad.protocol.replies import CHECKPOINTS, QUEUE, WORKERS, Reply
 from congrad.protocol.requests import SampleLike, split_async
 from congrad.protocol.results import Fallback, Filtered, Part

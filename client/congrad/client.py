@@ -18,11 +18,11 @@ from congrad.protocol import calls
 from congrad.protocol.ahead import ahead, until_failure
 from congrad.protocol.base_client import BaseClient, PerProcess, new_policy
 from congrad.protocol.calls import Call, HttpRequest, Pause, resumed
-from congrad.protocol.event_stream import follow
+from congrad.protocol.connections.event_stream import follow
+from congrad.protocol.connections.proxies import mounts_for
 from congrad.protocol.filtering import Item, Pass, failed
 from congrad.protocol.options import Batching, BatchOptions, FilterOptions, OnUnavailable
 from congrad.protocol.policy import Policy, Timeouts
-from congrad.protocol.proxies import mounts_for
 from congrad.protocol.replies import CHECKPOINTS, QUEUE, WORKERS, Reply
 from congrad.protocol.requests import SampleLike, split
 from congrad.protocol.results import Fallback, Filtered, Part

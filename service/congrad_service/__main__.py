@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from congrad_service.access.tokens import TokensError
 from congrad_service.app import create_app
-from congrad_service.http.server import BoundedServer, allow_files
+from congrad_service.edge.server import BoundedServer, allow_files
 from congrad_service.observability import tracing
 from congrad_service.observability.logs import logging_config
 from congrad_service.settings import ServiceSettings

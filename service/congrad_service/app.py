@@ -11,10 +11,10 @@ from starlette.middleware import Middleware
 
 from congrad_service.access.auth import BearerAuth
 from congrad_service.access.tokens import Tokens
+from congrad_service.edge.body_limit import BodyLimit
+from congrad_service.edge.in_flight import InFlight
 from congrad_service.http import problems, request_id, same_site
 from congrad_service.http.answer_headers import AnswerHeaders
-from congrad_service.http.body_limit import BodyLimit
-from congrad_service.http.in_flight import InFlight
 from congrad_service.observability import tracing
 from congrad_service.observability.metrics import Metrics
 from congrad_service.observability.observed import Observed, is_probe

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import httpx
 from congrad.local.redis_server import free_port
-from congrad_service.http.server import allow_files
+from congrad_service.edge.server import allow_files
 
 RUN = """
 import sys
-from congrad_service.http import limits
+from congrad_service.edge import limits
 for name, _, value in (given.partition("=") for given in sys.argv[1:]):
     setattr(limits, name, type(getattr(limits, name))(float(value)))
 from congrad_service.__main__ import main
@@ -65,7 +65,7 @@ class ServiceProcess:
 def service_process(redis_url: str, *limits: str, **settings: object) -> Iterator[ServiceProcess]:
     """Starts one.
 
-    :param limits: as ``NAME=VALUE``, those of `congrad_service.http.limits` that are to be others.
+    :param limits: as ``NAME=VALUE``, those of `congrad_service.edge.limits` that are to be others.
     """
     port = free_port()
     given = {"redis_url": redis_url, "port": port, **settings}

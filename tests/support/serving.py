@@ -12,7 +12,7 @@ import redis
 from congrad.contract import wire
 from congrad_service import keys
 from congrad_service.app import create_app
-from congrad_service.http.server import BoundedServer
+from congrad_service.edge.server import BoundedServer
 from congrad_service.queue.registry import LIFETIME_S, Announcement, Beat, Role, Status
 from congrad_service.settings import ServiceSettings
 from congrad_service.state import State

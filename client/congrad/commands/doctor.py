@@ -18,7 +18,7 @@ from congrad.commands.terminal.output import DONE, FAILED, UNAUTHORIZED_HINT, ou
 from congrad.commands.terminal.probe import Answer, Probe
 from congrad.local.redis_server import StartError, redis_executable
 from congrad.protocol.base_client import DEFAULT_BASE_URL
-from congrad.protocol.proxies import proxy_for
+from congrad.protocol.connections.proxies import proxy_for
 
 MAX_CLOCK_DIFFERENCE_S = 60.0
 

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from pathlib import Path
 
-from congrad.files.compression import bare
+from congrad.files.opening.compression import bare
 
 
 class Format(StrEnum):

@@ -13,12 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from congrad.files.compression import check_compression, compression_of, damages, decompressed
-from congrad.files.encodings import as_utf8, beginning
 from congrad.files.formats import STANDARD_STREAM, SUFFIXES, Format, format_of
 from congrad.files.kinds import csv_file, json_file, jsonl_file, parquet_file
 from congrad.files.kinds.rows import FileError, Row
-from congrad.files.remote import is_remote, remote_file
+from congrad.files.opening.compression import check_compression, compression_of, damages, decompressed
+from congrad.files.opening.encodings import as_utf8, beginning
+from congrad.files.opening.remote import is_remote, remote_file
 
 SNIFFED = 4_096
 """Bytes that are looked at to tell a list from objects on lines."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from congrad.files.formats import STANDARD_STREAM, Format, format_of
 from congrad.files.kinds.rows import FileError, Row
-from congrad.files.remote import files_at, is_remote
+from congrad.files.opening.remote import files_at, is_remote
 from congrad.files.source import Source
 
 LONGEST_NAME = 100

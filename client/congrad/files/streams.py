@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from congrad.files.formats import STANDARD_STREAM
 from congrad.files.kinds.rows import FileError
-from congrad.files.remote import is_remote
+from congrad.files.opening.remote import is_remote
 
 STANDARD_OUTPUT = 1
 

@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from congrad.files.compression import check_compression, compressing
 from congrad.files.formats import STANDARD_STREAM, Format
 from congrad.files.kinds.csv_file import COMMA, TAB, CsvWriter
 from congrad.files.kinds.json_file import JsonWriter
 from congrad.files.kinds.jsonl_file import JsonlWriter
 from congrad.files.kinds.parquet_file import DECISION, NO_COLUMN, ParquetBuilder, ParquetCopier
 from congrad.files.kinds.rows import FileError, Row
-from congrad.files.remote import is_remote, remote_file
+from congrad.files.opening.compression import check_compression, compressing
+from congrad.files.opening.remote import is_remote, remote_file
 from congrad.files.source import Source
 from congrad.files.streams import descriptor_of, is_special, opened, resolved
 from congrad.files.trial import Form

@@ -6,7 +6,7 @@ from typing import Annotated
 from congrad.contract import wire
 from fastapi import APIRouter, Body, Query, Response
 
-from congrad_service.http.in_flight import Room
+from congrad_service.edge.in_flight import Room
 from congrad_service.scripts import HISTORY
 from congrad_service.state import Congrad
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from congrad.contract import wire
+from congrad_service.edge.server import allow_files
 from congrad_service.http.errors import NotFound
-from congrad_service.http.server import allow_files
 from congrad_service.jobs.events import Events
 from congrad_service.jobs.watching import Watching
 from congrad_worker.tasks.store import Store

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from congrad_worker.gradients.calls import products_within
-from congrad_worker.gradients.experts import RoutedProduct, routed_products
 from congrad_worker.gradients.layouts.batch import Batch
 from congrad_worker.gradients.layouts.layout import Layout
+from congrad_worker.gradients.products.calls import products_within
+from congrad_worker.gradients.products.experts import RoutedProduct, routed_products
 from congrad_worker.gradients.projection import Projection, Side
 from congrad_worker.gradients.targets import Target, Use
 

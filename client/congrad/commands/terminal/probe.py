@@ -7,7 +7,7 @@ import httpx
 from pydantic import ValidationError
 
 from congrad.contract import wire
-from congrad.protocol.proxies import mounts_for
+from congrad.protocol.connections.proxies import mounts_for
 
 TIMEOUT_S = 5.0
 

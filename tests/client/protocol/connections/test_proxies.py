@@ -11,7 +11,7 @@ import pytest
 from congrad import AsyncClient, Client
 from congrad.commands.app import app
 from congrad.commands.terminal.probe import Probe
-from congrad.protocol.proxies import is_this_machine, proxy_for
+from congrad.protocol.connections.proxies import is_this_machine, proxy_for
 from typer.testing import CliRunner
 
 VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")

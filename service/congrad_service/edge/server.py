@@ -8,8 +8,8 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
-from congrad_service.http import limits
-from congrad_service.http.bounded_protocol import BoundedReader, Connections
+from congrad_service.edge import limits
+from congrad_service.edge.bounded_protocol import BoundedReader, Connections
 
 TICKS = 5
 """Of uvicorn, a tenth of a second each, between two looks at the connections."""

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from congrad import AsyncClient, Client
 from congrad.contract import wire
-from congrad.protocol.event_stream import Reader
+from congrad.protocol.connections.event_stream import Reader
 from congrad.protocol.policy import Policy
 from support.stub_service import Handler, problem
 

@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from congrad_service.http import limits
+from congrad_service.edge import limits
 from congrad_service.http.errors import RETRY_AFTER_S, ServiceError, TooMuchAtOnce, Unavailable, problem_of
 from congrad_service.http.problems import response
 from congrad_service.observability.observed import is_probe

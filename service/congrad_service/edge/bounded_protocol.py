@@ -16,7 +16,7 @@ from congrad.contract import wire
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from congrad_service.http import limits
+from congrad_service.edge import limits
 from congrad_service.http.errors import RETRY_AFTER_S
 from congrad_service.http.problems import MEDIA_TYPE
 

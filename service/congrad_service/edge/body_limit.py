@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from congrad_service.http import limits
+from congrad_service.edge import limits
 from congrad_service.http.errors import ContentTooLarge, problem_of
 from congrad_service.http.problems import response
 

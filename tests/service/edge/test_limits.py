@@ -10,7 +10,7 @@ import httpx
 import pytest
 import redis
 from congrad_service import keys
-from congrad_service.http import limits
+from congrad_service.edge import limits
 from congrad_service.queue.registry import Role
 from congrad_worker.processes.heartbeat import Heartbeat
 from congrad_worker.tasks.store import Store

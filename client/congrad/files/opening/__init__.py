@@ -1,0 +1,1 @@
+"""Opening a file as it lies: compressed, in another encoding, at an address."""

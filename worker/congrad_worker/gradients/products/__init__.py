@@ -1,0 +1,1 @@
+"""Products with weights that belong to no linear module: fused experts and routers."""
