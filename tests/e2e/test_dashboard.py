@@ -250,7 +250,8 @@ def test_a_jobs_page_has_its_decisions_to_sort_and_filter(
     scores = [decision["conflict_score"] for decision in decisions]
     with dashboard(browser, stack, f"job={job['id']}") as page:
         figures = page.locator(".figures").first.locator("dd:first-of-type").all_inner_texts()
-        assert figures[:3] == [str(summary["kept"]), str(summary["dropped"]), decimal(sum(scores) / len(scores), 3)]
+        mean = decimal(sum(scores) / len(scores), 3)
+        assert figures[:4] == [str(summary["kept"]), str(summary["dropped"]), str(summary["repeated"]), mean]
         by_language = {row[0]: row[1:] for row in table_of(page, "scores")}
         assert by_language == {
             tag: [str(own["kept"]), str(own["dropped"]), decimal(own["mean_conflict"], 3)]
