@@ -187,7 +187,11 @@ def test_no_secret_and_no_text_of_a_sample_is_in_any_log_or_error(guarded: Guard
         *(guarded.ask(FILTER, "POST", "/filter", json={"samples": [*samples(), row]}) for row in refused()),
     ]
     assert [answer.status_code for answer in answers[:5]] == [401, 403, 200, 404, 401]
-    assert {answer.status_code for answer in answers[5:]} == {422}
+    assert {answer.status_code for answer in answers[5:-2]} == {422}
+    assert [answer.json()["decisions"][-1]["reason"] for answer in answers[-2:]] == [
+        "prompt_too_long",
+        "template_refused",
+    ]
     for answer in answers:
         _assert_no_markers(answer.text)
     written = guarded.log.read_text()
