@@ -162,9 +162,9 @@ def test_two_passes_score_every_row_against_all_of_them(
 
 
 def started(arguments: list[str], journal: Path) -> subprocess.Popen[bytes]:
-    """The command, once it has two answers on the disk, and so has counted the first."""
+    """The command, once it has two answers on the disk, behind two lines on the run, and so has counted the first."""
     process = subprocess.Popen([*CONGRAD, *arguments], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 3):
+    while not (journal.exists() and journal.read_bytes().count(b"\n") >= 4):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)  # nothing tells when a file grows
     return process

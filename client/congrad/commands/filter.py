@@ -123,6 +123,11 @@ class Order:
     drop_bad: bool
     is_dry: bool
 
+    @property
+    def is_spoken(self) -> bool:
+        """Whether standard error is for words: beside rows on standard output it has the summary as JSON."""
+        return not (self.as_json and self.outputs.has_standard_output)
+
 
 def filter_file(
     source: In,
@@ -243,7 +248,7 @@ def _read(order: Order) -> Iterator[tuple[Run, Survey]]:
         fields = recognised.fields
         trial = order.outputs.trial(rows)
         found = survey(rows, fields, trial, drop_bad=order.drop_bad, with_digests=not order.is_dry)
-        for notice in notices(found):
+        for notice in notices(found) if order.is_spoken else ():
             say(notice)
         yield Run(rows, fields, order.asked, found), found
 
@@ -252,7 +257,7 @@ def _tell(what: str, order: Order) -> None:
     """Says what the rows are. Standard output is for results: rows, or the plan of a dry run."""
     if what and order.is_dry and not order.as_json:
         out.print(what, markup=False, highlight=False, soft_wrap=True)
-    elif what:
+    elif what and order.is_spoken:
         say(what)
 
 
@@ -264,16 +269,16 @@ def _answer(run: Run, client: Client, journal: Journal, order: Order) -> None:
         say(f"resuming: {answered} of {rows} rows have decisions")
     if not run.asked.update:
         _check_direction(client, run.asked.direction)
-    elif not (journal.rows or _exists(client, run.asked.direction)):
-        journal.begin()
     passes = 2 if run.asked.two_pass else 1
     with (
         without_answers(run, journal, order.outputs.journal),
         progress_bar(rows * passes, None) as advance,
     ):
+        if run.asked.update and not (journal.rows or _exists(client, run.asked.direction)):
+            journal.begin()
         if run.asked.two_pass and answered < rows:
             needed = _room_for(client, rows - answered, run.asked.checkpoint)
-            if not (order.as_json and order.outputs.has_standard_output):  # the summary then has standard error
+            if order.is_spoken:
                 say(needed)
         run.ask(client, journal, order.service.concurrency, advance)
         if run.asked.two_pass:
