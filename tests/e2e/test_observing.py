@@ -34,7 +34,7 @@ def wait_for(read: Callable[[], T], holds: Callable[[T], bool]) -> T:
 
 
 def test_a_direction_tells_what_its_jobs_were_answered(client: Client, direction: str) -> None:
-    batches = [demo_samples("de", "fr", "ja", each=3), demo_samples("de", "ar", each=3)]
+    batches = [demo_samples("de", "fr", "ja", each=3), demo_samples("de", each=6)[3:] + demo_samples("ar", each=3)]
     results = [next(client.filter_batches(batch, direction=direction)) for batch in batches]
     history = client.directions.history(direction)
     assert [(entry.version, entry.job_id) for entry in history] == [(1, results[0].job_id), (2, results[1].job_id)]
