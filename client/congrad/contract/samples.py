@@ -29,6 +29,11 @@ IMAGE_COLUMNS = ("image", "images")
 CONVERSATION = "messages"
 """Where TRL has whole conversations; a row with nothing else is refused, as nothing says where its prompt ends."""
 
+NOT_SPLIT = (
+    "a conversation in messages does not say what is to be judged: its last turn should be the completion, "
+    "all turns before it the prompt (or, for a preference pair, the last turn of each chosen and rejected)"
+)
+
 MAX_DEPTH = 64
 """Levels of objects and lists in tools, tool calls and template variables: whatever reads them recurses."""
 
@@ -243,10 +248,7 @@ class Sample(_Sample):
     @classmethod
     def _is_no_conversation(cls, data: Any) -> Any:
         if isinstance(data, dict) and CONVERSATION in data and data.keys().isdisjoint(COMPLETIONS):
-            raise ValueError(
-                "a conversation in messages does not say what is to be judged: its last turn should be the completion, "
-                "all turns before it the prompt (or, for a preference pair, the last turn of each chosen and rejected)"
-            )
+            raise ValueError(NOT_SPLIT)
         return data
 
     @model_validator(mode="before")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from congrad.contract.samples import COMPLETIONS, CONVERSATION, NOT_SPLIT
 from congrad.formats.kinds.axolotl import AXOLOTL, QUESTION
 from congrad.formats.kinds.compared import COMPARED
 from congrad.formats.kinds.generations import GENERATIONS
@@ -69,6 +70,8 @@ def description(form: RowFormat, rows: Sequence[Row]) -> str:
 def unknown(rows: Iterable[Row]) -> str:
     """What to say of rows that are of no format."""
     fields = list(dict.fromkeys(name for row in rows for name in row))
+    if CONVERSATION in fields and not set(COMPLETIONS) & set(fields):
+        return NOT_SPLIT
     near = sorted(FORMATS, key=lambda form: -_likeness(form, fields))[:NEAREST]
     shapes = "".join(f"\n  {form.name}: {form.shape}" for form in near)
     seen = f"the fields are {', '.join(fields)}" if fields else "there are no fields"
