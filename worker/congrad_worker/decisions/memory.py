@@ -103,7 +103,8 @@ def wanted(tables: Mapping[str, Table], pairs: Pairs, tags: Sequence[str]) -> di
     for pair, tag in zip(pairs, tags, strict=True):
         if pair is not None:
             by_language[tag].add(pair)
-    return {tag: _numbers(tables[tag], own) for tag, own in by_language.items() if tag in tables}
+    # A language whose pairs were all given up has a table without a bucket: there is nothing to read.
+    return {tag: _numbers(tables[tag], own) for tag, own in by_language.items() if tag in tables and tables[tag].buckets}
 
 
 def _numbers(table: Table, pairs: Set[bytes]) -> list[int]:
