@@ -114,6 +114,11 @@ MIXTURES: dict[str, dict[str, Any]] = {
 """Mixtures of experts; experts and routers are made in all the ways that transformers makes them."""
 
 
+SPARE = 8
+"""Embeddings beyond the demo checkpoint's tokenizer: transformers' class for an architecture may add a token, as Qwen2's
+does with the end of a text."""
+
+
 def random_model(name: str, vocabulary: int, **sizes: int) -> PreTrainedModel:
     """A random model of an architecture, in float32, for evaluation."""
     torch.manual_seed(0)
@@ -136,7 +141,7 @@ def save_model(folder: Path, model: PreTrainedModel) -> Path:
 def save_random_model(folder: Path, name: str, **sizes: int) -> Path:
     """A random model of an architecture with the demo checkpoint's tokenizer, on disk."""
     tokenizer = AutoTokenizer.from_pretrained(DEMO_CHECKPOINT)
-    return save_model(folder, random_model(name, len(tokenizer), **sizes))
+    return save_model(folder, random_model(name, len(tokenizer) + SPARE, **sizes))
 
 
 def save_adapter(model: Path, folder: Path, kind: str) -> Path:

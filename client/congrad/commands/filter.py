@@ -199,6 +199,8 @@ def _plan(order: Order) -> None:
 def _filter(order: Order) -> None:
     """The journal is removed when all outputs are written; whatever goes wrong before leaves it behind."""
     service, outputs = order.service, order.outputs
+    if not service.checkpoint:
+        connect(service.url, service.api_key).close()  # an address that is none is told of before a long file is read
     with _read(order) as (run, found):
         with (
             _reached(order) as client,

@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +18,8 @@ STOP_S = 30
 
 PR_SET_PDEATHSIG = 1
 """From <linux/prctl.h>."""
+
+ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,24 @@ class Part:
             # that forks, here the main one, whose end the kernel takes for the parent's.
             preexec_fn=partial(_end_with_parent, program.orphaned) if sys.platform == "linux" else None,
         )
+
+
+@contextmanager
+def no_interrupt_lost() -> Iterator[None]:
+    """Signals that end a command take effect after the block. Python calls functions of its own library around a fork,
+    and swallows what a handler raises in them."""
+    if threading.current_thread() is not threading.main_thread():  # only that one has handlers
+        yield
+        return
+    came: list[int] = []
+    handlers = {number: signal.signal(number, lambda *got: came.append(got[0])) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 def _end_with_parent(number: int) -> None:

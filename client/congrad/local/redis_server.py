@@ -110,7 +110,8 @@ def free_port() -> int:
     """A TCP port on the loopback interface that nobody listens on right now, and none of those that the kernel gives to
     connections: it would soon be one's end."""
     while True:
-        port = random.randrange(*PORTS)  # noqa: S311 # not a secret
+        # Of the system's randomness: where a program seeds Python's, two of them would draw the same ports in turn.
+        port = random.SystemRandom().randrange(*PORTS)
         with socket.socket() as probe, suppress(OSError):
             # Whoever is quick may take it before it is used. The part that wanted it then ends, and says so.
             probe.bind(("127.0.0.1", port))

@@ -16,7 +16,7 @@ from typing import IO
 from congrad.client import Client
 from congrad.contract.tokens import new_token
 from congrad.local.data_dir import held, usable
-from congrad.local.part import Part, Program
+from congrad.local.part import Part, Program, no_interrupt_lost
 from congrad.local.redis_server import RedisConfig, StartError, configure, free_port, last_words
 
 TICK_S = 0.1
@@ -64,7 +64,8 @@ class Stack:
 
     def start(self, program: Program) -> None:
         """Starts one part."""
-        self._parts.append(Part(program, self._log))
+        with no_interrupt_lost():
+            self._parts.append(Part(program, self._log))
 
     def check(self) -> None:
         """:raises StackFailedError: a part has ended."""
@@ -99,7 +100,8 @@ class Stack:
         for part in self._parts:
             if part.name == REDIS and part.status is not None and len(self._restarts) < RESTARTS:
                 log.warning("the Redis ended by itself, with status %s, and is started again", part.status)
-                part.start_again()
+                with no_interrupt_lost():
+                    part.start_again()
                 self._restarts.append(now)
 
     def kill_all_but_redis(self) -> None:

@@ -365,7 +365,7 @@ def test_bad_rows_stop_a_run_before_anything_is_sent_or_are_dropped_with_what_is
         arguments = ("filter", source, "-o", kept, "--dropped", dropped, "--scores", scores, "--url", url, "--one-pass")
         refused = congrad(*arguments)
         assert refused.exit_code == 2
-        assert refused.stderr.splitlines()[0] == f"congrad: {source}: 3 rows are no samples"
+        assert refused.stderr.splitlines()[1] == f"congrad: {source}: 3 rows are no samples"
         assert "line 5: is not JSON" in refused.stderr
         assert "nothing was sent; --bad-rows drop goes on without them" in refused.stderr
         assert (stub.requests, kept.exists()) == ([], False)

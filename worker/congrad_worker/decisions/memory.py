@@ -104,7 +104,9 @@ def wanted(tables: Mapping[str, Table], pairs: Pairs, tags: Sequence[str]) -> di
         if pair is not None:
             by_language[tag].add(pair)
     # A language whose pairs were all given up has a table without a bucket: there is nothing to read.
-    return {tag: _numbers(tables[tag], own) for tag, own in by_language.items() if tag in tables and tables[tag].buckets}
+    return {
+        tag: _numbers(tables[tag], own) for tag, own in by_language.items() if tag in tables and tables[tag].buckets
+    }
 
 
 def _numbers(table: Table, pairs: Set[bytes]) -> list[int]:
