@@ -115,8 +115,7 @@ MIXTURES: dict[str, dict[str, Any]] = {
 
 
 SPARE = 8
-"""Embeddings beyond the demo checkpoint's tokenizer: transformers' class for an architecture may add a token, as Qwen2's
-does with the end of a text."""
+"""Embeddings beyond the demo checkpoint's tokenizer: transformers' classes may add tokens, as that of Qwen2 does."""
 
 
 def random_model(name: str, vocabulary: int, **sizes: int) -> PreTrainedModel:
