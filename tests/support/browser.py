@@ -1,4 +1,4 @@
-"""A real browser, driven by Playwright: Debian's `chromium`, which reaches this machine and nothing else."""
+"""A real browser, driven by Playwright: Debian's Chromium, which reaches this machine and nothing else."""
 
 import os
 import shutil
@@ -12,6 +12,9 @@ from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 AXE = Path(__file__).with_name("vendor") / "axe.min.js"
 
+PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+"""The first is the same engine without a browser's own pages around it: it starts in less than half the time."""
+
 DESKTOP: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
@@ -23,9 +26,9 @@ def running_chromium() -> Iterator[Browser]:
     Other tests run event loops of their own, which Playwright's keeps them from while it is open: so it should not be
     open for longer than a module.
     """
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    path = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if path is None:
-        pytest.skip("no Chromium here; on Debian: apt-get install chromium")
+        pytest.skip("no Chromium here; on Debian: apt-get install chromium-headless-shell")
     # Chromium's sandbox refuses to run as root; the pages are ours. No name has an address: nothing works by a network.
     arguments = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
     with sync_playwright() as playwright:
