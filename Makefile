@@ -11,8 +11,9 @@ DEVELOPER := $(VENV)/.developer
 demo: $(INSTALLED)
 	PYTHONDONTWRITEBYTECODE= $(BIN)/congrad demo
 
-# Side by side, those that share a stack in one process; then those that say how long something takes, alone.
-PROCESSES ?= 2
+# Side by side, those that share a stack in one process: many wait for something, so three for two cores. Then those
+# that say how long something takes, alone.
+PROCESSES ?= 3
 
 test: $(DEVELOPER)
 	$(BIN)/pytest -m "not slow and not docker and not timing" -n $(PROCESSES) --dist loadgroup --durations 15

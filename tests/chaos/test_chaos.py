@@ -9,7 +9,7 @@ from chaos import check
 from chaos.faults import Kind
 from chaos.run import run
 
-SECONDS = 70.0
+SECONDS = 45.0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds and ends processes as Linux has them")

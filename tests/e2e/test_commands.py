@@ -40,22 +40,6 @@ def test_up_refuses_what_is_no_checkpoint_in_one_line(make: object, message: str
     assert _left(_running_with(f"CONGRAD_MODEL={model}")) == []
 
 
-def test_up_without_a_checkpoint_serves_a_toy_and_says_so(tmp_path: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "CONGRAD_MODEL"}
-    command = [*CONGRAD, "up", "--port", "0", "--data-dir", str(tmp_path / "data"), "--json"]
-    with (
-        (tmp_path / "log").open("wb") as log,
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True) as process,
-    ):
-        assert process.stdout is not None
-        url = json.loads("".join(process.stdout.readline() for _ in range(4)))["url"]
-        with Client(url) as client:
-            assert [checkpoint.name for checkpoint in client.checkpoints()] == [DEMO_CHECKPOINT.name]
-        process.send_signal(signal.SIGINT)
-        process.wait(60)
-    assert "without --model a toy is served" in (tmp_path / "log").read_text(errors="replace")
-
-
 def test_up_refuses_a_port_that_is_taken(stack: Stack, tmp_path: Path) -> None:
     port = stack.url.rpartition(":")[2]
     done = run("up", "--model", str(DEMO_CHECKPOINT), "--port", port, "--data-dir", str(tmp_path))
@@ -85,11 +69,11 @@ def _running_with(text: str) -> list[int]:
 
 
 class Up:
-    """`congrad up` on one data folder, with a file of tokens."""
+    """`congrad up` on one data folder, with a file of tokens and no checkpoint named."""
 
     def __init__(self, folder: Path):
         port, tokens = free_port(), write_tokens(folder / "tokens.toml", (ADMIN, Role.ADMIN, None))
-        options = ["--model", str(DEMO_CHECKPOINT), "--port", str(port), "--data-dir", str(folder), "--json"]
+        options = ["--port", str(port), "--data-dir", str(folder), "--json"]
         self.url = f"http://127.0.0.1:{port}"
         self._command = [*CONGRAD, "up", *options]
         self._environment = os.environ | {"CONGRAD_API_KEYS_FILE": str(tokens)}
@@ -160,6 +144,13 @@ def test_up_is_ready_with_a_file_of_tokens_alone(up: Up) -> None:
     assert httpx.get(f"{up.url}/readyz").status_code == 401
 
 
+def test_up_without_a_checkpoint_serves_a_toy_and_says_so(up: Up) -> None:
+    up.running()
+    with Client(up.url, ADMIN) as client:
+        assert [checkpoint.name for checkpoint in client.checkpoints()] == [DEMO_CHECKPOINT.name]
+    assert "without --model a toy is served" in up.said()
+
+
 def test_nothing_outlives_a_killed_supervisor(up: Up) -> None:
     process = up.running()
     children = _descendants(process.pid)
@@ -184,7 +175,7 @@ def _descendants(pid: int) -> list[int]:
 
 
 def test_demo_prints_its_table(stack: Stack) -> None:
-    """On a stack that runs; that the command starts one of its own is seen below."""
+    """On a stack that runs; that the command starts one of its own is seen below, and by `make test-wheel`."""
     code = f"""
 from contextlib import nullcontext
 from congrad.commands.app import main
@@ -199,6 +190,7 @@ main()
     assert "By language" in done.stdout
 
 
+@pytest.mark.slow  # with a stack of its own; the one above has the same figures
 def test_demo_as_json_is_one_object() -> None:
     done = run("demo", "--json", timeout=240)
     assert done.returncode == 0, done.stderr

@@ -6,7 +6,7 @@ one process, which so starts it once. They come first: the many small ones then 
 
 import pytest
 
-STACKS = ("stack", "watched")
+STACKS = ("stack", "watched", "kto_stack")
 """Fixtures of the session that are worth sharing; a Redis and a small model are there in no time."""
 
 LONG = ("tests/chaos/", "tests/e2e/", "tests/test_docs.py", "tests/")
