@@ -71,7 +71,7 @@ def test_ranks_of_one_job_get_the_same_decisions_and_gradients_are_computed_once
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={RANKS}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [*launch, str(script), stack.url, str(source), direction, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
     assert done.returncode == 0, done.stderr
     first, second = (json.loads((tmp_path / f"rank-{rank}.json").read_text()) for rank in range(RANKS))
     assert first == second
