@@ -71,7 +71,7 @@ def verify(engine: GradientEngine) -> Verdict:
         raise _unsupported(engine, f"{reason}, so that an adapter's gradient does not go through it")
     pairs = probes.short_pairs(engine.checkpoint)
     try:
-        plain = agreement.plain_logps(engine, pairs)
+        plain = agreement.plain_logps(engine, pairs[-1])
         _check(engine, TWO_ROWS, pairs, plain)
     except Exception as error:
         if is_out_of_memory(error):
@@ -104,7 +104,10 @@ def _said(error: Exception) -> str:
 
 
 def _check(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair], plain: Tensor) -> None:
-    """:raises _Fault: short pairs show that something is wrong in this layout."""
+    """
+    :param plain: log-probabilities of the last pair, which is the shorter one and lies in padding, without a layout.
+    :raises _Fault: short pairs show that something is wrong in this layout.
+    """
     try:
         compared = hooks.compared(engine, layout, pairs)
     except hooks.NoGradientError as error:

@@ -1,6 +1,5 @@
 """Whether a layout gives what a plain forward pass of each sequence by itself gives: positions, distances and masks."""
 
-from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -22,11 +21,10 @@ chosen one has the positions of its row, and differs by rounding alone."""
 
 
 @torch.no_grad()
-def plain_logps(engine: GradientEngine, pairs: Sequence[EncodedPair]) -> Tensor:
+def plain_logps(engine: GradientEngine, pair: EncodedPair) -> Tensor:
     """Log-probabilities of the completions' tokens, each sequence alone, by the model's own head: float32
     ``[tokens]``."""
-    sequences = [(pair.prompt_ids, ids) for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
-    return torch.cat([_plain_logps(engine, *sequence) for sequence in sequences])
+    return torch.cat([_plain_logps(engine, pair.prompt_ids, ids) for ids in (pair.chosen_ids, pair.rejected_ids)])
 
 
 def _plain_logps(engine: GradientEngine, prompt: list[int], completion: list[int]) -> Tensor:

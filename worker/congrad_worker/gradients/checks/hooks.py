@@ -56,7 +56,7 @@ class Recording:
 @dataclass(frozen=True)
 class Compared:
     """How far each module's gradient of the first of some pairs is from autograd's, relative to its size (``errors``),
-    and what the pass computes on its way: log-probabilities of all pairs' tokens, float32 ``[tokens]``."""
+    and what the pass computes on its way: log-probabilities of the last pair's tokens, float32 ``[tokens]``."""
 
     errors: dict[str, float]
     logps: Tensor
@@ -76,7 +76,8 @@ def compared(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair
         logps = token_logps(engine.checkpoint.model, batch)
         of_first = torch.tensor([1.0, -1.0] + [0.0] * (2 * len(pairs) - 2), device=logps.device)
         (logps * of_first[batch.targets.completions]).sum().backward()
-    return Compared(_errors(hooked.products, weighed.products), logps.detach())
+    of_last = (batch.targets.completions >= 2 * len(pairs) - 2).to(logps.device)
+    return Compared(_errors(hooked.products, weighed.products), logps.detach()[of_last])
 
 
 def _errors(hooked: dict[str, Tensor], weighed: dict[str, Tensor]) -> dict[str, float]:
