@@ -231,7 +231,7 @@ REQUESTS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)  # others may take the time; what never ends is ended anyway
+@settings(max_examples=30, deadline=None)  # others may take the time; what never ends is ended anyway
 @given(REQUESTS, st.sampled_from([np.inf, 8.0, 0.05]))
 def test_whatever_comes_and_however_little_is_remembered_a_memory_holds_together(
     requests: list[tuple[list[int], bool, bool, int]], half_life: float
