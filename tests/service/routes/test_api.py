@@ -124,7 +124,7 @@ def test_each_fault_is_told_once_beside_the_others(redis_url: str) -> None:
 
 @pytest.mark.usefixtures("workers")
 def test_an_unknown_aggregator_of_a_rescoring_is_pointed_at(redis_url: str) -> None:
-    problem = assert_problem(call(redis_url, "POST", "/jobs/any/rescore", json={"aggregator": "median"}), 422)
+    problem = assert_problem(call(redis_url, "POST", f"/jobs/{'0' * 32}/rescore", json={"aggregator": "median"}), 422)
     (error,) = problem["errors"]
     assert error["pointer"] == "/aggregator"
     assert error["detail"].startswith("aggregator: should be 'pcgrad', 'agreement', 'mean'")
