@@ -40,6 +40,6 @@ def told(faults: Iterable[Fault]) -> list[Fault]:
 
 def message_of(fault: Fault) -> str:
     """What is wrong there, as the end of a sentence that begins with the place."""
-    message: str = WORDS.get(fault["type"], fault["msg"])
+    message: str = WORDS[fault["type"]] if fault["type"] in WORDS else fault["msg"]
     message = _SUBJECT.sub("should ", message.removeprefix("Value error, "))
     return _MEASURED.sub(r"; it has \1", message)
