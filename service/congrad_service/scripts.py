@@ -243,7 +243,8 @@ COMMIT = (
 --       dropped...
 -- ARGV: id, result, kept, dropped, timing, ttl of the job, standing, number of keys kept with it, direction name,
 --       update, expected epoch, expected version, entry of the history, counts of conflicts (JSON), number of the
---       direction's fields, field, value, ..., bucket of pairs, content (or nothing), ...
+--       direction's fields, field, value, ..., language, its buckets of pairs that change (number=bytes ...), their
+--       contents in that order, ...
 -- 'committed'; 'ended' when the job has its answer already; 'lost' when another job committed in between.
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status or ended(status) then return 'ended' end
@@ -255,9 +256,14 @@ even_if_full(KEYS[1])
 if ARGV[10] == '1' then
   local buckets = 16 + 2 * ARGV[15]
   for i = 16, buckets - 1, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
-  for i = buckets, #ARGV, 2 do
-    if ARGV[i + 1] == '' then redis.call('HDEL', KEYS[7], ARGV[i])
-    else redis.call('HSET', KEYS[7], ARGV[i], ARGV[i + 1]) end
+  for i = buckets, #ARGV, 3 do
+    local at = 1
+    for number, bytes in string.gmatch(ARGV[i + 1], '(%d+)=(%d+)') do
+      local bucket = ARGV[i] .. ':' .. number
+      if bytes == '0' then redis.call('HDEL', KEYS[7], bucket)
+      else redis.call('HSET', KEYS[7], bucket, string.sub(ARGV[i + 2], at, at + bytes - 1)) end
+      at = at + bytes
+    end
   end
   redis.call('SADD', KEYS[4], ARGV[9])
   redis.call('RPUSH', KEYS[5], ARGV[13])
@@ -288,12 +294,19 @@ return 'committed'
 )
 
 RECALL = """
--- KEYS: direction, pairs   ARGV: expected epoch, expected version, bucket, ...
--- The buckets; nothing where the direction is not what it was.
+-- KEYS: direction, pairs   ARGV: expected epoch, expected version, language, numbers of buckets, ...
+-- What is in the buckets of each language, one after the other: hundreds of small answers take a client longer to read
+-- than all else takes. Nothing where the direction is not what it was.
 local current = redis.call('HMGET', KEYS[1], 'epoch', 'version')
 if current[1] ~= ARGV[1] or current[2] ~= ARGV[2] then return nil end
 local found = {}
-for i = 3, #ARGV do found[i - 2] = redis.call('HGET', KEYS[2], ARGV[i]) or '' end
+for i = 3, #ARGV, 2 do
+  local parts = {}
+  for number in string.gmatch(ARGV[i + 1], '%d+') do
+    parts[#parts + 1] = redis.call('HGET', KEYS[2], ARGV[i] .. ':' .. number) or ''
+  end
+  found[#found + 1] = table.concat(parts)
+end
 return found
 """
 

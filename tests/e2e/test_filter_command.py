@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow
 import pytest
-from congrad import Client
+from congrad import Client, ConflictError
 from congrad.commands.filtering.asking import Asked, Run
 from congrad.commands.filtering.journal import journal_of, open_journal
 from congrad.contract import wire
@@ -227,6 +227,27 @@ def test_rows_whose_gradients_are_gone_are_scored_without_folding_them_in_again(
     assert kept.exists()
     counts = {tag: language.samples for tag, language in client.directions.get(direction).languages.items()}
     assert counts == {"de": 4, "fr": 4}
+
+
+def test_a_run_that_is_begun_anew_frees_the_gradients_of_the_one_before(
+    stack: Stack, client: Client, direction: str, tmp_path: Path
+) -> None:
+    source, kept = tmp_path / "in.jsonl", tmp_path / "kept.jsonl"
+    write_rows(source, demo_samples("de", "fr", each=4))
+    asked = Asked(direction, update=True, selection=wire.ThresholdSelection(), checkpoint=None, batch_size=4,
+                  two_pass=True)  # fmt: skip
+    with (
+        Source(str(source)) as rows,
+        suppress(KeyboardInterrupt),
+        open_journal(journal_of(str(kept)), asked.on_record(stack.url), False) as journal,
+    ):
+        Run(rows, Fields(), asked, survey(rows, Fields())).ask(client, journal, 1, lambda _: None)
+        raise KeyboardInterrupt
+    done = run("filter", str(source), "-o", str(kept), "--url", stack.url, "--direction", direction, "--restart")
+    assert done.returncode == 0, done.stderr
+    for result in journal.results:
+        with pytest.raises(ConflictError, match="no longer"):
+            client.jobs.rescore(result.job_id)
 
 
 def test_a_row_that_the_service_refuses_is_put_right_and_the_rest_goes_on(

@@ -1,7 +1,7 @@
 """`congrad filter`: a file of samples through a running service."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import typer
@@ -45,7 +45,7 @@ from congrad.commands.filtering.summary import print_summary, show_plan, show_su
 from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
 from congrad.commands.terminal.output import WRONG, fail, fail_with, out, say
 from congrad.commands.terminal.signals import interrupt_on_signals
-from congrad.errors import CongradError, NoRoomError, NotFoundError
+from congrad.errors import APIStatusError, CongradError, NoRoomError, NotFoundError
 from congrad.files.bad_rows import BadRowsError
 from congrad.files.formats import Format
 from congrad.files.kinds.rows import FileError
@@ -208,6 +208,7 @@ def _filter(order: Order) -> None:
                 outputs.journal, run.asked.on_record(service.stack or client.base_url), order.restart
             ) as journal,
         ):
+            _free(client, journal)
             run.check(journal)
             _answer(run, client, journal, order)
             decisions = run.decisions(journal)
@@ -285,6 +286,14 @@ def _answer(run: Run, client: Client, journal: Journal, order: Order) -> None:
         run.ask(client, journal, order.service.concurrency, advance)
         if run.asked.two_pass:
             run.ask_again(client, journal, order.service.concurrency, advance)
+
+
+def _free(client: Client, journal: Journal) -> None:
+    """Frees the gradients of a run that is not gone on with: they would take up room for a day."""
+    with suppress(CongradError):
+        for job_id in journal.abandoned:
+            with suppress(APIStatusError):  # a job that keeps none
+                client.jobs.cancel(job_id)
 
 
 def _room_for(client: Client, rows: int, checkpoint: str | None) -> str:

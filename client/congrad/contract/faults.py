@@ -1,16 +1,17 @@
 """What pydantic finds wrong, told in the names of the data that it was given, and without its own."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Path = list[str | int]
+Fault = Mapping[str, Any]
 
 WORDS = {"missing": "is missing", "extra_forbidden": "is not a known field"}
 """In place of pydantic's messages, by the type of a fault."""
 
 _SUBJECT = re.compile(r"^(Input|String|List|Dictionary|Value) should ")
-MEASURED = re.compile(r" after validation, not (\d+)$")
+_MEASURED = re.compile(r" after validation, not (\d+)$")
 
 
 def path_in(data: Any, loc: Sequence[str | int]) -> Path:
@@ -31,8 +32,14 @@ def path_in(data: Any, loc: Sequence[str | int]) -> Path:
     return path
 
 
-def message_of(fault: Mapping[str, Any]) -> str:
+def told(faults: Iterable[Fault]) -> list[Fault]:
+    """The faults without those that say no more than another one: what may be given or not is wrong as what it should
+    be, and then once more as it is not left out either."""
+    return [fault for fault in faults if fault["type"] != "none_required"]
+
+
+def message_of(fault: Fault) -> str:
     """What is wrong there, as the end of a sentence that begins with the place."""
-    message: str = WORDS.get(fault["type"], fault["msg"])
+    message: str = WORDS[fault["type"]] if fault["type"] in WORDS else fault["msg"]
     message = _SUBJECT.sub("should ", message.removeprefix("Value error, "))
-    return MEASURED.sub(r"; it has \1", message)
+    return _MEASURED.sub(r"; it has \1", message)

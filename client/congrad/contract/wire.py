@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from congrad.contract.aggregators import AggregatorName
 from congrad.contract.answer import Answer
 from congrad.contract.bounded import FirstFaults
 from congrad.contract.samples import AnySample as AnySample
@@ -96,7 +97,6 @@ HalfLife = Annotated[
     WithJsonSchema({"anyOf": [{"type": "number", "minimum": SHORTEST}, {"const": INFINITY}]}),
 ]
 """Samples of a language after which an old one counts half; with `inf` all count alike for ever."""
-AggregatorName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 
 
 class FilterRequest(Request):

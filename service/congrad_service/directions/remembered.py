@@ -58,9 +58,12 @@ def packed(pairs: np.ndarray, buckets: int) -> dict[int, bytes]:
         return {}
     where = places(pairs["hash"], buckets)
     order = np.argsort(where, kind="stable")
-    firsts = np.flatnonzero(np.diff(where[order], prepend=-1))
-    parts = np.split(pairs[order], firsts[1:])
-    return {int(where[order[first]]): part.tobytes() for first, part in zip(firsts, parts, strict=True)}
+    raw, where = pairs[order].tobytes(), where[order]
+    firsts = np.concatenate([[0], 1 + np.flatnonzero(where[1:] != where[:-1])])
+    numbers = where[firsts].tolist()
+    starts = (PAIR.itemsize * firsts).tolist()
+    ends = [*starts[1:], len(raw)]
+    return {number: raw[start:end] for number, start, end in zip(numbers, starts, ends, strict=True)}
 
 
 def field(tag: str, bucket: int) -> str:

@@ -4,7 +4,7 @@ from http import HTTPStatus
 from typing import Any
 
 from congrad.contract import wire
-from congrad.contract.faults import MEASURED, path_in
+from congrad.contract.faults import message_of, path_in, told
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -78,7 +78,7 @@ def _allowed(request: Request) -> list[str]:
 
 def _on_validation(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    faults = error.errors()
+    faults = told(error.errors())
     errors = [_fault(fault, error.body) for fault in faults[:MAX_ERRORS]]
     detail = errors[0].detail if len(faults) == 1 else f"{errors[0].detail} (and {len(faults) - 1} more)"
     return response(problem_of(Unprocessable(detail, errors)))
@@ -112,7 +112,7 @@ def _fault(fault: dict[str, Any], body: Any) -> wire.ProblemError:
     if loc[:1] == ["samples"]:
         del loc[2:3]  # the kind of the sample, which pydantic names and the body does not
     path = path_in(body, loc)
-    message = _message(fault)
+    message = message_of(fault)
     if len(path) >= 2 and path[0] == "samples":
         index, rest = int(path[1]), ".".join(map(str, path[2:]))
         name = sample_name(index, _id_of(body, index))
@@ -124,11 +124,6 @@ def _printable(where: str, detail: str) -> wire.ProblemError:
     """Names of unknown fields are the client's own and may hold what UTF-8 cannot encode."""
     where, detail = (text.encode(errors="backslashreplace").decode() for text in (where, detail))
     return wire.ProblemError(pointer=where, detail=detail)
-
-
-def _message(fault: dict[str, Any]) -> str:
-    message: str = fault["msg"]
-    return MEASURED.sub(r"; it has \1", message.removeprefix("Value error, "))
 
 
 def _id_of(body: Any, index: int) -> str | None:

@@ -11,6 +11,8 @@ from congrad_worker.decisions.decide import Outcome, Rules, decide
 from congrad_worker.decisions.direction import LanguageState, Samples
 from congrad_worker.decisions.memory import Memory, wanted
 from congrad_worker.decisions.question import Earlier, Question
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support.scoring import RULES, scores_of
 
 DIM = 64
@@ -40,7 +42,11 @@ class Direction:
         numbers = wanted(self.tables, hashes, tags)
         memory = Memory(
             self.tables,
-            {tag: {n: self.held.get(remembered.field(tag, n), b"") for n in own} for tag, own in numbers.items()},
+            numbers,
+            {
+                tag: b"".join(self.held.get(remembered.field(tag, number), b"") for number in own)
+                for tag, own in numbers.items()
+            },
         )
         question = Question(
             [str(pair) for pair in pairs], Samples.of(GRADIENTS[list(pairs)], tags), [False] * len(pairs),
@@ -49,7 +55,8 @@ class Direction:
         outcome = decide(question, self.languages, self.rules)
         if update:
             self.languages, self.tables = outcome.languages, dict(outcome.learnt.tables)
-            self.held |= outcome.learnt.fields
+            for tag, own in outcome.learnt.buckets.items():
+                self.held |= {remembered.field(tag, number): part for number, part in own.items()}
             self.given_up += outcome.learnt.given_up
         return outcome
 
@@ -213,13 +220,50 @@ def test_no_more_pairs_are_remembered_than_allowed_and_the_oldest_go_first() -> 
     assert sum(repeated(direction.ask(range(150), update=False))) < 15
 
 
+REQUESTS = st.lists(
+    st.tuples(
+        st.lists(st.integers(0, 59), min_size=1, max_size=40),
+        st.booleans(),  # whether it updates
+        st.booleans(),  # whether a pair counts once
+        st.sampled_from([0, 1, 2, 7, 30, 1000]),  # pairs that are remembered at most, by then
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=30, deadline=None)  # others may take the time; what never ends is ended anyway
+@given(REQUESTS, st.sampled_from([np.inf, 8.0, 0.05]))
+def test_whatever_comes_and_however_little_is_remembered_a_memory_holds_together(
+    requests: list[tuple[list[int], bool, bool, int]], half_life: float
+) -> None:
+    direction, folded, before = Direction(replace(RULES, half_life=half_life)), set[int](), 0
+    for pairs, update, once, most in requests:
+        direction.rules = replace(direction.rules, max_pairs=most)
+        known = {pair for own in direction.remembered().values() for pair in own["hash"].tolist()}
+        found = repeated(direction.ask(pairs, update, once))
+        if once:
+            for place, (pair, again) in enumerate(zip(pairs, found, strict=True)):
+                assert again == (HASHES[pair] in known or (update and pair in pairs[:place]))
+        folded |= {*pairs} if update else set()
+        held = direction.remembered()
+        assert {tag: table.pairs for tag, table in direction.tables.items()} == {
+            tag: len(own) for tag, own in held.items()
+        }
+        assert sum(map(len, held.values())) <= max(most, before)
+        for tag, table in direction.tables.items():
+            assert 8 * table.buckets >= table.pairs
+            assert {*held[tag]["hash"].tolist()} <= {HASHES[pair] for pair in folded}
+            assert len({*held[tag]["hash"].tolist()}) == len(held[tag])
+        before = sum(map(len, held.values()))
+
+
 def test_pairs_without_a_gradient_are_not_remembered() -> None:
     direction = Direction()
     nothing = Samples.of(np.zeros((2, DIM), np.float32), ["de", "de"])
     question = Question(["a", "b"], nothing, [False] * 2, wire.ThresholdSelection(), True, HASHES[:1] * 2)
     outcome = decide(question, direction.languages, RULES)
     assert repeated(outcome) == [False, False]
-    assert outcome.learnt.fields == {}
+    assert outcome.learnt.buckets == {}
 
 
 def test_samples_without_a_hash_are_all_new() -> None:
@@ -228,4 +272,4 @@ def test_samples_without_a_hash_are_all_new() -> None:
     outcome = decide(question, {}, RULES)
     assert repeated(outcome) == [False, False]
     assert outcome.languages["de"].samples == 2
-    assert outcome.learnt.fields == {}
+    assert outcome.learnt.buckets == {}

@@ -1,12 +1,14 @@
 """Surgery: TorchJD's for a given order, and free of orders and names on the average."""
 
 from collections.abc import Iterator
+from typing import get_args
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
-from congrad_worker.decisions.aggregators import TORCHJD, aggregator
+from congrad.contract.aggregators import AggregatorName
+from congrad_worker.decisions.aggregators import OWN, TORCHJD, aggregator
 from congrad_worker.decisions.surgery import mean, pcgrad, project_conflicts
 from congrad_worker.errors import WorkerError
 from support.properties import conflicting_gradients, cosine
@@ -105,6 +107,10 @@ def test_torchjd_weightings_give_its_directions(name: str, whole: torch.nn.Modul
     gradients = conflicting_gradients(4, 20, seed=7)
     direction = aggregator(name)(gram_of(gradients), 0).weights @ gradients
     assert np.allclose(direction, whole(torch.from_numpy(gradients)).numpy(), atol=1e-6)
+
+
+def test_a_request_may_ask_for_every_aggregator_that_there_is() -> None:
+    assert get_args(AggregatorName) == (*OWN, *TORCHJD)
 
 
 def test_an_unknown_aggregator_is_named() -> None:

@@ -124,7 +124,7 @@ def test_a_weight_that_a_model_uses_past_its_module_is_named_by_the_probe(dtype:
 def test_hooks_and_weights_are_compared_to_the_rounding_of_one_product(tmp_path: Path) -> None:
     model = save_random_model(tmp_path, "llama")
     machine = GradientEngine(checkpoint(model, dtype="bfloat16"), settings(model))
-    errors = hooks.errors(machine, SHARED_ROW, probes.short_pairs(machine.checkpoint))
+    errors = hooks.compared(machine, SHARED_ROW, probes.short_pairs(machine.checkpoint)).errors
     assert errors.keys() == machine.modules.keys()
     assert max(errors.values()) < 0.005
 

@@ -242,7 +242,12 @@ def test_what_changes_nothing_is_scored_under_any_aggregator_from_the_same_gradi
     assert np.allclose(scores(own), scores(posted(bench, samples=rows, direction="own")), atol=1e-6)
 
 
-def test_an_unknown_aggregator_is_named(bench: Bench) -> None:
-    error = failed(bench, aggregator="median")
+def test_an_aggregator_that_a_direction_brings_from_elsewhere_and_nobody_knows_is_named(bench: Bench) -> None:
+    posted(bench)
+    redis, key = bench.store.redis, keys.direction("default")
+    text: Any = redis.hget(key, "geometry")
+    redis.hset(key, "geometry", json.dumps(json.loads(text) | {"aggregator": {"name": "median", "seed": 0}}))
+    bench.judge = Judge(bench.store, RULES)
+    error = failed(bench, samples=demo_samples("ja", each=2))
     assert error.status == 422
     assert error.detail.startswith("aggregator 'median' is unknown; known are pcgrad, agreement, mean")

@@ -9,7 +9,7 @@ Amount and n' are all that is remembered: nothing is rewritten when others come.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -28,71 +28,102 @@ Pairs = Sequence[bytes | None]
 
 @dataclass(frozen=True)
 class Known:
-    """Of n samples: whether their pairs are remembered, bool ``[n]``, and the shares of those, float64 ``[n]``."""
+    """Of n samples: whether their pairs are remembered, bool ``[n]``, and the places of those among what was read of
+    their language, int64 ``[n]``."""
 
     rows: np.ndarray
-    shares: np.ndarray
+    places: np.ndarray
 
 
 @dataclass(frozen=True)
 class Entries:
-    """Pairs as they are remembered, `PAIR` ``[m]``, and their places by their hashes, in their order."""
+    """Pairs as they are remembered, one after the other: `PAIR` ``[m]``, and the same in bytes."""
 
     pairs: np.ndarray
-    places: Mapping[bytes | None, int]
+    packed: bytes
 
     @classmethod
     def of(cls, packed: bytes) -> "Entries":
         """From the contents of buckets."""
-        pairs = np.frombuffer(packed, PAIR)
-        raw = pairs["hash"].tobytes()
-        hashes = (raw[start : start + HASH_BYTES] for start in range(0, len(raw), HASH_BYTES))
-        return cls(pairs, {pair: place for place, pair in enumerate(hashes)})
+        return cls(np.frombuffer(packed, PAIR), packed)
+
+    def places(self, asked: Collection[bytes]) -> dict[bytes, int]:
+        """The places of those of some hashes that are here."""
+        if not asked or not len(self.pairs):
+            return {}
+        # A request reads ten times as many pairs as it has. The first halves of their hashes, all compared at once,
+        # leave next to none but its own to be made objects of Python's.
+        own, wanted = _first_halves(self.pairs["hash"]), np.sort(_first_halves(_hashes(asked)))
+        nearest = np.minimum(np.searchsorted(wanted, own), len(wanted) - 1)
+        alike = np.flatnonzero(wanted[nearest] == own)
+        raw = self.pairs["hash"][alike].tobytes()
+        found = {raw[HASH_BYTES * i : HASH_BYTES * (i + 1)]: place for i, place in enumerate(alike.tolist())}
+        return {pair: found[pair] for pair in asked if pair in found}
+
+
+def _first_halves(hashes: np.ndarray) -> np.ndarray:
+    return np.frombuffer(hashes.tobytes(), "<u8")[::2]
+
+
+def _hashes(pairs: Collection[bytes]) -> np.ndarray:
+    """V16 ``[n]``."""
+    return np.frombuffer(b"".join(pairs), f"V{HASH_BYTES}")
 
 
 @dataclass(frozen=True)
 class Memory:
-    """A direction's memory: the tables of all its languages, and those of their buckets that were read, by language and
-    number; empty ones too."""
+    """A direction's memory: the tables of all its languages, the numbers of those of their buckets that were read,
+    empty ones too, and what is in these, one after the other, both by language."""
 
     tables: Mapping[str, Table] = field(default_factory=dict)
-    buckets: Mapping[str, Mapping[int, bytes]] = field(default_factory=dict)
+    numbers: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    packed: Mapping[str, bytes] = field(default_factory=dict)
 
     @cached_property  # asked for when samples are counted, when they are scored, and when they are remembered
     def read(self) -> dict[str, "Entries"]:
         """What was read, by language."""
-        return {tag: Entries.of(b"".join(parts.values())) for tag, parts in self.buckets.items()}
+        return {tag: Entries.of(packed) for tag, packed in self.packed.items()}
 
     def entries(self, tag: str) -> "Entries":
         """What was read of a language."""
         return self.read.get(tag, Entries.of(b""))
 
-    def known(
-        self, pairs: Pairs, tags: Sequence[str], languages: Mapping[str, LanguageState], half_life: float
-    ) -> Known:
-        """The samples whose pairs are remembered, and the shares that these have in the languages as they are.
+    def known(self, pairs: Pairs, tags: Sequence[str]) -> Known:
+        """The samples whose pairs are remembered.
 
         :param pairs: of length n, as are their languages ``tags``.
         """
-        shares = {
-            tag: _remains(entries.pairs, languages[tag], half_life) / languages[tag].weight
-            for tag, entries in self.read.items()
-        }
-        rows, found = np.zeros(len(pairs), bool), np.zeros(len(pairs))
+        rows_of: defaultdict[str, dict[bytes, list[int]]] = defaultdict(dict)
         for row, (pair, tag) in enumerate(zip(pairs, tags, strict=True)):
-            place = self.read[tag].places.get(pair) if tag in self.read else None
-            if place is not None:
-                rows[row], found[row] = True, shares[tag][place]
-        return Known(rows, found)
+            if pair is not None:
+                rows_of[tag].setdefault(pair, []).append(row)
+        rows, places = np.zeros(len(pairs), bool), np.zeros(len(pairs), np.int64)
+        for tag, entries in self.read.items():
+            for pair, place in entries.places(rows_of[tag]).items():
+                rows[rows_of[tag][pair]], places[rows_of[tag][pair]] = True, place
+        return Known(rows, places)
+
+    def shares(
+        self, known: Known, tags: Sequence[str], languages: Mapping[str, LanguageState], half_life: float
+    ) -> np.ndarray:
+        """The shares that remembered pairs have in the languages as they are: float64 ``[n]``, else 0."""
+        shares = np.zeros(len(tags))
+        rows_of: defaultdict[str, list[int]] = defaultdict(list)
+        for row in np.flatnonzero(known.rows).tolist():
+            rows_of[tags[row]].append(row)
+        for tag, rows in rows_of.items():
+            entries = self.read[tag].pairs[known.places[rows]]
+            shares[rows] = _remains(entries, languages[tag], half_life) / languages[tag].weight
+        return shares
 
 
 @dataclass(frozen=True)
 class Learnt:
     """What is to be written of a direction's memory: the tables of all its languages; the buckets that change, by
-    their fields' names, empty ones to be taken out; and how many pairs were given up that still count."""
+    language and number, empty ones to be taken out; and how many pairs were given up that still count."""
 
     tables: Mapping[str, Table]
-    fields: Mapping[str, bytes]
+    buckets: Mapping[str, Mapping[int, bytes]]
     given_up: int
 
 
@@ -110,7 +141,7 @@ def wanted(tables: Mapping[str, Table], pairs: Pairs, tags: Sequence[str]) -> di
 
 
 def _numbers(table: Table, pairs: Set[bytes]) -> list[int]:
-    numbers = set(remembered.places(np.frombuffer(b"".join(pairs), f"V{HASH_BYTES}"), table.buckets).tolist())
+    numbers = set(remembered.places(_hashes(pairs), table.buckets).tolist())
     for number in range(table.buckets, table.with_room(table.pairs + len(pairs))):
         divided = number
         while divided >= table.buckets:
@@ -138,29 +169,29 @@ def learn(
     at_hand = {tag: len(memory.entries(tag).pairs) for tag in merged}
     elsewhere = sum(table.pairs for table in memory.tables.values()) - sum(at_hand.values())
     kept = _fitting(merged, languages, half_life, most - elsewhere)
-    tables, fields = dict(memory.tables), dict[str, bytes]()
+    tables, buckets = dict(memory.tables), dict[str, dict[int, bytes]]()
     for tag, entries in kept.items():
         table = tables.get(tag, Table())
         pairs = table.pairs - at_hand[tag] + len(entries)
         tables[tag] = Table(pairs, table.with_room(pairs))
         parts = remembered.packed(entries, tables[tag].buckets)
-        for number in {*memory.buckets.get(tag, {}), *parts}:
-            fields[remembered.field(tag, number)] = parts.get(number, b"")
+        buckets[tag] = dict.fromkeys(memory.numbers.get(tag, ()), b"") | parts
     given_up = sum(map(len, merged.values())) - sum(map(len, kept.values()))
-    return Learnt(tables, fields, given_up)
+    return Learnt(tables, buckets, given_up)
 
 
 def _merged(entries: Entries, stakes: Mapping[bytes, float], state: LanguageState, half_life: float) -> np.ndarray:
     """The old entries that have anything left, and then the new ones."""
     remains = _remains(entries.pairs, state, half_life)
-    again = {pair: entries.places[pair] for pair in stakes if pair in entries.places}
+    again = entries.places(stakes.keys())
     stays = remains >= FORGOTTEN_BELOW
     stays[list(again.values())] = False
+    old = entries.packed if stays.all() else entries.pairs[stays].tobytes()
     new = np.zeros(len(stakes), PAIR)
-    new["hash"] = np.frombuffer(b"".join(stakes), f"V{HASH_BYTES}")
+    new["hash"] = _hashes(stakes.keys())
     new["samples"] = state.samples
     new["amount"] = [amount + (remains[again[pair]] if pair in again else 0.0) for pair, amount in stakes.items()]
-    return np.concatenate([entries.pairs[stays], new])
+    return np.frombuffer(old + new.tobytes(), PAIR)
 
 
 def _fitting(

@@ -30,12 +30,12 @@ def _update(question: Question, languages: Mapping[str, LanguageState], half_lif
     if not question.once:
         return Counted(fold(languages, samples, half_life), samples.usable, np.zeros(len(samples.norms), bool))
     # Which are known depends on what is remembered only; how much of them is left, on what comes on top.
-    known = question.memory.known(question.pairs, samples.languages, languages, half_life).rows
+    known = question.memory.known(question.pairs, samples.languages)
     first = _first(question.pairs, samples)
-    new = samples.usable & ~known & (first == np.arange(len(first)))
+    new = samples.usable & ~known.rows & (first == np.arange(len(first)))
     folded = fold(languages, samples, half_life, new)
-    left = question.memory.known(question.pairs, samples.languages, folded.languages, half_life).shares
-    shares = np.where(known, left, folded.shares[first])
+    left = question.memory.shares(known, samples.languages, folded.languages, half_life)
+    shares = np.where(known.rows, left, folded.shares[first])
     return Counted(Folded(folded.languages, shares, folded.stakes), new, samples.usable & ~new)
 
 
@@ -47,9 +47,10 @@ def _look(question: Question, languages: Mapping[str, LanguageState], half_life:
     folded = unfolded(languages, samples, earlier.stakes, half_life, ~was_repeated)
     if not question.once:
         return Counted(folded, none, none)
-    known = question.memory.known(question.pairs, samples.languages, languages, half_life)
+    known = question.memory.known(question.pairs, samples.languages)
+    left = question.memory.shares(known, samples.languages, languages, half_life)
     # What is remembered is what there is by now. An earlier job's stake does for a pair that had to be given up.
-    shares = np.where(known.rows, known.shares, folded.shares)
+    shares = np.where(known.rows, left, folded.shares)
     repeated = known.rows if question.earlier is None else was_repeated
     return Counted(Folded(folded.languages, shares, folded.stakes), none, samples.usable & repeated)
 

@@ -71,7 +71,7 @@ def verify(engine: GradientEngine) -> Verdict:
         raise _unsupported(engine, f"{reason}, so that an adapter's gradient does not go through it")
     pairs = probes.short_pairs(engine.checkpoint)
     try:
-        plain = agreement.plain_logps(engine, pairs)
+        plain = agreement.plain_logps(engine, pairs[-1])
         _check(engine, TWO_ROWS, pairs, plain)
     except Exception as error:
         if is_out_of_memory(error):
@@ -104,17 +104,20 @@ def _said(error: Exception) -> str:
 
 
 def _check(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair], plain: Tensor) -> None:
-    """:raises _Fault: short pairs show that something is wrong in this layout."""
+    """
+    :param plain: log-probabilities of the last pair, which is the shorter one and lies in padding, without a layout.
+    :raises _Fault: short pairs show that something is wrong in this layout.
+    """
     try:
-        errors = hooks.errors(engine, layout, pairs)
+        compared = hooks.compared(engine, layout, pairs)
     except hooks.NoGradientError as error:
         raise _Fault(f"the gradients of test pairs {error} in {engine.checkpoint.dtype}") from error
     tolerance = TOLERANCE.get(engine.checkpoint.dtype, HALF_TOLERANCE)
-    if wrong := {name: error for name, error in errors.items() if not error <= tolerance}:
+    if wrong := {name: error for name, error in compared.errors.items() if not error <= tolerance}:
         raise _Fault(_culprits(wrong))
     if (change := independence.leak(engine, layout, pairs)) > 0:
         raise _Fault(f"sequences of one batch are not apart: with other tokens in some, others change by {change:.1%}")
-    off = agreement.logps_error(engine, layout, pairs, plain)
+    off = agreement.relative(compared.logps, plain)
     if not off <= (rounding := _rounding(engine)):
         raise _Fault(f"log-probabilities differ from those of each sequence alone by {off:.1%}, not {rounding:.2%}")
 

@@ -151,13 +151,13 @@ class DirectionRecord:
 class Step:
     """What one commit does to a direction.
 
-    ``fields`` are the new ones of its hash, and ``pairs`` those of what it remembers; ``stakes`` are what the job's
-    samples brought to it, and ``repeated`` the places of those that brought nothing, kept with their gradients;
-    ``conflicts`` are added to the counts that `keys` describes.
+    ``fields`` are the new ones of its hash, and ``pairs`` the buckets that change of what it remembers; ``stakes`` are
+    what the job's samples brought to it, and ``repeated`` the places of those that brought nothing, kept with their
+    gradients; ``conflicts`` are added to the counts that `keys` describes.
     """
 
     fields: Mapping[str, Any]
-    pairs: Mapping[str, bytes]
+    pairs: Mapping[str, Mapping[int, bytes]]
     stakes: Mapping[str, Stake]
     repeated: Sequence[int]
     entry: wire.HistoryEntry

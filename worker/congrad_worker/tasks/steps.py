@@ -45,7 +45,7 @@ def step_of(
     fields = _fields(job, read, outcome, shown, rules) | times | _vectors(outcome, touched)
     repeated = [place for place, one in enumerate(outcome.decisions) if one.repeated]
     new = [one for one in outcome.decisions if not one.repeated]
-    return Step(fields, outcome.learnt.fields, outcome.stakes, repeated, entry, conflict_counts(new))
+    return Step(fields, outcome.learnt.buckets, outcome.stakes, repeated, entry, conflict_counts(new))
 
 
 def conflict_counts(decisions: Sequence[wire.Decision]) -> dict[str, int]:

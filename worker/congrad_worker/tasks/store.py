@@ -237,15 +237,12 @@ class Store:
         """What a direction remembers of some samples' pairs, and where more of them would be remembered; None where it
         has changed since it was read."""
         numbers = wanted(read.tables, pairs, languages)
-        names = [remembered.field(tag, number) for tag, own in numbers.items() for number in own]
-        if not names:
+        if not numbers:
             return Memory(read.tables)
+        asked = [part for tag, own in numbers.items() for part in (tag, " ".join(map(str, own)))]
         keys_of = [keys.direction(name), keys.pairs(name)]
-        found = cast("list[bytes] | None", self._recall(keys=keys_of, args=[read.epoch, read.version, *names]))
-        if found is None:
-            return None
-        buckets = iter(found)
-        return Memory(read.tables, {tag: {number: next(buckets) for number in own} for tag, own in numbers.items()})
+        found = cast("list[bytes] | None", self._recall(keys=keys_of, args=[read.epoch, read.version, *asked]))
+        return None if found is None else Memory(read.tables, numbers, dict(zip(numbers, found, strict=True)))
 
     def standing(self, name: str) -> tuple[str, int]:
         """Epoch and version of a direction; as `direction` has them where there is none."""
@@ -323,8 +320,14 @@ class Store:
 
 def _written(step: Step) -> list[Any]:
     """The end of the arguments of `scripts.COMMIT`."""
-    fields = [part for item in (*step.fields.items(), *step.pairs.items()) for part in item]
-    return [step.entry.model_dump_json(), json.dumps(step.conflicts), len(step.fields), *fields]
+    fields = [one for item in step.fields.items() for one in item]
+    # Not an argument for each of hundreds of buckets: to send those takes longer than all else.
+    pairs = [
+        one
+        for tag, own in step.pairs.items()
+        for one in (tag, " ".join(f"{number}={len(part)}" for number, part in own.items()), b"".join(own.values()))
+    ]
+    return [step.entry.model_dump_json(), json.dumps(step.conflicts), len(step.fields), *fields, *pairs]
 
 
 def _language(raw: dict[bytes, bytes], tag: str, about: dict[str, Any]) -> LanguageState:

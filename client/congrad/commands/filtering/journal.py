@@ -34,6 +34,10 @@ class OtherQuestionError(Exception):
     """What the journal answers is not what is asked."""
 
 
+class OtherReleaseError(Exception):
+    """The journal has answers in the form of another release."""
+
+
 class JournalError(CongradError):
     """An answer cannot be written down."""
 
@@ -51,6 +55,8 @@ class Journal:
         """Whether the run begins the direction. Its requests say so each time: a request is known again as it was."""
         self.rescored: dict[str, wire.FilterResult] = {}
         """By the id of the job that was scored again."""
+        self.abandoned: list[str] = []
+        """Jobs of an earlier run that is not gone on with, whose gradients the service may still keep."""
         self._digests: list[list[str]] = []
         self._file = file
         question: Json = json.loads(json.dumps(asked))  # as it is read again
@@ -76,16 +82,19 @@ class Journal:
         """Notes that the run begins the direction."""
         self._append({"begins": True})
         self.begins = True
+        self._sync()
 
     def add(self, result: wire.FilterResult, digests: Sequence[str]) -> None:
         """The answer to some rows, and the digest of each."""
         self._append({"digests": list(digests), "result": result.model_dump(mode="json")})
         self._take_answer(result, list(digests))
+        self._sync()
 
     def add_rescored(self, job_id: str, result: wire.FilterResult) -> None:
         """The second answer to the rows of a job."""
         self._append({"of": job_id, "rescored": result.model_dump(mode="json")})
         self.rescored[job_id] = result
+        self._sync()
 
     def decisions(self, samples: Sequence[tuple[str, str]], *, rescored: bool) -> list[wire.Decision]:
         """What is decided about samples, once all of them are answered.
@@ -107,29 +116,42 @@ class Journal:
         try:
             self._file.write(json.dumps(line).encode() + b"\n")
             self._file.flush()
+        except OSError as error:
+            raise _unwritten(error) from error
+
+    def _sync(self) -> None:
+        """Waits until the disk has what was appended. It is counted before: that takes longest, so that most interrupts
+        come here, and an answer that is in the file is there for the next run."""
+        if self._file is None:
+            return
+        try:
             # Once a request: beside the seconds that its gradients take, and what it costs to compute them again, it is
             # nothing.
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise JournalError(f"the answers cannot be kept beside the output: {error.strerror}") from error
+            raise _unwritten(error) from error
 
     def _read(self, file: BinaryIO, asked: Json) -> bool:
         """Takes over what an earlier run has left; whether it has left anything. Half a line is no answer.
 
         :raises ValueError, KeyError, TypeError: the file is something else.
         :raises OtherQuestionError: its answers are not to what is asked.
+        :raises OtherReleaseError: they are in another form.
         """
         whole = 0
-        is_same = False
+        is_same = is_of_this_release = False
         for number, line in enumerate(file):
             if not line.endswith(b"\n"):
                 break
             entry = json.loads(line)
             if number == 0:
-                is_same = entry["congrad_journal"] == FORMAT and entry["asked"] == asked
+                is_of_this_release = entry["congrad_journal"] == FORMAT
+                is_same = is_of_this_release and entry["asked"] == asked
                 self.key = entry["key"] if is_same else self.key
             elif is_same:
                 self._take(entry)
+            elif not is_of_this_release:
+                raise OtherReleaseError
             elif "begins" not in entry:
                 raise OtherQuestionError
             whole += len(line) if is_same else 0
@@ -149,6 +171,10 @@ class Journal:
     def _take_answer(self, result: wire.FilterResult, digests: list[str]) -> None:
         self.results.append(result)
         self._digests.append(digests)
+
+
+def _unwritten(error: OSError) -> JournalError:
+    return JournalError(f"the answers cannot be kept beside the output: {error.strerror}")
 
 
 def journal_of(output: str) -> Path:
@@ -179,13 +205,18 @@ def open_journal(path: Path | None, asked: Mapping[str, Any], restart: bool) -> 
     try:
         try:
             _check_beginning(file)
-            if restart:
-                file.truncate(0)
+            left = _emptied(file, asked) if restart else []
             journal = Journal(asked, file)
+            journal.abandoned = left
         except OtherQuestionError:
             raise FileError(
                 f"{path}: an unfinished run with other options has left its answers here; finish it with those, "
                 "or begin anew with --restart"
+            ) from None
+        except OtherReleaseError:
+            raise FileError(
+                f"{path}: an unfinished run of another release of congrad has left its answers here; finish it with "
+                "that one, or begin anew with --restart"
             ) from None
         except (ValidationError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise FileError(f"{path}: is no journal of congrad (a line of it is no answer); move it away") from error
@@ -204,6 +235,24 @@ def _check_beginning(file: BinaryIO) -> None:
     if not BEGINNING.startswith(file.read(len(BEGINNING))):
         raise ValueError("it begins otherwise")
     file.seek(0)
+
+
+def _emptied(file: BinaryIO, asked: Mapping[str, Any]) -> list[str]:
+    """Empties a journal; the jobs of the same service in it that have been answered and not been scored again."""
+    answered: dict[str, None] = {}
+    try:
+        for line in file:
+            entry = json.loads(line)
+            if entry.get("asked", asked).get("url") != asked.get("url"):
+                break
+            if "result" in entry:
+                answered[entry["result"]["job_id"]] = None
+            answered.pop(entry.get("of"), None)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass  # half a line, or what another release has written: gradients expire by themselves
+    file.seek(0)
+    file.truncate()
+    return list(answered)
 
 
 def _locked(path: Path) -> BinaryIO:

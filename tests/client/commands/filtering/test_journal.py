@@ -110,6 +110,45 @@ def test_a_journal_without_answers_is_taken_over_by_another_question(tmp_path: P
         assert (last.key, last.rows) == (second.key, 2)
 
 
+def test_a_journal_of_another_release_is_called_that(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    path.write_text('{"congrad_journal": 1, "key": "k", "asked": {}}\n{"result": {"job_id": "j"}, "start": 0}\n')
+    with pytest.raises(FileError, match="unfinished run of another release"), open_journal(path, {}, restart=False):
+        pass
+    with open_journal(path, {}, restart=True) as journal:
+        assert journal.rows == 0
+
+
+def test_an_answer_counts_once_it_is_in_the_file_even_if_an_interrupt_comes_before_the_disk_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "journal"
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with cut_short(path) as journal:
+        journal.add(answer(0), ["digest-0"])
+        monkeypatch.setattr("os.fsync", interrupt)
+        journal.add(answer(1), ["digest-1"])
+    assert journal.rows == 2
+    monkeypatch.undo()
+    with open_journal(path, ASKED, restart=False) as again:
+        assert again.rows == 2
+
+
+def test_a_run_that_is_begun_anew_knows_which_gradients_the_service_still_keeps(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    asked = ASKED | {"url": "http://here"}
+    for there, left in ((asked, ["job-0", "job-2"]), (asked | {"url": "http://there"}, [])):
+        with cut_short(path, asked=asked) as journal:
+            for number in range(3):
+                journal.add(answer(number), [f"digest-{number}"])
+            journal.add_rescored("job-1", answer(5))
+        with open_journal(path, there, restart=True) as anew:
+            assert anew.abandoned == left
+
+
 def test_an_answer_is_on_the_disk_before_the_next_is_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     with cut_short(path) as journal:

@@ -1,6 +1,5 @@
 """Whether a layout gives what a plain forward pass of each sequence by itself gives: positions, distances and masks."""
 
-from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -10,7 +9,7 @@ from congrad_worker.checkpoints.adapters import decoder_of
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.gradients.layouts.layout import Layout
-from congrad_worker.gradients.logps import decoder_output, hidden_states, token_logps
+from congrad_worker.gradients.logps import decoder_output, hidden_states
 
 ROUNDING = {torch.float32: 1e-4}
 HALF_ROUNDING = 0.03
@@ -22,19 +21,10 @@ chosen one has the positions of its row, and differs by rounding alone."""
 
 
 @torch.no_grad()
-def plain_logps(engine: GradientEngine, pairs: Sequence[EncodedPair]) -> Tensor:
+def plain_logps(engine: GradientEngine, pair: EncodedPair) -> Tensor:
     """Log-probabilities of the completions' tokens, each sequence alone, by the model's own head: float32
     ``[tokens]``."""
-    sequences = [(pair.prompt_ids, ids) for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
-    return torch.cat([_plain_logps(engine, *sequence) for sequence in sequences])
-
-
-@torch.no_grad()
-def logps_error(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair], plain: Tensor) -> float:
-    """How far log-probabilities in one batch of all ``pairs`` are from the plain ones, relative to these."""
-    batch = layout.batch(pairs, engine.checkpoint.pad_id).to(engine.checkpoint.device)
-    with layout.apart(batch):
-        return _relative(token_logps(engine.checkpoint.model, batch), plain)
+    return torch.cat([_plain_logps(engine, pair.prompt_ids, ids) for ids in (pair.chosen_ids, pair.rejected_ids)])
 
 
 def _plain_logps(engine: GradientEngine, prompt: list[int], completion: list[int]) -> Tensor:
@@ -58,7 +48,7 @@ def states_error(engine: GradientEngine, layout: Layout, pair: EncodedPair, side
     sequence = pair.prompt_ids + (pair.chosen_ids, pair.rejected_ids)[side]
     # A pair has the frequencies of its longer sequence.
     padding = [engine.checkpoint.pad_id] * (pair.length - len(sequence)) * bool(engine.checkpoint.thresholds)
-    return _relative(found, _plain_states(engine, sequence + padding)[len(pair.prompt_ids) - 1 : len(sequence) - 1])
+    return relative(found, _plain_states(engine, sequence + padding)[len(pair.prompt_ids) - 1 : len(sequence) - 1])
 
 
 def _plain_states(engine: GradientEngine, ids: list[int]) -> Tensor:
@@ -67,5 +57,6 @@ def _plain_states(engine: GradientEngine, ids: list[int]) -> Tensor:
     return cast("Tensor", states[0])
 
 
-def _relative(found: Tensor, expected: Tensor) -> float:
+def relative(found: Tensor, expected: Tensor) -> float:
+    """How far numbers are from what they should be, relative to these."""
     return float((found.float() - expected.float()).norm() / expected.float().norm())

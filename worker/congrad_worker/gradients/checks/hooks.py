@@ -8,6 +8,7 @@ rounding, which in half precision is percents between two passes, is next to not
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -52,8 +53,17 @@ class Recording:
         self.products[first] = self.products[first] + inner if first in self.products else inner
 
 
-def errors(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair]) -> dict[str, float]:
-    """How far each module's gradient of the first of ``pairs`` is from autograd's, relative to its size.
+@dataclass(frozen=True)
+class Compared:
+    """How far each module's gradient of the first of some pairs is from autograd's, relative to its size (``errors``),
+    and what the pass computes on its way: log-probabilities of the last pair's tokens, float32 ``[tokens]``."""
+
+    errors: dict[str, float]
+    logps: Tensor
+
+
+def compared(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair]) -> Compared:
+    """Compares the gradients of the first of ``pairs``, in one batch with the others.
 
     Of that pair alone: in the rows of the others nothing may be found.
 
@@ -66,10 +76,11 @@ def errors(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair])
         logps = token_logps(engine.checkpoint.model, batch)
         of_first = torch.tensor([1.0, -1.0] + [0.0] * (2 * len(pairs) - 2), device=logps.device)
         (logps * of_first[batch.targets.completions]).sum().backward()
-    return _compared(hooked.products, weighed.products)
+    of_last = (batch.targets.completions >= 2 * len(pairs) - 2).to(logps.device)
+    return Compared(_errors(hooked.products, weighed.products), logps.detach()[of_last])
 
 
-def _compared(hooked: dict[str, Tensor], weighed: dict[str, Tensor]) -> dict[str, float]:
+def _errors(hooked: dict[str, Tensor], weighed: dict[str, Tensor]) -> dict[str, float]:
     """:param hooked: ``[pairs, ...]`` each.
     :param weighed: ``[1, ...]`` each; a module without any has had no part in the pass.
     """
