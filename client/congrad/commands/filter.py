@@ -214,11 +214,11 @@ def _filter(order: Order) -> None:
             about = None if outputs.report is None else about_run(run, journal, client)
             notes = notes_on(client, run.asked.direction)
             with without_outputs(outputs.journal):
-                lengths = outputs.write(run.source, run.fields, found, decisions, about)
+                outputs.write(run.source, run.fields, found, decisions, about)
         if order.as_json:
-            print_summary(decisions, journal.direction, notes, lengths, beside_rows=outputs.has_standard_output)
+            print_summary(decisions, journal.direction, notes, beside_rows=outputs.has_standard_output)
         else:
-            show_summary(decisions, journal.direction, notes, lengths)
+            show_summary(decisions, journal.direction, notes)
 
 
 @contextmanager
