@@ -32,6 +32,7 @@ def _strata(ratios: Sequence[float | None]) -> list[list[int]]:
     given = {position: ratio for position, ratio in enumerate(ratios) if ratio is not None}
     order = sorted(given, key=given.__getitem__)
     number = max(1, min(MOST_STRATA, len(order) // FEWEST))
-    edges = [round(len(order) * part / number) for part in range(number + 1)]
+    size, longer = divmod(len(order), number)
+    edges = [part * size + min(part, longer) for part in range(number + 1)]
     cut = [order[start:end] for start, end in pairwise(edges)]
     return [*cut, [position for position, ratio in enumerate(ratios) if ratio is None]]
