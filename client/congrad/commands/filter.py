@@ -184,7 +184,8 @@ def filter_file(
     try:
         (_plan if order.is_dry else _filter)(order)
     except BadRowsError as error:
-        fail(f"{error}\nnothing was sent; --bad-rows drop goes on without them", WRONG)
+        way = "" if error.are_all else "; --bad-rows drop goes on without them"
+        fail(f"{error}\nnothing was sent{way}", WRONG)
     except FileError as error:
         fail(str(error), WRONG)
     except CongradError as error:

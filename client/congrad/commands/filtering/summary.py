@@ -21,7 +21,10 @@ def show_plan(found: Survey, batch_size: int, as_json: bool) -> None:
         print_json(plan | ({"bad_rows": found.bad.total} if found.bad.are_dropped else {}))
         return
     out.print(counts_table("rows", found.languages))
-    out.print(f"{found.rows} rows in {requests} requests, about {found.bytes / 2**20:.1f} MiB. Nothing was sent.")
+    several = "s" if requests > 1 else ""
+    out.print(
+        f"{found.rows} rows in {requests} request{several}, about {found.bytes / 2**20:.1f} MiB. Nothing was sent."
+    )
     if found.bad.total:
         out.print(f"{found.bad.total} more are no samples and would be dropped.")
 
