@@ -223,8 +223,6 @@ def _decision_type() -> pyarrow.DataType:
             ("conflicts_with", pyarrow.list_(pyarrow.string())),
             ("truncated", pyarrow.bool_()),
             ("reason", pyarrow.string()),
-            ("repeated", pyarrow.bool_()),
-            ("length_ratio", pyarrow.float64()),
             ("detail", pyarrow.string()),
         ]
     )
