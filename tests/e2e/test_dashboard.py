@@ -17,6 +17,7 @@ from congrad import Client
 from congrad.local.redis_server import free_port
 from congrad.local.stack import Stack
 from playwright.sync_api import Browser, Page
+from scipy.stats import spearmanr
 from support.browser import DESKTOP, PHONE, accessibility_faults, opened, running_chromium
 from support.dashboard_page import decimal, fact, percent, rows_of, table_of, whole
 from support.models import SHARED_PAIRS
@@ -258,6 +259,18 @@ def test_a_jobs_page_has_its_decisions_to_sort_and_filter(
             for tag, own in summary["by_language"].items()
         }
 
+        followed = [
+            f"{tag} {'+' if value >= 0 else ''}{decimal(value, 2)}"
+            for tag in sorted(by_language)
+            for value in [spearmanr(*scores_and_ratios(decisions, tag)).statistic]
+        ]
+        said = page.locator(".follows-length").inner_text()
+        assert (
+            f"Scores follow length (Spearman of conflict with how much longer the chosen answer is): {followed[0]}"
+            in said
+        )
+        assert f"{', '.join(followed)}; the further below 0, the more a long chosen answer alone looks good." in said
+
         def column(number: int) -> list[str]:
             return [row[number] for row in rows_of(page, "table.decisions tbody tr:not(.texts)")]
 
@@ -274,6 +287,14 @@ def test_a_jobs_page_has_its_decisions_to_sort_and_filter(
         assert sorted(column(1)) == sorted(wanted)
         page.get_by_label("Find").fill("no pair has this")
         assert page.locator(".pages").get_by_role("status").inner_text() == "No pair is like that"
+
+
+def scores_and_ratios(decisions: list[dict[str, Any]], tag: str) -> tuple[list[float], list[float]]:
+    """Of a language, with ratios counted from the texts that were sent."""
+    texts = {row["id"]: row for row in demo_samples(tag)}
+    own = [decision for decision in decisions if decision["language"] == tag]
+    ratios = [len(texts[one["id"]]["chosen"]) / len(texts[one["id"]]["rejected"]) for one in own]
+    return [one["conflict_score"] for one in own], ratios
 
 
 def test_texts_are_shown_as_they_are_and_never_taken_for_markup(browser: Browser, stack: Stack) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import congrad
+import httpx
 import numpy as np
 import pytest
 from congrad import Client
@@ -132,6 +133,43 @@ def test_conversations_and_implicit_prompts_are_scored_alike(client: Client, dir
     result = client.filter([explicit, implicit], direction=direction, update=False)
     first, second = scores(result)
     assert first == pytest.approx(second, abs=1e-6)
+
+
+def test_a_fraction_is_taken_among_pairs_of_like_length(client: Client, direction: str) -> None:
+    """The 24 pairs of each language are two strata, cut here by the lengths of the texts that were sent."""
+    rows = [row | {"id": f"{number}-{row['id']}", "prompt": f"{number} {row['prompt']}"}
+            for number in range(2) for row in demo_samples("de", "ja", each=12)]  # fmt: skip
+    selection = {"kind": "fraction", "keep": 0.5, "within": "language-length"}
+    body = {"samples": rows, "direction": direction, "selection": selection}
+    answer = httpx.post(f"{client.base_url}/filter", json=body, timeout=60).raise_for_status().json()
+    ratios = np.array([len(row["chosen"]) / len(row["rejected"]) for row in rows])
+    assert [one["length_ratio"] for one in answer["decisions"]] == pytest.approx(ratios)
+    conflict = np.array([one["conflict_score"] for one in answer["decisions"]])
+    expected = np.zeros(len(rows), dtype=bool)
+    for tag in ("de", "ja"):
+        own = np.flatnonzero([row["language"] == tag for row in rows])
+        for stratum in own[np.argsort(ratios[own], kind="stable")].reshape(2, 12):
+            expected[stratum[np.argsort(conflict[stratum])[:6]]] = True
+    assert [one["keep"] for one in answer["decisions"]] == expected.tolist()
+    again = client.filter(rows, direction=direction, selection=selection, update=False, batch_size=7)
+    assert again.keep == expected.tolist()  # of the whole call, however it is cut
+    job = client.jobs.get(answer["job_id"]).result
+    assert job is not None
+    assert [one.length_ratio for one in job.decisions] == pytest.approx(ratios)
+
+
+def test_of_an_implicit_prompt_and_of_turns_only_the_answers_own_characters_count(
+    client: Client, direction: str
+) -> None:
+    turn = {"role": "user", "content": "Wie spät ist es?"}
+    implicit = {"chosen": [turn, {"role": "assistant", "content": "Halb vier."}],
+                "rejected": [turn, {"role": "assistant", "content": [{"type": "text", "text": "Spät"}]}]}  # fmt: skip
+    text = {"chosen": "Frage: ja oder nein? Nein.", "rejected": "Frage: ja oder nein? Vielleicht."}
+    empty = {"prompt": "a", "chosen": "", "rejected": "b"}
+    rows = [row | {"language": "de"} for row in (implicit, text, empty)]
+    (result,) = client.filter_batches(rows, direction=direction)
+    # TRL leaves the space before the answers to them.
+    assert [one.length_ratio for one in result.decisions] == [10 / 4, 6 / 12, None]
 
 
 def test_a_job_can_be_looked_up(client: Client, direction: str) -> None:

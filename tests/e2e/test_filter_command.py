@@ -142,6 +142,20 @@ def test_a_fraction_is_of_the_whole_file_and_not_of_a_request(stack: Stack, dire
         assert not any(row["keep"] for row in ranked[limit:])
 
 
+def test_a_fraction_among_like_lengths_is_of_the_whole_file_too(stack: Stack, direction: str, tmp_path: Path) -> None:
+    source, kept, scores = (tmp_path / f"{name}.jsonl" for name in ("in", "kept", "scores"))
+    rows = [row | {"prompt": f"{number} {row['prompt']}"} for number in range(2) for row in demo_samples("fr", each=12)]
+    write_rows(source, rows)
+    done = run("filter", str(source), "-o", str(kept), "--scores", str(scores), "--url", stack.url, "--json",
+               "--direction", direction, "--keep", "0.5", "--within", "length", "--batch-size", "5")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    decisions = read_rows(scores)
+    order = sorted(range(24), key=lambda i: len(rows[i]["chosen"]) / len(rows[i]["rejected"]))
+    best = [sorted(half, key=lambda i: decisions[i]["conflict_score"])[:6] for half in (order[:12], order[12:])]
+    assert read_rows(kept) == [rows[i] for i in sorted(best[0] + best[1])]
+    assert set(json.loads(done.stdout)["length_spearman"]) == {"fr"}
+
+
 def test_two_passes_score_every_row_against_all_of_them(
     stack: Stack, client: Client, direction: str, tmp_path: Path
 ) -> None:

@@ -21,13 +21,16 @@ WITHOUT = st.sampled_from(sorted(set(Reason) - {Reason.UNAVAILABLE}))
 
 @dataclass(frozen=True)
 class Pair:
-    """A language, and a score or the reason why there is none."""
+    """A language, a score or the reason why there is none, and how many times as long the chosen answer is."""
 
     language: str
     score: float | Reason
+    ratio: float | None = None
 
 
+RATIOS = st.none() | st.floats(0.1, 10) | st.sampled_from([0.5, 1.0, 2.0])
 PAIRS = st.lists(st.builds(Pair, st.sampled_from(TAGS), SCORES | WITHOUT), max_size=40)
+PAIRS_WITH_RATIOS = st.lists(st.builds(Pair, st.sampled_from(TAGS[:2]), SCORES | WITHOUT, RATIOS), max_size=80)
 RECENT = st.dictionaries(
     st.sampled_from(TAGS), st.lists(SCORES, max_size=30).map(lambda scores: np.array(scores, np.float32))
 )
@@ -51,7 +54,10 @@ def kept(
     """The worker's selection."""
     scores = np.array([np.nan if isinstance(pair.score, Reason) else pair.score for pair in pairs])
     reasons = [pair.score if isinstance(pair.score, Reason) else None for pair in pairs]
-    chosen: list[bool] = select(selection, scores, reasons, [pair.language for pair in pairs], recent or {}).tolist()
+    ratios = [pair.ratio for pair in pairs]
+    chosen: list[bool] = select(
+        selection, scores, reasons, [pair.language for pair in pairs], recent or {}, ratios
+    ).tolist()
     return chosen
 
 
@@ -111,7 +117,7 @@ def test_pairs_without_a_score_take_no_ones_place(
     assert among_all == kept(selection, scored)
 
 
-@given(PAIRS, SHARES, SHARES, st.sampled_from(["language", "request", "stream"]), RECENT)
+@given(PAIRS_WITH_RATIOS, SHARES, SHARES, st.sampled_from(["language", "language-length", "request", "stream"]), RECENT)
 @examples(150)
 def test_who_asks_for_more_keeps_all_that_a_smaller_share_kept(
     pairs: list[Pair], first: float, second: float, within: str, recent: dict[str, np.ndarray]
@@ -179,7 +185,7 @@ def test_a_stream_that_begins_is_ranked_within_the_language(pairs: list[Pair], s
     assert kept(fraction(share, "stream"), pairs) == kept(fraction(share, "language"), pairs)
 
 
-@given(PAIRS, SELECTIONS)
+@given(PAIRS_WITH_RATIOS, SELECTIONS | st.builds(fraction, SHARES, st.just("language-length")))
 @examples(200)
 def test_client_and_worker_select_the_same(
     pairs: list[Pair], selection: ThresholdSelection | FractionSelection
@@ -188,7 +194,9 @@ def test_client_and_worker_select_the_same(
         reason = pair.score if isinstance(pair.score, Reason) else None
         score = None if isinstance(pair.score, Reason) else pair.score
         # As the service decided under another selection: only what has no score stays.
-        return Decision(str(number), pair.language, reason is Reason.NO_DIRECTION, score, [], False, reason)
+        return Decision(
+            str(number), pair.language, reason is Reason.NO_DIRECTION, score, [], False, reason, length_ratio=pair.ratio
+        )
 
     made = select_in_client(selection, [decision(number, pair) for number, pair in enumerate(pairs)])
     assert [decision.keep for decision in made] == kept(selection, pairs)

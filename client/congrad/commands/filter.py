@@ -184,7 +184,8 @@ def filter_file(
     try:
         (_plan if order.is_dry else _filter)(order)
     except BadRowsError as error:
-        fail(f"{error}\nnothing was sent; --bad-rows drop goes on without them", WRONG)
+        way = "" if error.are_all else "; --bad-rows drop goes on without them"
+        fail(f"{error}\nnothing was sent{way}", WRONG)
     except FileError as error:
         fail(str(error), WRONG)
     except CongradError as error:
@@ -215,11 +216,11 @@ def _filter(order: Order) -> None:
             about = None if outputs.report is None else about_run(run, journal, client)
             notes = notes_on(client, run.asked.direction)
             with without_outputs(outputs.journal):
-                lengths = outputs.write(run.source, run.fields, found, decisions, about)
+                outputs.write(run.source, run.fields, found, decisions, about)
         if order.as_json:
-            print_summary(decisions, journal.direction, notes, lengths, beside_rows=outputs.has_standard_output)
+            print_summary(decisions, journal.direction, notes, beside_rows=outputs.has_standard_output)
         else:
-            show_summary(decisions, journal.direction, notes, lengths)
+            show_summary(decisions, journal.direction, notes)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from congrad.contract import wire
+from congrad.contract.lengths import ranks_by_length
 
 
 def lowest(scores: Sequence[float], share: float) -> list[bool]:
@@ -32,14 +33,16 @@ def select(
         if decision.conflict_score is not None:
             groups[decision.language if _is_by_language(selection) else ""].append(i)
     for rows in groups.values():
-        scores = [decisions[i].conflict_score or 0.0 for i in rows]
+        scores: Sequence[float] = [decisions[i].conflict_score or 0.0 for i in rows]
+        if isinstance(selection, wire.FractionSelection) and selection.within == "language-length":
+            scores = ranks_by_length(scores, [decisions[i].length_ratio for i in rows])
         for i, is_kept in zip(rows, _rule(selection, scores), strict=True):
             keep[i] = is_kept
     return [replace(decision, keep=k) for decision, k in zip(decisions, keep, strict=True)]
 
 
 def _is_by_language(selection: wire.ThresholdSelection | wire.FractionSelection) -> bool:
-    return isinstance(selection, wire.FractionSelection) and selection.within == "language"
+    return isinstance(selection, wire.FractionSelection) and selection.within.startswith("language")
 
 
 def _rule(selection: wire.ThresholdSelection | wire.FractionSelection, scores: Sequence[float]) -> list[bool]:

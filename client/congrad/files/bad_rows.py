@@ -18,7 +18,14 @@ class NoSampleError(ValueError):
 
 
 class BadRowsError(FileError):
-    """Rows of a file are no samples."""
+    """Rows of a file are no samples.
+
+    :param are_all: whether no other row is left.
+    """
+
+    def __init__(self, message: str, are_all: bool = False):
+        super().__init__(message)
+        self.are_all = are_all
 
 
 @dataclass(frozen=True)
@@ -57,17 +64,18 @@ class BadRows:
         if self.are_dropped or len(self.found) < NAMED:
             self.found[position] = row
 
-    def error(self, name: str, hint: str) -> BadRowsError:
+    def error(self, name: str, hint: str, are_all: bool) -> BadRowsError:
         """What says all that is wrong with the file of this name.
 
         :param hint: what is missing in all rows, to stand at the end.
+        :param are_all: whether the file has no other row.
         """
         rows = list(self.found.values())[:NAMED]
         if self.total == 1:
-            return BadRowsError(f"{name}, {rows[0].id}: {rows[0].reason}{hint}")
+            return BadRowsError(f"{name}, {rows[0].id}: {rows[0].reason}{hint}", are_all)
         lines = [f"{name}: {self.total} rows are no samples{hint}", *(f"  {row.id}: {row.reason}" for row in rows)]
         left = self.total - len(rows)
-        return BadRowsError("\n".join([*lines, f"  and {left} more"] if left else lines))
+        return BadRowsError("\n".join([*lines, f"  and {left} more"] if left else lines), are_all)
 
     def among(self, decisions: Sequence[wire.Decision]) -> list[wire.Decision]:
         """The decisions on all rows.

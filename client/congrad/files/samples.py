@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 DIGEST = 32
 """Characters: half of SHA-256, which no two rows share by chance."""
 
+OF_LANGUAGES = (
+    "; --language-field names the column with the languages, --language de says that of all rows, and --language auto "
+    "detects that of each"
+)
+
 
 @dataclass
 class Survey:
@@ -91,7 +96,7 @@ def survey(
         raise FileError(f"{source.name}: holds no rows")
     _check_columns(source, fields, found)
     if found.bad.total and not (drop_bad and found.rows):
-        raise found.bad.error(source.name, _hint(fields, found))
+        raise found.bad.error(source.name, _hint(fields, found), are_all=not found.rows)
     if watch.fault is not None:
         raise FileError(f"{source.name}: {watch.fault}")
     if trial is not None:
@@ -168,7 +173,8 @@ def _hint(fields: Fields, found: Survey) -> str:
     if not missing:
         return ""
     columns = ", ".join(repr(fields.columns.get(name, name)) for name in missing)
-    return f"; there is no column {columns}; {_columns(found)}"
+    said = f"; there is no column {columns}; {_columns(found)}"
+    return said + (OF_LANGUAGES if "language" in missing else "")
 
 
 def _has(fields: Fields, found: Survey, name: str) -> bool:

@@ -40,6 +40,7 @@ def in_words(selection: wire.Selection) -> str:
         return f"conflict score of at most {selection.max_conflict:g}"
     of = {
         "language": "each language",
+        "language-length": "each language, among pairs of like length ratio",
         "request": "all pairs",
         "stream": "the latest scores of its language in the direction",
     }[selection.within]

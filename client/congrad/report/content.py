@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from congrad.contract import wire
 from congrad.contract.summary import summarise
 from congrad.report.about import About, in_words
-from congrad.report.lengths import Lengths
+from congrad.report.lengths import length_spearman, listed
 from congrad.report.page import page
 from congrad.report.statistics import conflicts, distributions, most_telling, threshold_of
 from congrad.report.texts import Turns, texts_of
@@ -29,12 +29,10 @@ class Report:
     def __init__(self, about: About, decisions: Sequence[wire.Decision], limit: int = PAIRS):
         self._about = about
         self._decisions = decisions
-        self.lengths = Lengths()
         self._texts: dict[int, list[Turns | None] | None] = dict.fromkeys(most_telling(decisions, limit))
 
     def add(self, position: int, sample: Mapping[str, Any]) -> None:
-        """Takes the pair at a position: its lengths, and its texts if it is one of those that are shown."""
-        self.lengths.add(self._decisions[position], sample)
+        """Takes the texts of the pair at a position, if it is one of those that are shown."""
         if position in self._texts:
             self._texts[position] = texts_of(sample)
 
@@ -71,7 +69,7 @@ class Report:
         }
 
     def _lengths(self) -> list[tuple[str, str]]:
-        values = ", ".join(f"{tag} {value:+.2f}" for tag, value in self.lengths.by_language().items())
+        values = listed(length_spearman(self._decisions))
         return [("Scores follow length (Spearman)", values)] if values else []
 
     def _pairs(self) -> list[list[Any]]:

@@ -3,10 +3,11 @@
 import { html, useMemo, useState } from "./vendor/htm-preact.js";
 import { histogram, keptAt, scoreDistributions, scoreDomain } from "./pictures/pictures.js";
 import { Decisions } from "./decisions.js";
+import { lengthSpearman } from "./lengths.js";
 import { Progress, Stages, Status, hasEnded, stagesOf } from "./jobs.js";
 import { Ago, Empty, Figure, Picture, Problem, Section, Tag, useTitle } from "./parts.js";
 import { goTo, useRoute } from "./routes.js";
-import { count, percent, plural, score, seconds } from "./say.js";
+import { count, number, percent, plural, score, seconds } from "./say.js";
 import { Threshold } from "./threshold.js";
 
 const HINT = "By language, the most conflicting on top. Moving the threshold changes nothing.";
@@ -105,7 +106,21 @@ function Scores({ decisions, summary }) {
         draw=${(width) => scoreDistributions({ ...scores, threshold, onThreshold: setThreshold }, { width })}
         table=${table}
       />
+      <${FollowsLength} decisions=${decisions} />
     <//>
+  `;
+}
+
+function FollowsLength({ decisions }) {
+  const values = useMemo(() => lengthSpearman(decisions), [decisions]);
+  if (!values.length) return null;
+  const signed = (value) => `${value < 0 ? "" : "+"}${number(2)(value)}`;
+  return html`
+    <p class="hint follows-length">
+      Scores follow length (Spearman of conflict with how much longer the chosen answer is):${" "}
+      ${values.map(([tag, value]) => `${tag} ${signed(value)}`).join(", ")}; the further below 0, the more a long chosen
+      answer alone looks good.
+    </p>
   `;
 }
 

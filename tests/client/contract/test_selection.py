@@ -1,6 +1,8 @@
 """Selections that are made in the client: as the service would have made them of the same scores."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from congrad.contract.wire import Decision, FractionSelection, Reason, Threshold
 from congrad_worker.decisions.selection import select as select_in_worker
 
 LANGUAGES = ("de", "fr", "zh-Hant")
+WITHIN: tuple[Literal["language", "language-length", "request"], ...] = ("language", "language-length", "request")
 
 
 def decisions(scores: Sequence[float | None], languages: Sequence[str] | None = None) -> list[Decision]:
@@ -35,19 +38,21 @@ def kept(found: Sequence[Decision]) -> list[bool]:
     "selection",
     [
         ThresholdSelection(max_conflict=0.25),
-        *(FractionSelection(kind="fraction", keep=0.35, within=within) for within in ("language", "request")),
+        *(FractionSelection(kind="fraction", keep=0.35, within=within) for within in WITHIN),
     ],
-    ids=["threshold", "language", "request"],
+    ids=["threshold", *WITHIN],
 )
 def test_the_client_selects_as_the_service_does(selection: ThresholdSelection | FractionSelection) -> None:
-    """Scores are multiples of a quarter, so that many are equal, and some are missing."""
+    """Scores are multiples of a quarter, so that many are equal, and some are missing, as are ratios of lengths."""
     draw = np.random.default_rng(0)
     scores = draw.integers(-4, 5, 500) / 4
     missing = draw.random(500) < 0.1
     languages = [str(tag) for tag in draw.choice(LANGUAGES, 500)]
     own = decisions([None if gone else float(score) for score, gone in zip(scores, missing, strict=True)], languages)
+    ratios = [None if ratio > 1.8 else float(ratio) for ratio in draw.random(500) * 2]
+    own = [replace(decision, length_ratio=ratio) for decision, ratio in zip(own, ratios, strict=True)]
     reasons = [Reason.NO_DIRECTION if gone else None for gone in missing]
-    of_service = select_in_worker(selection, np.where(missing, np.nan, scores), reasons, languages, {})
+    of_service = select_in_worker(selection, np.where(missing, np.nan, scores), reasons, languages, {}, ratios)
     assert kept(select(selection, own)) == of_service.tolist()
     assert 0 < sum(of_service) < 500
 

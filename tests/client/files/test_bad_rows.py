@@ -143,8 +143,9 @@ def test_a_row_that_cannot_be_read_does_not_hide_those_after_it(
 
 
 def test_a_file_of_nothing_else_is_refused_even_where_bad_rows_are_dropped(tmp_path: Path) -> None:
-    with pytest.raises(BadRowsError, match="line 1: chosen: is empty"):
+    with pytest.raises(BadRowsError, match="line 1: chosen: is empty") as refused:
         surveyed(written(tmp_path / "in.jsonl", [GOOD | {"chosen": ""}]))
+    assert refused.value.are_all
 
 
 def test_bad_rows_have_their_place_among_the_decisions(tmp_path: Path) -> None:

@@ -207,7 +207,11 @@ GOOD = '{"language": "de", "chosen": "a", "rejected": "b"'
         ("in.jsonl", "[]", "line 1: is not a JSON object"),
         ("in.jsonl", "[" * 100_000, "line 1: is not JSON"),
         ("in.jsonl", "{}", "line 1: language: is missing; there is no column 'language', .* there are no columns"),
-        ("in.jsonl", '{"lang": "de"}', "line 1: language: is missing; there is no column .*; the columns are lang"),
+        (
+            "in.jsonl",
+            '{"lang": "de"}',
+            "line 1: language: is missing; there is no column .*; the columns are lang; .* --language auto",
+        ),
         ("in.jsonl", GOOD.replace("de", "englisch") + "}", "line 1: language: 'englisch' is not a BCP 47"),
         ("in.jsonl", GOOD + ', "ref_chosen_logps": NaN}', "line 1: ref_chosen_logps: should be a finite"),
         ("in.jsonl", GOOD + ', "tools": "?"}', "line 1: tools: is a string, but not of JSON"),

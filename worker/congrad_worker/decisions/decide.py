@@ -1,5 +1,6 @@
 """Deciding a job: fold its gradients into the direction, score them against it, select. No Redis, no torch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -59,15 +60,22 @@ def decide(
     direction = consensus(folded.languages, rules.rule, before) if folded.languages else None
     scores = no_scores(samples) if direction is None else score(samples, folded, direction, proceed)
     recent = {tag: state.recent for tag, state in folded.languages.items()}
-    keep = select(question.selection, scores.conflict, scores.reasons, samples.languages, recent)
-    decisions = _decisions(question, scores, keep, counted.repeated)
+    ratios = question.ratios or [None] * len(question.ids)
+    keep = select(question.selection, scores.conflict, scores.reasons, samples.languages, recent, ratios)
+    decisions = _decisions(question, scores, keep, counted.repeated, ratios)
     states = _with_recent(folded, samples, scores, counted.new) if question.update else folded.languages
     stakes = stakes_of(question, counted)
     learnt = learn(question.memory, stakes, folded.languages, rules.half_life, rules.max_pairs)
     return Outcome(decisions, summarise(decisions), states, direction, counted.new, folded.stakes, learnt)
 
 
-def _decisions(question: Question, scores: Scores, keep: np.ndarray, repeated: np.ndarray) -> list[wire.Decision]:
+def _decisions(
+    question: Question,
+    scores: Scores,
+    keep: np.ndarray,
+    repeated: np.ndarray,
+    ratios: Sequence[float | None],
+) -> list[wire.Decision]:
     return [
         wire.Decision(
             id=question.ids[i],
@@ -77,6 +85,7 @@ def _decisions(question: Question, scores: Scores, keep: np.ndarray, repeated: n
             conflicts_with=scores.conflicts_with[i],
             truncated=question.truncated[i],
             repeated=bool(repeated[i]),
+            length_ratio=ratios[i],
             reason=scores.reasons[i],
         )
         for i in range(len(question.ids))

@@ -24,7 +24,7 @@ class Question:
     of them to keep; whether they are folded in, and a pair that the direction has already no second time (``once``).
 
     ``earlier`` is there where they are scored again after an earlier job has folded them in, and ``memory`` is what the
-    direction remembers of their pairs.
+    direction remembers of their pairs. ``ratios`` are those of the lengths of their answers, None where there is none.
     """
 
     ids: Sequence[str]
@@ -36,3 +36,4 @@ class Question:
     once: bool = True
     earlier: Earlier | None = None
     memory: Memory = field(default_factory=Memory)
+    ratios: Sequence[float | None] | None = None

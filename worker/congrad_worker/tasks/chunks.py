@@ -11,6 +11,7 @@ from redis.exceptions import OutOfMemoryError, RedisError
 
 from congrad_worker.activity import Activity
 from congrad_worker.checkpoints.encoding import Encoder
+from congrad_worker.checkpoints.lengths import length_ratio
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.direction import Samples
 from congrad_worker.errors import DeviceLostError, SampleErrors, Unscorable, origin
@@ -125,7 +126,8 @@ class ChunkProcessor:
         missing |= dict.fromkeys(places[gradients.out_of_memory].tolist(), wire.Reason.OUT_OF_MEMORY)
         truncated = [index in pairs and pairs[index].truncated for index in range(len(samples))]
         hashes = [self._engine.seen(pairs[index]).digest if index in pairs else None for index in range(len(samples))]
-        return ChunkResult(ids, Samples.of(values, languages, missing), truncated, errors=[], pairs=hashes)
+        ratios = [length_ratio(sample) for sample in samples]
+        return ChunkResult(ids, Samples.of(values, languages, missing), truncated, [], hashes, ratios)
 
     def _encode(self, samples: list[wire.AnySample]) -> tuple[dict[int, EncodedPair], dict[int, wire.Reason]]:
         """The pairs by their places in the chunk, and why there is none in the others.

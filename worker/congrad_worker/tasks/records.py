@@ -20,7 +20,8 @@ from congrad_worker.decisions.direction import LanguageState, Samples, Stake
 class ChunkResult:
     """What a gradients task leaves for `decide`: gradients, or the samples that could not be encoded.
 
-    ``pairs`` are the hashes of what was scored; None where there are none, as in what an earlier release left.
+    ``pairs`` are the hashes of what was scored, and ``ratios`` those of the lengths of both answers; None where there
+    are none, as in what an earlier release left.
     """
 
     ids: list[str]
@@ -28,6 +29,7 @@ class ChunkResult:
     truncated: list[bool]
     errors: list[tuple[int, str]]  # position in the chunk, and what is wrong
     pairs: list[bytes | None] | None = None
+    ratios: list[float | None] | None = None
 
     def dump(self) -> bytes:
         """As safetensors, with the rest as JSON beside the arrays."""
@@ -37,6 +39,7 @@ class ChunkResult:
             "truncated": self.truncated,
             "errors": self.errors,
             "pairs": None if self.pairs is None else [None if pair is None else pair.hex() for pair in self.pairs],
+            "ratios": self.ratios,
         }
         text = np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
         return save({"units": self.samples.units, "norms": self.samples.norms, "rest": text})
@@ -52,6 +55,7 @@ class ChunkResult:
             truncated=rest["truncated"],
             errors=[(int(index), str(detail)) for index, detail in rest["errors"]],
             pairs=(pairs := rest.get("pairs")) and [pair and bytes.fromhex(pair) for pair in pairs],
+            ratios=rest.get("ratios"),
         )
 
 

@@ -177,6 +177,7 @@ def _question(job: JobRecord, chunks: Sequence[ChunkResult]) -> Question:
         selection=job.selection,
         update=job.update,
         pairs=[pair for chunk in chunks for pair in chunk.pairs or [None] * len(chunk.ids)],
+        ratios=[ratio for chunk in chunks for ratio in chunk.ratios or [None] * len(chunk.ids)],
         once=job.once,
         earlier=None if job.standing is None else Earlier(job.standing.stakes, job.standing.repeated),
     )

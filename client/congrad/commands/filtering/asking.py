@@ -103,21 +103,19 @@ class Run:
         :raises GradientsGoneError: it can no longer be done.
         :raises CongradError: the service did not answer.
         """
-        left = [result for result in journal.results if result.job_id not in journal.rescored]
-        advance(sum(len(result.decisions) for result in journal.results if result.job_id in journal.rescored))
+        left = [result.job_id for result in journal.results if result.job_id not in journal.rescored]
+        advance(sum(len(again.decisions) for again in journal.rescored.values()))
         failures: list[CongradError] = []
 
-        def rescore(result: wire.FilterResult, _: threading.Event) -> wire.FilterResult:
-            return client.jobs.rescore(
-                result.job_id, selection=self.asked.selecting.of_requests, idempotency_key=journal.key
-            )
+        def rescore(job_id: str, _: threading.Event) -> wire.FilterResult:
+            return client.jobs.rescore(job_id, selection=self.asked.selecting.of_requests, idempotency_key=journal.key)
 
         with closing(ahead(until_failure(left, failures), rescore, concurrency)) as answers:
-            for first, again in answers:
+            for job_id, again in answers:
                 if isinstance(again, CongradError):
                     failures.append(again)
                 else:
-                    journal.add_rescored(first.job_id, again)
+                    journal.add_rescored(job_id, again)
                     advance(len(again.decisions))
         for failure in failures:
             if isinstance(failure, APIStatusError) and failure.status in GONE:

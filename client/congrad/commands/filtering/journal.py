@@ -58,6 +58,7 @@ class Journal:
         self.abandoned: list[str] = []
         """Jobs of an earlier run that is not gone on with, whose gradients the service may still keep."""
         self._digests: list[list[str]] = []
+        self._places: dict[str, int] = {}
         self._file = file
         question: Json = json.loads(json.dumps(asked))  # as it is read again
         if file is None or not self._read(file, question):
@@ -93,7 +94,7 @@ class Journal:
     def add_rescored(self, job_id: str, result: wire.FilterResult) -> None:
         """The second answer to the rows of a job."""
         self._append({"of": job_id, "rescored": result.model_dump(mode="json")})
-        self.rescored[job_id] = result
+        self._take_rescored(job_id, result)
         self._sync()
 
     def decisions(self, samples: Sequence[tuple[str, str]], *, rescored: bool) -> list[wire.Decision]:
@@ -102,13 +103,16 @@ class Journal:
         :param samples: name and digest of each.
         :param rescored: by the second answers.
         """
-        found: defaultdict[str, deque[wire.Decision]] = defaultdict(deque)
+        found: dict[str, wire.Decision] = {}
+        others: defaultdict[str, deque[wire.Decision]] = defaultdict(deque)  # of rows that are the same
         for result, digests in zip(self.results, self._digests, strict=True):
             decisions = (self.rescored[result.job_id] if rescored else result).decisions
             for digest, decision in zip(digests, decisions, strict=True):
-                found[digest].append(decision)
+                if found.setdefault(digest, decision) is not decision:
+                    others[digest].append(decision)
+        decided = ((name, found.pop(digest, None) or others[digest].popleft()) for name, digest in samples)
         # A row may have another place than it had when it was sent.
-        return [replace(found[digest].popleft(), id=name) for name, digest in samples]
+        return [one if one.id == name else replace(one, id=name) for name, one in decided]
 
     def _append(self, line: Json) -> None:
         if self._file is None:
@@ -164,13 +168,20 @@ class Journal:
         if "begins" in line:
             self.begins = True
         elif "rescored" in line:
-            self.rescored[line["of"]] = wire.FilterResult.model_validate(line["rescored"])
+            self._take_rescored(line["of"], wire.FilterResult.model_validate(line["rescored"]))
         else:
             self._take_answer(wire.FilterResult.model_validate(line["result"]), line["digests"])
 
     def _take_answer(self, result: wire.FilterResult, digests: list[str]) -> None:
+        self._places[result.job_id] = len(self.results)
         self.results.append(result)
         self._digests.append(digests)
+
+    def _take_rescored(self, job_id: str, result: wire.FilterResult) -> None:
+        self.rescored[job_id] = result
+        # What the rows were decided at first is asked for no more, and of a long file it is most of what is held.
+        place = self._places[job_id]
+        self.results[place] = self.results[place].model_copy(update={"decisions": []})
 
 
 def _unwritten(error: OSError) -> JournalError:

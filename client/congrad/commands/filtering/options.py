@@ -117,8 +117,8 @@ ShareOf = Annotated[
     typer.Option(
         show_default="language",
         rich_help_panel=SELECTION,
-        help="Take the share of each language of the file, of the whole file (request), or against the language's "
-        "latest scores in the direction (stream).",
+        help="Take the share of each language of the file, of each language among pairs of like length ratio "
+        "(length), of the whole file (request), or against the language's latest scores in the direction (stream).",
     ),
 ]
 

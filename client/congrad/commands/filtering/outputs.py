@@ -20,7 +20,6 @@ from congrad.files.target import Writer, check_writable, replacing, rows_to
 from congrad.files.trial import Form, Trial
 from congrad.report.about import About
 from congrad.report.content import Report
-from congrad.report.lengths import Lengths
 
 
 @dataclass(frozen=True)
@@ -80,16 +79,14 @@ class Outputs:
         found: Survey,
         decisions: Sequence[wire.Decision],
         about: About | None,
-    ) -> Lengths:
+    ) -> None:
         """Writes all outputs; KEPT takes its place last, so that where it is, the others are too.
 
         :param about: what the report says of the run, where there is one.
-        :returns: how far the scores follow the length of the answers.
         :raises FileError: one of them cannot be written.
         """
         wanted = None if self.trial(source).is_needed else fields.wanted
         report = None if about is None else Report(about, decisions)
-        lengths = Lengths() if report is None else report.lengths
         with ExitStack() as stack:
             # What is entered first takes its place last.
             kept = stack.enter_context(self._rows_to(self.kept, source, found))
@@ -100,8 +97,6 @@ class Outputs:
                 bad = found.bad.found.get(position)
                 if bad is None and report is not None:
                     report.add(position, fields.sample(row))
-                elif bad is None:
-                    lengths.add(decision, fields.sample(row))
                 if decision.keep:
                     kept.write(row, {})
                 elif dropped is not None:
@@ -111,7 +106,6 @@ class Outputs:
                 stream.writelines(encode(asdict(decision)) + b"\n" for decision in decisions)
             if self.report is not None and report is not None:
                 report.write(stack.enter_context(replacing(self.report)))
-        return lengths
 
     def _rows_to(self, path: str, source: Source, found: Survey) -> AbstractContextManager[Writer]:
         return rows_to(path, self._form(path, source), source, list(found.columns), found.schema)

@@ -6,6 +6,7 @@ from pathlib import Path
 from congrad.client import Client
 from congrad.commands.filtering.asking import Asked, Run
 from congrad.commands.filtering.journal import Journal
+from congrad.commands.filtering.selection import Within
 from congrad.commands.terminal.output import explained, say
 from congrad.contract import wire
 from congrad.errors import CongradError
@@ -83,5 +84,5 @@ def _of_columns(fields: Fields) -> list[str]:
 
 def _of_selection(selection: wire.Selection) -> list[str]:
     if isinstance(selection, wire.FractionSelection):
-        return ["--keep", f"{selection.keep:g}", "--within", selection.within]
+        return ["--keep", f"{selection.keep:g}", "--within", Within.of(selection)]
     return ["--max-conflict", f"{selection.max_conflict:g}"]

@@ -1,6 +1,7 @@
 """Which pairs to keep, as options say it."""
 
 from enum import StrEnum
+from typing import Literal
 
 import typer
 from pydantic import ValidationError
@@ -21,8 +22,19 @@ class Within(StrEnum):
     """What a kept fraction is taken of."""
 
     LANGUAGE = "language"
+    LENGTH = "length"
     REQUEST = "request"
     STREAM = "stream"
+
+    @property
+    def as_requested(self) -> Literal["language", "language-length", "request", "stream"]:
+        """In the words of a request."""
+        return "language-length" if self is Within.LENGTH else self.value
+
+    @classmethod
+    def of(cls, selection: wire.FractionSelection) -> "Within":
+        """As an option says it."""
+        return cls.LENGTH if selection.within == "language-length" else cls(selection.within)
 
 
 def selection_of(kind: Kind | None, max_conflict: float | None, keep: float | None, within: Within | None) -> Selection:
@@ -47,7 +59,7 @@ def _selection_of(
             raise typer.BadParameter("a fraction needs --keep, such as --keep 0.6")
         if max_conflict is not None:
             raise typer.BadParameter("--max-conflict is a threshold, and --keep a fraction: give one of them")
-        return wire.FractionSelection(kind="fraction", keep=keep, within=(within or Within.LANGUAGE).value)
+        return wire.FractionSelection(kind="fraction", keep=keep, within=(within or Within.LANGUAGE).as_requested)
     if keep is not None or within is not None:
         raise typer.BadParameter("--keep and --within belong to --selection fraction, such as --keep 0.6")
     return wire.ThresholdSelection(max_conflict=max_conflict or 0.0)

@@ -8,7 +8,7 @@ from congrad.commands.terminal.output import err, out, print_json, say
 from congrad.contract import wire
 from congrad.contract.summary import summarise
 from congrad.files.samples import Survey
-from congrad.report.lengths import Lengths
+from congrad.report.lengths import length_spearman, told
 from congrad.showing.tables import counts_table, summary_table
 
 
@@ -21,14 +21,15 @@ def show_plan(found: Survey, batch_size: int, as_json: bool) -> None:
         print_json(plan | ({"bad_rows": found.bad.total} if found.bad.are_dropped else {}))
         return
     out.print(counts_table("rows", found.languages))
-    out.print(f"{found.rows} rows in {requests} requests, about {found.bytes / 2**20:.1f} MiB. Nothing was sent.")
+    several = "s" if requests > 1 else ""
+    out.print(
+        f"{found.rows} rows in {requests} request{several}, about {found.bytes / 2**20:.1f} MiB. Nothing was sent."
+    )
     if found.bad.total:
         out.print(f"{found.bad.total} more are no samples and would be dropped.")
 
 
-def show_summary(
-    decisions: Sequence[wire.Decision], direction: wire.DirectionRef, notes: Sequence[str], lengths: Lengths
-) -> None:
+def show_summary(decisions: Sequence[wire.Decision], direction: wire.DirectionRef, notes: Sequence[str]) -> None:
     """What was decided, beside the results.
 
     :param notes: on the languages of the direction, see `wire.Direction`.
@@ -41,19 +42,15 @@ def show_summary(
         say(f"{repeated} pairs were in the direction already, and count once")
     if direction.forgotten:
         say(f"the direction has forgotten {direction.forgotten} of its pairs, and would count them again")
-    if lengths.told:
-        say(lengths.told)
+    if lengths := told(length_spearman(decisions)):
+        say(lengths)
     say(f"scored against version {direction.version} of direction {direction.name!r} of {direction.checkpoint!r}")
     for note in notes:
         say(note)
 
 
 def print_summary(
-    decisions: Sequence[wire.Decision],
-    direction: wire.DirectionRef,
-    notes: Sequence[str],
-    lengths: Lengths,
-    beside_rows: bool,
+    decisions: Sequence[wire.Decision], direction: wire.DirectionRef, notes: Sequence[str], beside_rows: bool
 ) -> None:
     """The same as JSON.
 
@@ -66,7 +63,7 @@ def print_summary(
         "truncated": sum(decision.truncated for decision in decisions),
         "direction": direction,
         "notes": notes,
-        "length_spearman": lengths.by_language(),
+        "length_spearman": length_spearman(decisions),
     }
     print_json(summary, sys.stderr if beside_rows else sys.stdout)
 
