@@ -14,7 +14,13 @@ WAITS = Program("waiting", [sys.executable, "-c", "import time; time.sleep(60)"]
 interrupting: list[int] = []
 """Signals that come while a process is forked, where Python swallows what a handler raises."""
 
-os.register_at_fork(after_in_parent=lambda: interrupting and signal.raise_signal(interrupting.pop()))
+
+def interrupt() -> None:
+    while interrupting:
+        signal.raise_signal(interrupting.pop())
+
+
+os.register_at_fork(after_in_parent=interrupt)
 
 
 @contextmanager
