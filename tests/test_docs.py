@@ -14,6 +14,7 @@ from typing import Any
 import congrad
 import pytest
 import yaml  # type: ignore[import-untyped] # no stubs here
+from congrad import formats
 from congrad.local.stack import Stack
 from datasets import Dataset
 from markdown_it import MarkdownIt

@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -27,8 +28,12 @@ def outputs(notebook: nbformat.NotebookNode) -> str:
     return "\n".join([*texts, *pages])
 
 
+def _notebook() -> Any:
+    return nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
+
+
 def test_it_is_kept_without_outputs() -> None:
-    cells = [cell for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
+    cells = [cell for cell in _notebook().cells if cell.cell_type == "code"]
     assert cells
     assert all(cell.outputs == [] and cell.execution_count is None for cell in cells)
 
@@ -41,7 +46,7 @@ def test_it_leads_from_a_file_to_a_picture_of_conflicts_and_a_trained_adapter(
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", "1"))
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = _notebook()
     where = {"metadata": {"path": str(tmp_path)}}
     # How long a cell may take is the suite's to say.
     NotebookClient(notebook, timeout=None, startup_timeout=240, resources=where).execute()

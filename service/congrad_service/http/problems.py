@@ -1,5 +1,6 @@
 """Every error of the application as an RFC 9457 problem document, the framework's own included."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -99,7 +100,7 @@ def _on_unexpected(_: Request, __: Exception) -> JSONResponse:
     return response(problem, request_id.headers())
 
 
-def _fault(fault: dict[str, Any], body: Any) -> wire.ProblemError:
+def _fault(fault: Mapping[str, Any], body: Any) -> wire.ProblemError:
     """One of pydantic's errors, with a pointer into the body and the sample named by index and id."""
     where, *loc = fault["loc"]
     if where != "body":

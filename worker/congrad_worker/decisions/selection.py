@@ -49,7 +49,7 @@ def _rule(
         rows = np.flatnonzero(tags == tag)
         own = conflict[rows]
         if selection.within == "language-length":
-            own = np.array(ranks_by_length(own.tolist(), [ratios[row] for row in rows]), dtype=float)
+            own = np.array(ranks_by_length(own.tolist(), [ratios[row] for row in rows.tolist()]), dtype=float)
         earlier = recent.get(tag, np.zeros(0)) if selection.within == "stream" else np.zeros(0)
         # Behind the earlier scores, so that among equals the earlier one ranks first, as it did then.
         keep[rows] = lowest(np.concatenate([earlier, own]), selection.keep)[len(earlier) :]

@@ -110,7 +110,9 @@ class Journal:
             for digest, decision in zip(digests, decisions, strict=True):
                 if found.setdefault(digest, decision) is not decision:
                     others[digest].append(decision)
-        decided = ((name, found.pop(digest, None) or others[digest].popleft()) for name, digest in samples)
+        decided = (
+            (name, found.pop(digest) if digest in found else others[digest].popleft()) for name, digest in samples
+        )
         # A row may have another place than it had when it was sent.
         return [one if one.id == name else replace(one, id=name) for name, one in decided]
 

@@ -1,5 +1,6 @@
 """Which pairs to keep, as options say it."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Literal
 
@@ -18,6 +19,9 @@ class Kind(StrEnum):
     FRACTION = "fraction"
 
 
+Unit = Literal["language", "language-length", "request", "stream"]
+
+
 class Within(StrEnum):
     """What a kept fraction is taken of."""
 
@@ -27,14 +31,22 @@ class Within(StrEnum):
     STREAM = "stream"
 
     @property
-    def as_requested(self) -> Literal["language", "language-length", "request", "stream"]:
+    def as_requested(self) -> Unit:
         """In the words of a request."""
-        return "language-length" if self is Within.LENGTH else self.value
+        return REQUESTED[self]
 
     @classmethod
     def of(cls, selection: wire.FractionSelection) -> "Within":
         """As an option says it."""
         return cls.LENGTH if selection.within == "language-length" else cls(selection.within)
+
+
+REQUESTED: Mapping[Within, Unit] = {
+    Within.LANGUAGE: "language",
+    Within.LENGTH: "language-length",
+    Within.REQUEST: "request",
+    Within.STREAM: "stream",
+}
 
 
 def selection_of(kind: Kind | None, max_conflict: float | None, keep: float | None, within: Within | None) -> Selection:
