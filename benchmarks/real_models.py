@@ -26,10 +26,11 @@ import typer
 from rich.console import Console
 
 from benchmarks.planted.real_text import MATCHED
-from benchmarks.pretrained import costs, minority
+from benchmarks.pretrained import costs, first_step, minority, other_pairs
 from benchmarks.pretrained.detection import Evidence, all_detections, by_layers, by_loss
 from benchmarks.pretrained.evidence import gradients
 from benchmarks.pretrained.pairs import MAX_TOKENS, Pairs, read
+from benchmarks.pretrained.regimes import EVERYWHERE, REGIMES, THREE
 from benchmarks.pretrained.report import RealModelsReport
 from benchmarks.report import describe_machine
 
@@ -45,6 +46,11 @@ def measure(
     found: dict[str, Any] = {
         "pairs": dict(Counter(pairs.languages.tolist())),
         "detection": all_detections(evidence, draws),
+        "over_prompts": {
+            regime.name: asdict(other_pairs.difference(evidence, "agreement", "pcgrad", regime, draws))
+            for regime in REGIMES
+        },
+        "first_step": {regime.name: first_step.outcomes(evidence, regime, draws) for regime in (EVERYWHERE, THREE)},
         "layers": by_layers(evidence, draws),
         "losses": by_loss(evidence, draws),
         "minority": {

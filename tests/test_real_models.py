@@ -13,8 +13,18 @@ from support.pairs import demo_samples
 
 from benchmarks.planted.scoring import ask, conflict, own_language_conflict, rules, unit_gradients
 from benchmarks.planted.scoring import gradients as worker_gradients
-from benchmarks.pretrained import minority
-from benchmarks.pretrained.detection import ALL, BALANCED, LENGTH, Evidence, all_detections, by_layers, subsets
+from benchmarks.planted.statistics import paired_difference
+from benchmarks.pretrained import arms, first_step, minority, other_pairs
+from benchmarks.pretrained.detection import (
+    ALL,
+    BALANCED,
+    LENGTH,
+    Evidence,
+    all_detections,
+    by_layers,
+    detection,
+    subsets,
+)  # fmt: skip
 from benchmarks.pretrained.evidence import ALL_LAYERS, ALPHA, SIGMOID, Gradients, gradients
 from benchmarks.pretrained.minority import World
 from benchmarks.pretrained.pairs import Pairs, read
@@ -130,10 +140,27 @@ def test_of_a_minority_the_majority_keeps_its_own(evidence: Evidence) -> None:
     assert (np.sign(short.right) == np.sign(evidence.ratios[np.abs(evidence.ratios) > 0.1])).all()
 
 
+def test_a_step_along_clean_labels_is_right_more_often_than_along_those_that_were_swapped(evidence: Evidence) -> None:
+    found = first_step.outcomes(evidence, EVERYWHERE, 5)
+    assert mean_of(found[arms.ORACLE][first_step.ACCURACY]) >= mean_of(found[arms.ALL][first_step.ACCURACY])
+    assert mean_of(found[arms.ORACLE][first_step.WRONG]) == 0
+
+
+def test_intervals_over_prompts_are_wider_than_those_over_draws(evidence: Evidence) -> None:
+    found = other_pairs.difference(evidence, "agreement", "pcgrad", EVERYWHERE, 5)
+    rows = np.arange(len(evidence.pairs.encoded))
+    figures = detection(evidence, rows, EVERYWHERE, 5)
+    draws = paired_difference(figures["agreement"]["auroc"], figures["pcgrad"]["auroc"])
+    assert found.mean == pytest.approx(draws.mean)
+    assert found.high - found.low > draws.high - draws.low
+
+
 def test_a_report_has_every_table_with_a_cell_for_each_column(evidence: Evidence, tmp_path: Path) -> None:
     of: dict[str, Any] = {
         "pairs": {"de": 6},
         "detection": all_detections(evidence, 3),
+        "over_prompts": {regime.name: {"mean": 0.1, "low": 0.0, "high": 0.2, "p": None} for regime in REGIMES},
+        "first_step": {regime.name: first_step.outcomes(evidence, regime, 3) for regime in (EVERYWHERE, THREE)},
         "layers": by_layers(evidence, 3),
         "losses": by_layers(evidence, 3),
         "minority": {"opposite": {"2": minority.outcomes(world(2), 2, 3)}},

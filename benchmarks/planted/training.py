@@ -2,7 +2,7 @@
 
 import copy
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,12 +68,29 @@ def train(
 ) -> list[Figures]:
     """What ``measure`` says of a copy of ``start`` as it is trained on the samples, the last time of the trained one.
 
-    By `DPOTrainer`: AdamW, a rate that falls to zero, all weights.
+    All weights are trained.
+    """
+    parts = {"model": copy.deepcopy(start), "ref_model": copy.deepcopy(start), "processing_class": tokenizer}
+    return dpo(parts, samples, recipe, seed, measure)
+
+
+def dpo(
+    parts: Mapping[str, Any],
+    samples: Sequence[wire.Sample],
+    recipe: Recipe,
+    seed: int,
+    measure: Callable[[Any], Figures],
+    **options: Any,
+) -> list[Figures]:
+    """What ``measure`` says of a model on the way, the last time at the end. By `DPOTrainer`: AdamW, a rate that falls
+    to zero.
+
+    :param parts: the trainer's models, tokenizer and adapter.
+    :param options: of `DPOConfig`, beside the recipe's.
     """
     disable_progress_bars()
     keys = ("prompt", "chosen", "rejected")
     dataset = Dataset.from_list([{key: getattr(sample, key) for key in keys} for sample in samples])
-    model = copy.deepcopy(start)
     with tempfile.TemporaryDirectory() as folder:
         config = DPOConfig(
             folder,
@@ -89,10 +106,9 @@ def train(
             logging_strategy="no",
             save_strategy="no",
             report_to="none",
+            **options,
         )
-        trainer: Any = DPOTrainer(
-            model, copy.deepcopy(start), config, train_dataset=dataset, processing_class=tokenizer
-        )
+        trainer: Any = DPOTrainer(args=config, train_dataset=dataset, **parts)
         watcher = Watcher(measure, recipe)
         trainer.add_callback(watcher)
         trainer.remove_callback(PrinterCallback)

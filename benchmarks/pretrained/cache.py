@@ -20,7 +20,7 @@ from rich.progress import track
 
 from benchmarks.pretrained.parts import PARTS, PartedEngine
 
-BLOCK = 32
+BLOCK = 16
 """Sequences that are computed between two looks at the progress bar."""
 SETTINGS = {"loss": "sft", "unit_gradients": False, "device": "cpu"}
 """Of the gradients that are kept: those of one completion's mean log-probability."""

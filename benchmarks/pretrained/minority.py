@@ -14,13 +14,12 @@ import numpy as np
 
 from benchmarks.pretrained.detection import Evidence
 from benchmarks.pretrained.evidence import ALL_LAYERS, SIGMOID
+from benchmarks.pretrained.first_step import grown, held_out
 from benchmarks.pretrained.regimes import NOISE, Regime, draw
 from benchmarks.pretrained.scores import Inner, signed, unit
 
 SIZES = (2, 3, 4)
 """Languages of the minority; 4 of 8 is none."""
-HELD_OUT = 1 / 3
-"""The share of prompts that is held out, in all languages at once."""
 BY = ("all", "mean", "pcgrad", "agreement")
 """What is compared; ``all`` keeps everything."""
 MEASURES = (
@@ -59,19 +58,11 @@ def outcomes(world: World, size: int, draws: int) -> Outcomes:
     """What each aggregator keeps at the default threshold, and what comes of it."""
     found: Outcomes = {name: {measure: [] for measure in MEASURES} for name in BY}
     for seed in range(draws):
-        split = _held_out(world.groups, seed)
+        split = held_out(world.groups, seed)
         for name, measures in _outcome(world, size, seed, split).items():
             for measure, value in measures.items():
                 found[name][measure].append(value)
     return found
-
-
-def _held_out(groups: np.ndarray, seed: int) -> np.ndarray:
-    """Bool ``[n]``."""
-    names = np.unique(groups)
-    out = np.random.default_rng([seed, 6]).permutation(names)[: round(HELD_OUT * len(names))]
-    held: np.ndarray = np.isin(groups, out)
-    return held
 
 
 def _outcome(world: World, size: int, seed: int, held: np.ndarray) -> dict[str, dict[str, float]]:
@@ -89,7 +80,7 @@ def _outcome(world: World, size: int, seed: int, held: np.ndarray) -> dict[str, 
     found = {}
     for name in BY:
         keep = np.ones(len(rows), dtype=np.bool_) if name == "all" else inner.by(name) <= 0
-        grows = towards[:, keep].sum(1) > 0
+        grows = grown(towards, keep)
         values = (
             keep[few & ~wrong].mean(), keep[~few & ~wrong].mean(), keep[wrong].mean(),
             grows[minority[out]].mean(), grows[~minority[out]].mean(),

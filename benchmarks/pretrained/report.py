@@ -10,10 +10,12 @@ from rich.console import Console
 
 from benchmarks.pages import as_json, write
 from benchmarks.planted import pages
-from benchmarks.planted.statistics import estimate, paired_difference
+from benchmarks.planted.statistics import Estimate, estimate, paired_difference
 from benchmarks.planted.tables import Table, interval, p_value
+from benchmarks.pretrained import arms, first_step
 from benchmarks.pretrained.detection import AGGREGATORS, ALL, BALANCED, MATCHED, Figures
 from benchmarks.pretrained.minority import MEASURES
+from benchmarks.pretrained.other_pairs import FOLDS
 from benchmarks.pretrained.regimes import EVERYWHERE, NOISE, REGIMES, THREE
 from benchmarks.pretrained.rule import EVEN, standings
 
@@ -69,13 +71,18 @@ class RealModelsReport:
 READING = (
     "intervals: 95 %, by Student's t over draws of what is swapped and whose languages it is in. The pairs and the "
     "checkpoint are the same in all draws, so that they say nothing of other pairs, for which they would be wider.",
-    "less pcgrad: paired over draws, with the p of a paired t test, not corrected for the number of rows.",
+    "less pcgrad: paired over draws, with the p of a paired t test, not corrected for the number of rows. Over prompts "
+    f"too: the variance over draws and that of a jackknife over prompts, of which 1 in {FOLDS} is left out at a time.",
     "scores: of one request that begins a direction, from the worker's compressed gradients (kronecker, k = 128, "
     "D = 16,384, all linear layers of the decoder blocks); scaled to length 1, which is the default, but for the rows "
     "with lengths as they are, which is the paper's mean. They are computed from inner products, by the formulas that "
     "the decide worker has; a test holds one against the other.",
     f"regimes: a share of the labels in some of the eight languages, which are drawn anew each time, and "
     f"{REGIMES[3].elsewhere:.0%} in all others.",
+    "after one step: a third of the prompts is held out in all languages at once. A small step along the mean gradient "
+    "of what an arm keeps makes the margin of a held-out pair grow or not; accuracy is the share where it grows in "
+    "favour of the better answer. Random, length, own-language cosine and the middle of the scores keep as many as "
+    "agreement does. It is the first step of plain gradient descent on the same weights, and no more than that.",
     "losses: sigmoid_norm's and simpo's gradients have one direction where the reference is the policy.",
     "seconds of a choice of layers: processor time for some of the pairs, the best of three rounds, over that of all "
     "layers in the same rounds.",
@@ -101,9 +108,11 @@ def _tables(of: Mapping[str, Any]) -> Iterator[tuple[str, Table]]:
         yield "", Table(title, ("score", *regimes), _matrix(regimes, "auroc"))
     regimes = of["detection"][ALL]["regimes"]
     yield "", Table("Average precision, all pairs", ("score", *regimes), _matrix(regimes, "average_precision"))
-    yield "", _differences(regimes)
+    yield "", _differences(regimes, of["over_prompts"])
     for name, title in (("layers", "Choices of layers"), ("losses", "Losses")):
         yield "", _varied(title, of[name], of.get("seconds", {}))
+    for regime, found in of["first_step"].items():
+        yield "", _first_step(regime, found)
     for name, title in (("opposite", "the opposite"), ("short", "short answers")):
         if name in of["minority"]:
             yield "", _minority(f"A minority that is right and wants {title}", of["minority"][name])
@@ -122,16 +131,26 @@ def _matrix(regimes: Mapping[str, Figures], measure: str) -> list[list[str]]:
     return [[name, *(cell(figures[name][measure]) for figures in regimes.values())] for name in names]
 
 
-def _differences(regimes: Mapping[str, Figures]) -> Table:
+def _differences(regimes: Mapping[str, Figures], over_prompts: Mapping[str, Mapping[str, Any]]) -> Table:
     rows = []
     for regime, figures in regimes.items():
         best = max(mean(figures[name]["auroc"]) for name in AGGREGATORS)
         agreement, others = figures["agreement"]["auroc"], figures[REFERENCE]["auroc"]
-        found = paired_difference(agreement, others)
-        rows.append([regime, interval(found), p_value(found), f"{mean(agreement) - best:+.3f}"])
-    return Table(
-        "Agreement less PCGrad, all pairs", ("labels swapped", "AUROC [95 %]", "p", "less the best aggregator"), rows
-    )
+        found, wider = paired_difference(agreement, others), Estimate(**over_prompts[regime])
+        prompts = f"[{wider.low:.3f}, {wider.high:.3f}]"
+        rows.append([regime, interval(found), p_value(found), prompts, f"{mean(agreement) - best:+.3f}"])
+    columns = ("labels swapped", "AUROC [95 %]", "p", "[95 %] over prompts too", "less the best aggregator")
+    return Table("Agreement less PCGrad, all pairs", columns, rows)
+
+
+def _first_step(regime: str, found: Mapping[str, Mapping[str, Sequence[float]]]) -> Table:
+    rows = []
+    for name, measures in found.items():
+        cells = [interval(estimate(measures[one]), 100) for one in first_step.MEASURES]
+        less = paired_difference(found[arms.MAIN][first_step.ACCURACY], measures[first_step.ACCURACY])
+        rows.append([name, *cells, *(["", ""] if name == arms.MAIN else [interval(less, 100), p_value(less)])])
+    columns = ("trained on", *first_step.MEASURES, f"{arms.MAIN} less it, accuracy", "p")
+    return Table(f"After one step on what is kept, {regime}: per cent [95 %]", columns, rows)
 
 
 def _varied(title: str, found: Mapping[str, Figures], seconds: Mapping[str, float]) -> Table:

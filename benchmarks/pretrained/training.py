@@ -1,7 +1,6 @@
 """DPO with LoRA by TRL on a pretrained checkpoint, and what has become of it."""
 
 import math
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +10,11 @@ import numpy as np
 import torch
 from congrad.contract import wire
 from congrad_worker.checkpoints.pairs import EncodedPair
-from datasets import Dataset, disable_progress_bars
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
-from trl.trainer.dpo_config import DPOConfig
-from trl.trainer.dpo_trainer import DPOTrainer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from benchmarks.planted.likelihoods import sequence_logps
-from benchmarks.planted.training import BETA, Recipe, Watcher
+from benchmarks.planted.training import Recipe, dpo
 
 RANK = 16
 Figures = dict[str, float]
@@ -71,35 +67,9 @@ def logps_at_start(model: Path, pairs: Sequence[EncodedPair]) -> np.ndarray:
 def train(model: Path, samples: Sequence[wire.Sample], recipe: Recipe, seed: int, held: HeldOut) -> list[Figures]:
     """What is measured on the way, the last time at the end: the same steps for every arm, so that one with fewer pairs
     sees them more often."""
-    disable_progress_bars()
-    keys = ("prompt", "chosen", "rejected")
-    rows = Dataset.from_list([{key: getattr(sample, key) for key in keys} for sample in samples])
-    with tempfile.TemporaryDirectory() as folder:
-        config = DPOConfig(
-            folder,
-            beta=BETA,
-            learning_rate=recipe.learning_rate,
-            per_device_train_batch_size=recipe.batch,
-            max_steps=recipe.steps,
-            seed=seed,
-            bf16=False,
-            use_cpu=True,
-            activation_checkpointing=False,
-            precompute_ref_log_probs=True,
-            disable_tqdm=True,
-            logging_strategy="no",
-            save_strategy="no",
-            report_to="none",
-        )
-        trainer: Any = DPOTrainer(
-            AutoModelForCausalLM.from_pretrained(model, dtype="float32"),
-            args=config,
-            train_dataset=rows,
-            processing_class=AutoTokenizer.from_pretrained(model),
-            peft_config=LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM"),
-        )
-        watcher = Watcher(held.measure, recipe)
-        trainer.add_callback(watcher)
-        trainer.remove_callback(PrinterCallback)
-        trainer.train()
-    return watcher.found
+    parts = {
+        "model": AutoModelForCausalLM.from_pretrained(model, dtype="float32"),
+        "processing_class": AutoTokenizer.from_pretrained(model),
+        "peft_config": LoraConfig(r=RANK, lora_alpha=2 * RANK, target_modules="all-linear", task_type="CAUSAL_LM"),
+    }
+    return dpo(parts, samples, recipe, seed, held.measure, precompute_ref_log_probs=True)
