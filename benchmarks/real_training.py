@@ -6,6 +6,7 @@ Every run is written down as soon as it has ended, and not done again. Prints ta
 """
 
 import hashlib
+import itertools
 import json
 import os
 import sys
@@ -33,7 +34,7 @@ from benchmarks.planted.tables import Table, interval, p_value
 from benchmarks.planted.training import Recipe
 from benchmarks.pretrained import arms
 from benchmarks.pretrained.evidence import gradients, gram
-from benchmarks.pretrained.pairs import Pairs, read
+from benchmarks.pretrained.pairs import MAX_TOKENS, Pairs, read
 from benchmarks.pretrained.regimes import EVERYWHERE, THREE, Draw, Regime, draw
 from benchmarks.pretrained.scores import Inner, signed, unit
 from benchmarks.pretrained.training import HeldOut, logps_at_start, train
@@ -75,11 +76,29 @@ class World:
         return np.flatnonzero(~here), held
 
 
-def prepare(model: Path, data: Path, cache: Path, seen: list[str], unseen: list[str], each: int) -> World:
+@dataclass(frozen=True)
+class Source:
+    """Where the pairs are from, and which: of ``each`` pairs of a language those up to ``max_tokens``."""
+
+    model: Path
+    data: Path
+    cache: Path
+    seen: str
+    unseen: str
+    each: int
+    max_tokens: int
+
+    def read(self, languages: str) -> Pairs:
+        """Drawn first and left out for their length then: the gradients are among those of the other tables."""
+        pairs = read(self.data, self.model, languages.split(","), self.each)
+        return pairs.of(np.flatnonzero([pair.length <= self.max_tokens for pair in pairs.encoded]))
+
+
+def prepare(source: Source) -> World:
     """The same pairs for every run."""
-    pairs, others = read(data, model, seen, each), read(data, model, unseen, each)
-    found = gradients(cache, model, pairs, with_cut=False)
-    starts = (logps_at_start(model, which.encoded) for which in (pairs, others))
+    pairs, others = source.read(source.seen), source.read(source.unseen)
+    found = gradients(source.cache, source.model, pairs, with_cut=False)
+    starts = (logps_at_start(source.model, which.encoded) for which in (pairs, others))
     return World(pairs, others, gram(found.of()), *starts)
 
 
@@ -98,6 +117,18 @@ def run(world: World, model: Path, regime: Regime, seed: int, arm: str, recipe: 
     spent = time.process_time() - begun
     counts = {"kept": int(keep.sum()), "wrong_kept": float(drawn.wrong[keep].mean()), "held_out": len(held.pairs)}
     return counts | curve[-1] | {"curve": curve, "processor_s": spent}
+
+
+def kept_run(source: Source, world: World, regime: Regime, seed: int, arm: str, recipe: Recipe) -> dict[str, Any]:
+    """One arm in one draw, from the cache where it has been run."""
+    given = (source.model.resolve().name, source.data.name, source.seen, source.unseen, source.each, source.max_tokens)
+    key = f"{given} {regime} {seed} {arm} {recipe}"
+    path = source.cache / "runs" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(run(world, source.model, regime, seed, arm, recipe)), encoding="utf-8")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
 
 
 def _texts(pairs: Pairs, drawn: Draw, keep: np.ndarray) -> list[Any]:
@@ -168,6 +199,7 @@ def main(
     languages: Annotated[str, typer.Option(help="To train on, with commas between.")] = "de,en,es,fr,id,ja,tr,vi",
     unseen: Annotated[str, typer.Option(help="To measure besides.")] = "it,pt",
     each: Annotated[int, typer.Option(help="Pairs of a language.", min=3)] = 32,
+    max_tokens: Annotated[int, typer.Option(help="Longer ones of them are left out.", min=8)] = MAX_TOKENS,
     seeds: Annotated[int, typer.Option(help="Draws.", min=3)] = 5,
     steps: Annotated[int, typer.Option(help="Of DPO.", min=1)] = 100,
     batch: Annotated[int, typer.Option(help="Pairs of a step.", min=1)] = 8,
@@ -179,25 +211,22 @@ def main(
     """Trains every arm in every draw of both regimes and writes the report."""
     console = Console(width=max(Console().width, 150))  # a log file has no width of its own
     recipe = Recipe(steps, batch, learning_rate, looks)
-    world = prepare(model, data, cache, languages.split(","), unseen.split(","), each)
+    source = Source(model, data, cache, languages, unseen, each, max_tokens)
+    world = prepare(source)
     names = [name for name in arms.ARMS if arm is None or name in {*arm, arms.MAIN, arms.ALL}]
-    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for regime in (THREE, EVERYWHERE):
-        found[regime.name] = {name: [] for name in names}
-        for seed in range(seeds):
-            for name in names:
-                key = f"{model.resolve().name} {data.name} {languages} {unseen} {each} {regime} {seed} {name} {recipe}"
-                path = cache / "runs" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-                if not path.exists():
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_text(json.dumps(run(world, model, regime, seed, name, recipe)), encoding="utf-8")
-                found[regime.name][name].append(json.loads(path.read_text(encoding="utf-8")))
-                console.print(f"{regime.name}, draw {seed}, {name}: {found[regime.name][name][-1]['seen']:.3f}")
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {
+        regime.name: {name: [] for name in names} for regime in (THREE, EVERYWHERE)
+    }
+    # Draw by draw: what is interrupted has whole draws.
+    for seed, regime, name in itertools.product(range(seeds), (THREE, EVERYWHERE), names):
+        found[regime.name][name].append(kept_run(source, world, regime, seed, name, recipe))
+        console.print(f"draw {seed}, {regime.name}, {name}: {found[regime.name][name][-1]['seen']:.3f}")
     spent = sum(one["processor_s"] for of in found.values() for runs in of.values() for one in runs)
     about = {
         "command": f"`python benchmarks/real_training.py --model {model.name} --data {data.name} "
-        f"--languages {languages} --unseen {unseen} --each {each} --seeds {seeds} --steps {steps} --batch {batch} "
-        f"--learning-rate {learning_rate:g}`",
+        f"--languages {languages} --unseen {unseen} --each {each} --max-tokens {max_tokens} "
+        f"--seeds {seeds} --steps {steps} --batch {batch} --learning-rate {learning_rate:g} --looks {looks}"
+        f"{''.join(f' --arm {name}' for name in arm or [])}`",
         "pairs": f"{len(world.seen.texts)} in seen, {len(world.unseen.texts)} in unseen languages",
         "processor time": f"{spent / 3600:.1f} hours of training and measuring",
         **{key: value for key, value in describe_machine(1, torch.device("cpu")).items() if value},

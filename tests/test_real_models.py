@@ -16,6 +16,7 @@ from benchmarks.planted.scoring import gradients as worker_gradients
 from benchmarks.planted.statistics import paired_difference
 from benchmarks.pretrained import arms, first_step, minority, other_pairs
 from benchmarks.pretrained.detection import (
+    AGGREGATORS,
     ALL,
     BALANCED,
     LENGTH,
@@ -31,6 +32,7 @@ from benchmarks.pretrained.pairs import Pairs, read
 from benchmarks.pretrained.parts import choices, pattern
 from benchmarks.pretrained.regimes import EVERYWHERE, REGIMES, THREE, draw
 from benchmarks.pretrained.report import RealModelsReport
+from benchmarks.pretrained.rule import standings
 from benchmarks.pretrained.scores import OWN, Inner, unit
 
 LANGUAGES = ["de", "en", "es", "fr"]
@@ -153,6 +155,24 @@ def test_intervals_over_prompts_are_wider_than_those_over_draws(evidence: Eviden
     draws = paired_difference(figures["agreement"]["auroc"], figures["pcgrad"]["auroc"])
     assert found.mean == pytest.approx(draws.mean)
     assert found.high - found.low > draws.high - draws.low
+
+
+def test_of_aggregators_that_may_be_the_default_the_worst_regime_decides() -> None:
+    def regimes(usual: float, worst: float, others: float) -> dict[str, Any]:
+        of = dict.fromkeys((regime.name for regime in REGIMES), others) | {EVERYWHERE.name: usual, THREE.name: worst}
+        return {name: {"auroc": [value]} for name, value in of.items()}
+
+    figures = dict.fromkeys(AGGREGATORS, regimes(0.90, 0.50, 0.9))
+    figures |= {
+        "mean": regimes(0.90, 0.70, 0.7),
+        "mgda": regimes(0.90, 0.698, 0.8),
+        "agreement": regimes(0.8, 0.9, 0.9),
+    }
+    by = {name: {one: figures[one][name] for one in AGGREGATORS} for name in regimes(0, 0, 0)}
+    found = {"demo": {"detection": {ALL: {"regimes": by}}}}
+    names = [one.name for one in standings(found)]
+    # Even in the worst regime, and better in the mean; then by the worst regime; last what pays for it in the usual one.
+    assert (names[:2], names[-1]) == (["mgda", "mean"], "agreement")
 
 
 def test_a_report_has_every_table_with_a_cell_for_each_column(evidence: Evidence, tmp_path: Path) -> None:

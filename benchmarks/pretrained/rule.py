@@ -37,10 +37,12 @@ def standings(found: Mapping[str, Mapping[str, Any]]) -> list[Standing]:
     :param found: by checkpoint what was measured.
     """
     every = [_standing(name, found) for name in AGGREGATORS]
-    usual, worst = max(one.usual for one in every), max(one.worst for one in every)
+    usual = max(one.usual for one in every)
+    worst = max(one.worst for one in every if one.usual >= usual - EVEN)  # those that may be chosen
 
-    def key(one: Standing) -> tuple[bool, bool, float]:
-        return (one.usual >= usual - EVEN, one.worst >= worst - EVEN, one.mean)
+    def key(one: Standing) -> tuple[bool, bool, float, float]:
+        is_even = one.worst >= worst - EVEN
+        return (one.usual >= usual - EVEN, is_even, 0 if is_even else one.worst, one.mean)
 
     return sorted(every, key=key, reverse=True)
 

@@ -1,0 +1,68 @@
+"""Figures that pages quote are those of the tables that they are from."""
+
+import json
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pytest
+
+from benchmarks.planted.statistics import paired_difference
+from benchmarks.planted.tables import interval
+from benchmarks.pretrained.detection import ALL
+
+DOCS = Path(__file__).parents[1] / "docs"
+MODELS = {"SmolLM2": "smollm2-135m", "Gemma-3": "gemma3-270m", "tiny": "tiny-multilingual"}
+"""By how pages call checkpoints, their names in the tables."""
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    """By checkpoint what was measured."""
+    pages = [
+        json.loads((DOCS / "benchmarks" / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("real_models", "real_models_tiny")
+    ]
+    return {model: of for page in pages for model, of in page["found"].items()}
+
+
+def table(page: str, first: str) -> tuple[list[str], list[list[str]]]:
+    """The names of the columns and the rows of the one table whose first column is so called."""
+    lines = (DOCS / page).read_text(encoding="utf-8").splitlines()
+    (begin,) = (i for i, line in enumerate(lines) if line.startswith(f"| {first} |"))
+    rows = []
+    for line in lines[begin:]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows[0], rows[2:]
+
+
+def test_the_page_about_the_method_has_the_figures_of_whole_languages(found: dict[str, Any]) -> None:
+    columns, rows = table("method.md", "labels swapped")
+    assert {row[0] for row in rows} == set(found["tiny-multilingual"]["detection"][ALL]["regimes"])
+    for row in rows:
+        model = ""
+        for column, cell in list(zip(columns, row, strict=True))[1:]:
+            model, _, score = column.rpartition(": ") if ": " in column else (model, "", column)
+            figures = found[MODELS[model]]["detection"][ALL]["regimes"][row[0]]
+            assert cell == f"{mean(figures[score.lower()]['auroc']):.3f}", (row[0], column)
+
+
+def test_the_page_about_the_method_has_the_differences_of_whole_languages(found: dict[str, Any]) -> None:
+    columns, rows = table("method.md", "agreement less PCGrad")
+    for row in rows:
+        for column, cell in list(zip(columns, row, strict=True))[1:]:
+            figures = found[MODELS[column]]["detection"][ALL]["regimes"][row[0]]
+            less = paired_difference(figures["agreement"]["auroc"], figures["pcgrad"]["auroc"])
+            assert cell == interval(less).replace("-", "−"), (row[0], column)
+
+
+def test_the_page_about_the_method_has_the_figures_of_minorities(found: dict[str, Any]) -> None:
+    columns, rows = table("method.md", "right minority's pairs kept")
+    for row in rows:
+        size, by = row[0].split(" of 8, ")
+        for column, cell in list(zip(columns, row, strict=True))[1:]:
+            measures = found[MODELS[column]]["minority"]["opposite"][size][by.lower()]
+            kept, noise = (100 * mean(measures[one]) for one in ("own pairs kept", "noise kept"))
+            assert cell == f"{kept:.0f} ({noise:.0f})", (row[0], column)
