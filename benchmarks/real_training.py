@@ -205,6 +205,7 @@ def main(
     batch: Annotated[int, typer.Option(help="Pairs of a step.", min=1)] = 8,
     learning_rate: Annotated[float, typer.Option(help="Of DPO.")] = 1e-4,
     looks: Annotated[int, typer.Option(help="Measurements on the way.", min=1)] = 4,
+    swapped: Annotated[list[str] | None, typer.Option(help=f"Only {THREE.name!r} or {EVERYWHERE.name!r}.")] = None,
     arm: Annotated[list[str] | None, typer.Option(help="Only these; all by default.")] = None,
     output: Annotated[Path, typer.Option(help="Folder for the JSON and Markdown files.")] = Path("docs/benchmarks"),
 ) -> None:
@@ -214,19 +215,19 @@ def main(
     source = Source(model, data, cache, languages, unseen, each, max_tokens)
     world = prepare(source)
     names = [name for name in arms.ARMS if arm is None or name in {*arm, arms.MAIN, arms.ALL}]
+    regimes = [regime for regime in (THREE, EVERYWHERE) if swapped is None or regime.name in swapped]
     found: dict[str, dict[str, list[dict[str, Any]]]] = {
-        regime.name: {name: [] for name in names} for regime in (THREE, EVERYWHERE)
+        regime.name: {name: [] for name in names} for regime in regimes
     }
-    # Draw by draw: what is interrupted has whole draws.
-    for seed, regime, name in itertools.product(range(seeds), (THREE, EVERYWHERE), names):
+    for regime, seed, name in itertools.product(regimes, range(seeds), names):
         found[regime.name][name].append(kept_run(source, world, regime, seed, name, recipe))
-        console.print(f"draw {seed}, {regime.name}, {name}: {found[regime.name][name][-1]['seen']:.3f}")
+        console.print(f"{regime.name}, draw {seed}, {name}: {found[regime.name][name][-1]['seen']:.3f}")
     spent = sum(one["processor_s"] for of in found.values() for runs in of.values() for one in runs)
     about = {
         "command": f"`python benchmarks/real_training.py --model {model.name} --data {data.name} "
         f"--languages {languages} --unseen {unseen} --each {each} --max-tokens {max_tokens} "
         f"--seeds {seeds} --steps {steps} --batch {batch} --learning-rate {learning_rate:g} --looks {looks}"
-        f"{''.join(f' --arm {name}' for name in arm or [])}`",
+        f"{''.join(f' --swapped {name!r}' for name in swapped or [])}{''.join(f' --arm {name}' for name in arm or [])}`",
         "pairs": f"{len(world.seen.texts)} in seen, {len(world.unseen.texts)} in unseen languages",
         "processor time": f"{spent / 3600:.1f} hours of training and measuring",
         **{key: value for key, value in describe_machine(1, torch.device("cpu")).items() if value},

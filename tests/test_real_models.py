@@ -171,7 +171,7 @@ def test_of_aggregators_that_may_be_the_default_the_worst_regime_decides() -> No
     by = {name: {one: figures[one][name] for one in AGGREGATORS} for name in regimes(0, 0, 0)}
     found = {"demo": {"detection": {ALL: {"regimes": by}}}}
     names = [one.name for one in standings(found)]
-    # Even in the worst regime, and better in the mean; then by the worst regime; last what pays for it in the usual one.
+    # Even in the worst regime, and better in the mean; then by the worst; last what pays for it in the usual one.
     assert (names[:2], names[-1]) == (["mgda", "mean"], "agreement")
 
 
