@@ -227,7 +227,8 @@ def main(
         "command": f"`python benchmarks/real_training.py --model {model.name} --data {data.name} "
         f"--languages {languages} --unseen {unseen} --each {each} --max-tokens {max_tokens} "
         f"--seeds {seeds} --steps {steps} --batch {batch} --learning-rate {learning_rate:g} --looks {looks}"
-        f"{''.join(f' --swapped {name!r}' for name in swapped or [])}{''.join(f' --arm {name}' for name in arm or [])}`",
+        f"{''.join(f' --swapped {name!r}' for name in swapped or [])}"
+        f"{''.join(f' --arm {name}' for name in arm or [])}`",
         "pairs": f"{len(world.seen.texts)} in seen, {len(world.unseen.texts)} in unseen languages",
         "processor time": f"{spent / 3600:.1f} hours of training and measuring",
         **{key: value for key, value in describe_machine(1, torch.device("cpu")).items() if value},
