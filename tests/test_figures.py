@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.planted.statistics import paired_difference
 from benchmarks.planted.tables import interval
+from benchmarks.pretrained import first_step
 from benchmarks.pretrained.detection import ALL
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -66,3 +67,14 @@ def test_the_page_about_the_method_has_the_figures_of_minorities(found: dict[str
             measures = found[MODELS[column]]["minority"]["opposite"][size][by.lower()]
             kept, noise = (100 * mean(measures[one]) for one in ("own pairs kept", "noise kept"))
             assert cell == f"{kept:.0f} ({noise:.0f})", (row[0], column)
+
+
+def test_the_page_about_the_method_has_the_figures_of_first_steps(found: dict[str, Any]) -> None:
+    columns, rows = table("method.md", "trained on")
+    regime = ""
+    for row in rows:
+        for column, cell in list(zip(columns, row, strict=True))[1:]:
+            regime, _, steps = column.rpartition(": ") if ": " in column else (regime, "", column)
+            measure = first_step.ACCURACY if steps == "one step" else first_step.LATER
+            values = found[MODELS["SmolLM2"]]["first_step"][regime][row[0].lower()][measure]
+            assert cell == f"{100 * mean(values):.1f}", (row[0], column)

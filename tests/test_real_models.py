@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from congrad_worker.decisions.aggregators import aggregator
 from support.models import DEMO_CHECKPOINT
 from support.pairs import demo_samples
@@ -14,6 +15,7 @@ from support.pairs import demo_samples
 from benchmarks.planted.scoring import ask, conflict, own_language_conflict, rules, unit_gradients
 from benchmarks.planted.scoring import gradients as worker_gradients
 from benchmarks.planted.statistics import paired_difference
+from benchmarks.planted.training import BETA
 from benchmarks.pretrained import arms, first_step, minority, other_pairs
 from benchmarks.pretrained.detection import (
     AGGREGATORS,
@@ -146,6 +148,22 @@ def test_a_step_along_clean_labels_is_right_more_often_than_along_those_that_wer
     found = first_step.outcomes(evidence, EVERYWHERE, 5)
     assert mean_of(found[arms.ORACLE][first_step.ACCURACY]) >= mean_of(found[arms.ALL][first_step.ACCURACY])
     assert mean_of(found[arms.ORACLE][first_step.WRONG]) == 0
+
+
+def test_steps_of_the_linearised_model_are_those_of_dpo_on_a_linear_one() -> None:
+    random = np.random.default_rng(0)
+    features = random.standard_normal((12, 30))  # gradients of margins: what a linear model has everywhere
+    kept, held = features[:8], features[8:]
+    rate = first_step.steady_rate(kept @ kept.T)
+    weights = torch.zeros(30, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.SGD([weights], rate)
+    for _ in range(first_step.STEPS):
+        loss = -torch.nn.functional.logsigmoid(BETA * torch.tensor(kept) @ weights).mean()
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    found = first_step.margins(held @ kept.T, kept @ kept.T, rate)
+    assert found == pytest.approx(held @ weights.detach().numpy())
 
 
 def test_intervals_over_prompts_are_wider_than_those_over_draws(evidence: Evidence) -> None:
