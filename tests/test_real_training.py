@@ -20,8 +20,8 @@ def test_arms_are_trained_once_and_make_a_page(tmp_path: Path) -> None:
 
     def train() -> dict[Path, int]:
         real_training.main(
-            DEMO_CHECKPOINT, data, tmp_path / "cache", "de,en,es,fr", "it,pl,pt", each=6, seeds=3, steps=2, batch=2, looks=1,
-            swapped=[THREE.name], arm=[arms.ORACLE], output=tmp_path,
+            DEMO_CHECKPOINT, data, tmp_path / "cache", "de,en,es,fr", "it,pl,pt", each=6, seeds=3, steps=2, batch=2,
+            looks=1, swapped=[THREE.name], arm=[arms.ORACLE], output=tmp_path,
         )  # fmt: skip
         return {path: path.stat().st_mtime_ns for path in (tmp_path / "cache" / "runs").iterdir()}
 
