@@ -18,8 +18,8 @@ from congrad_worker.gradients.collector import Collector
 from congrad_worker.gradients.device import are_lost, is_out_of_memory
 from congrad_worker.gradients.layouts.batch import Batch
 from congrad_worker.gradients.layouts.budget import Budget
-from congrad_worker.gradients.layouts.grouping import micro_batches
 from congrad_worker.gradients.layouts.layout import Layout
+from congrad_worker.gradients.layouts.packed_row import PACKED_ROW
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.logps import token_logps, token_logps_and_collisions
@@ -29,7 +29,7 @@ from congrad_worker.gradients.projection import Projection
 from congrad_worker.gradients.recomputation import recompute_layers
 from congrad_worker.settings import MAX_DIM, GradientSettings
 
-LAYOUTS: tuple[Layout, ...] = (SHARED_ROW, TWO_ROWS)
+LAYOUTS: tuple[Layout, ...] = (PACKED_ROW, SHARED_ROW, TWO_ROWS)
 """A pair is laid out in the first of these that suits it; the last suits every pair, and every model."""
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class GradientEngine:
         overflows = self.activity.overflows
         parts: list[tuple[list[int], Tensor]] = []
         for layout, sizes in self._by_kind(pairs):
-            for group in micro_batches(sizes, self._budget.tokens):
+            for group in layout.groups(sizes, self._budget.tokens):
                 computed, failed = self._group_gradients(pairs, group, layout)
                 parts += computed
                 too_long += failed
@@ -159,7 +159,7 @@ class GradientEngine:
         # Not in the block above: there, the error keeps all tensors of the failed batch alive.
         if self.checkpoint.device.type == "cuda":
             torch.cuda.empty_cache()
-        tokens = len(group) * layout.tokens(pairs[group[0]])
+        tokens = layout.batch_tokens([pairs[i] for i in group])
         if len(group) == 1:
             log.error("a pair of %d tokens does not fit into the memory of %s", tokens, self.checkpoint.device)
             return [], group
@@ -171,7 +171,7 @@ class GradientEngine:
 
     def _count(self, group: Sequence[EncodedPair], layout: Layout) -> None:
         tokens = sum(pair.spans.total for pair in group)
-        self.activity.count(tokens, len(group) * layout.tokens(group[0]))  # the first is the longest
+        self.activity.count(tokens, layout.batch_tokens(group))
 
     def batch_gradients(self, pairs: Sequence[EncodedPair], layout: Layout) -> Tensor:
         """The gradients of one micro-batch, on the device: float32 ``[pairs, D]``."""

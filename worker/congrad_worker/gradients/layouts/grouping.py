@@ -32,3 +32,24 @@ def micro_batches(sizes: Mapping[int, int], budget: int) -> list[list[int]]:
         groups.append(ordered[starts[end] : end])
         end = starts[end]
     return groups[::-1]
+
+
+def unpadded_batches(sizes: Mapping[int, int], budget: int) -> list[list[int]]:
+    """The keys of ``sizes`` in groups of at most ``budget`` tokens, the largest first, where none is padding.
+
+    As few groups as lengths that follow one another allow, and none much smaller than the others. A pair that is over
+    the budget makes a group of its own.
+    """
+    ordered = sorted(sizes, key=lambda i: -sizes[i])
+    left = sum(sizes.values())
+    groups: list[list[int]] = []
+    room = 0
+    for position in ordered:
+        if sizes[position] > room:
+            groups.append([])
+            # What is left, in as many groups as it needs, the next one of which is this.
+            room = min(budget, max(-(-left // -(-left // budget)), sizes[position]))
+        groups[-1].append(position)
+        room -= sizes[position]
+        left -= sizes[position]
+    return groups
