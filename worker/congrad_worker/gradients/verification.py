@@ -58,7 +58,9 @@ def verified_engine(
     engine = GradientEngine(checkpoint, settings, layouts)
     verdict = verify(engine)
     for layout, reason in verdict.reasons.items():
-        log.warning("%s computes prompts twice, and no pair in %s: %s", checkpoint.name, layout, reason)
+        log.warning("%s computes no pairs in %s: %s", checkpoint.name, layout, reason)
+    if verdict.reasons and verdict.layouts == (TWO_ROWS,):
+        log.warning("%s computes prompts twice", checkpoint.name)
     return engine.restricted(verdict.layouts)
 
 

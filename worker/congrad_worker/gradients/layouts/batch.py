@@ -31,7 +31,9 @@ class Batch:
 
     input_ids: Tensor  # int64 [rows, tokens]
     position_ids: Tensor | None  # int64 [rows, tokens]; None where they count up from 0, as a model does by itself
-    branches: Tensor | None  # int64 [rows, tokens]: 3 * (number of the pair in its row) + 0 trunk, 1 chosen, 2 rejected;
+    branches: (
+        Tensor | None
+    )  # int64 [rows, tokens]: 3 * (number of the pair in its row) + 0 trunk, 1 chosen, 2 rejected;
     # padding is a further pair's; None without branches
     spans: tuple[Spans, ...]  # of each pair
     starts: tuple[int, ...]  # where in the flattened rows each pair begins

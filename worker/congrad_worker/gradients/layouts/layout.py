@@ -11,9 +11,10 @@ from torch import Tensor
 
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.gradients.layouts.batch import Batch, Targets
+from congrad_worker.gradients.layouts.costs import Costs
 from congrad_worker.gradients.layouts.grouping import micro_batches
 
-MIXED_PRODUCTS = ("cuda",)
+MIXED_PRODUCTS = ("cuda", "meta")
 """Devices that multiply in half precision to float32."""
 
 
@@ -57,9 +58,14 @@ class Layout(ABC):
         """Tokens of a batch of some pairs, padding included."""
         return len(pairs) * max(map(self.tokens, pairs))
 
-    def groups(self, sizes: Mapping[int, int], budget: int) -> list[list[int]]:
+    def cost(self, pair: EncodedPair, costs: Costs) -> int:
+        """What a pair costs in a batch of its like, in tokens; ``costs`` are those of parts of a row too."""
+        segments = bool(pair.spans.trunk + pair.spans.chosen) + bool(pair.spans.rejected)
+        return self.tokens(pair) + segments * costs.segment
+
+    def groups(self, sizes: Mapping[int, int], budget: int, costs: Costs) -> list[list[int]]:
         """The keys of ``sizes``, which are `tokens` of pairs, in groups that are to be a batch each; see `grouping`."""
-        return micro_batches(sizes, budget)
+        return micro_batches(sizes, budget, costs.batch)
 
     def products(self, deltas: Tensor, activations: Tensor, batch: Batch) -> Tensor:
         """Σ_t δ_t a_tᵀ over the tokens of each pair: float32 ``[pairs, k_out, k_in]``.

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.gradients.layouts.batch import Batch
+from congrad_worker.gradients.layouts.costs import Costs
 from congrad_worker.gradients.layouts.grouping import unpadded_batches
-from congrad_worker.gradients.layouts.layout import Layout, summed_products
+from congrad_worker.gradients.layouts.layout import summed_products
 from congrad_worker.gradients.layouts.packed_attention import pairs_apart
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW, SharedRow
 
@@ -25,7 +26,7 @@ class PackedRow(SharedRow):
     def batch_tokens(self, pairs: Sequence[EncodedPair]) -> int:
         return sum(map(self.tokens, pairs))
 
-    def groups(self, sizes: Mapping[int, int], budget: int) -> list[list[int]]:
+    def groups(self, sizes: Mapping[int, int], budget: int, costs: Costs) -> list[list[int]]:  # noqa: ARG002 # few
         return unpadded_batches(sizes, budget)
 
     def apart(self, batch: Batch) -> AbstractContextManager[None]:
@@ -47,7 +48,7 @@ class PackedRow(SharedRow):
 
     def products(self, deltas: Tensor, activations: Tensor, batch: Batch) -> Tensor:
         if deltas.device.type != "cpu":
-            return summed_products(*_by_pair(deltas, activations, batch))
+            return summed_products(*by_pair(deltas, activations, batch))
         tokens = batch.input_ids.shape[1]
         # Routed experts have each token several times.
         parts = [v.reshape(tokens, -1, v.shape[-1]).split(batch.sizes) for v in (deltas, activations)]
@@ -57,7 +58,7 @@ class PackedRow(SharedRow):
         return found
 
 
-def _by_pair(deltas: Tensor, activations: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+def by_pair(deltas: Tensor, activations: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
     """``[1, tokens, k]`` to ``[pairs, longest, k]`` each: one product of matrices for all pairs, where a loop would
     launch one for each.
 
@@ -67,7 +68,7 @@ def _by_pair(deltas: Tensor, activations: Tensor, batch: Batch) -> tuple[Tensor,
     index, is_own = batch.padded_index(deltas.device)
     tokens = batch.input_ids.shape[1]
     # Routed experts have each token several times.
-    left, right = (v.reshape(tokens, -1, v.shape[-1])[index] for v in (deltas, activations))  # [pairs, longest, each, k]
+    left, right = (v.reshape(tokens, -1, v.shape[-1])[index] for v in (deltas, activations))
     return (left * is_own[..., None, None]).flatten(1, 2), right.flatten(1, 2)
 
 

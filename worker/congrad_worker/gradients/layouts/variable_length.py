@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from congrad_worker.checkpoints.checkpoint import Checkpoint
 from congrad_worker.gradients.layouts.batch import Batch, moved
 
 try:
@@ -23,6 +24,7 @@ except ImportError:  # before PyTorch 2.10
 DEVICES = ("cuda", "meta")
 """Devices that have the kernel. On the one that has shapes alone its operations are counted."""
 
+DTYPES = (torch.bfloat16, torch.float16)
 LARGEST_HEAD = 256
 
 OTHER_SCORES = ("softcap", "s_aux", "position_bias", "head_mask")
@@ -39,12 +41,20 @@ def is_supported(
         that says so.
     """
     has_kernel = varlen_attn is not None and query.device.type in DEVICES
-    is_half = query.dtype in (torch.bfloat16, torch.float16) and query.dtype == key.dtype == value.dtype
+    is_half = query.dtype in DTYPES and query.dtype == key.dtype == value.dtype
     size = query.shape[-1]
     is_in_size = size % 8 == 0 and value.shape[-1] <= size <= LARGEST_HEAD
     is_known = is_causal or (window is not None and options.get("sliding_window") == window)
     is_plain = not options.get("dropout") and all(options.get(name) is None for name in OTHER_SCORES)
     return has_kernel and is_half and is_in_size and is_known and is_plain
+
+
+def attends_at_once(checkpoint: Checkpoint) -> bool:
+    """Whether the kernel may be expected to compute a model's attention, as far as can be told without computing any:
+    `is_supported` decides."""
+    config = checkpoint.model.config.get_text_config()
+    is_plain = getattr(config, "_attn_implementation", None) == "sdpa"
+    return is_plain and checkpoint.device.type in DEVICES and checkpoint.dtype in DTYPES and varlen_attn is not None
 
 
 class VariableLength:
