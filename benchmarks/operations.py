@@ -1,10 +1,10 @@
-"""What a GPU would have to do for one batch: the operations of the engine on PyTorch's meta device, which has shapes and
-no numbers, priced by a table of one card. Runs anywhere, and takes no GPU's place.
+"""What a GPU would have to do for one batch: the operations of the engine on PyTorch's meta device, which has shapes
+and no numbers, priced by a table of one card. Runs anywhere, and takes no GPU's place.
 
     python benchmarks/operations.py [--shape llama3-8b] [--output docs/benchmarks]
 
-Prints, for each layout, the kernels of a batch, what the host needs to launch them, what the card needs to run them, and
-which share of its rate of matrix products that is; and writes it to docs/benchmarks.
+Prints, for each layout, the kernels of a batch, what the host needs to launch them, what the card needs to run them,
+and which share of its rate of matrix products that is; and writes it to docs/benchmarks.
 """
 
 import json
@@ -244,7 +244,8 @@ def _adapted(model: Any, is_float32: bool) -> Model:
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(task_type="CAUSAL_LM", r=16, target_modules="all-linear")
-    return get_peft_model(model, config, autocast_adapter_dtype=is_float32)
+    adapted = get_peft_model(model, config)  # on this device PEFT leaves float32 as it is
+    return adapted if is_float32 else adapted.to(torch.bfloat16)
 
 
 def counted(shape: str, lengths: Lengths, layout: Layout, card: Card, adapter: str = "") -> Count:
@@ -287,11 +288,12 @@ def rows_of(shape: str, card: Card, console: Console) -> list[Row]:
 
 def page(shape: str, card: Card, rows: Sequence[Row]) -> str:
     """The report as Markdown."""
+    version = torch.__version__.split("+")[0]
     lines = [
         f"# Operations of a batch: {shape} on a GPU, counted",
         "",
-        f"Nothing here was timed. The operations are those of the engine on PyTorch {torch.__version__.split('+')[0]}'s",
-        f"meta device; the seconds are computed for an {card.name} at {card.matrix_rate / 1e12:.0f} TFLOP/s of bfloat16",
+        f"Nothing here was timed. The operations are those of the engine on the meta device of PyTorch {version};",
+        f"the seconds are computed for an {card.name} at {card.matrix_rate / 1e12:.0f} TFLOP/s of bfloat16",
         f"products, {card.bandwidth / 1e12:.1f} TB/s, and {card.launch_s * 1e6:.0f} µs of the host for each kernel.",
         "",
         "    python benchmarks/operations.py",

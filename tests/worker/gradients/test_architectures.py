@@ -107,6 +107,21 @@ def test_gradients_in_bfloat16_point_where_those_in_float32_do(name: str, tmp_pa
     assert min(cosines) >= 0.98, cosines
 
 
+def test_an_adapter_has_the_dtype_of_its_base_where_that_points_where_float32_does(tmp_path: Path) -> None:
+    model = save_random_model(tmp_path / "model", "llama")
+    adapters = {kind: str(save_adapter(model, tmp_path / kind, kind)) for kind in ("lora", "dora")}
+    whole = checkpoint(model, adapter=adapters["lora"])
+    half = checkpoint(model, adapter=adapters["lora"], dtype="bfloat16")
+    options = settings(model, projection="exact", dtype="bfloat16", adapter=adapters["lora"])
+    engine = verified_engine(half, options)
+    assert {target.weight.dtype for target in engine.modules.values()} == {torch.bfloat16}
+    truth = truths(whole, engine)
+    cosines = [cosine(row, t) for row, t in zip(engine.compute(PAIRS).values, truth, strict=True)]
+    assert min(cosines) >= 0.98, cosines
+    others = checkpoint(model, adapter=adapters["dora"], dtype="bfloat16").model.named_parameters()
+    assert {p.dtype for name, p in others if "lora" in name} == {torch.float32}, "it takes norms of whole weights"
+
+
 @pytest.mark.parametrize("name", ["llama", "gemma3_text", "gpt2"])
 def test_recomputed_layers_have_the_same_gradients(name: str, tmp_path: Path) -> None:
     model = save_random_model(tmp_path, name)

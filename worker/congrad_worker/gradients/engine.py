@@ -32,7 +32,7 @@ from congrad_worker.gradients.recomputation import recompute_layers
 from congrad_worker.settings import MAX_DIM, GradientSettings
 
 LAYOUTS: tuple[Layout, ...] = (PACKED_ROW, SHARED_ROW, TWO_ROWS)
-"""A pair is laid out in the cheapest of these that suits it, and of two that cost as much in the earlier; the last suits
+"""A pair is laid out in the cheapest of these that suits it, and where two cost as much in the earlier; the last suits
 every pair, and every model."""
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class GradientEngine:
                 "kept; narrow CONGRAD_TARGET_MODULES, or take another projection"
             )
         self._budget = Budget(settings.max_batch_tokens or (8192 if checkpoint.device.type == "cuda" else 4096))
-        self._costs = Costs.of(checkpoint.device.type, self._layer_weights, attends_at_once(checkpoint))
+        self.costs = Costs.of(checkpoint.device.type, self._layer_weights, attends_at_once(checkpoint))
         self._has_unit_gradients = settings.unit_gradients
         self._collector = Collector(self.modules, self.projection)
         if settings.gradient_checkpointing:
@@ -119,7 +119,7 @@ class GradientEngine:
         overflows = self.activity.overflows
         parts: list[tuple[list[int], Tensor]] = []
         for layout, sizes in self._by_kind(pairs):
-            for group in layout.groups(sizes, self._budget.tokens, self._costs):
+            for group in layout.groups(sizes, self._budget.tokens, self.costs):
                 computed, failed = self._group_gradients(pairs, group, layout)
                 parts += computed
                 too_long += failed
@@ -155,7 +155,7 @@ class GradientEngine:
         for position, pair in enumerate(pairs):
             if not pair.is_tie:
                 suited = [kind for kind, layout in enumerate(self.layouts) if layout.suits(pair)]
-                kind = min(suited, key=lambda kind: self.layouts[kind].cost(pair, self._costs))  # noqa: B023
+                kind = min(suited, key=lambda kind: self.layouts[kind].cost(pair, self.costs))
                 passed = sum(pair.length > threshold for threshold in thresholds)
                 sizes.setdefault((kind, passed), {})[position] = self.layouts[kind].tokens(pair)
         return [(self.layouts[kind], of_kind) for (kind, _), of_kind in sorted(sizes.items())]

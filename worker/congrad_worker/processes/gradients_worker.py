@@ -1,5 +1,6 @@
 """The Celery application of a gradients worker. The parent never imports torch: only the child that computes does."""
 
+import os
 from typing import TYPE_CHECKING
 
 from celery.signals import worker_process_init, worker_process_shutdown
@@ -64,6 +65,8 @@ def _load(**_: object) -> None:
 
 
 def _serve(store: Store, files: CheckpointFiles) -> "tuple[ChunkProcessor, Announcement]":
+    # Read when torch is imported. Batches are of many sizes, and blocks of memory that cannot grow are left over.
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     from congrad_worker.checkpoints.checkpoint import load  # these import torch
     from congrad_worker.checkpoints.encoding import Encoder
     from congrad_worker.gradients.verification import verified_engine
