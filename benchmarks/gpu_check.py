@@ -164,7 +164,9 @@ class Check:
         verdict = verify(engine)
         found: dict[str, Any] = {"refused": verdict.reasons, "layouts": {}}
         for layout in verdict.layouts:
-            run = partial(compressed_gradients, engine.restricted([layout, TWO_ROWS]), self._pairs.pairs)
+            suits_all = all(map(layout.suits, self._pairs.pairs))
+            chosen = [layout] if suits_all else [layout, TWO_ROWS]
+            run = partial(compressed_gradients, engine.restricted(chosen), self._pairs.pairs)
             found["layouts"][layout.name] = self._measured(run)
         weights = sum(target.shape.weights for target in engine.modules.values())
         frozen = _linear_weights(model)

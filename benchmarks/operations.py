@@ -45,7 +45,7 @@ META = torch.device("meta")
 
 LAYOUTS: tuple[Layout, ...] = (TWO_ROWS, SHARED_ROW, PACKED_ROW)
 
-ALLOCATIONS = ("empty", "detach", "lift_fresh", "alias", "unsafe_view", "resolve")
+ALLOCATIONS = ("empty", "new_empty", "detach", "lift_fresh", "alias", "_unsafe_view", "resolve")
 """Operations that are no views and launch nothing either."""
 
 GATHERS = ("index_select", "index", "embedding", "gather")
@@ -169,7 +169,10 @@ class Operations(TorchDispatchMode):
             heads, size = args[0].shape[-2:] if "backward" not in name else args[1].shape[-2:]
             return (10 if "backward" in name else 4) * heads * size * self._area
         formula = flop_registry.get(func._overloadpacket)
-        return float(formula(*args, out_val=result)) if formula is not None else 0.0
+        if formula is None:
+            return 0.0
+        # One of its overloads has a dtype besides.
+        return float(formula(*(args[:2] if name in ("mm", "bmm") else args), out_val=result))
 
     def attention(self, query: Tensor, key: Tensor, is_causal: bool, backward: bool) -> None:
         """One fused kernel of PyTorch's attention, or the two of its backward pass."""
