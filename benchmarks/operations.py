@@ -185,14 +185,17 @@ class Operations(TorchDispatchMode):
         self.count.by_name["attention"] += seconds
 
 
-class FusedAttention(TorchFunctionMode):
-    """PyTorch's attention is one kernel on a GPU, and many operations on the meta device."""
+class AsOnGPU(TorchFunctionMode):
+    """PyTorch's attention is one kernel on a GPU, and many operations on the meta device; and transformers asks whether
+    rows hold several sequences, which those that are not told so do not."""
 
     def __init__(self, operations: Operations):
         super().__init__()
         self._operations = operations
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.__bool__ and args[0].device == META:
+            return True
         if func is not F.scaled_dot_product_attention:
             return func(*args, **(kwargs or {}))
         return _Fused.apply(*args[:3], bool((kwargs or {}).get("is_causal")), self._operations)
@@ -238,7 +241,7 @@ class Subject:
         pairs = lengths.encoded()
         segments = PACKED_ROW.batch(pairs, 0).segments
         operations = Operations(card, sum(s.length * s.trunk + s.length**2 // 2 for s in segments))
-        with FusedAttention(operations), operations:
+        with AsOnGPU(operations), operations:
             self._engine.batch_gradients(pairs, layout)
         return operations.count
 

@@ -74,9 +74,9 @@ class VariableLength:
         # A kernel for one size of heads: latent attention has smaller values than keys.
         padding = query.shape[-1] - value.shape[-1]
         wide = F.pad(value, (0, padding)) if padding else value
-        keys, values = (_Gather.apply(v[0].transpose(0, 1), plan) for v in (key, wide))  # [keys, key heads, d]
+        keys, values = (_Gather.apply(v.squeeze(0).transpose(0, 1), plan) for v in (key, wide))  # [keys, key heads, d]
         found: Tensor = varlen_attn(  # type: ignore[assignment] # of a tuple only with what is not asked for
-            query[0].transpose(0, 1),
+            query.squeeze(0).transpose(0, 1),  # an index would have a gradient of its own, as large again
             keys,
             values,
             plan.ends_of_queries,
