@@ -184,10 +184,17 @@ class Operations(TorchDispatchMode):
         self.count.device_s += seconds
         self.count.by_name["attention"] += seconds
 
+    def elementwise(self, name: str, like: Tensor, times: int) -> None:
+        """One kernel that reads and writes so many tensors like this one."""
+        seconds = max(times * like.numel() * like.element_size() / self._card.bandwidth, self._card.kernel_s)
+        self.count.kernels += 1
+        self.count.device_s += seconds
+        self.count.by_name[name] += seconds
+
 
 class AsOnGPU(TorchFunctionMode):
-    """PyTorch's attention is one kernel on a GPU, and many operations on the meta device; and transformers asks whether
-    rows hold several sequences, which those that are not told so do not."""
+    """PyTorch's attention and its RMSNorm are one kernel each on a GPU, and many operations on the meta device; and
+    transformers asks whether rows hold several sequences, which those that are not told so do not."""
 
     def __init__(self, operations: Operations):
         super().__init__()
@@ -196,6 +203,8 @@ class AsOnGPU(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is Tensor.__bool__ and args[0].device == META:
             return True
+        if func is F.rms_norm and args[0].device == META:
+            return _FusedNorm.apply(args[0], self._operations)
         if func is not F.scaled_dot_product_attention:
             return func(*args, **(kwargs or {}))
         return _Fused.apply(*args[:3], bool((kwargs or {}).get("is_causal")), self._operations)
@@ -214,6 +223,19 @@ class _Fused(torch.autograd.Function):
         query, key, value = ctx.saved_tensors
         ctx.operations.attention(query, key, ctx.is_causal, backward=True)
         return query.new_empty(query.shape), key.new_empty(key.shape), value.new_empty(value.shape), None, None
+
+
+class _FusedNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, operations: Operations) -> Tensor:
+        ctx.operations = operations
+        operations.elementwise("rms_norm", inputs, times=2)
+        return torch.empty_like(inputs)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        ctx.operations.elementwise("rms_norm_backward", gradient, times=3)
+        return torch.empty_like(gradient), None
 
 
 class Subject:

@@ -28,7 +28,7 @@ def test_requests_that_wait_behind_another_share_a_few_batches(stack: Stack, sta
     with stack_log.open() as log:
         log.seek(offset)
         said = log.read()
-    batches = [int(count) for count in re.findall(r"congrad\.gradients\S* done .*computed_tokens \d+, together (\d+)", said)]
-    alone = len(re.findall(r"computed_tokens", said)) - len(batches)
+    batches = [int(count) for count in re.findall(r"computed_tokens \d+, together (\d+)", said)]
+    alone = said.count("computed_tokens") - len(batches)
     assert sum(batches) >= CLIENTS / 2
     assert len(batches) + alone <= CLIENTS / 3

@@ -16,6 +16,7 @@ from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.errors import CheckpointError
 from congrad_worker.gradients.collector import Collector
 from congrad_worker.gradients.device import are_lost, is_out_of_memory
+from congrad_worker.gradients.fused import fuse_norms
 from congrad_worker.gradients.layouts.batch import Batch
 from congrad_worker.gradients.layouts.budget import Budget
 from congrad_worker.gradients.layouts.costs import Costs
@@ -85,6 +86,7 @@ class GradientEngine:
         self.costs = Costs.of(checkpoint.device.type, self._layer_weights, attends_at_once(checkpoint))
         self._has_unit_gradients = settings.unit_gradients
         self._collector = Collector(self.modules, self.projection)
+        fuse_norms(checkpoint.model)
         if settings.gradient_checkpointing:
             recompute_layers(checkpoint.model)
 
