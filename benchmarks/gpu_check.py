@@ -220,7 +220,7 @@ class Check:
                 config.layer_types = config.layer_types[: config.num_hidden_layers]
         torch.manual_seed(0)
         with self._plan.device:
-            model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)  # type: ignore[no-untyped-call]
             if adapter:
                 from peft import LoraConfig, get_peft_model
 
@@ -280,8 +280,8 @@ def trace(engine: GradientEngine, layout: Layout, pairs: PairSet, plan: Plan) ->
         engine.batch_gradients(batch, layout)
         if on_gpu:
             torch.cuda.synchronize()
-    wanted = torch.autograd.DeviceType.CUDA if on_gpu else torch.autograd.DeviceType.CPU
-    events = [event for event in recorded.events() or [] if event.device_type == wanted]
+    wanted = "CUDA" if on_gpu else "CPU"
+    events = [event for event in recorded.events() or [] if event.device_type.name == wanted]
     kernels = [event for event in events if on_gpu or event.name.startswith("aten::")]
     spans = sorted((e.time_range.start, e.time_range.end) for e in kernels)
     busy, end = 0.0, 0.0

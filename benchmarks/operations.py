@@ -9,7 +9,6 @@ and which share of its rate of matrix products that is; and writes it to docs/be
 
 import json
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.resources import files
@@ -78,8 +77,8 @@ class Lengths:
 
     def encoded(self) -> list[EncodedPair]:
         """Token ids that stand for any: of the two completions none is the beginning of the other."""
-        ids = [[token] * length for token, length in enumerate((self.prompt, self.completion, self.completion), 5)]
-        return [EncodedPair(*ids, truncated=False) for _ in range(self.pairs)]
+        chosen, rejected = ([token] * self.completion for token in (6, 7))
+        return [EncodedPair([5] * self.prompt, chosen, rejected, truncated=False) for _ in range(self.pairs)]
 
 
 LENGTHS = (Lengths("8 pairs of 500 + 262 + 262", 8, 500, 262), Lengths("64 pairs of 64 + 32 + 32", 64, 64, 32))
@@ -92,7 +91,7 @@ class Count:
     kernels: float = 0
     device_s: float = 0
     linear_flops: float = 0
-    by_name: Counter[str] = field(default_factory=Counter)
+    by_name: dict[str, float] = field(default_factory=dict)  # seconds
 
     def __add__(self, other: "Count") -> "Count":
         return self._with(other, 1)
@@ -102,14 +101,21 @@ class Count:
         return Count()._with(self, factor)
 
     def _with(self, other: "Count", factor: float) -> "Count":
-        names = Counter(self.by_name)
+        names = dict(self.by_name)
         for name, seconds in other.by_name.items():
-            names[name] += seconds * factor
-        sums = [a + factor * b for a, b in zip(self._numbers(), other._numbers(), strict=True)]
-        return Count(*sums, names)
+            names[name] = names.get(name, 0.0) + seconds * factor
+        return Count(
+            self.kernels + factor * other.kernels,
+            self.device_s + factor * other.device_s,
+            self.linear_flops + factor * other.linear_flops,
+            names,
+        )
 
-    def _numbers(self) -> tuple[float, float, float]:
-        return self.kernels, self.device_s, self.linear_flops
+    def add(self, name: str, seconds: float, kernels: int = 1) -> None:
+        """An operation."""
+        self.kernels += kernels
+        self.device_s += seconds
+        self.by_name[name] = self.by_name.get(name, 0.0) + seconds
 
     def host_s(self, card: Card) -> float:
         """What launching takes."""
@@ -124,14 +130,14 @@ class Count:
         return self.linear_flops / card.matrix_rate / self.seconds(card)
 
 
-class Operations(TorchDispatchMode):
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call] # its base has no types
     """Counts what is dispatched to the device.
 
     :param area: of scores that one attention call for all pairs has, queries times keys, where it is that.
     """
 
     def __init__(self, card: Card, area: int):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = Count()
         self._card = card
         self._area = area
@@ -158,16 +164,14 @@ class Operations(TorchDispatchMode):
         is_float32 = bool(flops) and inputs[0].dtype == torch.float32
         rate = self._card.vector_rate if is_float32 else self._card.matrix_rate
         seconds = max(flops / rate, moved / self._card.bandwidth, self._card.kernel_s)
-        self.count.kernels += 1
-        self.count.device_s += seconds
-        self.count.by_name[name] += seconds
+        self.count.add(name, seconds)
         if name in ("mm", "addmm") and not is_float32:
             self.count.linear_flops += flops
 
     def _flops(self, func: Any, name: str, args: Any, result: Any) -> float:
         if "varlen_attn" in name:
-            heads, size = args[0].shape[-2:] if "backward" not in name else args[1].shape[-2:]
-            return (10 if "backward" in name else 4) * heads * size * self._area
+            heads, size = args["backward" in name].shape[-2:]  # of the queries, behind their gradient
+            return float((10 if "backward" in name else 4) * heads * size * self._area)
         formula = flop_registry.get(func._overloadpacket)
         if formula is None:
             return 0.0
@@ -179,17 +183,13 @@ class Operations(TorchDispatchMode):
         rows, heads, queries, size = query.shape
         area = queries * key.shape[2] / (2 if is_causal else 1)
         flops = (10 if backward else 4) * rows * heads * size * area
-        self.count.kernels += 2 if backward else 1
         seconds = max(flops / (0.6 * self._card.matrix_rate), self._card.kernel_s)
-        self.count.device_s += seconds
-        self.count.by_name["attention"] += seconds
+        self.count.add("attention", seconds, kernels=2 if backward else 1)
 
     def elementwise(self, name: str, like: Tensor, times: int) -> None:
         """One kernel that reads and writes so many tensors like this one."""
         seconds = max(times * like.numel() * like.element_size() / self._card.bandwidth, self._card.kernel_s)
-        self.count.kernels += 1
-        self.count.device_s += seconds
-        self.count.by_name[name] += seconds
+        self.count.add(name, seconds)
 
 
 class AsOnGPU(TorchFunctionMode):
@@ -204,10 +204,11 @@ class AsOnGPU(TorchFunctionMode):
         if func is Tensor.__bool__ and args[0].device == META:
             return True
         if func is F.rms_norm and args[0].device == META:
-            return _FusedNorm.apply(args[0], self._operations)
+            return _FusedNorm.apply(args[0], self._operations)  # type: ignore[no-untyped-call]
         if func is not F.scaled_dot_product_attention:
             return func(*args, **(kwargs or {}))
-        return _Fused.apply(*args[:3], bool((kwargs or {}).get("is_causal")), self._operations)
+        is_causal = bool((kwargs or {}).get("is_causal"))
+        return _Fused.apply(*args[:3], is_causal, self._operations)  # type: ignore[no-untyped-call]
 
 
 class _Fused(torch.autograd.Function):
@@ -251,7 +252,7 @@ class Subject:
         if getattr(config, "layer_types", None):
             config.layer_types = config.layer_types[:layers]
         with META:
-            model: Model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+            model: Model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)  # type: ignore[no-untyped-call]
             if adapter:
                 model = _adapted(model, is_float32=adapter == "float32")
         model.eval().requires_grad_(False)

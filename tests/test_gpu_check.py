@@ -42,7 +42,7 @@ def tiny(vocabulary: int) -> object:
 
 
 def test_a_packed_row_has_as_many_operations_for_many_pairs_as_for_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(operations.SHAPES, "tiny", tiny)
+    monkeypatch.setitem(shapes.SHAPES, "tiny", tiny)
     few, many = (Lengths("", pairs, 8, 4) for pairs in (2, 16))
     packed = [counted("tiny", lengths, PACKED_ROW, H100) for lengths in (few, many)]
     shared = [counted("tiny", lengths, SHARED_ROW, H100) for lengths in (few, many)]
@@ -52,7 +52,7 @@ def test_a_packed_row_has_as_many_operations_for_many_pairs_as_for_few(monkeypat
 
 
 def test_layers_that_are_alike_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(operations.SHAPES, "tiny", tiny)
+    monkeypatch.setitem(shapes.SHAPES, "tiny", tiny)
     lengths = Lengths("", 2, 8, 4)
     whole = operations.Subject("tiny", 6).count(lengths, PACKED_ROW, H100)
     assert counted("tiny", lengths, PACKED_ROW, H100).kernels == whole.kernels

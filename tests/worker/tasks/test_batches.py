@@ -33,7 +33,7 @@ class Counted:
 
     def __init__(self, bench: Bench, monkeypatch: pytest.MonkeyPatch, poison: str = ""):
         self._compute = bench.processor._engine.compute
-        self._poison = bench.processor._encoder._tokenizer(poison)["input_ids"] if poison else None  # type: ignore[operator]
+        self._poison = bench.processor._encoder._tokenizer(poison)["input_ids"] if poison else None
         self.sizes: list[int] = []
         monkeypatch.setattr(bench.processor._engine, "compute", self)
 

@@ -55,8 +55,8 @@ class Kernel:
             is_visible = ahead <= window_size[1]
             if window_size[0] >= 0:
                 is_visible &= ahead >= -window_size[0]
-            heads = [vectors.transpose(0, 1) for vectors in (q, k, v)]
-            attended = F.scaled_dot_product_attention(*heads, is_visible, scale=scale, enable_gqa=enable_gqa)
+            q, k, v = (vectors.transpose(0, 1) for vectors in (q, k, v))
+            attended = F.scaled_dot_product_attention(q, k, v, is_visible, scale=scale, enable_gqa=enable_gqa)
             found.append(attended.transpose(0, 1))
         return torch.cat(found)
 
