@@ -96,11 +96,12 @@ ON_GPU = Plan(
 REHEARSAL = replace(
     ON_GPU,
     device=torch.device("cpu"),
+    seconds=3600,  # a machine that is busy with other things is no fault
     pairs=4,
     max_length=64,
     batch_tokens=256,
     rounds=1,
-    pairs_per_language=2,
+    pairs_per_language=1,
     tests=("tests/worker/gradients/layouts/test_layouts.py",),
     is_small=True,
 )
