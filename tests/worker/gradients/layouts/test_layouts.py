@@ -144,6 +144,8 @@ def test_packed_batches_are_as_few_and_as_even_as_the_budget_allows() -> None:
     assert min(tokens) >= 0.6 * max(tokens)
     assert unpadded_batches({0: 300, 1: 6, 2: 7}, budget=20) == [[0], [2, 1]]
     assert unpadded_batches({}, budget=20) == []
+    assert unpadded_batches(dict.fromkeys(range(4), 90), budget=256) == [[0, 1], [2, 3]]
+    assert unpadded_batches({0: 91, 1: 90, 2: 90, 3: 89, 4: 1}, budget=256) == [[0, 1], [2, 3, 4]]
 
 
 def test_no_other_cut_of_the_sorted_pairs_costs_less() -> None:

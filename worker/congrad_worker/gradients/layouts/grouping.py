@@ -41,13 +41,13 @@ def unpadded_batches(sizes: Mapping[int, int], budget: int) -> list[list[int]]:
     ordered = sorted(sizes, key=lambda i: -sizes[i])
     left = sum(sizes.values())
     groups: list[list[int]] = []
-    room = 0
+    used = share = 0
     for position in ordered:
-        if sizes[position] > room:
+        if used >= share or used + sizes[position] > budget:
             groups.append([])
-            # What is left, in as many groups as it needs, the next one of which is this.
-            room = min(budget, max(-(-left // -(-left // budget)), sizes[position]))
+            # What is left, in as many groups as it needs, has so many tokens in each of them.
+            used, share = 0, left / -(-left // budget)
         groups[-1].append(position)
-        room -= sizes[position]
+        used += sizes[position]
         left -= sizes[position]
     return groups
