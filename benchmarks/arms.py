@@ -12,6 +12,8 @@ import torch
 from congrad_worker.checkpoints.checkpoint import Checkpoint
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.gradients.engine import LAYOUTS, GradientEngine
+from congrad_worker.gradients.layouts.layout import Layout
+from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.verification import verified_engine
 from congrad_worker.settings import GradientSettings
@@ -141,9 +143,17 @@ class Baselines:
         return rows.margins(self._model, rows.pad(batch, self._model.device))
 
 
-def make_engine(checkpoint: Checkpoint, settings: GradientSettings, shared_prefix: bool) -> GradientEngine:
-    """The engine, with a pair in one row where that is cheaper, or always in two."""
-    return verified_engine(checkpoint, settings, LAYOUTS if shared_prefix else [TWO_ROWS])
+ENGINES: dict[str, tuple[str, tuple[Layout, ...]]] = {
+    "two_rows": ("CONGRAD, two rows a pair", (TWO_ROWS,)),
+    "shared_prefix": ("CONGRAD, a row a pair", (SHARED_ROW, TWO_ROWS)),
+    "packed": ("CONGRAD, all pairs in one row", LAYOUTS),
+}
+"""Our arms by their keys: what they are called, and the layouts that pairs may have."""
+
+
+def make_engine(checkpoint: Checkpoint, settings: GradientSettings, key: str) -> GradientEngine:
+    """The engine of one of our arms."""
+    return verified_engine(checkpoint, settings, ENGINES[key][1])
 
 
 def compressed_gradients(engine: GradientEngine, pairs: Sequence[EncodedPair]) -> np.ndarray:
@@ -157,16 +167,12 @@ def compressed_gradients(engine: GradientEngine, pairs: Sequence[EncodedPair]) -
     return gradients.values
 
 
-def engine_arm(
-    checkpoint: Checkpoint, settings: GradientSettings, shared_prefix: bool
-) -> tuple[LocalArm, GradientEngine]:
+def engine_arm(checkpoint: Checkpoint, settings: GradientSettings, key: str) -> tuple[LocalArm, GradientEngine]:
     """The engine as an arm, and the engine."""
     before = live_bytes()
-    engine = make_engine(checkpoint, settings, shared_prefix)
+    engine = make_engine(checkpoint, settings, key)
     state = live_bytes() - before
-    names = ("shared_prefix", "CONGRAD, shared prompt") if shared_prefix else ("two_rows", "CONGRAD, two rows a pair")
-    run = partial(_run_engine, engine)
-    return LocalArm(*names, run, checkpoint.device, state), engine
+    return LocalArm(key, ENGINES[key][0], partial(_run_engine, engine), checkpoint.device, state), engine
 
 
 def _run_engine(engine: GradientEngine, work: Work) -> None:

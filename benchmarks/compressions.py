@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
+from congrad_worker.gradients.layouts.layout import summed_products
 from congrad_worker.gradients.projection import LinearShape, Projection
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -98,7 +98,7 @@ def _step(compression: Compression, shape: LinearShape, device: torch.device) ->
 
     def step() -> None:
         sides = module.project_out(deltas), module.project_in(activations)
-        module.add(target, TWO_ROWS.products(*sides, pairs=BATCH_PAIRS))
+        module.add(target, summed_products(*sides))
 
     return step
 

@@ -43,7 +43,7 @@ from rich.console import Console
 from transformers import AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from benchmarks.arms import PLAIN, Arm, Baselines, Work, engine_arm
+from benchmarks.arms import ENGINES, PLAIN, Arm, Baselines, Work, engine_arm
 from benchmarks.errors import Subject, check
 from benchmarks.notes import reading
 from benchmarks.pairs import PairSet, batches, make_pairs, read_encoded
@@ -86,9 +86,9 @@ class Bench:
             self.note(f"bergson is left out: {error}")
 
     def add_engines(self) -> None:
-        """Our two arms."""
-        for shared_prefix in (False, True):
-            arm, engine = engine_arm(self.checkpoint, self.settings, shared_prefix=shared_prefix)
+        """Our arms."""
+        for key in ENGINES:
+            arm, engine = engine_arm(self.checkpoint, self.settings, key)
             self.arms.append(arm)
             self.engines[arm.key] = engine
 
@@ -123,7 +123,7 @@ class Bench:
             return None
 
     def _model_flops(self, key: str, pairs: PairSet) -> float:
-        tokens = pairs.distinct_tokens if key == "shared_prefix" else pairs.two_row_tokens
+        tokens = pairs.distinct_tokens if key in ("shared_prefix", "packed") else pairs.two_row_tokens
         return float(FLOPS_PER_WEIGHT[key] * self.weights * tokens)
 
     def errors(self, pairs: PairSet, folder: Path) -> dict[str, dict[str, float]]:

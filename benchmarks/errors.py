@@ -49,7 +49,7 @@ def check(
         return errors
     for key in engines:
         settings = subject.settings.model_copy(update={"projection": "exact"})
-        exact = make_engine(subject.checkpoint, settings, shared_prefix=key == "shared_prefix")
+        exact = make_engine(subject.checkpoint, settings, key)
         errors[key]["exact"] = relative_error(compressed_gradients(exact, subject.pairs), whole)
     by_pair = np.stack([_left(subject, baselines, [pair]) for pair in subject.pairs])
     errors["one_by_one"]["exact"] = relative_error(by_pair, whole)

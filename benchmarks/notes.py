@@ -22,10 +22,10 @@ def reading(device: str) -> list[str]:
         "compresses nothing by default), on the same batches. As in its own set-up the input embeddings are "
         "trainable, so where embeddings and head are tied the head's weight gradient is computed too. Its error is "
         "that of its gradients with its projection off.",
-        "CONGRAD: on micro-batches of its own, which hold as many tokens at most and are closed early where a shorter "
-        "pair would be mostly padding.",
+        "CONGRAD: on micro-batches of its own, which hold as many tokens at most; those with padding are closed early "
+        "where a shorter pair would be mostly that. The last of its arms is what serves.",
         "FLOPs / rate (GPU): model FLOPs per second over the measured rate of matrix products. Model FLOPs are 2 "
         "(forward), 4 (and a backward of activations), 6 (and of weights) or 8 (and a reference forward) per token and "
-        "weight of the target modules. Tokens of both rows are counted, with the prompt twice, except for the shared "
-        "prompt, where it is counted once.",
+        "weight of the target modules. Tokens of both rows are counted, with the prompt twice, except where it is "
+        "computed once.",
     ]

@@ -13,6 +13,7 @@ FLOPS_PER_WEIGHT = {
     "bergson": 4,
     "two_rows": 4,
     "shared_prefix": 4,
+    "packed": 4,
 }
 """FLOPs per useful token and weight of the blocks' linear layers: 2 for a forward, 2 for the gradient of activations,
 2 for that of weights. Attention scores, the head, projections and padding are not counted as useful."""

@@ -10,7 +10,7 @@ from congrad_service.queue.registry import Announcement, Role
 from congrad_worker.processes.celery_app import requeued_on_outage, worker_app
 from congrad_worker.processes.heartbeat import Heartbeat
 from congrad_worker.settings import WorkerSettings
-from congrad_worker.tasks.reports import report
+from congrad_worker.tasks.batches import work_off
 from congrad_worker.tasks.store import Store
 
 from benchmarks.waiting_worker.settings import WaitingSettings
@@ -36,10 +36,13 @@ def gradients(job_id: str, number: int) -> None:
     assert _processor is not None
     task = f"{keys.GRADIENTS_TASK}[{gradients.request.id}]"
     with requeued_on_outage():
-        job_id, chunk = _store.turn(keys.gradients_queue(_announcement().fingerprint)) or (job_id, number)
-        with report(_store, Role.GRADIENTS, task, job_id, chunk=chunk), _processor.activity.task():
-            if _processor.process(job_id, cast("int", chunk)):
-                app.send_task(keys.DECIDE_TASK, args=(job_id,), queue=keys.DECIDE_QUEUE)
+        queue = keys.gradients_queue(_announcement().fingerprint)
+        pieces = _store.chunk_turns(queue, _processor.batch_bytes) or [(job_id, number)]
+        work_off(_store, _processor, task, pieces, _ask_for_decision)
+
+
+def _ask_for_decision(job_id: str) -> None:
+    app.send_task(keys.DECIDE_TASK, args=(job_id,), queue=keys.DECIDE_QUEUE)
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]

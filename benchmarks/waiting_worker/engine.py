@@ -43,6 +43,7 @@ class WaitingEngine:
         self.projection = SimpleNamespace(dim=settings.dim)
         self.loss = SimpleNamespace(name="sigmoid")
         self.activity = Activity()
+        self.batch_tokens = 8192
         self._pair_ms = settings.pair_ms_file
         self._rows = np.random.default_rng(0).standard_normal((ROWS, settings.dim), dtype=np.float32)
         self._next = 0

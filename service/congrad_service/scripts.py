@@ -346,7 +346,7 @@ return 1
 )
 
 BEAT = """
--- KEYS: worker, workers, doing (or none)   ARGV: id, what it says, how long that counts, seconds until it is silent
+-- KEYS: worker, workers, doing...   ARGV: id, what it says, how long that counts, seconds until it is silent
 -- In a full Redis as well, where only a script's first write is refused: a worker that cannot say that it is there is
 -- taken for dead, and the service would blame the workers.
 local t = redis.call('TIME')
@@ -355,8 +355,8 @@ redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now - ARGV[3])
 redis.call('ZREMRANGEBYSCORE', KEYS[2], now + ARGV[3], '+inf') -- said before the clock was put back
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 redis.call('ZADD', KEYS[2], now, ARGV[1])
-if KEYS[3] ~= 'NONE' then redis.call('SET', KEYS[3], ARGV[1], 'EX', ARGV[4]) end
-""".replace("NONE", keys.NONE)
+for i = 3, #KEYS do redis.call('SET', KEYS[i], ARGV[1], 'EX', ARGV[4]) end
+"""
 
 RESET = """
 -- KEYS: directions, direction, and what else there is of it...   ARGV: name

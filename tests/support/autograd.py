@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 import torch.nn.functional as F
+from congrad_worker.checkpoints.adapters import Model
 from congrad_worker.checkpoints.checkpoint import Checkpoint
 from congrad_worker.checkpoints.pairs import EncodedPair
 from torch import Tensor
@@ -30,7 +31,7 @@ def pair_gradient(checkpoint: Checkpoint, pair: EncodedPair, names: list[str], b
             model, pair.prompt_ids, pair.rejected_ids
         )
         given = pair.ref_logps
-        ref_margin = margin.detach() if given is None else torch.tensor(given[0] - given[1])
+        ref_margin = margin.detach() if given is None else margin.new_tensor(given[0] - given[1])
         loss = -F.logsigmoid(beta * (margin - ref_margin))
         gradients = torch.autograd.grad(loss, weights)
     finally:
@@ -39,10 +40,10 @@ def pair_gradient(checkpoint: Checkpoint, pair: EncodedPair, names: list[str], b
     modules = dict(model.named_modules())
     owners = [modules[name] if name in modules else modules[name.rpartition(".")[0]] for name in names]
     parts = [(g.mT if isinstance(o, TRANSPOSED) else g).flatten() for g, o in zip(gradients, owners, strict=True)]
-    return torch.cat(parts).float().numpy()
+    return torch.cat(parts).float().cpu().numpy()
 
 
-def _log_prob(model: torch.nn.Module, prompt: list[int], completion: list[int]) -> Tensor:
-    ids = torch.tensor([prompt + completion])
+def _log_prob(model: Model, prompt: list[int], completion: list[int]) -> Tensor:
+    ids = torch.tensor([prompt + completion], device=model.device)
     log_probs = model(input_ids=ids).logits[0].float().log_softmax(-1)
     return torch.stack([log_probs[t - 1, ids[0, t]] for t in range(len(prompt), ids.shape[1])]).sum()

@@ -13,6 +13,9 @@ from congrad_worker.settings import GradientSettings
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 DEMO_CHECKPOINT = Path(str(files("congrad"))) / "demo_data" / "checkpoint"
+DEVICE = os.environ.get("TEST_DEVICE", "cpu")
+"""Where models of tests are; `benchmarks/gpu_check.py` has them on a GPU."""
+
 SHARED = Path(os.environ.get("CONGRAD_SHARED", Path(__file__).parents[3] / "shared"))
 """Real pairs and a checkpoint that are no part of the project; tests that use them skip where they are missing."""
 
@@ -21,9 +24,9 @@ SHARED_PAIRS = SHARED / "data" / "prefs.jsonl"
 
 
 def settings(model: Path, **options: object) -> GradientSettings:
-    """Gradient settings for a test; the environment has no say. Gradients keep their lengths, which are then tested
-    too."""
-    return GradientSettings.model_validate({"model": str(model), "device": "cpu", "unit_gradients": False, **options})
+    """Gradient settings for a test; the environment has no say but for the device. Gradients keep their lengths, which
+    are then tested too."""
+    return GradientSettings.model_validate({"model": str(model), "device": DEVICE, "unit_gradients": False, **options})
 
 
 def checkpoint(model: Path, **options: object) -> Checkpoint:

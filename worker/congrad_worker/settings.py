@@ -65,7 +65,7 @@ class DecideSettings(WorkerSettings):
 
 
 class GradientSettings(WorkerSettings):
-    """Which gradients a worker computes. All but the last four of them, which gradients do not depend on, are part
+    """Which gradients a worker computes. All but the last five of them, which gradients do not depend on, are part
     of the fingerprint."""
 
     model: str
@@ -123,6 +123,9 @@ class GradientSettings(WorkerSettings):
     max_batch_tokens: Annotated[int, Field(ge=1)] | None = None
     """Tokens of one micro-batch, padding included: 8192 on a GPU, 4096 on a CPU, whose caches are small. A pair that is
     longer makes a batch of its own."""
+    batch_requests: bool = True
+    """Computes requests that wait at the same time in one batch, as far as they fit. Off, each has the same bits
+    whatever else is asked, and small ones take longer."""
     device: str = "auto"
     """`auto` is the first GPU, or the CPU where there is none; `all` divides the layers among all GPUs that the worker
     sees, for a model that one does not hold."""

@@ -11,6 +11,7 @@ from congrad_worker.checkpoints.checkpoint import Checkpoint
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.errors import CheckpointError
 from congrad_worker.gradients.engine import GradientEngine
+from congrad_worker.gradients.layouts.packed_row import PACKED_ROW
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.modules import coverage
@@ -55,11 +56,12 @@ def test_gradients_equal_autograd(name: str, attention: str, tmp_path: Path, cap
     model = save_random_model(tmp_path, name)
     loaded = checkpoint(model, attn_implementation=attention)
     engine = verified_engine(loaded, settings(model, projection="exact"))
-    two_rows = verified_engine(loaded, settings(model, projection="exact"), [TWO_ROWS])
     truth = truths(loaded, engine)
-    assert_rows_match(engine.compute(PAIRS).values, truth, 1e-5)
-    assert_rows_match(two_rows.compute(PAIRS).values, truth, 1e-5)
-    assert (SHARED_ROW in engine.layouts) == (name not in NOT_SHARED)
+    for layout in engine.layouts:
+        # The last suits all pairs; a shared row leaves some to it.
+        found = engine.restricted([layout, TWO_ROWS]).compute(PAIRS).values
+        assert_rows_match(found, truth, 1e-5)
+    assert engine.layouts == ((TWO_ROWS,) if name in NOT_SHARED else (PACKED_ROW, SHARED_ROW, TWO_ROWS))
     said = [record for record in caplog.records if "computes prompts twice" in record.message]
     assert len(said) == (name in NOT_SHARED)
 
@@ -103,6 +105,21 @@ def test_gradients_in_bfloat16_point_where_those_in_float32_do(name: str, tmp_pa
     truth = truths(whole, half)
     cosines = [cosine(row, t) for row, t in zip(half.compute(PAIRS).values, truth, strict=True)]
     assert min(cosines) >= 0.98, cosines
+
+
+def test_an_adapter_has_the_dtype_of_its_base_where_that_points_where_float32_does(tmp_path: Path) -> None:
+    model = save_random_model(tmp_path / "model", "llama")
+    adapters = {kind: str(save_adapter(model, tmp_path / kind, kind)) for kind in ("lora", "dora")}
+    whole = checkpoint(model, adapter=adapters["lora"])
+    half = checkpoint(model, adapter=adapters["lora"], dtype="bfloat16")
+    options = settings(model, projection="exact", dtype="bfloat16", adapter=adapters["lora"])
+    engine = verified_engine(half, options)
+    assert {target.weight.dtype for target in engine.modules.values()} == {torch.bfloat16}
+    truth = truths(whole, engine)
+    cosines = [cosine(row, t) for row, t in zip(engine.compute(PAIRS).values, truth, strict=True)]
+    assert min(cosines) >= 0.98, cosines
+    others = checkpoint(model, adapter=adapters["dora"], dtype="bfloat16").model.named_parameters()
+    assert {p.dtype for name, p in others if "lora" in name} == {torch.float32}, "it takes norms of whole weights"
 
 
 @pytest.mark.parametrize("name", ["llama", "gemma3_text", "gpt2"])

@@ -197,7 +197,7 @@ def test_a_worker_refuses_completions_without_a_label(small_llama: Path) -> None
     store: Any = None  # what is computed here needs none
     row = standard(demo_samples("de", each=1)[0], True)
     samples: list[wire.AnySample] = [sample_of(row | {"id": "a"}), sample_of(row | {"id": "b", "label": None})]
-    result = ChunkProcessor(store, Encoder(machine.checkpoint.tokenizer, MAX_LENGTH), machine).compute(samples)
+    (result,) = ChunkProcessor(store, Encoder(machine.checkpoint.tokenizer, MAX_LENGTH), machine).compute([samples])
     (error,) = result.errors
     assert error[0] == 1
     assert error[1].startswith("has a completion without a label, and the workers' loss is kto, which needs one")

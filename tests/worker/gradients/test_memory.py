@@ -14,6 +14,7 @@ from congrad_worker.gradients.device import is_out_of_memory
 from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.gradients.layouts.budget import Budget
 from congrad_worker.gradients.layouts.layout import Layout
+from congrad_worker.gradients.layouts.packed_row import PACKED_ROW
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.logps import token_logps
@@ -55,7 +56,7 @@ def kept_bytes(function: Callable[[], object]) -> int:
     return sum(storages.values())
 
 
-@pytest.mark.parametrize("layout", [SHARED_ROW, TWO_ROWS])
+@pytest.mark.parametrize("layout", [PACKED_ROW, SHARED_ROW, TWO_ROWS])
 def test_the_peak_is_that_of_a_forward_and_the_activations_kept(layout: Layout, model: Path) -> None:
     """At most 1.3 times a forward without gradients of the same batch and what the backward pass needs."""
     loaded = checkpoint(model)
@@ -94,7 +95,7 @@ class Small:
         self.batches: list[int] = []
 
     def __call__(self, pairs: Sequence[EncodedPair], layout: Layout) -> Tensor:
-        tokens = len(pairs) * max(map(layout.tokens, pairs))
+        tokens = layout.batch_tokens(pairs)
         if tokens > self._tokens:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         self.batches.append(tokens)

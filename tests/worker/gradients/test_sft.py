@@ -200,7 +200,7 @@ def test_a_worker_refuses_completions_where_its_loss_compares(small_llama: Path)
     store: Any = None  # what is computed here needs none
     processor = ChunkProcessor(store, Encoder(machine.checkpoint.tokenizer, 200), machine)
     row = demo_samples("de", each=1)[0]
-    result = processor.compute([wire.Sample.model_validate(row), sample_of(standard(row) | {"id": "b"})])
+    (result,) = processor.compute([[wire.Sample.model_validate(row), sample_of(standard(row) | {"id": "b"})]])
     (error,) = result.errors
     assert error[0] == 1
     assert error[1].startswith("has a completion and no rejected, and the workers' loss is sigmoid, which compares two")

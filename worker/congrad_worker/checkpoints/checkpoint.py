@@ -21,6 +21,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 from transformers.utils.logging import disable_progress_bar
 
+from congrad_worker.checkpoints import tensor_float
 from congrad_worker.checkpoints.adapters import Model, is_adapted
 from congrad_worker.checkpoints.completeness import check_adapter, check_model
 from congrad_worker.checkpoints.files import CheckpointFiles
@@ -111,6 +112,8 @@ def load(files: CheckpointFiles, settings: GradientSettings) -> Checkpoint:
             reference = _load_model("CONGRAD_REFERENCE", files.reference, settings, dtype, device)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise CheckpointError(f"{files.name} cannot be loaded: {_one_line(error)}") from error
+    if settings.dtype == "auto" and model.dtype == torch.float32 and device.type == "cuda":
+        tensor_float.allow(files.name)
     check_vocabulary(f"CONGRAD_MODEL={files.model}", tokenizer, embeddings(model))
     max_length = _max_length(model, settings.max_length)
     if reference is not None:
@@ -191,11 +194,16 @@ def _with_adapter(model: PreTrainedModel, folder: Path) -> Model:
 
     config = PeftConfig.from_pretrained(str(folder))
     config.inference_mode = True
-    adapted = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(config.task_type, PeftModel)(model, config)
+    # PEFT keeps half-precision adapters in float32, to train them: every product would then have its input cast, and
+    # queries, keys and values would no longer be made of one. Where rounding hurts, it has its way: float16 has few
+    # exponents, and DoRA takes norms of whole weights.
+    is_upcast = model.dtype != torch.bfloat16 or bool(getattr(config, "use_dora", False))
+    kind = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(config.task_type, PeftModel)
+    adapted = kind(model, config, autocast_adapter_dtype=is_upcast)
     source = f"CONGRAD_ADAPTER={folder}"
     mapping = getattr(model, "_checkpoint_conversion_mapping", {})
     try:
-        said = adapted.load_adapter(str(folder), "default", key_mapping=mapping)
+        said = adapted.load_adapter(str(folder), "default", key_mapping=mapping, autocast_adapter_dtype=is_upcast)
     except KeyError as error:  # a whole module that was to be saved
         raise CheckpointError(
             f"{source}: has no {error.args[0]}, which its adapter_config.json says is saved"

@@ -34,6 +34,7 @@ class Collector:
         self._experts = _by_module(targets, Use.ROUTED)
         self._projection = projection
         self._layout: Layout | None = None  # of the batch
+        self._batch: Batch | None = None
         self._rows = (0, 0)  # of the batch: rows and their tokens
         self._target: Tensor | None = None  # float32 [pairs, D]
         # An input, its side, and what came of them. It holds on to the input, so that no later one is in its place and
@@ -47,7 +48,7 @@ class Collector:
         :returns: float32 ``[pairs, D]``, filled by the backward pass inside the block.
         """
         rows, tokens = batch.input_ids.shape
-        self._rows, self._layout = (rows, tokens), layout
+        self._rows, self._layout, self._batch = (rows, tokens), layout, batch
         self._target = torch.zeros(batch.pairs, self._projection.dim, device=batch.input_ids.device)
         with ExitStack() as hooks:
             for name, module in self._layers.items():
@@ -60,7 +61,7 @@ class Collector:
             try:
                 yield self._target
             finally:
-                self._target = self._latest = None
+                self._target = self._latest = self._batch = None
 
     def _forward_hook(self, name: str) -> Any:
         def on_forward(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -146,7 +147,8 @@ class Collector:
     def _add_products(self, name: str, deltas: Tensor, activations: Tensor) -> None:
         assert self._target is not None
         assert self._layout is not None
-        inner = self._layout.products(deltas, activations, pairs=self._target.shape[0])
+        assert self._batch is not None
+        inner = self._layout.products(deltas, activations, self._batch)
         self._projection[name].add(self._target, inner)
 
 

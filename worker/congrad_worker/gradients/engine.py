@@ -16,21 +16,25 @@ from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.errors import CheckpointError
 from congrad_worker.gradients.collector import Collector
 from congrad_worker.gradients.device import are_lost, is_out_of_memory
+from congrad_worker.gradients.fused import fuse_norms
 from congrad_worker.gradients.layouts.batch import Batch
 from congrad_worker.gradients.layouts.budget import Budget
-from congrad_worker.gradients.layouts.grouping import micro_batches
+from congrad_worker.gradients.layouts.costs import Costs
 from congrad_worker.gradients.layouts.layout import Layout
+from congrad_worker.gradients.layouts.packed_row import PACKED_ROW
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
+from congrad_worker.gradients.layouts.variable_length import attends_at_once
 from congrad_worker.gradients.logps import token_logps, token_logps_and_collisions
 from congrad_worker.gradients.losses import PairLogps, PreferenceLoss, TokenLogps
-from congrad_worker.gradients.modules import target_modules, tied
+from congrad_worker.gradients.modules import decoder_blocks, target_modules, tied
 from congrad_worker.gradients.projection import Projection
 from congrad_worker.gradients.recomputation import recompute_layers
 from congrad_worker.settings import MAX_DIM, GradientSettings
 
-LAYOUTS: tuple[Layout, ...] = (SHARED_ROW, TWO_ROWS)
-"""A pair is laid out in the first of these that suits it; the last suits every pair, and every model."""
+LAYOUTS: tuple[Layout, ...] = (PACKED_ROW, SHARED_ROW, TWO_ROWS)
+"""A pair is laid out in the cheapest of these that suits it, and where two cost as much in the earlier; the last suits
+every pair, and every model."""
 
 log = logging.getLogger(__name__)
 
@@ -79,10 +83,19 @@ class GradientEngine:
                 "kept; narrow CONGRAD_TARGET_MODULES, or take another projection"
             )
         self._budget = Budget(settings.max_batch_tokens or (8192 if checkpoint.device.type == "cuda" else 4096))
+        self.costs = Costs.of(checkpoint.device.type, self._layer_weights, attends_at_once(checkpoint))
         self._has_unit_gradients = settings.unit_gradients
         self._collector = Collector(self.modules, self.projection)
+        fuse_norms(checkpoint.model)
         if settings.gradient_checkpointing:
             recompute_layers(checkpoint.model)
+
+    @property
+    def _layer_weights(self) -> float:
+        """Of the linear layers of a decoder layer, those below an adapter too."""
+        blocks = decoder_blocks(self.checkpoint.model).values()
+        layers = max(sum(map(len, blocks)), 1)
+        return sum(p.numel() for layer in blocks for p in layer.parameters()) / layers
 
     def restricted(self, layouts: Sequence[Layout]) -> "GradientEngine":
         """The same engine, with all that it has counted, in some of its layouts."""
@@ -95,6 +108,11 @@ class GradientEngine:
         """Whether nothing can be computed in this process any more. Asks the devices, and so waits for them."""
         return are_lost({parameter.device for parameter in self.checkpoint.model.parameters()})
 
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens of one micro-batch, as the device's memory allows them."""
+        return self._budget.tokens
+
     def compute(self, pairs: Sequence[EncodedPair]) -> Gradients:
         """Gradients of ``pairs``, in their order."""
         pairs = [self.seen(pair) for pair in pairs]
@@ -103,7 +121,7 @@ class GradientEngine:
         overflows = self.activity.overflows
         parts: list[tuple[list[int], Tensor]] = []
         for layout, sizes in self._by_kind(pairs):
-            for group in micro_batches(sizes, self._budget.tokens):
+            for group in layout.groups(sizes, self._budget.tokens, self.costs):
                 computed, failed = self._group_gradients(pairs, group, layout)
                 parts += computed
                 too_long += failed
@@ -138,7 +156,8 @@ class GradientEngine:
         thresholds = self.checkpoint.thresholds
         for position, pair in enumerate(pairs):
             if not pair.is_tie:
-                kind = next(kind for kind, layout in enumerate(self.layouts) if layout.suits(pair))
+                suited = [kind for kind, layout in enumerate(self.layouts) if layout.suits(pair)]
+                kind = min(suited, key=lambda kind: self.layouts[kind].cost(pair, self.costs))
                 passed = sum(pair.length > threshold for threshold in thresholds)
                 sizes.setdefault((kind, passed), {})[position] = self.layouts[kind].tokens(pair)
         return [(self.layouts[kind], of_kind) for (kind, _), of_kind in sorted(sizes.items())]
@@ -159,7 +178,7 @@ class GradientEngine:
         # Not in the block above: there, the error keeps all tensors of the failed batch alive.
         if self.checkpoint.device.type == "cuda":
             torch.cuda.empty_cache()
-        tokens = len(group) * layout.tokens(pairs[group[0]])
+        tokens = layout.batch_tokens([pairs[i] for i in group])
         if len(group) == 1:
             log.error("a pair of %d tokens does not fit into the memory of %s", tokens, self.checkpoint.device)
             return [], group
@@ -171,7 +190,7 @@ class GradientEngine:
 
     def _count(self, group: Sequence[EncodedPair], layout: Layout) -> None:
         tokens = sum(pair.spans.total for pair in group)
-        self.activity.count(tokens, len(group) * layout.tokens(group[0]))  # the first is the longest
+        self.activity.count(tokens, layout.batch_tokens(group))
 
     def batch_gradients(self, pairs: Sequence[EncodedPair], layout: Layout) -> Tensor:
         """The gradients of one micro-batch, on the device: float32 ``[pairs, D]``."""

@@ -19,7 +19,7 @@ from transformers.utils.generic import ModelOutput
 from congrad_worker.checkpoints.adapters import Model, base_model, decoder_of
 from congrad_worker.gradients.layouts.batch import Batch
 
-CHUNK_LOGITS = {"cuda": 2**28, "cpu": 2**22}
+CHUNK_LOGITS = {"cuda": 2**28, "meta": 2**28, "cpu": 2**22}
 """Logits of one chunk, by the type of device: large enough that the head's weights are not read too often."""
 
 Head = Callable[[Tensor], Tensor]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from congrad_worker.checkpoints import tensor_float
 from congrad_worker.checkpoints.adapters import base_model
 from congrad_worker.checkpoints.checkpoint import Checkpoint
 from congrad_worker.checkpoints.pairs import EncodedPair
@@ -58,7 +59,9 @@ def verified_engine(
     engine = GradientEngine(checkpoint, settings, layouts)
     verdict = verify(engine)
     for layout, reason in verdict.reasons.items():
-        log.warning("%s computes prompts twice, and no pair in %s: %s", checkpoint.name, layout, reason)
+        log.warning("%s computes no pairs in %s: %s", checkpoint.name, layout, reason)
+    if verdict.reasons and verdict.layouts == (TWO_ROWS,):
+        log.warning("%s computes prompts twice", checkpoint.name)
     return engine.restricted(verdict.layouts)
 
 
@@ -112,7 +115,8 @@ def _check(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair],
         compared = hooks.compared(engine, layout, pairs)
     except hooks.NoGradientError as error:
         raise _Fault(f"the gradients of test pairs {error} in {engine.checkpoint.dtype}") from error
-    tolerance = TOLERANCE.get(engine.checkpoint.dtype, HALF_TOLERANCE)
+    is_exact = not tensor_float.is_allowed(engine.checkpoint.device)
+    tolerance = TOLERANCE.get(engine.checkpoint.dtype, HALF_TOLERANCE) if is_exact else HALF_TOLERANCE
     if wrong := {name: error for name, error in compared.errors.items() if not error <= tolerance}:
         raise _Fault(_culprits(wrong))
     if (change := independence.leak(engine, layout, pairs)) > 0:
@@ -161,7 +165,8 @@ def _beyond_rounding(engine: GradientEngine, layout: Layout, pair: EncodedPair) 
 
 
 def _rounding(engine: GradientEngine) -> float:
-    if getattr(base_model(engine.checkpoint.model), "is_quantized", False):  # its kernels compute in half precision
+    is_quantised = getattr(base_model(engine.checkpoint.model), "is_quantized", False)
+    if is_quantised or tensor_float.is_allowed(engine.checkpoint.device):  # kernels that compute in less than float32
         return agreement.HALF_ROUNDING
     return agreement.ROUNDING.get(engine.checkpoint.dtype, agreement.HALF_ROUNDING)
 

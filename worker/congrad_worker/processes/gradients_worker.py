@@ -1,6 +1,7 @@
 """The Celery application of a gradients worker. The parent never imports torch: only the child that computes does."""
 
-from typing import TYPE_CHECKING, cast
+import os
+from typing import TYPE_CHECKING
 
 from celery.signals import worker_process_init, worker_process_shutdown
 from congrad_service import keys
@@ -18,7 +19,7 @@ from congrad_worker.processes.celery_app import (
 from congrad_worker.processes.heartbeat import Heartbeat
 from congrad_worker.settings import GradientSettings
 from congrad_worker.tasks import metrics
-from congrad_worker.tasks.reports import report
+from congrad_worker.tasks.batches import work_off
 from congrad_worker.tasks.store import Store
 
 if TYPE_CHECKING:
@@ -35,16 +36,18 @@ _queue = ""
 
 @app.task(name=keys.GRADIENTS_TASK)
 def gradients(job_id: str, number: int) -> None:
-    """Computes one chunk: that whose turn it is, or, where nothing waits, the message's. Whoever finds a job complete
-    asks for its decision."""
+    """Computes the chunk whose turn it is, and what else fits beside it; where nothing waits, the message's. Whoever
+    finds a job complete asks for its decision."""
     assert _store is not None
     assert _processor is not None
     task = f"{keys.GRADIENTS_TASK}[{gradients.request.id}]"
     with ended_with_its_device(), requeued_on_outage():
-        job_id, chunk = _store.turn(_queue) or (job_id, number)
-        with report(_store, Role.GRADIENTS, task, job_id, chunk=chunk), _processor.activity.task():
-            if _processor.process(job_id, cast("int", chunk)):
-                app.send_task(keys.DECIDE_TASK, args=(job_id,), queue=keys.DECIDE_QUEUE)
+        room = _processor.batch_bytes if settings.batch_requests else 0
+        work_off(_store, _processor, task, _store.chunk_turns(_queue, room) or [(job_id, number)], _ask_for_decision)
+
+
+def _ask_for_decision(job_id: str) -> None:
+    app.send_task(keys.DECIDE_TASK, args=(job_id,), queue=keys.DECIDE_QUEUE)
 
 
 @worker_process_init.connect
@@ -62,6 +65,8 @@ def _load(**_: object) -> None:
 
 
 def _serve(store: Store, files: CheckpointFiles) -> "tuple[ChunkProcessor, Announcement]":
+    # Read when torch is imported. Batches are of many sizes, and blocks of memory that cannot grow are left over.
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     from congrad_worker.checkpoints.checkpoint import load  # these import torch
     from congrad_worker.checkpoints.encoding import Encoder
     from congrad_worker.gradients.verification import verified_engine

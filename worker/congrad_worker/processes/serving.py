@@ -6,7 +6,7 @@ from congrad_service.queue.registry import Announcement
 from congrad_worker.checkpoints.checkpoint import Checkpoint
 from congrad_worker.checkpoints.files import CheckpointFiles
 from congrad_worker.gradients.engine import GradientEngine
-from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
+from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.modules import coverage
 from congrad_worker.settings import GradientSettings
 
@@ -32,7 +32,7 @@ def announce(
         unit_gradients=settings.unit_gradients,
         modules=len(engine.modules),
         coverage=round(coverage(checkpoint.model, engine.modules), 4),
-        shared_prompts=SHARED_ROW in engine.layouts,
+        shared_prompts=engine.layouts != (TWO_ROWS,),
         max_length=checkpoint.max_length,
         dtype=str(checkpoint.dtype).removeprefix("torch."),
         device=str(checkpoint.device),

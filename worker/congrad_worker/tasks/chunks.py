@@ -1,11 +1,14 @@
 """The work of a gradients task: one chunk of samples in, its compressed gradients out. Runs without a broker."""
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 
 import numpy as np
 from congrad.contract import wire
 from congrad_service import keys
+from congrad_service.jobs.chunks import BYTES_PER_TOKEN
 from congrad_service.jobs.comparing import refusal
 from redis.exceptions import OutOfMemoryError, RedisError
 
@@ -15,7 +18,7 @@ from congrad_worker.checkpoints.lengths import length_ratio
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.direction import Samples
 from congrad_worker.errors import DeviceLostError, SampleErrors, Unscorable, origin
-from congrad_worker.gradients.engine import GradientEngine
+from congrad_worker.gradients.engine import GradientEngine, Gradients
 from congrad_worker.tasks import metrics
 from congrad_worker.tasks.records import ChunkResult
 from congrad_worker.tasks.reports import note
@@ -33,19 +36,63 @@ NO_MEMORY = f"Redis has had no memory for the gradients of this job for {MEMORY_
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class EncodedChunk:
+    """The pairs of a chunk by their places in it, and why there is none in the others."""
+
+    pairs: dict[int, EncodedPair]
+    missing: dict[int, wire.Reason]
+
+
+Piece = tuple[str, int]
+"""A job, and the number of one of its chunks."""
+
+
 class ChunkProcessor:
-    """Computes chunks against one loaded checkpoint."""
+    """Computes chunks against one loaded checkpoint.
+
+    Chunks that are begun together are computed together, by whichever of them is processed first.
+    """
 
     def __init__(self, store: Store, encoder: Encoder, engine: GradientEngine):
         self._store = store
         self._encoder = encoder
         self._engine = engine
-        self._computed: tuple[tuple[str, int], ChunkResult] | None = None  # what Redis had no room for
+        self._begun: dict[Piece, int] = {}  # how often those were started that are not processed yet
+        self._waiting: dict[Piece, list[wire.AnySample]] = {}  # of these, what is not computed yet
+        self._computed: dict[Piece, ChunkResult] = {}  # what was computed last and is not in Redis yet
 
     @property
     def activity(self) -> Activity:
         """What the engine counts in."""
         return self._engine.activity
+
+    @property
+    def batch_bytes(self) -> int:
+        """The size of chunks that one batch holds together."""
+        return BYTES_PER_TOKEN * self._engine.batch_tokens
+
+    def begin(self, pieces: Sequence[Piece]) -> list[Piece]:
+        """Starts chunks that are to be computed together; those that are to be processed now.
+
+        The first is among them whatever it is. None of the others is that was begun before: it may have been what its
+        worker died of, and would count as that again with whatever is computed beside it.
+        """
+        self._begun, self._waiting = {}, {}
+        try:
+            for piece in pieces if len(pieces) > 1 else ():
+                self._begin(piece)
+        except RedisError:
+            self._store.give_back()
+            raise
+        return [piece for piece in pieces if piece in self._begun or piece == pieces[0]]
+
+    def _begin(self, piece: Piece) -> None:
+        _, attempts = self._store.start(piece[0], keys.gradients_work(piece[1]))
+        if attempts:
+            self._begun[piece] = attempts
+            if (samples := self._store.chunk(*piece)) is not None:
+                self._waiting[piece] = samples
 
     def process(self, job_id: str, number: int) -> bool:
         """Leaves the chunk's gradients in Redis; whether the job has all of them now. Doing it twice changes nothing.
@@ -55,7 +102,8 @@ class ChunkProcessor:
 
         :raises DeviceLostError: this process can compute nothing more.
         """
-        _, attempts = self._store.start(job_id, keys.gradients_work(number))
+        at = job_id, keys.gradients_work(number)
+        attempts = self._begun.pop((job_id, number), 0) or self._store.start(*at)[1]
         if not attempts:
             note(outcome="repeated")
             return False
@@ -66,10 +114,10 @@ class ChunkProcessor:
             if self._store.has_waited(job_id, MEMORY_PATIENCE_S):
                 self._fail(job_id, NO_MEMORY, HTTPStatus.SERVICE_UNAVAILABLE)
                 return False
-            self._store.give_back(memory=True)
+            self._store.give_back(at, memory=True)
             raise
         except RedisError:
-            self._store.give_back()
+            self._store.give_back(at)
             raise
         except Exception as error:
             log.error("job %s: chunk %d failed: %s", job_id, number, origin(error))
@@ -78,56 +126,95 @@ class ChunkProcessor:
             self._fail(job_id, f"the gradients of chunk {number} failed: {type(error).__name__}: {error}")
             return False
         finally:
-            self._store.rest()
+            self._store.rest(at)
 
     def _run(self, job_id: str, number: int, attempts: int) -> bool:
+        begun = self._waiting.pop((job_id, number), None)
         if not self._store.has_gradients(job_id, number):
             if attempts > MAX_ATTEMPTS:
                 self._fail(job_id, f"chunk {number} was given up: it was started {attempts - 1} times without an end")
                 return False
-            samples = self._store.chunk(job_id, number)
+            samples = begun or self._store.chunk(job_id, number)
             if samples is None:
                 note(outcome="repeated")
                 return False
-            if self._computed is None or self._computed[0] != (job_id, number):
-                self._computed = (job_id, number), self._measured(samples)
-            self._store.put_gradients(job_id, number, self._computed[1])
-            self._computed = None
+            self._store.put_gradients(job_id, number, self._result((job_id, number), samples))
+            del self._computed[job_id, number]
         else:
             note(outcome="repeated")
         return self._store.complete(job_id, number) == 0
 
-    def _measured(self, samples: list[wire.AnySample]) -> ChunkResult:
+    def _result(self, piece: Piece, samples: list[wire.AnySample]) -> ChunkResult:
+        if piece not in self._computed:
+            together = {piece: samples, **self._waiting}
+            self._waiting = {}
+            self._computed = self._computed_together(together) if len(together) > 1 else {}
+        if piece not in self._computed:
+            self._computed[piece] = self._measured([samples])[0]
+        metrics.CHUNK_SAMPLES.observe(len(samples))
+        note(samples=len(samples))
+        return self._computed[piece]
+
+    def _computed_together(self, chunks: dict[Piece, list[wire.AnySample]]) -> dict[Piece, ChunkResult]:
+        """The results of several chunks; none where something fails, and each has to show by itself whether it is that
+        which does."""
+        try:
+            results = self._measured(list(chunks.values()))
+        except Exception as error:
+            if self._engine.has_lost_its_device:
+                raise
+            log.warning("%d chunks failed together and are computed one by one: %s", len(chunks), origin(error))
+            return {}
+        note(together=len(chunks))
+        return dict(zip(chunks, results, strict=True))
+
+    def _measured(self, chunks: Sequence[list[wire.AnySample]]) -> list[ChunkResult]:
         """`compute`, with what it took said in the report of the task."""
         activity = self._engine.activity
         tokens, computed = activity.tokens, activity.computed_tokens
-        result = self.compute(samples)
-        metrics.CHUNK_SAMPLES.observe(len(samples))
-        note(
-            samples=len(samples),
-            tokens=activity.tokens - tokens,
-            computed_tokens=activity.computed_tokens - computed,
-        )
-        return result
+        results = self.compute(chunks)
+        note(tokens=activity.tokens - tokens, computed_tokens=activity.computed_tokens - computed)
+        return results
 
-    def compute(self, samples: list[wire.AnySample]) -> ChunkResult:
-        """The gradients of some samples, and why some have none; only the errors where any cannot be encoded."""
+    def compute(self, chunks: Sequence[list[wire.AnySample]]) -> list[ChunkResult]:
+        """Of each chunk the gradients of its samples, and why some have none; only the errors where any cannot be
+        encoded."""
+        encoded = [self._encoded(samples) for samples in chunks]
+        whole = [pair for one in encoded if isinstance(one, EncodedChunk) for pair in one.pairs.values()]
+        gradients = self._engine.compute(whole)
+        results, start = [], 0
+        for samples, one in zip(chunks, encoded, strict=True):
+            end = start + (len(one.pairs) if isinstance(one, EncodedChunk) else 0)
+            own = Gradients(gradients.values[start:end], gradients.out_of_memory[start:end])
+            results.append(self._chunk_result(samples, one, own))
+            start = end
+        return results
+
+    def _chunk_result(
+        self, samples: list[wire.AnySample], encoded: EncodedChunk | SampleErrors, gradients: Gradients
+    ) -> ChunkResult:
+        """:param gradients: of the chunk's pairs, in their order."""
         ids = [str(sample.id) for sample in samples]
         languages = [sample.language for sample in samples]
-        try:
-            pairs, missing = self._encode(samples)
-        except SampleErrors as error:
+        if isinstance(encoded, SampleErrors):
             none = Samples.of(np.zeros((0, self._engine.projection.dim), np.float32), languages)
-            return ChunkResult(ids, none, truncated=[], errors=error.errors)
-        gradients = self._engine.compute(list(pairs.values()))
+            return ChunkResult(ids, none, truncated=[], errors=encoded.errors)
+        pairs = encoded.pairs
         places = np.array(list(pairs), dtype=np.intp)
         values = np.zeros((len(samples), self._engine.projection.dim), np.float32)
         values[places] = gradients.values
-        missing |= dict.fromkeys(places[gradients.out_of_memory].tolist(), wire.Reason.OUT_OF_MEMORY)
+        refused = dict.fromkeys(places[gradients.out_of_memory].tolist(), wire.Reason.OUT_OF_MEMORY)
         truncated = [index in pairs and pairs[index].truncated for index in range(len(samples))]
         hashes = [self._engine.seen(pairs[index]).digest if index in pairs else None for index in range(len(samples))]
         ratios = [length_ratio(sample) for sample in samples]
-        return ChunkResult(ids, Samples.of(values, languages, missing), truncated, [], hashes, ratios)
+        own = Samples.of(values, languages, encoded.missing | refused)
+        return ChunkResult(ids, own, truncated, [], hashes, ratios)
+
+    def _encoded(self, samples: list[wire.AnySample]) -> EncodedChunk | SampleErrors:
+        try:
+            return EncodedChunk(*self._encode(samples))
+        except SampleErrors as error:
+            return error
 
     def _encode(self, samples: list[wire.AnySample]) -> tuple[dict[int, EncodedPair], dict[int, wire.Reason]]:
         """The pairs by their places in the chunk, and why there is none in the others.

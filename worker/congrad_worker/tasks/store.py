@@ -51,7 +51,7 @@ class Store:
     """
 
     def __init__(self, settings: RedisSettings):
-        self._doing: Doing | None = None
+        self._doing: dict[tuple[str, str], Doing] = {}  # by job and piece of work
         self._queue: str | None = None  # that the last turn was of
         self._saying = threading.Lock()  # a heartbeat that is under way must not say again what has just been ended
         self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
@@ -75,13 +75,23 @@ class Store:
     def turn(self, queue: str) -> tuple[str, int | None] | None:
         """Takes the piece of work in a queue whose turn it is: a job, and of one whose gradients are missing the number
         of a chunk. None where nothing waits."""
-        self._queue = queue
-        holds_chunks = int(queue != keys.DECIDE_QUEUE)
-        found = cast("list[bytes]", self._turn(keys=keys.turns(queue), args=[holds_chunks]))
+        found = self._turns(queue, 0)
         if not found:
             return None
-        job_id, number = (part.decode() for part in found)
+        job_id, number = found
         return job_id, int(number) if number else None
+
+    def chunk_turns(self, queue: str, most_bytes: int) -> list[tuple[str, int]]:
+        """Takes the chunk in a queue whose turn it is, and those whose turn it is then, as long as all of them have no
+        more than ``most_bytes``: jobs, and numbers of their chunks. None of them waits for more to come."""
+        found = self._turns(queue, most_bytes)
+        return [(job_id, int(number)) for job_id, number in zip(found[::2], found[1::2], strict=True)]
+
+    def _turns(self, queue: str, most_bytes: int) -> list[str]:
+        self._queue = queue
+        holds_chunks = int(queue != keys.DECIDE_QUEUE)
+        found = cast("list[bytes]", self._turn(keys=keys.turns(queue), args=[holds_chunks, most_bytes]))
+        return [part.decode() for part in found]
 
     def start(self, job_id: str, work: str) -> tuple[str, int]:
         """Marks the job as running, and this worker as being at a piece of its work until it rests.
@@ -97,33 +107,45 @@ class Store:
         )
         # One that hangs for longer than any task takes should be replaced, although its process is there.
         until = time.monotonic() + self._settings.visibility_timeout
-        self._doing = Doing(job_id, work, doing, until) if attempts else None
+        with self._saying:
+            if attempts:
+                self._doing[job_id, work] = Doing(job_id, work, doing, until)
+            else:
+                self._doing.pop((job_id, work), None)
         return status.decode(), attempts
 
-    def give_back(self, memory: bool = False) -> None:
+    def give_back(self, piece: tuple[str, str] | None = None, memory: bool = False) -> None:
         """Gives back what this worker is at and cannot do, as Redis does not let it; where Redis does not let that
-        either, the piece is missed once this worker has fallen silent about it.
+        either, it is missed once this worker has fallen silent about it.
 
+        :param piece: the one of several, a job and its work.
         :param memory: Redis has none; `has_waited` says for how long.
         """
         with self._saying:
-            at, self._doing = self._doing, None
-            if at is None or self._queue is None:
-                return
-            number = at.work.partition(":")[2]  # of a chunk; a decision has none
-            with suppress(RedisError):
-                self._give_back(
-                    keys=[*keys.turns(self._queue), keys.job(at.job_id), keys.ready_chunks(at.job_id), at.key],
-                    args=[at.work, self.worker_id, number, int(memory)],
-                )
+            for at in self._taken(piece):
+                if self._queue is None:
+                    continue
+                number = at.work.partition(":")[2]  # of a chunk; a decision has none
+                with suppress(RedisError):
+                    self._give_back(
+                        keys=[*keys.turns(self._queue), keys.job(at.job_id), keys.ready_chunks(at.job_id), at.key],
+                        args=[at.work, self.worker_id, number, int(memory)],
+                    )
 
-    def rest(self) -> None:
-        """This worker is at nothing any more."""
+    def rest(self, piece: tuple[str, str] | None = None) -> None:
+        """This worker is at nothing any more.
+
+        :param piece: or not at this one of several, a job and its work.
+        """
         with self._saying:
-            at, self._doing = self._doing, None
-            if at is not None:
+            for at in self._taken(piece):
                 with suppress(RedisError):  # it lapses by itself
                     self.redis.delete(at.key)
+
+    def _taken(self, piece: tuple[str, str] | None) -> list[Doing]:
+        """What it was at, and is no more."""
+        ended = list(self._doing) if piece is None else [piece]
+        return [self._doing.pop(one) for one in ended if one in self._doing]
 
     def beat(self, role: str, said: str) -> None:
         """Says that this worker is there, and what it is at, if it is at anything.
@@ -131,10 +153,9 @@ class Store:
         :param said: what else it has to say of itself.
         """
         with self._saying:
-            at = self._doing
-            is_at_it = at is not None and time.monotonic() < at.until
+            at = [one.key for one in self._doing.values() if time.monotonic() < one.until]
             self._beat(
-                keys=[keys.worker(self.worker_id), keys.workers(role), at.key if at and is_at_it else keys.NONE],
+                keys=[keys.worker(self.worker_id), keys.workers(role), *at],
                 args=[self.worker_id, said, LIFETIME_S, SILENT_S],
             )
 

@@ -30,7 +30,7 @@ def leak(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair]) -
     differ, it is asked whether there is any path from the ones to the others: their derivative.
     """
     batch = layout.batch(pairs, engine.checkpoint.pad_id).to(engine.checkpoint.device)
-    kept = kept_tokens(layout, pairs, batch.input_ids.shape)
+    kept = kept_tokens(layout, pairs, batch)
     other = other_tokens(
         [number for pair in pairs for number in (*pair.prompt_ids, *pair.chosen_ids, *pair.rejected_ids)]
     )
@@ -45,15 +45,14 @@ def leak(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair]) -
     return difference if difference > CHOICES or _has_path(engine, layout, batch, kept) else 0.0
 
 
-def kept_tokens(layout: Layout, pairs: Sequence[EncodedPair], shape: Sequence[int]) -> Tensor:
+def kept_tokens(layout: Layout, pairs: Sequence[EncodedPair], batch: Batch) -> Tensor:
     """The tokens of the last pair's prompt and rejected completion: bool ``[rows, tokens]``."""
     pair = pairs[-1]
-    of_pair = shape[0] // len(pairs)  # rows
-    kept = torch.zeros(tuple(shape), dtype=torch.bool)
+    kept = torch.zeros(batch.input_ids.shape, dtype=torch.bool)
     rejected = torch.arange(len(pair.prompt_ids) + len(pair.rejected_ids))
     for side, tokens in ((0, rejected[: pair.spans.trunk]), (1, rejected)):
         row, columns = layout.place(pair, side, tokens)
-        kept[shape[0] - of_pair + row, columns] = True
+        kept.view(-1)[batch.starts[-1] + row * kept.shape[1] + columns] = True
     return kept
 
 

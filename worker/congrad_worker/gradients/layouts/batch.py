@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from congrad_worker.checkpoints.pairs import Spans
+from congrad_worker.gradients.layouts.segments import Segment, segments_of
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,12 @@ class Batch:
 
     input_ids: Tensor  # int64 [rows, tokens]
     position_ids: Tensor | None  # int64 [rows, tokens]; None where they count up from 0, as a model does by itself
-    branches: Tensor | None  # int64 [rows, tokens]: 0 trunk, 1 chosen, 2 rejected, 3 padding; None without branches
+    branches: (
+        Tensor | None
+    )  # int64 [rows, tokens]: 3 * (number of the pair in its row) + 0 trunk, 1 chosen, 2 rejected;
+    # padding is a further pair's; None without branches
     spans: tuple[Spans, ...]  # of each pair
+    starts: tuple[int, ...]  # where in the flattened rows each pair begins
     targets: Targets
     lengths: Tensor  # int64 [pairs, 2]: tokens of the completions
     ref_logps: Tensor  # float32 [pairs, 2]: what the samples brought along, or NaN
@@ -41,18 +47,44 @@ class Batch:
         """How many pairs the rows hold."""
         return self.lengths.shape[0]
 
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """What attention computes together, where rows hold whole pairs."""
+        tokens = self.input_ids.shape[1]
+        return segments_of(self.spans, [divmod(start, tokens) for start in self.starts])
+
+    @property
+    def sizes(self) -> list[int]:
+        """Tokens of each pair, each counted once."""
+        return [spans.total for spans in self.spans]
+
+    def padded_index(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Where the tokens of each pair are, its last one again where it is shorter than the longest: int64
+        ``[pairs, longest]``; and which of them are its own, bool."""
+        if device not in self._indices:
+            sizes = torch.tensor(self.sizes)[:, None]
+            columns = torch.arange(int(sizes.max()))
+            index = torch.tensor(self.starts)[:, None] + columns.minimum(sizes - 1)
+            self._indices[device] = moved(index, device), moved(columns < sizes, device)
+        return self._indices[device]
+
+    @cached_property
+    def _indices(self) -> dict[torch.device, tuple[Tensor, Tensor]]:
+        return {}
+
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device; the copy does not wait for what the device is doing."""
-
-        def move(tensor: Tensor) -> Tensor:
-            return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
-
         return replace(
             self,
-            input_ids=move(self.input_ids),
-            position_ids=None if self.position_ids is None else move(self.position_ids),
-            branches=None if self.branches is None else move(self.branches),
-            targets=self.targets.each(move),
-            lengths=move(self.lengths),
-            ref_logps=move(self.ref_logps),
+            input_ids=moved(self.input_ids, device),
+            position_ids=None if self.position_ids is None else moved(self.position_ids, device),
+            branches=None if self.branches is None else moved(self.branches, device),
+            targets=self.targets.each(lambda tensor: moved(tensor, device)),
+            lengths=moved(self.lengths, device),
+            ref_logps=moved(self.ref_logps, device),
         )
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on a device; the copy does not wait for what the device is doing."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)

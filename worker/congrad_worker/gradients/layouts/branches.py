@@ -1,4 +1,4 @@
-"""Attention in rows that hold a whole pair: trunk, chosen and rejected, where neither branch sees the other.
+"""Attention in rows that hold whole pairs: trunk, chosen and rejected, where no branch and no pair sees another.
 
 The model's own code says which layer attends to what (everything before, a window, a chunk), and asks for its masks and
 its attention through transformers' interfaces. For the time of a batch these answer with the branches kept apart: a
@@ -15,8 +15,8 @@ from torch import Tensor
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from congrad_worker.checkpoints.pairs import Spans
 from congrad_worker.gradients.layouts.batch import Batch
+from congrad_worker.gradients.layouts.segments import Segment, join, split
 
 MASKED = ("sdpa", "eager", "flex_attention")
 """The implementations that take any mask; flash attention's own kernels do not."""
@@ -29,8 +29,8 @@ def branches_apart(batch: Batch) -> Iterator[None]:
     # These interfaces are the process's own: nothing else may run a model meanwhile, and a worker has one thread.
     with ExitStack() as overrides:
         for name in MASKED:
-            overrides.enter_context(override(masks, name, partial(_mask, name, masks[name], batch)))
-        overrides.enter_context(override(attention, "sdpa", BranchAttention(attention["sdpa"], batch.spans)))
+            overrides.enter_context(override(masks, name, partial(branch_mask, name, masks[name], batch)))
+        overrides.enter_context(override(attention, "sdpa", BranchAttention(attention["sdpa"], batch.segments)))
         yield
 
 
@@ -47,35 +47,40 @@ def override(interface: Any, name: str, function: Callable[..., Any]) -> Iterato
             interface[name] = before
 
 
-def _mask(
+def branch_mask(
     name: str, base: Callable[..., Any], batch: Batch, *, mask_function: Callable[..., Tensor], **options: Any
 ) -> Any:
     """The mask of one kind of layer; None where `BranchAttention` needs none, because the layer is plainly causal."""
     assert batch.branches is not None
     assert batch.position_ids is not None
     branches, positions = batch.branches, batch.position_ids
-    window = options.get("local_size")
-    is_causal = window is None or window >= max(spans.longest for spans in batch.spans)
-    if name == "sdpa" and is_causal and options["allow_is_causal_skip"]:
+    if name == "sdpa" and is_plainly_causal(batch, options):
         return None
 
     def apart(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        of_key = branches[row, key]
-        is_visible = (of_key == 0) | (of_key == branches[row, query])
+        of_key, of_query = branches[row, key], branches[row, query]
+        is_visible = (of_key == of_query) | (of_key == of_query - of_query % 3)
         return is_visible & mask_function(row, head, positions[row, query], positions[row, key])
 
     # No token sees padding, so transformers' own mask for it is not needed.
     return base(mask_function=apart, **options | {"attention_mask": None, "allow_is_causal_skip": False})
 
 
+def is_plainly_causal(batch: Batch, options: dict[str, Any]) -> bool:
+    """Whether a layer that asks for its mask with these options attends to everything before, in all of the batch."""
+    window = options.get("local_size")
+    is_wide = window is None or window >= max(spans.longest for spans in batch.spans)
+    return is_wide and bool(options["allow_is_causal_skip"])
+
+
 class BranchAttention:
     """Causal attention without a mask over whole rows, which would cost the square of their lengths: trunk and chosen
     are one causal sequence, and the rejected branch attends to the trunk and itself."""
 
-    def __init__(self, base: Callable[..., Any], spans: tuple[Spans, ...]):
+    def __init__(self, base: Callable[..., Any], segments: tuple[Segment, ...]):
         self._base = base
-        self._spans = spans
-        self._masks: dict[tuple[Spans, torch.device], Tensor] = {}
+        self._segments = segments
+        self._masks: dict[tuple[tuple[int, int], torch.device], Tensor] = {}
 
     def __call__(
         self,
@@ -90,88 +95,35 @@ class BranchAttention:
         if attention_mask is not None:
             masked: tuple[Tensor, None] = self._base(module, query, key, value, attention_mask, **options)
             return masked
-        queries = _Split.apply(query, self._spans, False)
-        keys, values = (_Split.apply(vectors, self._spans, True) for vectors in (key, value))
-        parts = [
-            self._base(module, *sequence, mask, **options)[0]
-            for *sequence, mask in zip(queries, keys, values, self._sequence_masks(query), strict=True)
-        ]
-        joined: Tensor = _Join.apply(self._spans, query.shape[2], *parts)
-        return joined, None
+        masks = [self._mask(segment, query) for segment in self._segments]
+        return in_segments(self._base, self._segments, masks, module, query, key, value, **options), None
 
-    def _sequence_masks(self, like: Tensor) -> Iterator[Tensor | None]:
+    def _mask(self, segment: Segment, like: Tensor) -> Tensor | None:
         """None for a causal sequence; for a rejected branch, additive, ``[1, 1, rejected, trunk + rejected]``: causal,
         with the last query at the last key."""
-        for spans in self._spans:
-            yield None
-            if spans.rejected:
-                kind = spans, like.device
-                if kind not in self._masks:
-                    shape = (1, 1, spans.rejected, spans.trunk + spans.rejected)
-                    self._masks[kind] = like.new_full(shape, float("-inf")).triu(spans.trunk + 1)
-                yield self._masks[kind]
+        if not segment.trunk:
+            return None
+        kind = segment.shape, like.device
+        if kind not in self._masks:
+            self._masks[kind] = like.new_full((1, 1, *segment.shape), float("-inf")).triu(segment.trunk + 1)
+        return self._masks[kind]
 
 
-class _Split(torch.autograd.Function):
-    """Rows into sequences: of each ``trunk | chosen`` and, where there is one, ``rejected`` or ``trunk | rejected``.
+def in_segments(
+    base: Callable[..., Any],
+    segments: tuple[Segment, ...],
+    masks: list[Tensor | None],
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    **options: Any,
+) -> Tensor:
+    """Attention of one segment after the other: ``[rows, tokens, heads, d]``.
 
-    Autograd's own slices would each give the backward pass a tensor of the whole batch.
+    :param base: one of transformers' attention functions.
     """
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, spans: tuple[Spans, ...], with_trunk: bool) -> tuple[Tensor, ...]:
-        """``[rows, heads, tokens, d]`` to ``[1, heads, part, d]`` each."""
-        ctx.spans, ctx.with_trunk, ctx.tokens = spans, with_trunk, rows.shape[2]
-        sequences = []
-        for row, s in zip(rows.split(1), spans, strict=True):
-            first = s.trunk + s.chosen
-            sequences.append(row[:, :, :first])
-            if s.rejected:
-                rejected = row[:, :, first : s.total]
-                sequences.append(torch.cat((row[:, :, : s.trunk], rejected), dim=2) if with_trunk else rejected)
-        return tuple(sequences)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        of_sequences = iter(gradients)
-        like = gradients[0]
-        rows = like.new_empty((len(ctx.spans), like.shape[1], ctx.tokens, like.shape[3]))
-        for row, s in zip(rows.split(1), ctx.spans, strict=True):
-            first = s.trunk + s.chosen
-            row[:, :, :first] = next(of_sequences)
-            if s.rejected:
-                rejected = next(of_sequences)
-                if ctx.with_trunk:
-                    row[:, :, : s.trunk] += rejected[:, :, : s.trunk]
-                row[:, :, first : s.total] = rejected[:, :, rejected.shape[2] - s.rejected :]
-            row[:, :, s.total :] = 0
-        return rows, None, None
-
-
-class _Join(torch.autograd.Function):
-    """The inverse of `_Split` for what attention puts out; padding is zero."""
-
-    @staticmethod
-    def forward(ctx: Any, spans: tuple[Spans, ...], tokens: int, *sequences: Tensor) -> Tensor:
-        """``[1, part, heads, d]`` each to ``[rows, tokens, heads, d]``."""
-        ctx.spans = spans
-        like = sequences[0]
-        rows = like.new_empty((len(spans), tokens, *like.shape[2:]))
-        for part, sequence in zip(_parts(rows, spans), sequences, strict=True):
-            part.copy_(sequence)
-        for row, s in zip(rows, spans, strict=True):
-            row[s.total :] = 0
-        return rows
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *_parts(gradient, ctx.spans)
-
-
-def _parts(rows: Tensor, spans: tuple[Spans, ...]) -> Iterator[Tensor]:
-    """Of rows ``[rows, tokens, ...]`` the parts that attention computes together."""
-    for row, s in zip(rows.split(1), spans, strict=True):
-        first = s.trunk + s.chosen
-        yield row[:, :first]
-        if s.rejected:
-            yield row[:, first : s.total]
+    queries = split(query, segments, with_trunk=False)
+    keys, values = (split(vectors, segments, with_trunk=True) for vectors in (key, value))
+    parts = [base(module, *part, **options)[0] for part in zip(queries, keys, values, masks, strict=True)]
+    return join(parts, segments, query.shape[0], query.shape[2])

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from itertools import product
 
@@ -11,6 +11,11 @@ from torch import Tensor
 
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.gradients.layouts.batch import Batch, Targets
+from congrad_worker.gradients.layouts.costs import Costs
+from congrad_worker.gradients.layouts.grouping import micro_batches
+
+MIXED_PRODUCTS = ("cuda", "meta")
+"""Devices that multiply in half precision to float32."""
 
 
 class Layout(ABC):
@@ -49,22 +54,42 @@ class Layout(ABC):
         rows = self.rows(pair)
         return len(rows) * max(map(len, rows))
 
-    def products(self, deltas: Tensor, activations: Tensor, pairs: int) -> Tensor:
+    def batch_tokens(self, pairs: Sequence[EncodedPair]) -> int:
+        """Tokens of a batch of some pairs, padding included."""
+        return len(pairs) * max(map(self.tokens, pairs))
+
+    def cost(self, pair: EncodedPair, costs: Costs) -> int:
+        """What a pair costs in a batch of its like, in tokens; ``costs`` are those of parts of a row too."""
+        segments = bool(pair.spans.trunk + pair.spans.chosen) + bool(pair.spans.rejected)
+        return self.tokens(pair) + segments * costs.segment
+
+    def groups(self, sizes: Mapping[int, int], budget: int, costs: Costs) -> list[list[int]]:
+        """The keys of ``sizes``, which are `tokens` of pairs, in groups that are to be a batch each; see `grouping`."""
+        return micro_batches(sizes, budget, costs.batch)
+
+    def products(self, deltas: Tensor, activations: Tensor, batch: Batch) -> Tensor:
         """Σ_t δ_t a_tᵀ over the tokens of each pair: float32 ``[pairs, k_out, k_in]``.
 
         The rows of a pair are neighbours: seen as one row of all their tokens, their sums are one product.
 
-        :param deltas: ``[rows, tokens, k_out]``.
+        :param deltas: ``[rows, tokens, k_out]``; of experts, each token as often as it is routed.
         :param activations: ``[rows, tokens, k_in]``.
         """
-        by_pair = [v.reshape(pairs, -1, v.shape[-1]).float() for v in (deltas, activations)]
-        return torch.bmm(by_pair[0].transpose(1, 2), by_pair[1])
+        by_pair = [v.reshape(batch.pairs, -1, v.shape[-1]) for v in (deltas, activations)]
+        return summed_products(*by_pair)
+
+    def lay(self, pairs: Sequence[EncodedPair]) -> tuple[list[list[int]], list[int]]:
+        """The rows of a batch, without padding, and where each pair begins in them once they are padded and
+        flattened."""
+        rows = [row for pair in pairs for row in self.rows(pair)]
+        of_pair = len(rows) // len(pairs) * max(map(len, rows))
+        return rows, [number * of_pair for number in range(len(pairs))]
 
     def batch(self, pairs: Sequence[EncodedPair], pad_id: int) -> Batch:
         """The pairs in rows of one length."""
-        rows = [self.rows(pair) for pair in pairs]
-        tokens = max(len(row) for of_pair in rows for row in of_pair)
-        padded = [row + [pad_id] * (tokens - len(row)) for of_pair in rows for row in of_pair]
+        rows, starts = self.lay(pairs)
+        tokens = max(map(len, rows))
+        padded = [row + [pad_id] * (tokens - len(row)) for row in rows]
         position_ids, branches = self.structure(pairs, tokens)
         given = [pair.ref_logps for pair in pairs]
         return Batch(
@@ -72,14 +97,14 @@ class Layout(ABC):
             position_ids=position_ids,
             branches=branches,
             spans=tuple(pair.spans for pair in pairs),
-            targets=self._targets(pairs, len(rows[0]), tokens),
+            starts=tuple(starts),
+            targets=self._targets(pairs, starts, tokens),
             lengths=torch.tensor([(len(pair.chosen_ids), len(pair.rejected_ids)) for pair in pairs]),
             ref_logps=torch.tensor([(math.nan, math.nan) if logps is None else logps for logps in given]),
             needs_reference=None in given,
         )
 
-    def _targets(self, pairs: Sequence[EncodedPair], rows: int, tokens: int) -> Targets:
-        """:param rows: of a pair."""
+    def _targets(self, pairs: Sequence[EncodedPair], starts: Sequence[int], tokens: int) -> Targets:
         found = []
         for (number, pair), side in product(enumerate(pairs), range(2)):
             ids = torch.tensor((pair.chosen_ids, pair.rejected_ids)[side], dtype=torch.int64)
@@ -87,6 +112,20 @@ class Layout(ABC):
             # The token at position t predicts the one at t + 1; nothing predicts the first token of a sequence.
             offsets = torch.arange(len(ids))[0 if prompt else 1 :]
             row, columns = self.place(pair, side, offsets + prompt - 1)
-            sources = (number * rows + row) * tokens + columns
+            sources = starts[number] + row * tokens + columns
             found.append(torch.stack((sources, ids[offsets], torch.full_like(offsets, 2 * number + side), offsets)))
         return Targets(*torch.cat(found, dim=1))
+
+
+def summed_products(deltas: Tensor, activations: Tensor) -> Tensor:
+    """Σ_t δ_t a_tᵀ, added up in float32: ``[pairs, k_out, k_in]``.
+
+    :param deltas: ``[pairs, tokens, k_out]``.
+    :param activations: ``[pairs, tokens, k_in]``.
+    """
+    left = deltas.transpose(1, 2)
+    is_half = deltas.dtype == activations.dtype and deltas.dtype in (torch.bfloat16, torch.float16)
+    if is_half and deltas.device.type in MIXED_PRODUCTS:
+        # Products of half precision are exact in float32, and matrix units take them many times as fast.
+        return torch.bmm(left, activations, out_dtype=torch.float32)
+    return torch.bmm(left.float(), activations.float())

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.gradients.layouts.batch import Batch
+from congrad_worker.gradients.layouts.costs import Costs
 from congrad_worker.gradients.layouts.layout import Layout
 
 
@@ -23,6 +24,9 @@ class TwoRows(Layout):
 
     def tokens(self, pair: EncodedPair) -> int:
         return 2 * pair.length
+
+    def cost(self, pair: EncodedPair, costs: Costs) -> int:  # noqa: ARG002 # attention is one call for all rows
+        return self.tokens(pair)
 
     def place(self, pair: EncodedPair, side: int, tokens: Tensor) -> tuple[int, Tensor]:  # noqa: ARG002 # in any pair
         return side, tokens

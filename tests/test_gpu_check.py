@@ -1,0 +1,69 @@
+"""The check for a GPU, rehearsed on a CPU with the same steps in small; and the count of a GPU's operations."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from congrad_worker.gradients.layouts.packed_row import PACKED_ROW
+from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
+
+from benchmarks import operations, shapes
+from benchmarks.operations import H100, Count, Lengths, counted
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.timeout(600)  # where the machine is busy with other things
+def test_every_part_of_the_check_runs_to_its_end(tmp_path: Path) -> None:
+    command = [sys.executable, "benchmarks/gpu_check.py", "--rehearse", "--output", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads((tmp_path / "gpu_check.json").read_text())
+    for name in ("llama3-8b", "llama3-8b with a LoRA", "gemma2-2b", "gemma2-2b with a LoRA"):
+        assert found[name]["refused"] == {}
+        assert set(found[name]["layouts"]) == {"a packed row", "a shared row", "two rows"}
+        assert all(result["pairs_per_s"] > 0 for result in found[name]["layouts"].values())
+        assert min(found[name]["agreement"].values()) > 0.98
+        assert len(found[name]["trace"]["longest_ms"]) == 10
+    assert found["half precision"]["Spearman float32"] > 0.999
+    assert "passed" in found["tests"]["said"]
+    assert "| llama3-8b | plain DPO step |" in (tmp_path / "gpu_check.md").read_text()
+
+
+def tiny(vocabulary: int) -> object:
+    config = shapes.llama32_1b(vocabulary)
+    for name, size in {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 6, "vocab_size": 512}.items():
+        setattr(config, name, size)
+    config.num_attention_heads, config.num_key_value_heads, config.head_dim = 4, 2, 16
+    return config
+
+
+def test_a_packed_row_has_as_many_operations_for_many_pairs_as_for_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(shapes.SHAPES, "tiny", tiny)
+    few, many = (Lengths("", pairs, 8, 4) for pairs in (2, 16))
+    packed = [counted("tiny", lengths, PACKED_ROW, H100) for lengths in (few, many)]
+    shared = [counted("tiny", lengths, SHARED_ROW, H100) for lengths in (few, many)]
+    assert packed[1].kernels == pytest.approx(packed[0].kernels, rel=0.05)
+    assert shared[1].kernels > 4 * shared[0].kernels
+    assert packed[1].kernels < shared[1].kernels / 5
+
+
+def test_layers_that_are_alike_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(shapes.SHAPES, "tiny", tiny)
+    lengths = Lengths("", 2, 8, 4)
+    whole = operations.Subject("tiny", 6).count(lengths, PACKED_ROW, H100)
+    assert counted("tiny", lengths, PACKED_ROW, H100).kernels == whole.kernels
+
+
+def test_products_are_priced_by_their_flops() -> None:
+    counting = operations.Operations(H100, area=0)
+    a = torch.empty(4096, 4096, device="meta", dtype=torch.bfloat16)
+    with counting:
+        (a @ a).t()
+    assert counting.count.kernels == 1
+    assert counting.count.linear_flops == 2 * 4096**3
+    assert counting.count.device_s == pytest.approx(2 * 4096**3 / H100.matrix_rate)
+    assert isinstance(counting.count, Count)

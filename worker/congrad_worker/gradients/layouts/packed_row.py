@@ -1,0 +1,75 @@
+"""All pairs of a batch in one row, each ``trunk | chosen | rejected``, without any padding."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+
+from congrad_worker.checkpoints.pairs import EncodedPair
+from congrad_worker.gradients.layouts.batch import Batch
+from congrad_worker.gradients.layouts.costs import Costs
+from congrad_worker.gradients.layouts.grouping import unpadded_batches
+from congrad_worker.gradients.layouts.layout import summed_products
+from congrad_worker.gradients.layouts.packed_attention import pairs_apart
+from congrad_worker.gradients.layouts.shared_row import SHARED_ROW, SharedRow
+
+
+class PackedRow(SharedRow):
+    """One row a batch, in models whose masks, positions and attention can be told from outside."""
+
+    name = "a packed row"
+
+    def suits(self, pair: EncodedPair) -> bool:  # noqa: ARG002 # nothing is computed twice, and nothing is padding
+        return True
+
+    def batch_tokens(self, pairs: Sequence[EncodedPair]) -> int:
+        return sum(map(self.tokens, pairs))
+
+    def groups(self, sizes: Mapping[int, int], budget: int, costs: Costs) -> list[list[int]]:  # noqa: ARG002 # few
+        return unpadded_batches(sizes, budget)
+
+    def apart(self, batch: Batch) -> AbstractContextManager[None]:
+        return pairs_apart(batch)
+
+    def lay(self, pairs: Sequence[EncodedPair]) -> tuple[list[list[int]], list[int]]:
+        row: list[int] = []
+        starts = []
+        for pair in pairs:
+            starts.append(len(row))
+            row += self.rows(pair)[0]
+        return [row], starts
+
+    def structure(self, pairs: Sequence[EncodedPair], tokens: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Positions begin anew with each pair, and branches are numbered on: int64 ``[1, tokens]`` each."""
+        of_pairs = [SHARED_ROW.structure([pair], self.tokens(pair)) for pair in pairs]
+        positions = torch.cat([positions for positions, _ in of_pairs], 1)
+        return positions, torch.cat([branches + 3 * number for number, (_, branches) in enumerate(of_pairs)], 1)
+
+    def products(self, deltas: Tensor, activations: Tensor, batch: Batch) -> Tensor:
+        if deltas.device.type != "cpu":
+            return summed_products(*by_pair(deltas, activations, batch))
+        tokens = batch.input_ids.shape[1]
+        # Routed experts have each token several times.
+        parts = [v.reshape(tokens, -1, v.shape[-1]).split(batch.sizes) for v in (deltas, activations)]
+        found = deltas.new_empty(batch.pairs, deltas.shape[-1], activations.shape[-1], dtype=torch.float32)
+        for product, delta, activation in zip(found, *parts, strict=True):
+            torch.mm(delta.flatten(0, 1).T.float(), activation.flatten(0, 1).float(), out=product)
+        return found
+
+
+def by_pair(deltas: Tensor, activations: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """``[1, tokens, k]`` to ``[pairs, longest, k]`` each: one product of matrices for all pairs, where a loop would
+    launch one for each.
+
+    Where a pair is shorter its last token stands again, with a zero for its output gradient: beside the tokens of
+    another pair, a zero would not keep out what is not finite.
+    """
+    index, is_own = batch.padded_index(deltas.device)
+    tokens = batch.input_ids.shape[1]
+    # Routed experts have each token several times.
+    left, right = (v.reshape(tokens, -1, v.shape[-1])[index] for v in (deltas, activations))
+    return (left * is_own[..., None, None]).flatten(1, 2), right.flatten(1, 2)
+
+
+PACKED_ROW = PackedRow()
