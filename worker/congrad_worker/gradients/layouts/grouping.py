@@ -46,7 +46,7 @@ def unpadded_batches(sizes: Mapping[int, int], budget: int) -> list[list[int]]:
         if used >= share or used + sizes[position] > budget:
             groups.append([])
             # What is left, in as many groups as it needs, has so many tokens in each of them.
-            used, share = 0, left / -(-left // budget)
+            used, share = 0, -(-left // -(-left // budget))
         groups[-1].append(position)
         used += sizes[position]
         left -= sizes[position]
