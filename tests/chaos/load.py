@@ -80,6 +80,7 @@ class Load:
             try:
                 yield
             finally:
+                self._no_more.set()
                 self._give_up.set()
 
     def stop_sending(self) -> None:
