@@ -190,7 +190,7 @@ def test_a_long_probe_that_finds_no_memory_is_halved(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(agreement, "states_error", small)
     assert SHARED_ROW in engine(model).layouts
-    assert lengths == [256, 128, 64]
+    assert lengths == [256, 128, 64] * 2  # of both layouts that are compared with plain rows
 
 
 # What has no gradient, or none that is right
