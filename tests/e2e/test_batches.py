@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 from congrad.local.stack import Stack
-from support.pairs import copies, demo_samples
+from support.pairs import demo_samples
 
 CLIENTS = 64
 
@@ -15,7 +15,7 @@ def test_requests_that_wait_behind_another_share_a_few_batches(stack: Stack, sta
     rows = demo_samples()
     offset = stack_log.stat().st_size
     with httpx.Client(base_url=stack.url, timeout=120, limits=httpx.Limits(max_connections=CLIENTS)) as http:
-        busy = {"samples": copies(1), "update": False}
+        busy = {"samples": rows[:40], "update": False}
         http.post("/filter", json=busy, headers={"Prefer": "respond-async"}).raise_for_status()
 
         def ask(number: int) -> httpx.Response:
