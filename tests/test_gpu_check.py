@@ -16,6 +16,7 @@ from benchmarks.operations import H100, Count, Lengths, counted
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # where the machine is busy with other things
 def test_every_part_of_the_check_runs_to_its_end(tmp_path: Path) -> None:
     command = [sys.executable, "benchmarks/gpu_check.py", "--rehearse", "--output", str(tmp_path)]
