@@ -46,7 +46,7 @@ from benchmarks.architectures_page import page
 TOKENIZER = Path(str(files("congrad"))) / "demo_data" / "checkpoint"
 EXACT = {"quantised": 3e-2}
 """A gradient in float32 that is further from autograd's is wrong: further than 1e-5, but for kernels that quantise what
-goes in: they compute in half precision, and 8 bits of bitsandbytes choose by all of a batch which columns they leave."""
+goes in: they compute in half precision, and 8 bits leave out columns that all of a batch decides."""
 
 NARROWED = re.compile(r"CONGRAD_TARGET_MODULES='(\S+)'")
 
