@@ -48,8 +48,8 @@ def test_a_packed_row_has_as_many_operations_for_many_pairs_as_for_few(monkeypat
     packed = [counted("tiny", lengths, PACKED_ROW, H100) for lengths in (few, many)]
     shared = [counted("tiny", lengths, SHARED_ROW, H100) for lengths in (few, many)]
     assert packed[1].kernels == pytest.approx(packed[0].kernels, rel=0.05)
-    assert shared[1].kernels > 4 * shared[0].kernels
-    assert packed[1].kernels < shared[1].kernels / 5
+    assert shared[1].kernels > 3 * shared[0].kernels
+    assert packed[1].kernels < shared[1].kernels / 4
 
 
 def test_layers_that_are_alike_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,6 +187,11 @@ MARK_ENQUEUED = """
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'enqueued', '1') end
 """
 
+MARK_ASKED = """
+-- KEYS: job. There is a message that its decision is due; as above.
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'asked', '1') end
+"""
+
 START = (
     _PRELUDE
     + """

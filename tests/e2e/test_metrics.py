@@ -101,6 +101,8 @@ def test_the_log_is_json_with_a_line_for_each_request_and_task(watched: Watched)
         of_task("decide"),
         of_task("gradients"),
     )
+    # The message of a chunk that was computed along with another one has a line too.
+    gradients = [line for line in gradients if "samples" in line]
     expected = {"job_id": job_id, "method": "POST", "path": "/filter", "status": 200, "samples": 6}
     assert expected.items() <= request.items()
     assert request["received_bytes"] > 1000
@@ -136,7 +138,7 @@ def test_one_trace_reaches_from_the_application_to_the_commit(watched: Watched, 
         return {"POST /filter", "wait", "decide"} <= found.keys() and samples(found["gradients"]) == 6
 
     def samples(spans: list[Span]) -> int:
-        return sum(span.attributes["congrad.samples"] for span in spans)
+        return sum(span.attributes.get("congrad.samples", 0) for span in spans)  # one that was taken along has none
 
     named = own(watched.collector.wait_for(is_whole))
     services = {span.service for spans in named.values() for span in spans}
@@ -148,7 +150,8 @@ def test_one_trace_reaches_from_the_application_to_the_commit(watched: Watched, 
     assert {span.parent for span in named["gradients"]} == {decide.parent} == {accept.id}
     assert commit.parent == decide.id
     assert samples(named["decide"]) == len(result.decisions) == 6
-    assert all(span.attributes["congrad.tokens"] > 0 for span in named["gradients"])
+    # Of chunks that were computed together the first has the tokens of all.
+    assert any(span.attributes.get("congrad.tokens", 0) > 0 for span in named["gradients"])
     assert decide.attributes["congrad.kept"] == result.summary.kept
     assert request.attributes["congrad.job_id"] == decide.attributes["congrad.job_id"]
     # The request's own parent is the span of httpx, in the application.

@@ -222,7 +222,7 @@ NAN, INFINITE = (np.full(DIM, value, np.float32) for value in (np.nan, np.inf))
 TINY = json.dumps({"de": LANGUAGES["de"], "fr": LANGUAGES["fr"] | {"weight": 1e-12}})
 
 REFUSED: list[tuple[Callable[[], bytes], str]] = [
-    (lambda: b"", "Field required"),
+    (lambda: b"", "body: is missing"),
     (lambda: b"hello", "the body is not a safetensors file"),
     (lambda: pickle.dumps(TENSORS), "the body is not a safetensors file"),
     (lambda: with_metadata()[:-1], "the body is not a safetensors file"),

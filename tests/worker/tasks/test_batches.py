@@ -72,6 +72,10 @@ def test_requests_that_wait_together_are_one_batch_and_a_lone_one_waits_for_nobo
     assert counted.sizes == [1, 8]
     assert take(bench) == []
     assert [work(bench, [(job, 0)]) for job in jobs] == [[job] for job in jobs], "their messages ask once more"
+    for job in jobs:
+        bench.store.note_asked(job)
+    assert [work(bench, [(job, 0)]) for job in jobs] == [[] for _ in jobs], "and not where somebody has"
+    assert {bench.store.redis.hget(keys.job(job), f"attempts:{keys.gradients_work(0)}") for job in jobs} == {b"1"}
     assert counted.sizes == [1, 8]
     for job in jobs:
         bench.judge.settle(job)

@@ -47,7 +47,9 @@ def gradients(job_id: str, number: int) -> None:
 
 
 def _ask_for_decision(job_id: str) -> None:
+    assert _store is not None
     app.send_task(keys.DECIDE_TASK, args=(job_id,), queue=keys.DECIDE_QUEUE)
+    _store.note_asked(job_id)
 
 
 @worker_process_init.connect

@@ -103,6 +103,10 @@ class ChunkProcessor:
         :raises DeviceLostError: this process can compute nothing more.
         """
         at = job_id, keys.gradients_work(number)
+        # The message of a chunk that another task has taken along finds nothing to do, and that is no start.
+        if (job_id, number) not in self._begun and self._store.has_gradients(job_id, number):
+            note(outcome="repeated")
+            return self._store.complete(job_id, number) == 0 and not self._store.is_asked(job_id)
         attempts = self._begun.pop((job_id, number), 0) or self._store.start(*at)[1]
         if not attempts:
             note(outcome="repeated")

@@ -65,6 +65,7 @@ class Store:
         self._settings = settings
         self._start = self.redis.register_script(scripts.START)
         self._complete = self.redis.register_script(scripts.COMPLETE)
+        self._mark_asked = self.redis.register_script(scripts.MARK_ASKED)
         self._recall = self.redis.register_script(scripts.RECALL)
         self._commit = self.redis.register_script(scripts.COMMIT)
         self._end = self.redis.register_script(scripts.END)
@@ -184,6 +185,15 @@ class Store:
         if missing < 0:
             self.redis.unlink(keys.gradients(job_id, number))
         return missing
+
+    def note_asked(self, job_id: str) -> None:
+        """Notes that there is a message for the decision of a job: whoever comes later need not send another one."""
+        with suppress(RedisError):  # one too many changes nothing
+            self._mark_asked(keys=[keys.job(job_id)])
+
+    def is_asked(self, job_id: str) -> bool:
+        """Whether there was a message for the decision of a job."""
+        return bool(self.redis.hexists(keys.job(job_id), "asked"))
 
     def gradients(self, job: JobRecord) -> list[ChunkResult] | None:
         """What the tasks left, in the order of the chunks; None once they are no longer kept."""
