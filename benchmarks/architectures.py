@@ -44,9 +44,9 @@ from benchmarks import small_adapters, small_models
 from benchmarks.architectures_page import page
 
 TOKENIZER = Path(str(files("congrad"))) / "demo_data" / "checkpoint"
-EXACT = {"quantised": 3e-2}
+EXACT = {"quantised": 1e-2}
 """A gradient in float32 that is further from autograd's is wrong: further than 1e-5, but for kernels that quantise what
-goes in: they compute in half precision, and 8 bits leave out columns that all of a batch decides."""
+goes in and so compute in half precision."""
 
 NARROWED = re.compile(r"CONGRAD_TARGET_MODULES='(\S+)'")
 
