@@ -33,11 +33,11 @@ from congrad_worker.checkpoints.checkpoint import load
 from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.checkpoints.files import locate
 from congrad_worker.checkpoints.pairs import EncodedPair
+from congrad_worker.decisions.aggregation.surgery import pcgrad
 from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Rules, decide
 from congrad_worker.decisions.direction import Samples
 from congrad_worker.decisions.question import Question
-from congrad_worker.decisions.surgery import pcgrad
 from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.gradients.modules import target_modules
 from congrad_worker.gradients.projection import LinearShape

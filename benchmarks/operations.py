@@ -25,7 +25,7 @@ from congrad_worker.checkpoints.checkpoint import Checkpoint
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.gradients.layouts.layout import Layout
-from congrad_worker.gradients.layouts.packed_row import PACKED_ROW
+from congrad_worker.gradients.layouts.packing.packed_row import PACKED_ROW
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.settings import GradientSettings

@@ -28,10 +28,10 @@ from congrad.local.redis_server import configure, free_port
 from congrad_service import keys
 from congrad_service.directions import remembered
 from congrad_service.settings import RedisSettings
+from congrad_worker.decisions.aggregation.surgery import pcgrad
 from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Rules
 from congrad_worker.decisions.direction import Samples
-from congrad_worker.decisions.surgery import pcgrad
 from congrad_worker.tasks.records import ChunkResult
 from congrad_worker.tasks.store import Store
 from congrad_worker.tasks.verdicts import Judge

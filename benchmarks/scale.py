@@ -33,7 +33,7 @@ from congrad.local.part import Program
 from congrad.local.redis_server import configure, free_port
 from congrad.local.stack import Stack
 from congrad_service.jobs.chunks import BYTES_PER_TOKEN
-from congrad_worker.decisions.surgery import pcgrad
+from congrad_worker.decisions.aggregation.surgery import pcgrad
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from rich.console import Console

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from congrad_worker.gradients.layouts.packed_row import PACKED_ROW
+from congrad_worker.gradients.layouts.packing.packed_row import PACKED_ROW
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 
 from benchmarks import operations, shapes

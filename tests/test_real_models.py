@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from congrad_worker.decisions.aggregators import aggregator
+from congrad_worker.decisions.aggregation.aggregators import aggregator
 from support.models import DEMO_CHECKPOINT
 from support.pairs import demo_samples
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 from congrad.contract import wire
-from congrad_worker.decisions.aggregators import aggregator
+from congrad_worker.decisions.aggregation.aggregators import aggregator
+from congrad_worker.decisions.aggregation.surgery import Surgery, project_conflicts
 from congrad_worker.decisions.direction import LanguageState, Samples
-from congrad_worker.decisions.surgery import Surgery, project_conflicts
 from congrad_worker.randomness import generator
 
 from benchmarks.planted.scoring import ask, conflict, gradients, part, rules, unit_gradients

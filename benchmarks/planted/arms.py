@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from congrad.contract import wire
 from congrad_worker.checkpoints.pairs import EncodedPair
+from congrad_worker.decisions.aggregation.surgery import mean
 from congrad_worker.decisions.direction import Samples
 from congrad_worker.decisions.selection import lowest
-from congrad_worker.decisions.surgery import mean
 
 from benchmarks.planted.scoring import ask, conflict, kept, own_language_conflict, rules
 

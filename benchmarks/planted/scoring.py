@@ -9,11 +9,11 @@ from congrad_worker.checkpoints.checkpoint import load
 from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.checkpoints.files import locate
 from congrad_worker.checkpoints.pairs import EncodedPair
+from congrad_worker.decisions.aggregation.surgery import Aggregator, mean, pcgrad
 from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Outcome, Rules, decide
 from congrad_worker.decisions.direction import LanguageState, Samples
 from congrad_worker.decisions.question import Question
-from congrad_worker.decisions.surgery import Aggregator, mean, pcgrad
 from congrad_worker.gradients.verification import verified_engine
 from congrad_worker.settings import DecideSettings, GradientSettings
 

@@ -9,7 +9,7 @@ begins a direction the formulas are those of `congrad_worker.decisions`, with me
 from dataclasses import dataclass
 
 import numpy as np
-from congrad_worker.decisions.aggregators import aggregator
+from congrad_worker.decisions.aggregation.aggregators import aggregator
 
 SEED = 0
 """Of the orders of surgery."""

@@ -14,7 +14,7 @@ import pytest
 import torch
 from congrad import Client
 from congrad.local.stack import Stack, StackOptions, running_stack
-from congrad_worker.gradients.formulas import Scores, lp
+from congrad_worker.gradients.losses.formulas import Scores, lp
 from support.models import DEMO_CHECKPOINT, settings
 from support.pairs import demo_samples
 from transformers import AutoModelForCausalLM, AutoTokenizer

@@ -17,10 +17,10 @@ from congrad_service.directions.directions import Directions
 from congrad_service.http.errors import Conflict, NotFound
 from congrad_service.jobs.jobs import Jobs
 from congrad_service.scripts import HISTORY
+from congrad_worker.decisions.aggregation.surgery import pcgrad
 from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Rules
 from congrad_worker.decisions.direction import Samples
-from congrad_worker.decisions.surgery import pcgrad
 from congrad_worker.tasks.records import ChunkResult
 from congrad_worker.tasks.verdicts import Judge
 from hypothesis import HealthCheck

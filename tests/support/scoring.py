@@ -5,12 +5,12 @@ from itertools import permutations
 import numpy as np
 from congrad.contract import wire
 from congrad_worker.checkpoints.pairs import EncodedPair
-from congrad_worker.decisions.aggregators import aggregator
+from congrad_worker.decisions.aggregation.aggregators import aggregator
+from congrad_worker.decisions.aggregation.surgery import pcgrad
 from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Outcome, Rules, decide
 from congrad_worker.decisions.direction import LanguageState, Samples
 from congrad_worker.decisions.question import Question
-from congrad_worker.decisions.surgery import pcgrad
 from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.settings import DecideSettings
 

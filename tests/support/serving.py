@@ -16,10 +16,10 @@ from congrad_service.edge.server import BoundedServer
 from congrad_service.queue.registry import LIFETIME_S, Announcement, Beat, Role, Status
 from congrad_service.settings import ServiceSettings
 from congrad_service.state import State
+from congrad_worker.decisions.aggregation.surgery import pcgrad
 from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Rules
 from congrad_worker.decisions.direction import Samples
-from congrad_worker.decisions.surgery import pcgrad
 from congrad_worker.tasks.records import ChunkResult
 from congrad_worker.tasks.store import Store
 from congrad_worker.tasks.verdicts import Judge

@@ -20,8 +20,8 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from congrad.contract.bounded import few_fields
 from congrad.contract.languages import normalise_language
+from congrad.contract.validation.bounded import few_fields
 
 IMAGE_COLUMNS = ("image", "images")
 """Where TRL looks for images; their samples are refused, as scores of the text alone would pass for theirs."""

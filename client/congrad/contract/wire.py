@@ -23,12 +23,12 @@ from pydantic import (
 
 from congrad.contract.aggregators import AggregatorName
 from congrad.contract.answer import Answer
-from congrad.contract.bounded import FirstFaults
 from congrad.contract.samples import AnySample as AnySample
 from congrad.contract.samples import Message as Message
 from congrad.contract.samples import PromptCompletion as PromptCompletion
 from congrad.contract.samples import Request, Text
 from congrad.contract.samples import Sample as Sample
+from congrad.contract.validation.bounded import FirstFaults
 from congrad.contract.views import CheckpointQueue as CheckpointQueue
 from congrad.contract.views import DirectionConflicts as DirectionConflicts
 from congrad.contract.views import DirectionScores as DirectionScores

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 from congrad.contract import wire
-from congrad.contract.faults import message_of, path_in, told
+from congrad.contract.validation.faults import message_of, path_in, told
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 import httpx
 import numpy as np
 from congrad.contract import wire
+from congrad_worker.decisions.aggregation.surgery import pcgrad
 from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Rules
-from congrad_worker.decisions.surgery import pcgrad
 from congrad_worker.tasks.store import Store
 from congrad_worker.tasks.verdicts import Judge
 from safetensors.numpy import save

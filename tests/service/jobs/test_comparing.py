@@ -10,8 +10,8 @@ import pytest
 from congrad.contract import wire
 from congrad_service.jobs.comparing import refusal
 from congrad_service.queue.registry import Role
-from congrad_worker.gradients.formulas import LOSSES
-from congrad_worker.gradients.losses import PreferenceLoss
+from congrad_worker.gradients.losses.formulas import LOSSES
+from congrad_worker.gradients.losses.preference import PreferenceLoss
 from congrad_worker.loss_names import Loss
 from congrad_worker.processes.heartbeat import Heartbeat
 from congrad_worker.settings import GradientSettings

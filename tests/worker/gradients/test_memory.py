@@ -14,10 +14,10 @@ from congrad_worker.gradients.device import is_out_of_memory
 from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.gradients.layouts.budget import Budget
 from congrad_worker.gradients.layouts.layout import Layout
-from congrad_worker.gradients.layouts.packed_row import PACKED_ROW
+from congrad_worker.gradients.layouts.packing.packed_row import PACKED_ROW
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
-from congrad_worker.gradients.logps import token_logps
+from congrad_worker.gradients.losses.logps import token_logps
 from congrad_worker.gradients.verification import verified_engine
 from support.architectures import save_random_model
 from support.models import checkpoint, settings

@@ -10,8 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
+from congrad_worker.decisions.aggregation.surgery import Aggregator, Surgery
 from congrad_worker.decisions.direction import LanguageState
-from congrad_worker.decisions.surgery import Aggregator, Surgery
 
 BLOCK = 32
 """Languages whose vectors are held in float64 at a time: 4 MiB at D = 16,384."""

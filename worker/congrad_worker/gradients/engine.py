@@ -21,12 +21,12 @@ from congrad_worker.gradients.layouts.batch import Batch
 from congrad_worker.gradients.layouts.budget import Budget
 from congrad_worker.gradients.layouts.costs import Costs
 from congrad_worker.gradients.layouts.layout import Layout
-from congrad_worker.gradients.layouts.packed_row import PACKED_ROW
+from congrad_worker.gradients.layouts.packing.packed_row import PACKED_ROW
+from congrad_worker.gradients.layouts.packing.variable_length import attends_at_once
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
-from congrad_worker.gradients.layouts.variable_length import attends_at_once
-from congrad_worker.gradients.logps import token_logps, token_logps_and_collisions
-from congrad_worker.gradients.losses import PairLogps, PreferenceLoss, TokenLogps
+from congrad_worker.gradients.losses.logps import token_logps, token_logps_and_collisions
+from congrad_worker.gradients.losses.preference import PairLogps, PreferenceLoss, TokenLogps
 from congrad_worker.gradients.modules import decoder_blocks, target_modules, tied
 from congrad_worker.gradients.projection import Projection
 from congrad_worker.gradients.recomputation import recompute_layers

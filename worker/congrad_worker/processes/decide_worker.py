@@ -6,7 +6,7 @@ from congrad_service.observability import tracing
 from congrad_service.queue.registry import Role
 
 from congrad_worker.activity import Activity
-from congrad_worker.decisions.aggregators import aggregator
+from congrad_worker.decisions.aggregation.aggregators import aggregator
 from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Rules
 from congrad_worker.processes.celery_app import requeued_on_outage, serve_metrics, started_or_given_up, worker_app

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from congrad_service.access.teams import plain
 from congrad_service.directions.terms import Terms
 
-from congrad_worker.decisions.aggregators import OWN, TORCHJD, aggregator
+from congrad_worker.decisions.aggregation.aggregators import OWN, TORCHJD, aggregator
 from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Rules
 from congrad_worker.errors import WorkerError

@@ -8,7 +8,7 @@ from congrad_worker.checkpoints.pairs import EncodedPair, Spans
 from congrad_worker.gradients.layouts.costs import Costs
 from congrad_worker.gradients.layouts.grouping import micro_batches, unpadded_batches
 from congrad_worker.gradients.layouts.layout import summed_products
-from congrad_worker.gradients.layouts.packed_row import PACKED_ROW, by_pair
+from congrad_worker.gradients.layouts.packing.packed_row import PACKED_ROW, by_pair
 from congrad_worker.gradients.layouts.segments import Segment
 from congrad_worker.gradients.layouts.shared_row import PADDING_BRANCH, SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS

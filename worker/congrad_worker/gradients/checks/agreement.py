@@ -9,7 +9,7 @@ from congrad_worker.checkpoints.adapters import decoder_of
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.gradients.layouts.layout import Layout
-from congrad_worker.gradients.logps import decoder_output, hidden_states
+from congrad_worker.gradients.losses.logps import decoder_output, hidden_states
 
 ROUNDING = {torch.float32: 1e-4}
 HALF_ROUNDING = 0.03

@@ -17,7 +17,7 @@ from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.gradients.collector import Collector
 from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.gradients.layouts.layout import Layout
-from congrad_worker.gradients.logps import token_logps
+from congrad_worker.gradients.losses.logps import token_logps
 from congrad_worker.gradients.projection import ModuleProjection, Projection
 from congrad_worker.gradients.targets import Target
 

@@ -16,7 +16,7 @@ from congrad_worker.gradients.checks.probes import other_tokens
 from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.gradients.layouts.batch import Batch
 from congrad_worker.gradients.layouts.layout import Layout
-from congrad_worker.gradients.logps import decoder_output, hidden_states
+from congrad_worker.gradients.losses.logps import decoder_output, hidden_states
 
 CHOICES = 0.3
 """More than rounding does to hidden states, even where it has a router choose another expert for a token."""

@@ -4,8 +4,8 @@ import time
 
 import numpy as np
 import pytest
-from congrad_worker.decisions.agreement import agreement
-from congrad_worker.decisions.surgery import mean, pcgrad
+from congrad_worker.decisions.aggregation.agreement import agreement
+from congrad_worker.decisions.aggregation.surgery import mean, pcgrad
 from support.properties import assert_order_free, conflicting_gradients, cosine
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from congrad_worker.decisions.agreement import agreement
-from congrad_worker.decisions.surgery import Aggregator, Surgery, mean, pcgrad
+from congrad_worker.decisions.aggregation.agreement import agreement
+from congrad_worker.decisions.aggregation.surgery import Aggregator, Surgery, mean, pcgrad
 from congrad_worker.errors import WorkerError
 
 OWN: dict[str, Aggregator] = {"pcgrad": pcgrad, "agreement": agreement, "mean": mean}

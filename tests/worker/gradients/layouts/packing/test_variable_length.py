@@ -10,8 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from congrad_worker.checkpoints.pairs import EncodedPair
-from congrad_worker.gradients.layouts import variable_length
-from congrad_worker.gradients.layouts.packed_row import PACKED_ROW
+from congrad_worker.gradients.layouts.packing import variable_length
+from congrad_worker.gradients.layouts.packing.packed_row import PACKED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.verification import verified_engine
 from support.architectures import WINDOW, save_random_model

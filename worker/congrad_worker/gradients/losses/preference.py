@@ -6,7 +6,7 @@ import torch
 from congrad_service.jobs.comparing import ONE_COMPLETION
 from torch import Tensor
 
-from congrad_worker.gradients.formulas import LOSSES, Scores, divergence_score
+from congrad_worker.gradients.losses.formulas import LOSSES, Scores, divergence_score
 from congrad_worker.loss_names import REFERENCE_FREE
 from congrad_worker.settings import GradientSettings
 

@@ -18,8 +18,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from congrad_worker.gradients.layouts.batch import Batch
 from congrad_worker.gradients.layouts.branches import branch_mask, in_segments, is_plainly_causal, override
+from congrad_worker.gradients.layouts.packing.variable_length import VariableLength, is_supported
 from congrad_worker.gradients.layouts.segments import Segment
-from congrad_worker.gradients.layouts.variable_length import VariableLength, is_supported
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from congrad_worker.checkpoints import files
 from congrad_worker.checkpoints.files import locate
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.gradients.engine import GradientEngine
-from congrad_worker.gradients.formulas import LOSSES
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
-from congrad_worker.gradients.losses import PairLogps, PreferenceLoss, TokenLogps
+from congrad_worker.gradients.losses.formulas import LOSSES
+from congrad_worker.gradients.losses.preference import PairLogps, PreferenceLoss, TokenLogps
 from congrad_worker.loss_names import LOSS_NAMES, OF_DIFFERENCES, Loss, is_unused
 from datasets import Dataset
 from pydantic import ValidationError

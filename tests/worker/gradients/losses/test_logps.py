@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 from congrad_worker.checkpoints.pairs import EncodedPair
-from congrad_worker.gradients import logps
 from congrad_worker.gradients.layouts.batch import Batch
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
-from congrad_worker.gradients.logps import token_logps
+from congrad_worker.gradients.losses import logps
+from congrad_worker.gradients.losses.logps import token_logps
 from support.architectures import random_model, save_random_model
 from support.models import checkpoint
 from support.properties import relative_error

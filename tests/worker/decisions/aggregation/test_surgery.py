@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from congrad.contract.aggregators import AggregatorName
-from congrad_worker.decisions.aggregators import OWN, TORCHJD, aggregator
-from congrad_worker.decisions.surgery import mean, pcgrad, project_conflicts
+from congrad_worker.decisions.aggregation.aggregators import OWN, TORCHJD, aggregator
+from congrad_worker.decisions.aggregation.surgery import mean, pcgrad, project_conflicts
 from congrad_worker.errors import WorkerError
 from support.properties import conflicting_gradients, cosine
 from support.scoring import explicit_pcgrad

@@ -6,7 +6,7 @@ are bad keeps it. Here a language counts by its agreement with those that agree 
 
 import numpy as np
 
-from congrad_worker.decisions.surgery import Surgery
+from congrad_worker.decisions.aggregation.surgery import Surgery
 
 STILL = 1e-12
 """No weight moves by more than this: the end. Of two equal camps the sums are equal to rounding, and neither wins."""

@@ -11,7 +11,7 @@ from congrad_worker.gradients.layouts.batch import Batch
 from congrad_worker.gradients.layouts.costs import Costs
 from congrad_worker.gradients.layouts.grouping import unpadded_batches
 from congrad_worker.gradients.layouts.layout import summed_products
-from congrad_worker.gradients.layouts.packed_attention import pairs_apart
+from congrad_worker.gradients.layouts.packing.packed_attention import pairs_apart
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW, SharedRow
 
 

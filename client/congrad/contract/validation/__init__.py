@@ -1,0 +1,1 @@
+"""What pydantic finds wrong in what a peer sent: how much of it is told, and in which words."""

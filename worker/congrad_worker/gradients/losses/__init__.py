@@ -1,0 +1,1 @@
+"""From the logits of completion tokens to the loss of each pair."""
