@@ -33,7 +33,7 @@ from congrad_worker.checkpoints.files import locate
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.errors import CheckpointError
 from congrad_worker.gradients.engine import GradientEngine
-from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
+from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.modules import decoder_blocks
 from congrad_worker.gradients.verification import verified_engine
 from congrad_worker.settings import GradientSettings
@@ -173,7 +173,7 @@ def row_of(about: Row, make: Callable[[str], Checkpoint], options: dict[str, obj
     found = engine.compute(pairs()).values
     expected = truth(engine)
     rounding = furthest(truth(engine, behind=1), expected) if about.kind == "quantised" else 0.0
-    outcome = "shared" if SHARED_ROW in engine.layouts else "two rows"
+    outcome = "shared" if engine.layouts != (TWO_ROWS,) else "two rows"
     error = furthest(found, expected)
     return replace(about, outcome=outcome, coverage=coverage(engine), error=error, rounding=rounding)
 
