@@ -23,6 +23,13 @@ congrad:conflicts:NAME         hash    pairs that were folded in and have a scor
 congrad:pairs:NAME             hash    the pairs that it remembers: see `remembered.py`
 congrad:workers:ROLE           zset    live workers of a role by time of the last heartbeat
 congrad:worker:ID              string  what a worker serves and how it is doing: a `registry.Beat`, JSON
+congrad:worker:ID:told         list    something for the worker to look at: it waits for that
+congrad:worker:ID:order        string  what it was told last, to sleep or to wake: an `orders.Order`, JSON
+congrad:orders                 string  how many orders there have been
+congrad:publication:ID         hash    a checkpoint on its way into workers: see `publications.py`
+congrad:publishing:FINGERPRINT string  the id of the one that takes the place of that checkpoint
+congrad:published              hash    what the workers that were started on a checkpoint serve by now in its place, by
+                                       its fingerprint: a `publications.Successor`, JSON
 congrad:job:ID:doing:WORK      string  the worker that is at a piece of work; gone when that falls silent
 congrad:recovery               string  there while a service process looks for lost work
 congrad:events                 channel state changes of jobs, their creation the first
@@ -36,6 +43,8 @@ DIRECTIONS = "congrad:directions"
 EVENTS = "congrad:events"
 RECOVERY = "congrad:recovery"
 SEQUENCE = "congrad:sequence"
+ORDERS = "congrad:orders"
+PUBLISHED = "congrad:published"
 
 GRADIENTS_TASK = "congrad.gradients"
 DECIDE_TASK = "congrad.decide"
@@ -132,6 +141,22 @@ def workers(role: str) -> str:
 
 def worker(worker_id: str) -> str:
     return f"congrad:worker:{worker_id}"
+
+
+def told(worker_id: str) -> str:
+    return f"congrad:worker:{worker_id}:told"
+
+
+def order(worker_id: str) -> str:
+    return f"congrad:worker:{worker_id}:order"
+
+
+def publication(publication_id: str) -> str:
+    return f"congrad:publication:{publication_id}"
+
+
+def publishing(fingerprint: str) -> str:
+    return f"congrad:publishing:{fingerprint}"
 
 
 def gradients_queue(fingerprint: str) -> str:

@@ -363,6 +363,16 @@ redis.call('ZADD', KEYS[2], now, ARGV[1])
 for i = 3, #KEYS do redis.call('SET', KEYS[i], ARGV[1], 'EX', ARGV[4]) end
 """
 
+ASK = """
+-- KEYS: what leads to the publication, publication   ARGV: id of that which led there, id, what is asked, seconds
+-- Whether it is asked for from now on: nobody else was faster.
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[2], 'asked', ARGV[3])
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[4])
+return 1
+"""
+
 RESET = """
 -- KEYS: directions, direction, and what else there is of it...   ARGV: name
 -- Whether there was one. No transaction: a full Redis takes none, whatever is in it.

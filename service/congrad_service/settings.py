@@ -17,6 +17,10 @@ HOSTS = r"^(\*|(\*\.)?[^\s,*]+)(,(\*|(\*\.)?[^\s,*]+))*$"
 """Names of hosts, separated by commas."""
 
 
+MODELS = r"^(/|[A-Za-z0-9])[^,]*(,(/|[A-Za-z0-9])[^,]*)*$"
+"""Folders, from the root on, and names on the hub, separated by commas."""
+
+
 class RedisSettings(BaseSettings):
     """Where jobs, directions and the queue live. Both parts need the same values."""
 
@@ -45,6 +49,9 @@ class RedisSettings(BaseSettings):
     """Languages of one request, and of one direction; what a decision costs grows with the cube of their number."""
     log_format: LogFormat = "pretty"
     """How lines of the log are written: for people, or each as a JSON object."""
+    models: Annotated[str | None, Field(pattern=MODELS)] = None
+    """What `POST /checkpoints` may have workers load, separated by commas: folders (all below them), names of models on
+    the Hugging Face hub, `org/*` for all of an organisation. Nothing unless it is set."""
     keep_texts: bool = False
     """Keeps the texts of a job's samples for as long as its answer, for `GET /jobs/{id}/samples`: whoever may read the
     job may read them. Without, they go when the job ends, and no route shows them."""

@@ -21,6 +21,7 @@ from congrad_service.jobs.jobs import Jobs
 from congrad_service.jobs.watching import Watch, Watching
 from congrad_service.observability.metrics import Metrics
 from congrad_service.queue.depth import Depth
+from congrad_service.queue.publications import Publications
 from congrad_service.queue.queue import Queue
 from congrad_service.queue.recovery import Recovery
 from congrad_service.queue.registry import Registry
@@ -49,6 +50,7 @@ class State:
     jobs: Jobs
     directions: Directions
     registry: Registry
+    publications: Publications
     depth: Depth
     events: Events
     watching: Watching
@@ -84,8 +86,22 @@ async def open_state(settings: ServiceSettings, metrics: Metrics) -> AsyncIterat
     watching, feed = Watching(events), Feed(redis, events)
     broker = _connect(settings.celery_broker) if settings.celery_broker.startswith(REDIS) else None
     jobs, directions, registry = Jobs(redis, settings), Directions(redis), Registry(redis)
-    depth = Depth(redis, broker, queue, registry, settings)
-    state = State(settings, redis, broker, jobs, directions, registry, depth, events, watching, feed, queue, metrics)
+    publications, depth = Publications(redis, registry, settings), Depth(redis, broker, queue, registry, settings)
+    state = State(
+        settings,
+        redis,
+        broker,
+        jobs,
+        directions,
+        registry,
+        publications,
+        depth,
+        events,
+        watching,
+        feed,
+        queue,
+        metrics,
+    )
     async with AsyncExitStack() as running:
         running.push_async_callback(redis.aclose)
         running.callback(queue.close)

@@ -23,6 +23,14 @@ from pydantic import (
 
 from congrad.contract.aggregators import AggregatorName
 from congrad.contract.answer import Answer
+from congrad.contract.publishing import Loading as Loading
+from congrad.contract.publishing import Order as Order
+from congrad.contract.publishing import Publication as Publication
+from congrad.contract.publishing import PublicationStatus as PublicationStatus
+from congrad.contract.publishing import PublishRequest as PublishRequest
+from congrad.contract.publishing import SleepLevel as SleepLevel
+from congrad.contract.publishing import SleepRequest as SleepRequest
+from congrad.contract.publishing import WakeRequest as WakeRequest
 from congrad.contract.samples import AnySample as AnySample
 from congrad.contract.samples import Message as Message
 from congrad.contract.samples import PromptCompletion as PromptCompletion
@@ -386,7 +394,8 @@ class Checkpoint(Answer):
 
     ``unit_gradients`` says whether each sample counts alike in the mean of its language, however long its gradient.
     ``coverage`` is the share of the parameters that training changes which gradients are taken of. ``shared_prompts``
-    says whether a prompt is computed once for both of its completions.
+    says whether a prompt is computed once for both of its completions. ``asleep`` counts the workers that sleep until
+    there is work, and ``publication`` is what takes its place, or could not; null where nothing does.
     """
 
     name: str
@@ -404,3 +413,5 @@ class Checkpoint(Answer):
     dtype: str
     devices: list[str]
     workers: int
+    asleep: int = 0
+    publication: Publication | None = None

@@ -65,7 +65,7 @@ class Depth:
                 pipe.hmget(keys.job(job_id), ["fingerprint", "checkpoint"])
             wanted = cast("list[tuple[bytes | None, bytes]]", await pipe.execute())
         names = {fingerprint.decode(): name.decode() for fingerprint, name in wanted if fingerprint is not None}
-        names |= {served.fingerprint: served.name for served in await self._registry.checkpoints()}
+        names |= {served.fingerprint: served.name for served in await self._registry.served()}
         return dict(sorted(names.items(), key=lambda item: item[::-1]))
 
     async def _lengths(self, queues: Sequence[str]) -> list[int]:

@@ -52,7 +52,7 @@ class Stranded:
 
         :param now: seconds of a clock that does not jump.
         """
-        served = {checkpoint.fingerprint for checkpoint in await self._registry.checkpoints()}
+        served = {checkpoint.fingerprint for checkpoint in await self._registry.served()}
         waiting = {job: wanted for job, wanted in (await self._waiting()).items() if wanted[0] not in served}
         self._away = {fingerprint: self._away.get(fingerprint, now) for fingerprint, _, _ in waiting.values()}
         late = {job: wanted for job, wanted in waiting.items() if now - self._away[wanted[0]] >= AWAY_S}

@@ -17,8 +17,8 @@ async def livez() -> dict[str, str]:
 
 @router.get("/readyz")
 async def readyz(state: Congrad) -> dict[str, str]:
-    """Redis answers, and a gradients worker and a decide worker are there."""
+    """Redis answers, and a gradients worker and a decide worker are there. They may be asleep: work wakes them."""
     missing = [role for role in Role if not await state.registry.live(role)]
     if missing:
         raise Unavailable(f"no live worker for: {', '.join(missing)}", retry_after=RETRY_AFTER_S)
-    return {"status": "ready"}
+    return {"status": "asleep" if await state.registry.are_asleep() else "ready"}

@@ -93,7 +93,7 @@ async def _read(state: State) -> Snapshot:
     names = await state.directions.names()
     return Snapshot(
         queue=await _in_time(state.depth.read(), DEADLINE_S / 2),
-        checkpoints=await state.registry.checkpoints(),
+        checkpoints=await state.registry.served(),
         decide_workers=len(await state.registry.live(Role.DECIDE)),
         directions=await _directions(state.redis, [teams.qualified(state.directions.team, name) for name in names]),
         direction_count=len(names),

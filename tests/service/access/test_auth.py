@@ -38,6 +38,10 @@ NEEDED: dict[tuple[str, str], Role | None] = {
     ("POST", "/filter"): Role.FILTER,
     ("POST", "/jobs/{job_id}/rescore"): Role.FILTER,
     ("DELETE", "/jobs/{job_id}"): Role.FILTER,
+    ("GET", "/publications/{publication_id}"): Role.READ,
+    ("POST", "/checkpoints"): Role.ADMIN,
+    ("POST", "/workers/sleep"): Role.ADMIN,
+    ("POST", "/workers/wake"): Role.ADMIN,
     ("DELETE", "/directions/{name}"): Role.ADMIN,
     ("PUT", "/directions/{name}/state"): Role.ADMIN,
 }
