@@ -206,6 +206,11 @@ class Store:
         request, trace = ((value or b"").decode() for value in found)
         return request, trace
 
+    def fingerprint(self, job_id: str) -> str | None:
+        """That of the checkpoint that the job asks for; None if the job is gone."""
+        found = cast("bytes | None", self.redis.hget(keys.job(job_id), "fingerprint"))
+        return None if found is None else found.decode()
+
     def has_ended(self, job_id: str) -> bool:
         """Whether the job has ended, or is gone."""
         status = cast("bytes | None", self.redis.hget(keys.job(job_id), "status"))
