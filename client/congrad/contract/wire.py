@@ -30,6 +30,7 @@ from congrad.contract.publishing import PublicationStatus as PublicationStatus
 from congrad.contract.publishing import PublishRequest as PublishRequest
 from congrad.contract.publishing import SleepLevel as SleepLevel
 from congrad.contract.publishing import SleepRequest as SleepRequest
+from congrad.contract.publishing import Stage as Stage
 from congrad.contract.publishing import WakeRequest as WakeRequest
 from congrad.contract.samples import AnySample as AnySample
 from congrad.contract.samples import Message as Message

@@ -60,6 +60,9 @@ def _workers(snapshot: Snapshot) -> Iterator[Metric]:
         values.append(((Role.GRADIENTS, "", ""), 0))  # rather than nothing, which nobody can be alarmed by
     values.append(((Role.DECIDE, "", ""), snapshot.decide_workers))
     yield _gauges("congrad_workers", "Workers with a heartbeat.", WORKERS, values)
+    asleep: list[Value] = [((c.name, c.fingerprint), c.asleep) for c in snapshot.checkpoints]
+    text = "Those of them that have given their weights back until there is work."
+    yield _gauges("congrad_workers_asleep", text, WORKERS[1:], asleep)
 
 
 def _directions(snapshot: Snapshot) -> Iterator[Metric]:

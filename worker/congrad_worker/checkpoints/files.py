@@ -62,10 +62,10 @@ class CheckpointFiles:
     def _base_lines(self) -> list[str]:
         return [one.lines for one in self.contents if one.folder != self.adapter]
 
-    def check_unchanged(self) -> None:
+    def check_unchanged(self, adapter_only: bool = False) -> None:
         """:raises CheckpointError: a file is no longer that which the fingerprint was made of."""
         for one in self.contents:
-            if (name := one.changed) is not None:
+            if (not adapter_only or one.folder == self.adapter) and (name := one.changed) is not None:
                 raise CheckpointError(f"{self.name}: {name} was changed after it was looked at")
 
 

@@ -184,7 +184,7 @@ class Resident:
             take_off(old.checkpoint.model)
             note("verifying")
             new = serve(base, files, settings, self._store, self.activity)
-            files.check_unchanged()
+            files.check_unchanged(adapter_only=True)
         except BaseException as error:
             before.restore()
             if isinstance(error, CheckpointError) or not isinstance(error, Exception):
@@ -219,7 +219,9 @@ class Resident:
         own = self.identity
         self._drop()
         try:
-            yield serve(load_base(files, settings), files, settings, self._store, self.activity)
+            served = serve(load_base(files, settings), files, settings, self._store, self.activity)
+            files.check_unchanged()
+            yield served
         finally:
             give_memory_back()
             self._have_again(own)
@@ -231,7 +233,9 @@ class Resident:
             return aside.served
         assert self._served is not None
         take_off(self._served.checkpoint.model)
-        return serve(base, files, settings, self._store, self.activity)
+        served = serve(base, files, settings, self._store, self.activity)
+        files.check_unchanged(adapter_only=True)
+        return served
 
     def _become(self, new: Served, aside: Aside | None) -> None:
         self._served, self._aside, self.identity = new, aside, new.identity
@@ -249,6 +253,7 @@ class Resident:
 
     def _load(self, identity: Identity) -> None:
         files, settings = identity.files, identity.settings
+        files.check_unchanged()
         base = load_base(files, settings)
         self._served = serve(base, files, settings, self._store, self.activity, identity.layouts)
         self._base = base
