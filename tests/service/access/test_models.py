@@ -25,7 +25,7 @@ def test_what_lies_in_an_allowed_folder_may_be_loaded(path: str, root: Path) -> 
 
 @pytest.mark.parametrize(
     "path",
-    ["", "models-of-others/theirs", "models/../models-of-others/theirs", "models/out/theirs", "models/mine/../.."],
+    ["", "models-of-others/theirs", "models/../models-of-others/theirs", "models/out/theirs", "models/.."],
 )
 def test_what_only_seems_to_may_not(path: str, root: Path) -> None:
     with pytest.raises(NotAllowedError, match="is not among what the operator allows with CONGRAD_MODELS"):

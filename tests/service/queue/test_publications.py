@@ -1,4 +1,4 @@
-"""`POST /checkpoints`, `/workers/sleep` and `/workers/wake`: what is asked, and what workers make of it, played here."""
+"""`POST /checkpoints`, `/workers/sleep` and `/workers/wake`: what is asked, and what workers make of it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
@@ -167,7 +167,8 @@ def test_what_kills_workers_is_given_up(worker: Worker, redis_url: str) -> None:
     run(redis_url, test)
 
 
-def test_one_thing_at_a_time_takes_the_place_of_a_checkpoint(worker: Worker, redis_url: str) -> None:
+@pytest.mark.usefixtures("worker")
+def test_one_thing_at_a_time_takes_the_place_of_a_checkpoint(redis_url: str) -> None:
     async def test(client: httpx.AsyncClient) -> None:
         begun = await post(client, adapter=FOLDER)
         assert (await post(client, adapter=FOLDER, replaces="policy"))["id"] == begun["id"]

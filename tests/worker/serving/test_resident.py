@@ -1,4 +1,4 @@
-"""What a process has in memory is changed, put aside, put to sleep and woken, and computes the bits of a fresh start."""
+"""What a process has in memory is changed, put aside, put to sleep and woken: it computes the bits of a fresh start."""
 
 import shutil
 from collections.abc import Iterator
