@@ -32,7 +32,7 @@ def test_what_only_seems_to_may_not(path: str, root: Path) -> None:
         Allowed(str(root / "models")).check(f"{root}/{path}")
 
 
-@pytest.mark.parametrize("path", ["models/mine", "../models", "./x", "~/models", "a/b/c", "", "org/../x", "-x", "org/"])
+@pytest.mark.parametrize("path", ["../models", "./x", "~/models", "a/b/c", "", "org/../x", "-x", "org/"])
 def test_what_is_neither_a_whole_path_nor_a_name_is_told_apart_from_what_is_not_allowed(path: str) -> None:
     with pytest.raises(
         ValueError, match="is neither a folder from the root on, nor a name on the Hugging Face hub"
