@@ -1,10 +1,12 @@
 """What a process has in memory is changed, put aside, put to sleep and woken: it computes the bits of a fresh start."""
 
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil  # type: ignore[import-untyped] # one call is not worth a package of stubs
 import pytest
 import torch
 from congrad_worker.activity import Activity
@@ -19,7 +21,7 @@ from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from support.models import save_small_llama, settings
 from support.pairs import demo_samples, samples
-from transformers import LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 ROWS = samples(demo_samples("de", "ja", each=2))
 
@@ -208,6 +210,22 @@ def test_what_sleeps_without_its_weights_does_not_wake_with_others(own: Path, ba
     save_file({key: value * 2 for key, value in load_file(file).items()}, file)
     with pytest.raises(CheckpointError, match="was changed after it was looked at"):
         resident.wake()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory goes back to the system as glibc has it")
+def test_what_sleeps_without_its_weights_takes_up_less_memory_by_as_much(tmp_path: Path, bare_store: Store) -> None:
+    save_small_llama(tmp_path / "model")
+    config = LlamaConfig.from_pretrained(tmp_path / "model")
+    config.update({"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 4})
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
+    asked = settings(tmp_path / "model", max_length=64, target_modules=r"layers\.3\..*o_proj", projection_dim=256)
+    resident = Resident(bare_store, locate(asked), asked)
+    before = now(resident)
+    weights = (tmp_path / "model" / "model.safetensors").stat().st_size
+    awake = psutil.Process().memory_info().rss
+    resident.sleep("discard")
+    assert psutil.Process().memory_info().rss <= awake - 0.95 * weights
+    np.testing.assert_array_equal(now(resident), before)
 
 
 def test_layers_are_checkpointed_once_however_often_their_adapter_changes(models: Path, bare_store: Store) -> None:
