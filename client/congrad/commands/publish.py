@@ -7,8 +7,8 @@ import typer
 
 from congrad.checkpoints import LOADING_S
 from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
-from congrad.commands.terminal.output import FAILED, WRONG, fail, fail_with, print_json, say
-from congrad.errors import CongradError, PublicationFailedError
+from congrad.commands.terminal.output import WRONG, fail, fail_with, print_json, say
+from congrad.errors import CongradError
 from congrad.protocol.base_client import DEFAULT_BASE_URL
 
 
@@ -55,8 +55,6 @@ def publish(
             served = client.checkpoints.publish(
                 model=_whole(model), adapter=_whole(adapter), replaces=replaces, timeout=timeout
             )
-    except PublicationFailedError as error:
-        fail(str(error), FAILED)
     except CongradError as error:
         fail_with(error)
     if as_json:

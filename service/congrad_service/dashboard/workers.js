@@ -86,11 +86,10 @@ const Row = ({ worker }) => html`
   </tr>
 `;
 
+const WHERE = { offload: "its weights are in the host's memory", discard: "its weights are in their files alone" };
+
 const Now = ({ worker: { busy, asleep } }) => html`
-  <span
-    class=${`status ${busy ? "running" : "idle"}`}
-    title=${asleep === "offload" ? "its weights are in the host's memory until there is work" : asleep ? "its weights are in their files until there is work" : null}
-  >
+  <span class=${`status ${busy ? "running" : "idle"}`} title=${busy ? null : WHERE[asleep]}>
     ${busy ? "busy" : asleep ? "asleep" : "idle"}
   </span>
 `;
