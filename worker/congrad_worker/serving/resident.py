@@ -170,6 +170,12 @@ class Resident:
         with self._lock:
             self._aside = None
 
+    def tidy(self) -> None:
+        """Gives back what earlier checkpoints have left behind. To look for it takes half a second: not while somebody
+        waits."""
+        with self._lock:
+            give_memory_back()
+
     def _shares_base(self, files: CheckpointFiles) -> bool:
         """Whether a checkpoint can be put on the base that is in memory."""
         is_plain = files.adapter is None or leaves_its_base(files.adapter)
@@ -239,7 +245,6 @@ class Resident:
 
     def _become(self, new: Served, aside: Aside | None) -> None:
         self._served, self._aside, self.identity = new, aside, new.identity
-        give_memory_back()
 
     def _drop(self) -> None:
         self._served = self._aside = self._base = None

@@ -255,6 +255,7 @@ class Steward:
         self._flush()
         self._go_back()
         self._begin()
+        self._resident.tidy()
 
     def _announce(self, asked: Asked, previous: Identity) -> None:
         own = self._resident.identity
