@@ -12,6 +12,7 @@ from congrad.commands.filter import EXIT_CODES, HELP, filter_file
 from congrad.commands.publish import publish
 from congrad.commands.report import HELP as REPORT_HELP
 from congrad.commands.report import report_file
+from congrad.commands.retry import retry
 from congrad.commands.status import status
 from congrad.commands.token import token
 from congrad.commands.up import up
@@ -39,6 +40,7 @@ app.command(rich_help_panel=PAIRS)(demo)
 app.command(rich_help_panel=SERVICE)(up)
 app.command(rich_help_panel=SERVICE, no_args_is_help=True)(publish)
 app.command(rich_help_panel=SERVICE)(status)
+app.command(rich_help_panel=SERVICE, no_args_is_help=True)(retry)
 app.command(rich_help_panel=SERVICE)(doctor)
 app.command(rich_help_panel=SERVICE, no_args_is_help=True)(token)
 app.add_typer(direction, name="direction", rich_help_panel=SERVICE)

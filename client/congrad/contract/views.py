@@ -99,11 +99,13 @@ class Worker(Answer):
 
 
 class CheckpointQueue(Answer):
-    """Tasks that wait for a worker of one checkpoint, whether or not there is one."""
+    """Tasks that wait for a worker of one checkpoint, whether or not there is one; and its ``work``, chunks that wait
+    or are being computed (an earlier service does not say it)."""
 
     checkpoint: str
     fingerprint: str
     tasks: int
+    work: int = 0
 
 
 class Room(Answer):

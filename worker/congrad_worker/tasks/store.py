@@ -133,6 +133,11 @@ class Store:
                         args=[at.work, self.worker_id, number, int(memory)],
                     )
 
+    def uncount(self, job_id: str, work: str) -> None:
+        """A piece of work was started for nothing but to give it up: that was no try."""
+        with suppress(RedisError):
+            self.redis.hincrby(keys.job(job_id), f"attempts:{work}", -1)
+
     def rest(self, piece: tuple[str, str] | None = None) -> None:
         """This worker is at nothing any more.
 
@@ -347,8 +352,7 @@ class Store:
     def fail(self, job_id: str, problem: wire.Problem) -> None:
         """Ends the job without an answer, unless it has ended."""
         chunks = int(cast("bytes | None", self.redis.hget(keys.job(job_id), "chunks")) or 0)
-        ttl = self._settings.result_ttl
-        end = scripts.end(job_id, chunks, wire.JobStatus.FAILED, problem, ttl)
+        end = scripts.end(job_id, chunks, wire.JobStatus.FAILED, problem, self._settings)
         _, has_ended = cast("tuple[bytes, int]", self._end(**end))
         if has_ended:
             metrics.JOBS.labels(str(problem.status)).inc()
