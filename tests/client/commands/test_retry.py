@@ -5,15 +5,34 @@ Over a real service and Redis; the test does the workers' part.
 
 import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import ExitStack
 
+import pytest
 from congrad.contract import wire
+from congrad_service.queue.registry import Role
+from congrad_worker.processes.heartbeat import Heartbeat
 from congrad_worker.tasks.store import Store
 from support.commands import run
-from support.serving import served, submit
+from support.serving import ANNOUNCEMENT, served, settings, submit
 
 LOST = wire.Problem(title="t", status=500, detail="chunk 0 was given up")
 
 
+@pytest.fixture
+def workers(redis_url: str) -> Iterator[None]:
+    """One of each role that says that it is there, for as long as commands take."""
+    with ExitStack() as running:
+        for role, announcement in ((Role.GRADIENTS, ANNOUNCEMENT), (Role.DECIDE, None)):
+            store = Store(settings(redis_url))
+            beat = Heartbeat(store, role, announcement)
+            running.callback(store.redis.close)
+            running.callback(beat.stop)
+            beat.start()
+        yield
+
+
+@pytest.mark.usefixtures("workers")
 def test_what_was_given_up_is_shown_and_tried_again(redis_url: str, store: Store) -> None:
     async def ask() -> None:
         async with served(redis_url) as (client, _):
