@@ -40,6 +40,7 @@ NOT_RUN = (
     "export CONGRAD_BASE_URL=",
     "export CONGRAD_LOSS=",
     "congrad up ",
+    "congrad publish ",
     "deepspeed --module openrlhf.",
     "axolotl train ",
     "swift rlhf ",

@@ -6,7 +6,13 @@ kept = [decision.id for decision in result.decisions if decision.keep]
 """
 
 from congrad.async_client import AsyncClient
+from congrad.checkpoints import AsyncCheckpoints, Checkpoints
 from congrad.client import Client
+from congrad.contract.publishing import (
+    Loading,
+    Publication,
+    PublicationStatus,
+)
 from congrad.contract.samples import Message, PromptCompletion, Sample
 from congrad.contract.selection import select
 from congrad.contract.views import (
@@ -62,6 +68,7 @@ from congrad.errors import (
     NoRoomError,
     NotFoundError,
     PermissionDeniedError,
+    PublicationFailedError,
     RateLimitError,
     ServerError,
     UnprocessableError,
@@ -71,20 +78,24 @@ from congrad.protocol.options import BatchOptions, FilterOptions, OnUnavailable,
 from congrad.protocol.policy import Timeouts
 from congrad.protocol.requests import SampleLike
 from congrad.protocol.results import Filtered
+from congrad.workers import AsyncWorkers, Workers
 
 __all__ = [
     "APIConnectionError",
     "APIResponseError",
     "APIStatusError",
     "APITimeoutError",
+    "AsyncCheckpoints",
     "AsyncClient",
     "AsyncDirections",
     "AsyncJobs",
+    "AsyncWorkers",
     "AuthenticationError",
     "BadRequestError",
     "BatchOptions",
     "Checkpoint",
     "CheckpointQueue",
+    "Checkpoints",
     "Client",
     "ConflictError",
     "CongradError",
@@ -114,6 +125,7 @@ __all__ = [
     "LanguageScores",
     "LanguageStep",
     "LanguageSummary",
+    "Loading",
     "Memory",
     "Message",
     "NoRoomError",
@@ -125,6 +137,9 @@ __all__ = [
     "Progress",
     "Projection",
     "PromptCompletion",
+    "Publication",
+    "PublicationFailedError",
+    "PublicationStatus",
     "Queue",
     "RateLimitError",
     "Reason",
@@ -140,5 +155,6 @@ __all__ = [
     "Timing",
     "UnprocessableError",
     "Worker",
+    "Workers",
     "select",
 ]

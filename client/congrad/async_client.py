@@ -8,6 +8,7 @@ from typing import Self, TypeVar, Unpack
 
 import httpx
 
+from congrad.checkpoints import AsyncCheckpoints
 from congrad.contract import wire
 from congrad.directions import AsyncDirections
 from congrad.errors import CongradError
@@ -21,11 +22,12 @@ from congrad.protocol.connections.proxies import mounts_for
 from congrad.protocol.filtering import Item, Pass, failed
 from congrad.protocol.options import Batching, BatchOptions, FilterOptions, OnUnavailable
 from congrad.protocol.policy import Policy, Timeouts
-from congrad.protocol.replies import CHECKPOINTS, QUEUE, WORKERS, Reply
+from congrad.protocol.replies import QUEUE, Reply
 from congrad.protocol.requests import SampleLike, split_async
 from congrad.protocol.results import Fallback, Filtered, Part
 from congrad.protocol.room import check_room
 from congrad.showing.progress import progress_bar
+from congrad.workers import AsyncWorkers
 
 T = TypeVar("T")
 I = TypeVar("I", bound=Item)  # noqa: E741 # an item
@@ -88,6 +90,16 @@ class AsyncClient(BaseClient):
         """See `Client.directions`."""
         return AsyncDirections(self._run, self._policy)
 
+    @property
+    def checkpoints(self) -> AsyncCheckpoints:
+        """See `Client.checkpoints`."""
+        return AsyncCheckpoints(self._run, self._policy)
+
+    @property
+    def workers(self) -> AsyncWorkers:
+        """See `Client.workers`."""
+        return AsyncWorkers(self._run, self._policy)
+
     async def filter(
         self, samples: Iterable[SampleLike] | AsyncIterable[SampleLike], **options: Unpack[FilterOptions]
     ) -> Filtered:
@@ -123,14 +135,6 @@ class AsyncClient(BaseClient):
     ) -> AsyncGenerator[wire.FilterResult]:
         """See `Client.filter_batches`; ``samples`` may be asynchronous too."""
         return self._results(samples, Batching(**options), start, retain)
-
-    async def checkpoints(self) -> list[wire.Checkpoint]:
-        """See `Client.checkpoints`."""
-        return await self._run(calls.request(HttpRequest("GET", "/checkpoints"), CHECKPOINTS, self._policy))
-
-    async def workers(self) -> list[wire.Worker]:
-        """See `Client.workers`."""
-        return await self._run(calls.request(HttpRequest("GET", "/workers"), WORKERS, self._policy))
 
     async def queue(self) -> wire.Queue:
         """See `Client.queue`."""

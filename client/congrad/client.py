@@ -10,6 +10,7 @@ from typing import Self, TypeVar, Unpack
 
 import httpx
 
+from congrad.checkpoints import Checkpoints
 from congrad.contract import wire
 from congrad.directions import Directions
 from congrad.errors import CongradError
@@ -23,11 +24,12 @@ from congrad.protocol.connections.proxies import mounts_for
 from congrad.protocol.filtering import Item, Pass, failed
 from congrad.protocol.options import Batching, BatchOptions, FilterOptions, OnUnavailable
 from congrad.protocol.policy import Policy, Timeouts
-from congrad.protocol.replies import CHECKPOINTS, QUEUE, WORKERS, Reply
+from congrad.protocol.replies import QUEUE, Reply
 from congrad.protocol.requests import SampleLike, split
 from congrad.protocol.results import Fallback, Filtered, Part
 from congrad.protocol.room import check_room
 from congrad.showing.progress import progress_bar
+from congrad.workers import Workers
 
 T = TypeVar("T")
 I = TypeVar("I", bound=Item)  # noqa: E741 # an item
@@ -99,6 +101,17 @@ class Client(BaseClient):
         """Running directions: listed, shown, reset, exported, imported."""
         return Directions(self._run, self._policy)
 
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """What the live workers serve: listed where it is called, as ``client.checkpoints()``; and published, in the
+        place of what they serve."""
+        return Checkpoints(self._run, self._policy)
+
+    @property
+    def workers(self) -> Workers:
+        """How the live workers are doing: listed where it is called, as ``client.workers()``; put to sleep, woken."""
+        return Workers(self._run, self._policy)
+
     def filter(self, samples: Iterable[SampleLike], **options: Unpack[FilterOptions]) -> Filtered:
         """Scores samples and says which to keep: preference pairs, or prompts with one completion each.
 
@@ -157,14 +170,6 @@ class Client(BaseClient):
         :raises ValueError: the selection ranks all samples of a call.
         """
         return self._results(samples, Batching(**options), start, retain)
-
-    def checkpoints(self) -> list[wire.Checkpoint]:
-        """What the live workers serve."""
-        return self._run(calls.request(HttpRequest("GET", "/checkpoints"), CHECKPOINTS, self._policy))
-
-    def workers(self) -> list[wire.Worker]:
-        """What the live workers serve, and how they are doing."""
-        return self._run(calls.request(HttpRequest("GET", "/workers"), WORKERS, self._policy))
 
     def queue(self) -> wire.Queue:
         """What waits, of all teams: unfinished jobs, and tasks that no worker has taken up."""

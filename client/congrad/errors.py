@@ -17,6 +17,7 @@ CongradError
 │   ├── RateLimitError                  429
 │   ├── ServerError                     500 and above
 │   └── JobFailedError                  the job was accepted and has failed; it carries the job
+├── PublicationFailedError          the checkpoint cannot be served; the old one still is
 ├── JobCancelledError               the job was cancelled; it carries the job
 └── JobNotFinishedError             the job has not ended in time; it carries the job
 """
@@ -129,6 +130,15 @@ class JobFailedError(APIStatusError):
     def __init__(self, job: wire.Job, problem: wire.Problem, request_id: str | None = None):
         super().__init__(problem, request_id)
         self.job = job
+
+
+class PublicationFailedError(CongradError):
+    """A checkpoint that was published cannot be served, and the one that it should have replaced still is.
+    ``publication`` has the worker's reason."""
+
+    def __init__(self, publication: wire.Publication):
+        super().__init__(f"the checkpoint cannot be served: {publication.error or 'no worker has said why'}")
+        self.publication = publication
 
 
 class JobCancelledError(CongradError):

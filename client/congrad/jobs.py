@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import AsyncGenerator, Generator, Iterable
 from typing import Protocol, Unpack
+from urllib.parse import quote
 
 from congrad.contract import wire
 from congrad.protocol import calls
@@ -82,12 +83,22 @@ class Jobs:
         """
         return self._follow(_id(job))
 
-    def list(self, limit: int = 50) -> list[wire.JobSummary]:
+    def list(self, limit: int = 50, status: wire.JobStatus | str | None = None) -> list[wire.JobSummary]:
         """The latest jobs whose answers are still kept, the newest of them first.
 
-        :param limit: at most this many; the service remembers 500.
+        :param limit: at most this many; the service remembers 500, and 500 that failed.
+        :param status: of these only: ``failed`` is what was given up, and why.
         """
-        return self._run(_list(limit, self._policy))
+        return self._run(_list(limit, status, self._policy))
+
+    def retry(self, job: JobLike) -> wire.Job:
+        """Asks once more what a job asked that was given up, with the same samples, and does not wait for the decisions
+        of the new job. However often it is called, it is one.
+
+        :raises ConflictError: it has not failed, or has for what it asks.
+        :raises NotFoundError: there is none, or its samples are no longer kept.
+        """
+        return self._run(_retry(job, self._policy))
 
     def rescore(
         self,
@@ -140,9 +151,13 @@ class AsyncJobs:
         """See `Jobs.events`."""
         return self._follow(_id(job))
 
-    async def list(self, limit: int = 50) -> list[wire.JobSummary]:
+    async def list(self, limit: int = 50, status: wire.JobStatus | str | None = None) -> list[wire.JobSummary]:
         """See `Jobs.list`."""
-        return await self._run(_list(limit, self._policy))
+        return await self._run(_list(limit, status, self._policy))
+
+    async def retry(self, job: JobLike) -> wire.Job:
+        """See `Jobs.retry`."""
+        return await self._run(_retry(job, self._policy))
 
     async def rescore(
         self,
@@ -159,6 +174,10 @@ class AsyncJobs:
 
 def _submit(samples: Iterable[SampleLike], options: Options, retain: bool, policy: Policy) -> Call[wire.Job]:
     send = whole(samples).request(options, options.idempotency_key or uuid.uuid4().hex, retain)
+    return (yield from _accepted(send, policy))
+
+
+def _accepted(send: HttpRequest, policy: Policy) -> Call[wire.Job]:
     send = HttpRequest(send.method, send.path, send.content, {**send.headers, "Prefer": "respond-async"})
     answer = yield from calls.request(send, answer_of, policy)
     if isinstance(answer, wire.Job):
@@ -174,8 +193,13 @@ def _get(job: JobLike, policy: Policy) -> Call[wire.Job]:
     return calls.request(HttpRequest("GET", job_path(_id(job))), JOB, policy)
 
 
-def _list(limit: int, policy: Policy) -> Call[list[wire.JobSummary]]:
-    return calls.request(HttpRequest("GET", f"/jobs?limit={limit}"), JOBS, policy)
+def _list(limit: int, status: wire.JobStatus | str | None, policy: Policy) -> Call[list[wire.JobSummary]]:
+    of = "" if status is None else f"&status={quote(status, safe='')}"
+    return calls.request(HttpRequest("GET", f"/jobs?limit={limit}{of}"), JOBS, policy)
+
+
+def _retry(job: JobLike, policy: Policy) -> Call[wire.Job]:
+    return _accepted(HttpRequest("POST", job_path(_id(job)) + "/retry"), policy)
 
 
 def _wait(job: JobLike, policy: Policy) -> Call[wire.FilterResult]:

@@ -18,7 +18,19 @@ from congrad_service.http.answer_headers import AnswerHeaders
 from congrad_service.observability import tracing
 from congrad_service.observability.metrics import Metrics
 from congrad_service.observability.observed import Observed, is_probe
-from congrad_service.routes import dashboard, directions, docs, events, filter, health, jobs, metrics, rescore, workers
+from congrad_service.routes import (
+    dashboard,
+    directions,
+    docs,
+    events,
+    filter,
+    health,
+    jobs,
+    metrics,
+    rescore,
+    retry,
+    workers,
+)
 from congrad_service.settings import ServiceSettings
 from congrad_service.state import open_state
 
@@ -68,7 +80,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
         docs_url=None,  # `routes/docs.py` has the page
         redoc_url=None,
     )
-    for module in (filter, jobs, rescore, events, directions, health, workers, dashboard, docs, metrics):
+    for module in (filter, jobs, rescore, retry, events, directions, health, workers, dashboard, docs, metrics):
         app.include_router(module.router)
     problems.install(app)
     return app

@@ -2,7 +2,8 @@
 
 congrad:job:ID                 hash    state of a job: see `jobs.py`
 congrad:job:ID:pending         set     numbers of the chunks whose gradients are missing
-congrad:job:ID:chunk:N         string  the samples of a chunk, JSON; gone when the job ends, unless texts are kept
+congrad:job:ID:chunk:N         string  the samples of a chunk, JSON; gone when the job ends, unless texts are kept, or
+                                       it was given up and may be tried again
 congrad:job:ID:gradients:N     string  the compressed gradients of a chunk, safetensors; gone when the job ends, unless
                                        they are retained
 congrad:job:ID:ready           list    numbers of the chunks that no worker has taken
@@ -14,6 +15,10 @@ congrad:retained               zset    jobs without a team whose gradients are r
                                        congrad:retained:TEAM those of a team
 congrad:jobs:recent            zset    the latest jobs without a team, by time of creation, whatever became of them;
                                        congrad:jobs:recent:TEAM those of a team
+congrad:jobs:failed            zset    likewise the latest that failed, by when they did; congrad:jobs:failed:TEAM those
+                                       of a team
+congrad:given-up               zset    failed jobs whose samples are kept for another try, `ID:CHUNKS:BYTES`, by when
+                                       that ends
 congrad:idempotency:DIGEST     hash    job and body digest of an Idempotency-Key; TEAM/DIGEST for that of a team
 congrad:directions             set     names, those of a team qualified: see `teams.py`
 congrad:direction:NAME         hash    a running direction, likewise: see `directions.py`
@@ -21,8 +26,20 @@ congrad:history:NAME           list    a `wire.HistoryEntry` for each of its lat
 congrad:conflicts:NAME         hash    pairs that were folded in and have a score, and were dropped: TAG how many,
                                        TAG:OTHER how many of them conflict with OTHER
 congrad:pairs:NAME             hash    the pairs that it remembers: see `remembered.py`
+congrad:work:FINGERPRINT       zset    chunks whose gradients are missing, waiting or being computed, `ID:N`, by when
+                                       their jobs were created: all work for the workers of a checkpoint
+congrad:known                  hash    checkpoints that workers have announced, by fingerprint: each a
+                                       `registry.Announcement`, JSON; see `known.py`
+congrad:known:seen             zset    when a worker was heard last that serves them
 congrad:workers:ROLE           zset    live workers of a role by time of the last heartbeat
 congrad:worker:ID              string  what a worker serves and how it is doing: a `registry.Beat`, JSON
+congrad:worker:ID:told         list    something for the worker to look at: it waits for that
+congrad:worker:ID:order        string  what it was told last, to sleep or to wake: an `orders.Order`, JSON
+congrad:orders                 string  how many orders there have been
+congrad:publication:ID         hash    a checkpoint on its way into workers: see `publications.py`
+congrad:publishing:FINGERPRINT string  the id of the one that takes the place of that checkpoint
+congrad:published              hash    what the workers that were started on a checkpoint serve by now in its place, by
+                                       its fingerprint: a `publications.Successor`, JSON
 congrad:job:ID:doing:WORK      string  the worker that is at a piece of work; gone when that falls silent
 congrad:recovery               string  there while a service process looks for lost work
 congrad:events                 channel state changes of jobs, their creation the first
@@ -32,10 +49,15 @@ NONE = "congrad:none"
 """Never there: for a script that has no use for one of its keys. Redis's access lists know no empty key."""
 
 JOBS_ACTIVE = "congrad:jobs:active"
+GIVEN_UP = "congrad:given-up"
 DIRECTIONS = "congrad:directions"
 EVENTS = "congrad:events"
+KNOWN = "congrad:known"
+KNOWN_SEEN = "congrad:known:seen"
 RECOVERY = "congrad:recovery"
 SEQUENCE = "congrad:sequence"
+ORDERS = "congrad:orders"
+PUBLISHED = "congrad:published"
 
 GRADIENTS_TASK = "congrad.gradients"
 DECIDE_TASK = "congrad.decide"
@@ -90,11 +112,20 @@ def turns(queue: str) -> list[str]:
 
 def work(job_id: str, count: int) -> list[str]:
     """What the gradients are made from: worth nothing once they are there. The pending set is the first."""
-    return [pending(job_id), ready_chunks(job_id), *chunks(job_id, count)]
+    return [*remainder(job_id), *chunks(job_id, count)]
+
+
+def remainder(job_id: str) -> list[str]:
+    """What of its work nobody has done, or taken."""
+    return [pending(job_id), ready_chunks(job_id)]
 
 
 def recent_jobs(team: str | None) -> str:
     return "congrad:jobs:recent" if team is None else f"congrad:jobs:recent:{team}"
+
+
+def failed_jobs(team: str | None) -> str:
+    return "congrad:jobs:failed" if team is None else f"congrad:jobs:failed:{team}"
 
 
 def retained(team: str | None) -> str:
@@ -132,6 +163,28 @@ def workers(role: str) -> str:
 
 def worker(worker_id: str) -> str:
     return f"congrad:worker:{worker_id}"
+
+
+def unfinished(fingerprint: str) -> str:
+    """What is to be done with a checkpoint, and not done. An autoscaler counts it; the queue has no more of what a
+    worker is at."""
+    return f"congrad:work:{fingerprint}"
+
+
+def told(worker_id: str) -> str:
+    return f"congrad:worker:{worker_id}:told"
+
+
+def order(worker_id: str) -> str:
+    return f"congrad:worker:{worker_id}:order"
+
+
+def publication(publication_id: str) -> str:
+    return f"congrad:publication:{publication_id}"
+
+
+def publishing(fingerprint: str) -> str:
+    return f"congrad:publishing:{fingerprint}"
 
 
 def gradients_queue(fingerprint: str) -> str:

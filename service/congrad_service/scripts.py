@@ -9,10 +9,17 @@ from typing import Any
 from congrad.contract import wire
 
 from congrad_service import keys
+from congrad_service.settings import RedisSettings
 from congrad_service.turns import TURNS
 
 RECENT = 500
 """Jobs of a team that are listed."""
+
+GIVEN_UP_BYTES = 256 * 2**20
+"""Of the texts that are kept so that failed jobs can be tried again; the oldest make room."""
+
+FAULTY = 500
+"""From this status on a job has failed for no fault of the request's."""
 
 HISTORY = 1000
 """Versions of a direction whose history is kept."""
@@ -53,6 +60,26 @@ local function keep(job, milliseconds, succeeded) -- and what its Idempotency-Ke
 end
 """.replace("EVENTS", keys.EVENTS)
 
+_GIVEN_UP = """
+-- The samples of a failed job are not kept any more.
+local function forget(member)
+  local id, chunks = string.match(member, '^([^:]*):(%d+):')
+  for i = 0, chunks - 1 do redis.call('UNLINK', 'JOB' .. id .. ':chunk:' .. i) end
+  redis.call('HDEL', 'JOB' .. id, 'again')
+  redis.call('ZREM', 'GIVEN_UP', member)
+end
+local function given_up_as(id)
+  local job = redis.call('HMGET', 'JOB' .. id, 'chunks', 'bytes')
+  return id .. ':' .. (job[1] or 0) .. ':' .. (job[2] or 0)
+end
+-- A failed job has been sent anew, as another.
+local function tried_again(id, as)
+  if redis.call('EXISTS', 'JOB' .. id) == 0 then return end
+  redis.call('HSET', 'JOB' .. id, 'retried', as)
+  forget(given_up_as(id))
+end
+""".replace("JOB", keys.job("")).replace("GIVEN_UP", keys.GIVEN_UP)
+
 _KNOWN = """
 -- What an idempotency key made of this request before: 'new' (nothing, or nothing that counts), 'existing', 'gone'
 -- (a job that has succeeded, and whose answer has expired) or 'mismatch' (another request); and the job's id.
@@ -63,10 +90,10 @@ local function known(key, digest)
   local status = redis.call('HMGET', made[3], 'status', 'error_status')
   if not status[1] and redis.call('HEXISTS', key, 'succeeded') == 1 then return {'gone', made[1]} end
   -- A job that failed for no fault of the request's may be tried again under its key.
-  local retry = not status[1] or (status[1] == 'failed' and tonumber(status[2] or 0) >= 500)
+  local retry = not status[1] or (status[1] == 'failed' and tonumber(status[2] or 0) >= FAULTY)
   return {retry and 'new' or 'existing', made[1]}
 end
-"""
+""".replace("FAULTY", str(FAULTY))
 
 KNOWN = (
     _KNOWN
@@ -105,9 +132,18 @@ local function memory()
 end
 """.replace("JOB", keys.job(""))
 
+_UNFINISHED = """
+-- The chunks of a job that are missing, for those who bring up workers.
+local function unfinished(job)
+  return 'WORK' .. (redis.call('HGET', job, 'fingerprint') or '')
+end
+""".replace("WORK", keys.unfinished(""))
+
 CREATE = (
     _PRELUDE
+    + _UNFINISHED
     + _KNOWN
+    + _GIVEN_UP
     + TURNS
     + _SIZES
     + """
@@ -115,9 +151,11 @@ CREATE = (
 -- ARGV: id, has key, digest, max_queue, job_ttl, team, max_queue_bytes, max_retained_bytes, bytes of texts, bytes of
 --       gradients, whether they are retained, field, value, ..., chunks...
 local id, keyed, digest = ARGV[1], ARGV[2] == '1', ARGV[3]
+local before = ''
 if keyed then
   local found = known(KEYS[5], digest)
   if found[1] ~= 'new' then return found end
+  before = found[2]
 end
 local chunks = #KEYS - 10
 local fields = #ARGV - chunks -- where the fields end and the chunks begin
@@ -138,6 +176,14 @@ end
 redis.call('HSET', KEYS[1], 'status', 'queued', 'created', t, 'chunks', chunks, 'bytes', ARGV[9], 'awaited', ARGV[10],
   unpack(ARGV, 12, fields))
 redis.call('EXPIRE', KEYS[1], ARGV[5])
+if before == '' then before = redis.call('HGET', KEYS[1], 'retry_of') or '' end
+if before ~= '' then tried_again(before, id) end
+local work = unfinished(KEYS[1])
+if chunks > 0 then
+  redis.call('ZREMRANGEBYSCORE', work, '-inf', t - ARGV[5])
+  for i = 1, chunks do redis.call('ZADD', work, t, id .. ':' .. (i - 1)) end
+  redis.call('EXPIRE', work, ARGV[5])
+end
 for i = 1, chunks do
   redis.call('SET', KEYS[10 + i], ARGV[fields + i], 'EX', ARGV[5])
   redis.call('SADD', KEYS[2], i - 1)
@@ -220,6 +266,7 @@ return {'running', math.max(1, redis.call('HINCRBY', KEYS[1], 'attempts:' .. ARG
 
 COMPLETE = (
     _PRELUDE
+    + _UNFINISHED
     + TURNS
     + """
 -- KEYS: job, pending, ready and turns of decisions   ARGV: id, chunk
@@ -231,6 +278,7 @@ local removed = redis.call('SREM', KEYS[2], ARGV[2])
 local missing = redis.call('SCARD', KEYS[2])
 if removed == 1 then
   redis.call('HDEL', KEYS[1], 'refused')
+  redis.call('ZREM', unfinished(KEYS[1]), ARGV[1] .. ':' .. ARGV[2])
   if missing == 0 then
     redis.call('HSET', KEYS[1], 'gradients_done', now())
     offer(KEYS[3], KEYS[4], KEYS[1])
@@ -317,22 +365,64 @@ return found
 
 END = (
     _PRELUDE
+    + _UNFINISHED
+    + _GIVEN_UP
+    + TURNS
+    + _SIZES
     + """
--- KEYS: job, active, payloads (the pending set first)...   ARGV: id, status, error, error's HTTP status, result_ttl
+-- KEYS: job, active, what goes (the pending set first)..., samples that are kept for another try...
+-- ARGV: id, status, error, error's HTTP status, seconds that the job is kept, number of those samples, most bytes of
+--       them and those of other jobs
 -- Ends a job without an answer, unless it has ended; the status it has now, and 1 if it has it from here.
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return {'', 0} end
 if ended(status) then return {status, 0} end
 even_if_full(KEYS[1])
-redis.call('HSET', KEYS[1], 'status', ARGV[2], 'ended', now(), 'error', ARGV[3], 'error_status', ARGV[4],
+local t = now()
+redis.call('HSET', KEYS[1], 'status', ARGV[2], 'ended', t, 'error', ARGV[3], 'error_status', ARGV[4],
   'missing', redis.call('SCARD', KEYS[3]))
 no_longer_retained(KEYS[1], ARGV[1])
 keep(KEYS[1], ARGV[5] * 1000, false)
 redis.call('ZREM', KEYS[2], ARGV[1])
-for i = 3, #KEYS do redis.call('UNLINK', KEYS[i]) end
+local work = unfinished(KEYS[1])
+for _, number in ipairs(redis.call('SMEMBERS', KEYS[3])) do redis.call('ZREM', work, ARGV[1] .. ':' .. number) end
+local texts = #KEYS - ARGV[6] -- they are behind it
+local most, free = memory()
+local is_kept = ARGV[6] ~= '0' and not (most and 2 * free < most) -- where Redis is full, others need the room
+for i = 3, #KEYS do
+  if i > texts and is_kept then redis.call('EXPIRE', KEYS[i], ARGV[5]) else redis.call('UNLINK', KEYS[i]) end
+end
+if ARGV[2] == 'failed' then
+  local starts, is_rescoring = 0, redis.call('HEXISTS', KEYS[1], 'source') == 1
+  local fields = redis.call('HGETALL', KEYS[1])
+  for i = 1, #fields, 2 do
+    if string.sub(fields[i], 1, 9) == 'attempts:' then starts = math.max(starts, fields[i + 1]) end
+  end
+  redis.call('HSET', KEYS[1], 'starts', starts)
+  if is_kept or (is_rescoring and tonumber(ARGV[4]) >= FAULTY) then redis.call('HSET', KEYS[1], 'again', '1') end
+  local team = team_of(redis.call('HGET', KEYS[1], 'turn') or '//')
+  local failed = team == '' and 'FAILED' or 'FAILED:' .. team
+  redis.call('ZADD', failed, t, ARGV[1])
+  redis.call('ZREMRANGEBYRANK', failed, 0, -RECENT - 1)
+  redis.call('EXPIRE', failed, ARGV[5])
+end
+if is_kept then
+  redis.call('ZREMRANGEBYSCORE', 'GIVEN_UP', '-inf', t)
+  retain('GIVEN_UP', t + ARGV[5], given_up_as(ARGV[1]), ARGV[5])
+  local held, oldest = 0, redis.call('ZRANGE', 'GIVEN_UP', 0, -1)
+  for _, one in ipairs(oldest) do held = held + string.match(one, ':(%d+)$') end
+  for _, one in ipairs(oldest) do
+    if held <= tonumber(ARGV[7]) then break end
+    held = held - string.match(one, ':(%d+)$')
+    forget(one)
+  end
+end
 publish(ARGV[1], ARGV[2])
 return {ARGV[2], 1}
-"""
+""".replace("GIVEN_UP", keys.GIVEN_UP)
+    .replace("FAILED", keys.failed_jobs(None))
+    .replace("FAULTY", str(FAULTY))
+    .replace("RECENT", str(RECENT))
 )
 
 RELEASE = (
@@ -363,6 +453,16 @@ redis.call('ZADD', KEYS[2], now, ARGV[1])
 for i = 3, #KEYS do redis.call('SET', KEYS[i], ARGV[1], 'EX', ARGV[4]) end
 """
 
+ASK = """
+-- KEYS: what leads to the publication, publication   ARGV: id of that which led there, id, what is asked, seconds
+-- Whether it is asked for from now on: nobody else was faster.
+if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[2], 'asked', ARGV[3])
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[4])
+return 1
+"""
+
 RESET = """
 -- KEYS: directions, direction, and what else there is of it...   ARGV: name
 -- Whether there was one. No transaction: a full Redis takes none, whatever is in it.
@@ -372,16 +472,25 @@ return redis.call('UNLINK', KEYS[2])
 """
 
 
-def end(job_id: str, chunks: int, status: wire.JobStatus, error: wire.Problem | None, ttl: int) -> dict[str, Any]:
-    """The keys and arguments of `END`. A job's error says whose it is."""
+def end(
+    job_id: str, chunks: int, status: wire.JobStatus, error: wire.Problem | None, settings: RedisSettings
+) -> dict[str, Any]:
+    """The keys and arguments of `END`. A job's error says whose it is. One that was given up, for no fault of the
+    request's, is kept for as long as an unfinished one, with its samples, so that it can be tried again."""
     if error is not None:
         error = error.model_copy(update={"instance": f"/jobs/{job_id}"})
+    is_given_up = error is not None and error.status >= FAULTY
+    texts = keys.chunks(job_id, chunks)
+    others = [*keys.remainder(job_id), *keys.all_gradients(job_id, chunks)]
     return {
-        "keys": [
-            keys.job(job_id),
-            keys.JOBS_ACTIVE,
-            *keys.work(job_id, chunks),
-            *keys.all_gradients(job_id, chunks),
+        "keys": [keys.job(job_id), keys.JOBS_ACTIVE, *others, *texts],
+        "args": [
+            job_id,
+            status,
+            error.model_dump_json() if error else "",
+            error.status if error else 0,
+            settings.job_ttl if is_given_up else settings.result_ttl,
+            len(texts) if is_given_up else 0,
+            GIVEN_UP_BYTES,
         ],
-        "args": [job_id, status, error.model_dump_json() if error else "", error.status if error else 0, ttl],
     }

@@ -17,6 +17,10 @@ HOSTS = r"^(\*|(\*\.)?[^\s,*]+)(,(\*|(\*\.)?[^\s,*]+))*$"
 """Names of hosts, separated by commas."""
 
 
+MODELS = r"^(/|[A-Za-z0-9])[^,]*(,(/|[A-Za-z0-9])[^,]*)*$"
+"""Folders, from the root on, and names on the hub, separated by commas."""
+
+
 class RedisSettings(BaseSettings):
     """Where jobs, directions and the queue live. Both parts need the same values."""
 
@@ -37,7 +41,8 @@ class RedisSettings(BaseSettings):
     computed twice, which costs time and changes nothing."""
     job_ttl: Annotated[int, Field(ge=60)] = 86_400
     """Seconds that an unfinished job, with its texts and vectors, is kept; and from its end on, a job whose gradients
-    are retained, with these and with the answers that it was scored again with."""
+    are retained, with these and with the answers that it was scored again with; and one that was given up, with its
+    texts, so that it can be tried again."""
     result_ttl: Annotated[int, Field(ge=1)] = 3_600
     """Seconds that the answer of any other job is kept once it has ended. Its idempotency key keeps it from being done
     again for longer: for ``job_ttl`` from its beginning."""
@@ -45,9 +50,12 @@ class RedisSettings(BaseSettings):
     """Languages of one request, and of one direction; what a decision costs grows with the cube of their number."""
     log_format: LogFormat = "pretty"
     """How lines of the log are written: for people, or each as a JSON object."""
+    models: Annotated[str | None, Field(pattern=MODELS)] = None
+    """What `POST /checkpoints` may have workers load, separated by commas: folders (all below them), names of models on
+    the Hugging Face hub, `org/*` for all of an organisation. Nothing unless it is set."""
     keep_texts: bool = False
     """Keeps the texts of a job's samples for as long as its answer, for `GET /jobs/{id}/samples`: whoever may read the
-    job may read them. Without, they go when the job ends, and no route shows them."""
+    job may read them. Without, they go when the job ends, unless it was given up, and no route shows them."""
 
     @property
     def celery_broker(self) -> str:
@@ -103,6 +111,10 @@ class ServiceSettings(RedisSettings):
     same time may together go beyond it."""
     max_wait: Annotated[float, Field(gt=0)] = 600.0
     """Seconds that a request waits for its job at most, and waits if it does not say."""
+    scale_from_zero: bool = False
+    """Takes requests for a checkpoint that no worker serves, where one has served it within the last 30 days: they
+    wait, an hour at most, until one is brought up, and `GET /checkpoints` lists it without workers. Off, they are
+    refused with 503."""
     chunk_tokens: Annotated[int, Field(ge=1)] = 65_536
     """Estimated tokens in one task: large enough that a worker can sort pairs by length, small enough that a
     request spreads over the workers and a lost task costs little."""

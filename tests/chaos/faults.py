@@ -34,6 +34,11 @@ class Kind(StrEnum):
     READONLY = "READONLY from Redis"
     MISCONF = "MISCONF from Redis"
     OOM = "OOM from Redis"
+    PUBLISH = "publication of the other checkpoint"
+    PUBLISH_BACK = "publication of the one before"
+    OFFLOAD = "sleep of the gradients workers, offloaded"
+    DISCARD = "sleep of the gradients workers, discarded"
+    WAKE = "waking of the gradients workers"
     END_WORKER = "SIGTERM of a gradients worker"
     END_SERVICE = "SIGTERM of the service"
 
@@ -49,6 +54,11 @@ _ROLES = {
     Kind.KILL_SERVICE: Role.SERVICE,
     Kind.KILL_REDIS: Role.REDIS,
     Kind.END_SERVICE: Role.SERVICE,
+    Kind.PUBLISH: Role.SERVICE,
+    Kind.PUBLISH_BACK: Role.SERVICE,
+    Kind.OFFLOAD: Role.SERVICE,
+    Kind.DISCARD: Role.SERVICE,
+    Kind.WAKE: Role.SERVICE,
     Kind.READONLY: Role.REDIS,
     Kind.MISCONF: Role.REDIS,
     Kind.OOM: Role.REDIS,
@@ -56,6 +66,13 @@ _ROLES = {
 
 
 ENDS = (Kind.END_WORKER, Kind.END_SERVICE)
+
+TOLD: dict[Kind, tuple[str, dict[str, str]]] = {
+    Kind.OFFLOAD: ("/workers/sleep", {"level": "offload"}),
+    Kind.DISCARD: ("/workers/sleep", {"level": "discard"}),
+    Kind.WAKE: ("/workers/wake", {}),
+}
+"""What the service is told. It may be away, or have no workers: then it is told again."""
 REFUSED_S = (0.5, 3.0)
 """How long Redis says no: at least and at most."""
 
@@ -105,6 +122,13 @@ class Injector:
             fault = Fault(kind, time.time(), frozenset())
             part.terminate()
             return fault
+        if kind in (Kind.PUBLISH, Kind.PUBLISH_BACK):
+            self._stack.wait_until(self._stack.publishes_the_other)
+            return Fault(kind, time.time(), frozenset())
+        if kind in TOLD:
+            path, body = TOLD[kind]
+            self._stack.wait_until(lambda: self._stack.tells(path, **body))
+            return Fault(kind, time.time(), frozenset())
         if kind.name in REFUSALS:
             fault = Fault(kind, time.time(), frozenset())
             with redis.Redis.from_url(self._stack.redis_url) as connection, REFUSALS[kind.name](connection):

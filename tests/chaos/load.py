@@ -15,8 +15,11 @@ from typing import Any
 import httpx
 from congrad.local.demo import demo_pairs
 
+from chaos.stack import SERVED
+
 CLIENTS = 6
-DIRECTIONS = ("a", "b", "c")
+DIRECTIONS = (("a", "b"), ("c",))
+"""Of the first checkpoint, and of the other. Half of the clients ask for the one, and half for the other."""
 PAIRS = (1, 8)
 """Of one request: at least and at most."""
 
@@ -39,12 +42,14 @@ class Request:
 
     key: str
     direction: str
+    checkpoint: str
     samples: list[dict[str, Any]]
 
     @property
     def body(self) -> dict[str, Any]:
         """What is posted."""
-        return {"samples": self.samples, "direction": self.direction, "update": True}
+        about = {"direction": self.direction, "checkpoint": self.checkpoint, "update": True}
+        return {"samples": self.samples, **about}
 
 
 @dataclass
@@ -101,7 +106,7 @@ class Load:
         sent: list[Sent] = []
         with httpx.Client(base_url=self._url, timeout=httpx.Timeout(15, connect=2)) as http:
             while not self._no_more.is_set():
-                sent.append(Sent(_request(draw, f"{self._seed}/{number}/{len(sent)}")))
+                sent.append(Sent(_request(draw, f"{self._seed}/{number}/{len(sent)}", number % 2)))
                 _Conversation(http, draw, sent[-1], self._give_up).run()
                 self._no_more.wait(draw.uniform(0, PAUSE_S))
         return sent
@@ -158,13 +163,15 @@ class _Conversation:
         return None
 
 
-def _request(draw: random.Random, key: str) -> Request:
+def _request(draw: random.Random, key: str, which: int) -> Request:
+    """:param which: of the checkpoints it asks for."""
     rows = draw.sample(_short_pairs(), draw.randint(*PAIRS))
     samples = [
         _shared(draw.randrange(SHARED)) if draw.random() < OFTEN else row | {"prompt": f"{key}/{i} {row['prompt']}"}
         for i, row in enumerate(rows)
     ]
-    return Request(key, draw.choice(DIRECTIONS), [{"id": str(i), **row} for i, row in enumerate(samples)])
+    numbered = [{"id": str(i), **row} for i, row in enumerate(samples)]
+    return Request(key, draw.choice(DIRECTIONS[which]), SERVED[which], numbered)
 
 
 def _shared(number: int) -> dict[str, Any]:

@@ -17,11 +17,18 @@ from congrad.local.redis_server import configure, free_port
 from congrad_service import keys
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from support.adapters import save_adapter
 
 from chaos.parts import Part, Role
 
 CHECKPOINT = Path(str(files("congrad"))) / "demo_data" / "checkpoint"
 """Not by the support of other tests, which loads torch: this process has to be awake in time."""
+
+ADAPTER = "adapter"
+"""The name of one that is published, and taken off again."""
+
+SERVED = (CHECKPOINT.name, f"{CHECKPOINT.name}+{ADAPTER}")
+"""The names of what the workers serve, now one and now the other."""
 
 DOWN_S = (0.1, 2.0)
 """How long a part that has ended stays away: at least and at most."""
@@ -50,10 +57,12 @@ class SupervisedStack:
         self.url = f"http://127.0.0.1:{port}"
         self.redis_url = config.url
         self.redis = redis.Redis.from_url(config.url, socket_timeout=2, retry=Retry(NoBackoff(), 0))
+        self._adapter = save_adapter(CHECKPOINT, folder.resolve() / ADAPTER, scale=1.0)
         environment = {
             **os.environ,
             "CONGRAD_REDIS_URL": config.url,
             "CONGRAD_MODEL": str(CHECKPOINT),
+            "CONGRAD_MODELS": f"{CHECKPOINT},{self._adapter}",
             "CONGRAD_PORT": str(port),
             "CONGRAD_RESULT_TTL": "86400",  # the check comes when the load has ended
             "OMP_NUM_THREADS": "1",
@@ -133,6 +142,29 @@ class SupervisedStack:
         child = part.child()
         members = cast("list[bytes]", self.redis.zrange(keys.workers(part.role), 0, -1))
         return child is not None and any(re.search(rf"\b{child}\b", member.decode()) for member in members)
+
+    def served(self) -> list[str]:
+        """The names of what is served; none where the service is not there to tell."""
+        try:
+            response = httpx.get(f"{self.url}/checkpoints", timeout=2)
+            return [one["name"] for one in response.json()] if response.status_code == 200 else []
+        except httpx.HTTPError:
+            return []
+
+    def tells(self, path: str, **body: str) -> bool:
+        """Whether the service has taken what it was told."""
+        try:
+            return httpx.post(f"{self.url}{path}", json=body, timeout=2).status_code == 202
+        except httpx.HTTPError:
+            return False
+
+    def publishes_the_other(self) -> bool:
+        """Whether the service has taken it that what is not served takes the place of what is: of only one thing."""
+        match self.served():
+            case [name]:
+                other = {"adapter": str(self._adapter)} if name == CHECKPOINT.name else {"model": str(CHECKPOINT)}
+                return self.tells("/checkpoints", **other)
+        return False
 
     def stop(self) -> None:
         """Ends all parts at once."""

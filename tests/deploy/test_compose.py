@@ -67,7 +67,7 @@ def test_the_example_has_all_that_the_compose_file_takes_and_nothing_else() -> N
 def test_the_example_shows_the_defaults() -> None:
     for settings in (RedisSettings, ServiceSettings, DecideSettings, GradientSettings):
         for name, about in settings.model_json_schema()["properties"].items():
-            if name in INSIDE | {"model", "api_key", "read_key"}:
+            if name in INSIDE | {"model", "models", "api_key", "read_key"}:
                 continue
             shown = example()[f"CONGRAD_{name.upper()}"]
             value = about.get("default")

@@ -69,9 +69,19 @@ def stack_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stack(stack_log: Path) -> Iterator[Stack]:
+def publishable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of which the workers of the stack may be told to load something."""
+    return tmp_path_factory.mktemp("publishable")
+
+
+@pytest.fixture(scope="session")
+def stack(stack_log: Path, publishable: Path) -> Iterator[Stack]:
     """Redis, a gradients worker on the demo checkpoint, a decide worker and the service, all real. It keeps texts."""
-    environment = {"CONGRAD_CHUNK_TOKENS": "4000", "CONGRAD_KEEP_TEXTS": "true"}
+    environment = {
+        "CONGRAD_CHUNK_TOKENS": "4000",
+        "CONGRAD_KEEP_TEXTS": "true",
+        "CONGRAD_MODELS": f"{DEMO_CHECKPOINT},{publishable}",
+    }
     with _stack(stack_log.parent, environment) as running:
         yield running
 

@@ -27,6 +27,8 @@ def with_the_client(pairs: Iterable[dict[str, Any]]) -> None:
             assert_type(error.request_id, str | None)
             assert_type(list(error.decisions), list[congrad.Decision | None])
         assert_type(client.directions.import_("copy", client.directions.export()), congrad.Direction)
+        assert_type(client.jobs.list(status="failed"), list[congrad.JobSummary])
+        assert_type(client.jobs.retry(job), congrad.Job)
         assert_type(client.checkpoints(), list[congrad.Checkpoint])
 
 

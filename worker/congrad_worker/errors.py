@@ -2,6 +2,7 @@
 
 WorkerError
 ├── CheckpointError     the model or adapter cannot be served: said in one line when the worker starts
+│   └── NothingServedError  there is none in memory any more: the process ends, and another begins anew
 ├── DeviceLostError     the accelerator computes nothing more in this process, which ends; the work is another's
 ├── SampleErrors        samples of a job cannot be encoded: the job fails with 422 and names them
 └── Unscorable          a sample has no gradient on this checkpoint: it is dropped, and says why
@@ -19,6 +20,10 @@ class WorkerError(Exception):
 
 class CheckpointError(WorkerError):
     """The checkpoint cannot be served; the message says which file or setting is at fault."""
+
+
+class NothingServedError(CheckpointError):
+    """The checkpoint that was served cannot be had again, and the process has nothing to serve."""
 
 
 class DeviceLostError(WorkerError):

@@ -65,7 +65,7 @@ class DecideSettings(WorkerSettings):
 
 
 class GradientSettings(WorkerSettings):
-    """Which gradients a worker computes. All but the last five of them, which gradients do not depend on, are part
+    """Which gradients a worker computes. All but the last six of them, which gradients do not depend on, are part
     of the fingerprint."""
 
     model: str
@@ -133,6 +133,9 @@ class GradientSettings(WorkerSettings):
     """transformers' names; `auto` is its own choice for the architecture."""
     gradient_checkpointing: bool = False
     """Keeps the inputs of decoder layers only and computes the layers again: less memory, a third more work."""
+    idle_sleep: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Seconds without work after which a worker gives the memory of its weights back, until there is work again: those
+    on a GPU go to the host's memory, those on a CPU are dropped and read again. Never unless it is set."""
 
     @property
     def losses(self) -> tuple[Loss, ...]:

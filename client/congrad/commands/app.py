@@ -9,8 +9,10 @@ from congrad.commands.demo import demo
 from congrad.commands.direction import app as direction
 from congrad.commands.doctor import doctor
 from congrad.commands.filter import EXIT_CODES, HELP, filter_file
+from congrad.commands.publish import publish
 from congrad.commands.report import HELP as REPORT_HELP
 from congrad.commands.report import report_file
+from congrad.commands.retry import retry
 from congrad.commands.status import status
 from congrad.commands.token import token
 from congrad.commands.up import up
@@ -36,7 +38,9 @@ app.command("filter", help=HELP, rich_help_panel=PAIRS, epilog=EXIT_CODES, no_ar
 app.command("report", help=REPORT_HELP, rich_help_panel=PAIRS, no_args_is_help=True)(report_file)
 app.command(rich_help_panel=PAIRS)(demo)
 app.command(rich_help_panel=SERVICE)(up)
+app.command(rich_help_panel=SERVICE, no_args_is_help=True)(publish)
 app.command(rich_help_panel=SERVICE)(status)
+app.command(rich_help_panel=SERVICE, no_args_is_help=True)(retry)
 app.command(rich_help_panel=SERVICE)(doctor)
 app.command(rich_help_panel=SERVICE, no_args_is_help=True)(token)
 app.add_typer(direction, name="direction", rich_help_panel=SERVICE)

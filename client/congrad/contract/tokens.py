@@ -20,7 +20,7 @@ class Role(StrEnum):
     FILTER = "filter"
     """Filter, score a job again, cancel one."""
     ADMIN = "admin"
-    """Reset and import directions."""
+    """Reset and import directions; publish checkpoints, have workers sleep and wake."""
 
     def includes(self, needed: "Role") -> bool:
         """Whether this role may do what ``needed`` may."""

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from congrad.contract.answer import Answer
+from congrad.contract.publishing import SleepLevel
 
 
 class LanguageScores(Answer):
@@ -78,7 +79,8 @@ class Worker(Answer):
     """A live worker.
 
     ``tasks`` counts what it has done since it started; ``tokens_per_s`` is over the last minute in which it was busy,
-    and null where it has computed nothing yet, or computes no gradients.
+    and null where it has computed nothing yet, or computes no gradients. ``asleep`` says where the weights of a worker
+    are that sleeps until there is work, and ``order`` which it was told last to sleep or to wake.
     """
 
     id: str
@@ -92,14 +94,18 @@ class Worker(Answer):
     tasks: int
     started: datetime
     seen: datetime
+    asleep: SleepLevel | None = None
+    order: int = 0
 
 
 class CheckpointQueue(Answer):
-    """Tasks that wait for a worker of one checkpoint, whether or not there is one."""
+    """Tasks that wait for a worker of one checkpoint, whether or not there is one; and its ``work``, chunks that wait
+    or are being computed (an earlier service does not say it)."""
 
     checkpoint: str
     fingerprint: str
     tasks: int
+    work: int = 0
 
 
 class Room(Answer):

@@ -23,6 +23,15 @@ from pydantic import (
 
 from congrad.contract.aggregators import AggregatorName
 from congrad.contract.answer import Answer
+from congrad.contract.publishing import Loading as Loading
+from congrad.contract.publishing import Order as Order
+from congrad.contract.publishing import Publication as Publication
+from congrad.contract.publishing import PublicationStatus as PublicationStatus
+from congrad.contract.publishing import PublishRequest as PublishRequest
+from congrad.contract.publishing import SleepLevel as SleepLevel
+from congrad.contract.publishing import SleepRequest as SleepRequest
+from congrad.contract.publishing import Stage as Stage
+from congrad.contract.publishing import WakeRequest as WakeRequest
 from congrad.contract.samples import AnySample as AnySample
 from congrad.contract.samples import Message as Message
 from congrad.contract.samples import PromptCompletion as PromptCompletion
@@ -309,7 +318,9 @@ class JobSummary(Answer):
     """A row of ``GET /jobs``: a job without its decisions.
 
     ``ended`` is null until it has; ``kept``, ``dropped`` and ``timing`` are there once it succeeded, ``error`` once it
-    failed.
+    failed, and then ``starts`` says how often a piece of its work was started, the most of any. One that was given up
+    for no fault of its request's ``can_be_retried`` for as long as its samples are kept; ``retried`` is the job that it
+    was tried again as.
     """
 
     id: str
@@ -324,6 +335,9 @@ class JobSummary(Answer):
     dropped: int | None = None
     timing: Timing | None = None
     error: Problem | None = None
+    starts: int | None = None
+    can_be_retried: bool = False
+    retried: str | None = None
 
 
 class DirectionLanguage(Answer):
@@ -382,11 +396,13 @@ class Projection(Answer):
 
 
 class Checkpoint(Answer):
-    """A checkpoint that at least one live worker serves.
+    """A checkpoint that at least one live worker serves; or none does now, and a request for it waits for one: then
+    ``seen`` is when one was heard last.
 
     ``unit_gradients`` says whether each sample counts alike in the mean of its language, however long its gradient.
     ``coverage`` is the share of the parameters that training changes which gradients are taken of. ``shared_prompts``
-    says whether a prompt is computed once for both of its completions.
+    says whether a prompt is computed once for both of its completions. ``asleep`` counts the workers that sleep until
+    there is work, and ``publication`` is what takes its place, or could not; null where nothing does.
     """
 
     name: str
@@ -404,3 +420,6 @@ class Checkpoint(Answer):
     dtype: str
     devices: list[str]
     workers: int
+    seen: datetime | None = None
+    asleep: int = 0
+    publication: Publication | None = None

@@ -51,6 +51,8 @@ HISTORY: Parse[list[wire.HistoryEntry]] = parse_as(list[wire.HistoryEntry])
 CONFLICTS: Parse[wire.DirectionConflicts] = parse_as(wire.DirectionConflicts)
 WORKERS: Parse[list[wire.Worker]] = parse_as(list[wire.Worker])
 QUEUE: Parse[wire.Queue] = parse_as(wire.Queue)
+PUBLICATION: Parse[wire.Publication] = parse_as(wire.Publication)
+ORDER: Parse[wire.Order] = parse_as(wire.Order)
 RESULT: Parse[wire.FilterResult] = parse_as(wire.FilterResult)
 READY: Parse[dict[str, str]] = parse_as(dict[str, str])
 

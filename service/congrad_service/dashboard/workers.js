@@ -27,7 +27,8 @@ export function Workers({ again }) {
 function said(workers) {
   if (!workers.length) return "No worker is live.";
   const busy = workers.filter((worker) => worker.busy).length;
-  return `${plural(workers.length, "worker")}, ${busy || "none"} busy.`;
+  const asleep = workers.filter((worker) => worker.asleep && !worker.busy).length;
+  return `${plural(workers.length, "worker")}, ${busy || "none"} busy${asleep ? `, ${asleep} asleep` : ""}.`;
 }
 
 const Queue = ({ queue }) => html`
@@ -73,7 +74,7 @@ const List = ({ workers }) => html`
 const Row = ({ worker }) => html`
   <tr>
     <th scope="row"><bdi class="id" title=${worker.id}>${worker.id}</bdi></th>
-    <td><span class=${`status ${worker.busy ? "running" : "idle"}`}>${worker.busy ? "busy" : "idle"}</span></td>
+    <td><${Now} worker=${worker} /></td>
     <td>${worker.role}</td>
     <td><bdi class="name" title=${worker.fingerprint ?? ""}>${worker.checkpoint ?? "–"}</bdi></td>
     <td>${worker.device ?? "–"}</td>
@@ -83,6 +84,14 @@ const Row = ({ worker }) => html`
     <td class="n"><${Ago} time=${worker.started} /></td>
     <td class="n"><${Ago} time=${worker.seen} /></td>
   </tr>
+`;
+
+const WHERE = { offload: "its weights are in the host's memory", discard: "its weights are in their files alone" };
+
+const Now = ({ worker: { busy, asleep } }) => html`
+  <span class=${`status ${busy ? "running" : "idle"}`} title=${busy ? null : WHERE[asleep]}>
+    ${busy ? "busy" : asleep ? "asleep" : "idle"}
+  </span>
 `;
 
 const Memory = ({ memory: { allocated_bytes: used, total_bytes: total } }) => html`

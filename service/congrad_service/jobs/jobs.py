@@ -5,7 +5,9 @@ by its team, which is the job's too), update, selection, retain, repeats, half_l
 checkpoint, samples, chunks (what was asked; half_life and aggregator only where they were); request and trace (the id
 of the request, and its place in a trace); idempotency (the key in Redis of what its Idempotency-Key made, which expires
 with the job); enqueued (set once its tasks are in the queue); ended (as the times above); result and, of what it says,
-kept, dropped and timing, or error and missing (chunks that were not done);
+kept, dropped and timing, or error, error_status, missing (chunks that were not done) and starts (the most of any
+piece); again (it was given up, and can be tried again), retried and retry_of (the job that it was tried again as, and
+that it tries again);
 attempts:* (how often each piece of work was started, but for beside a slow worker) and by:* (by which worker last);
 refused (since when Redis has had no memory for it); bytes and awaited (of its texts, and of its gradients);
 retained (the key where those are counted); turn (its place among the jobs that wait: see `turns.py`).
@@ -30,14 +32,12 @@ from congrad_service.http import request_id
 from congrad_service.http.errors import Conflict, NoLongerKept, NotFound, QueueFull, Unprocessable
 from congrad_service.http.idempotency import Claim
 from congrad_service.jobs import chunks
+from congrad_service.jobs.given_up import INHERITED, GivenUp, given_up
 from congrad_service.jobs.job_id import new_job_id
 from congrad_service.jobs.job_summaries import missing_chunks, summaries
 from congrad_service.jobs.room import REFUSED, gradient_bytes
 from congrad_service.observability import tracing
 from congrad_service.settings import ServiceSettings
-
-INHERITED = ("direction", "repeats", "fingerprint", "checkpoint", "samples", "standing")
-"""What a job that scores another's samples again has from that one; there is a standing only where it was folded in."""
 
 MAX_RETRY_AFTER_S = 60
 
@@ -124,6 +124,28 @@ class Jobs:
         if request.aggregator is not None:
             fields["aggregator"] = request.aggregator
         return await self._write(fields, [], claim)
+
+    async def given_up(self, job_id: str) -> GivenUp:
+        """A job to be tried again.
+
+        :raises NotFound: no such job.
+        :raises Conflict: it has not failed, or would fail again.
+        """
+        fields, _ = await self._read(job_id)
+        return await given_up(self._redis, job_id, fields)
+
+    async def create_retry(self, failed: GivenUp) -> Accepted:
+        """Writes a job that asks what a failed one asked.
+
+        :raises NotFound: the samples are no longer kept.
+        :raises Conflict: it was tried again already, and that failed too; or gradients that it scores again are gone.
+        :raises QueueFull, Unavailable, ContentTooLarge, Conflict: as `create`.
+        """
+        asked = failed.asked
+        if failed.is_rescoring:
+            await self._retained(str(asked["source"]))
+            return await self._write(asked, [], failed.claim)
+        return await self._write(asked, await failed.texts(self._redis), failed.claim, failed.awaited)
 
     async def _retained(self, job_id: str) -> dict[str, str]:
         """The fields of a job that can be scored again."""
@@ -224,8 +246,8 @@ class Jobs:
 
     async def fail(self, accepted: Accepted, problem: wire.Problem) -> None:
         """Ends a job that cannot be worked on."""
-        ttl = self._settings.result_ttl
-        await self._end(**scripts.end(accepted.job_id, accepted.chunks, wire.JobStatus.FAILED, problem, ttl))
+        end = scripts.end(accepted.job_id, accepted.chunks, wire.JobStatus.FAILED, problem, self._settings)
+        await self._end(**end)
 
     async def get(self, job_id: str) -> wire.Job:
         """The job's state.
@@ -260,13 +282,20 @@ class Jobs:
             raise NotFound(f"the texts of job {job_id} are no longer kept")
         return b"[" + b",".join(text[1:-1] for text in cast("list[bytes]", texts)) + b"]"
 
-    async def recent(self, limit: int) -> list[wire.JobSummary]:
-        """The latest jobs that are still there, the newest of them first."""
-        ids = await self._redis.zrange(keys.recent_jobs(self._team), 0, -1, desc=True)
+    async def recent(self, limit: int, status: wire.JobStatus | None = None) -> list[wire.JobSummary]:
+        """The latest jobs that are still there, the newest of them first. Those that failed have a list of their own,
+        which others do not push them out of.
+
+        :param status: of these only.
+        """
+        is_failed = status is wire.JobStatus.FAILED
+        listed = keys.failed_jobs(self._team) if is_failed else keys.recent_jobs(self._team)
+        ids = await self._redis.zrange(listed, 0, -1, desc=True)
         found: list[wire.JobSummary] = []
         while ids and len(found) < limit:  # some may have expired
             some = [job_id.decode() for job_id in cast("list[bytes]", ids[: max(limit, BATCH)])]
-            found += [one.summary for one in await summaries(self._redis, some)]
+            of_these = [one.summary for one in await summaries(self._redis, some)]
+            found += [job for job in of_these if status in (None, job.status)]
             ids = ids[len(some) :]
         return found[:limit]
 
@@ -281,8 +310,8 @@ class Jobs:
         gradients = keys.all_gradients(job_id, job.progress.total)
         if await self._release(keys=[keys.job(job_id), *gradients], args=[job_id]):
             return job
-        ttl = self._settings.result_ttl
-        status, _ = await self._end(**scripts.end(job_id, job.progress.total, wire.JobStatus.CANCELLED, None, ttl))
+        end = scripts.end(job_id, job.progress.total, wire.JobStatus.CANCELLED, None, self._settings)
+        status, _ = await self._end(**end)
         if (now := status.decode()) != wire.JobStatus.CANCELLED:
             raise Conflict(f"job {job_id} can no longer be cancelled: it has {now}")
         return await self.get(job_id)

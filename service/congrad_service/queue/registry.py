@@ -5,7 +5,7 @@ after the last announcement. A heartbeat says that the process that computes is 
 its parent) does not.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import cast
@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 
 from congrad_service import keys
 from congrad_service.http.errors import RETRY_AFTER_S, Conflict, Unavailable, Unprocessable
+from congrad_service.queue.publication import read
 
 HEARTBEAT_S = 1.0
 LIFETIME_S = 12
@@ -59,6 +60,8 @@ class Status(BaseModel):
     tasks: int
     tokens_per_s: float | None
     memory: wire.Memory | None
+    asleep: wire.SleepLevel | None = None
+    order: int = 0
 
 
 class Beat(BaseModel):
@@ -87,10 +90,43 @@ class Registry:
         ]
         return sorted(found, key=lambda one: (one.checkpoint is None, one.checkpoint or "", one.started, one.id))
 
-    async def checkpoints(self) -> list[wire.Checkpoint]:
-        """What the live gradients workers serve, one entry a fingerprint."""
+    async def announced(self) -> list[Announcement]:
+        """What each live gradients worker says that it serves."""
         beats = (await self._beats(Role.GRADIENTS)).values()
-        return _merge(beat.announcement for beat in beats if beat.announcement is not None)
+        return [beat.announcement for beat in beats if beat.announcement is not None]
+
+    async def served(self) -> list[wire.Checkpoint]:
+        """What the live gradients workers serve, one entry a fingerprint."""
+        return _merge((await self._beats(Role.GRADIENTS)).values())
+
+    async def checkpoints(self) -> list[wire.Checkpoint]:
+        """The same, each with what takes its place."""
+        beats = await self._beats(Role.GRADIENTS)
+        served, live = _merge(beats.values()), _serving(beats)
+        names = [keys.publishing(one.fingerprint) for one in served]
+        ids = cast("list[bytes | None]", await self._redis.mget(names)) if names else []
+        for checkpoint, found in zip(served, ids, strict=True):
+            raw = await self._redis.hgetall(keys.publication(found.decode())) if found is not None else {}
+            checkpoint.publication = read(raw, live) if raw else None
+        return served
+
+    async def serving(self) -> dict[str, str]:
+        """The fingerprints of what the live gradients workers serve, by their ids."""
+        return _serving(await self._beats(Role.GRADIENTS))
+
+    async def are_asleep(self) -> bool:
+        """Whether all of them sleep until there is work."""
+        beats = await self._beats(Role.GRADIENTS)
+        return bool(beats) and all(beat.status.asleep is not None for beat in beats.values())
+
+    async def _coming(self) -> list[wire.Checkpoint]:
+        """What is on its way into workers, as far as they have looked at it: as what it replaces, with its own name."""
+        found = [(one, one.publication) for one in await self.checkpoints()]
+        return [
+            one.model_copy(update={"name": coming.name, "fingerprint": coming.fingerprint, "publication": None})
+            for one, coming in found
+            if coming is not None and coming.fingerprint is not None and not coming.status.ended
+        ]
 
     async def _seen(self, role: Role) -> dict[str, float]:
         """When the live workers were heard last."""
@@ -108,20 +144,29 @@ class Registry:
         pairs = zip(seen, texts, strict=True)
         return {one: Beat.model_validate_json(text) for one, text in pairs if text is not None}
 
-    async def choose(self, wanted: str | None, direction_fingerprint: str | None) -> wire.Checkpoint:
+    async def choose(
+        self, wanted: str | None, direction_fingerprint: str | None, known: Sequence[wire.Checkpoint] = ()
+    ) -> wire.Checkpoint:
         """The checkpoint that a request is computed with.
 
         :param wanted: name or fingerprint from the request; None leaves the choice to the direction.
         :param direction_fingerprint: whose gradients the direction holds; None if it does not exist.
+        :param known: those that need not be served: where none that is will do, a request waits for one of them.
         :raises Unavailable: no live worker serves it.
         :raises Unprocessable: nothing was asked for and there is more than one to choose from.
         :raises Conflict: the direction belongs to another checkpoint, projection or loss.
         """
-        live = await self.checkpoints()
-        if not live:
+        live = await self.served()
+        away = without(known, live)
+        if not (live or away):
             raise Unavailable("no worker is ready", retry_after=RETRY_AFTER_S)
-        served = ", ".join(f"{c.name} ({c.fingerprint})" for c in live)
-        matching = [c for c in live if wanted is None or wanted in (c.name, c.fingerprint)]
+        served = ", ".join(f"{c.name} ({c.fingerprint})" for c in live or away)
+        # Unless a direction asks for them, those that are away are no choice beside those that are there.
+        asked_for = [c for c in away if c.fingerprint == direction_fingerprint]
+        matching = _matching([*live, *asked_for], wanted)
+        if wanted is not None:
+            matching = matching or _matching(await self._coming(), wanted)
+        matching = matching or _matching(away, wanted)
         if not matching:
             raise Unavailable(f"no worker serves checkpoint {wanted!r}; served: {served}", retry_after=RETRY_AFTER_S)
         own = [c for c in matching if c.fingerprint == direction_fingerprint]
@@ -140,6 +185,16 @@ class Registry:
         return matching[0]
 
 
+def without(known: Sequence[wire.Checkpoint], live: Sequence[wire.Checkpoint]) -> list[wire.Checkpoint]:
+    """Those of the known checkpoints that nobody serves."""
+    served = {checkpoint.fingerprint for checkpoint in live}
+    return [checkpoint for checkpoint in known if checkpoint.fingerprint not in served]
+
+
+def _matching(checkpoints: Sequence[wire.Checkpoint], wanted: str | None) -> list[wire.Checkpoint]:
+    return [one for one in checkpoints if wanted is None or wanted in (one.name, one.fingerprint)]
+
+
 def _worker(worker: str, role: Role, beat: Beat, seen: float) -> wire.Worker:
     served = beat.announcement
     return wire.Worker(
@@ -154,13 +209,22 @@ def _worker(worker: str, role: Role, beat: Beat, seen: float) -> wire.Worker:
     )
 
 
-def _merge(announcements: Iterable[Announcement]) -> list[wire.Checkpoint]:
+def _serving(beats: Mapping[tuple[str, float], Beat]) -> dict[str, str]:
+    return {
+        worker: beat.announcement.fingerprint for (worker, _), beat in beats.items() if beat.announcement is not None
+    }
+
+
+def _merge(beats: Iterable[Beat]) -> list[wire.Checkpoint]:
     merged: dict[str, wire.Checkpoint] = {}
-    for announced in announcements:
+    for beat in beats:
+        if (announced := beat.announcement) is None:
+            continue
         checkpoint = merged.setdefault(
             announced.fingerprint,
             wire.Checkpoint(**announced.model_dump(exclude={"device"}), devices=[], workers=0),
         )
         checkpoint.devices.append(announced.device)
         checkpoint.workers += 1
+        checkpoint.asleep += beat.status.asleep is not None
     return sorted(merged.values(), key=lambda c: (c.name, c.fingerprint))

@@ -88,7 +88,7 @@ async def import_direction(
     """
     await room.take(2 * len(body))  # its vectors as they are read, and as Redis gets them
     await state.directions.check_room(name, state.settings.max_directions)
-    dims = {served.fingerprint: served.projection.dim for served in await state.registry.checkpoints()}
+    dims = {served.fingerprint: served.projection.dim for served in await state.registry.served()}
     direction, replaced = await state.directions.replace(name, body, dims, state.settings.max_languages)
     response.status_code = HTTPStatus.OK if replaced else HTTPStatus.CREATED
     return direction

@@ -90,7 +90,7 @@ async def _accept(state: State, request: wire.FilterRequest, idempotency_key: st
     if (known := await state.jobs.known(claimed)) is not None:
         return known
     owner = await state.directions.fingerprint(request.direction)
-    checkpoint = await state.registry.choose(request.checkpoint, owner)
+    checkpoint = await state.registry.choose(request.checkpoint, owner, await state.known_checkpoints())
     _check_kinds(request, checkpoint.loss)
     await state.directions.check_terms(request.direction, request)
     if request.update:

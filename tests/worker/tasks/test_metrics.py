@@ -144,7 +144,7 @@ def test_a_chunk_that_an_earlier_worker_did_not_end_is_a_restart(bench: Bench) -
 def test_tokens_are_told_apart_from_padding(bench: Bench) -> None:
     job_id, chunks = bench.create(samples=demo_samples("de", "zh", each=4))
     activity = Activity()
-    collector = metrics.WorkerCollector(Role.GRADIENTS, activity, ANNOUNCEMENT)
+    collector = metrics.WorkerCollector(Role.GRADIENTS, activity, lambda: ANNOUNCEMENT)
     activity.count(tokens=30, computed=40)
     families = {family.name: family for family in collector.collect()}
     assert {dict(s.labels)["kind"]: s.value for s in families["congrad_tokens"].samples} == {
@@ -213,7 +213,7 @@ def test_no_text_gets_into_the_metrics(bench: Bench) -> None:
 def test_the_memory_of_a_gpu_is_told() -> None:
     announcement = ANNOUNCEMENT.model_copy(update={"device": "cuda:0"})
     held = torch.zeros(2**20, device="cuda:0")
-    families = metrics.WorkerCollector(Role.GRADIENTS, Activity(), announcement).collect()
+    families = metrics.WorkerCollector(Role.GRADIENTS, Activity(), lambda: announcement).collect()
     samples = [sample for family in families for sample in family.samples if "gpu_memory" in family.name]
     told = {sample.name: sample.value for sample in samples if sample.labels == {"gpu": "0"}}
     allocated, peak, total = (told[f"congrad_gpu_memory_{name}_bytes"] for name in ("allocated", "peak", "total"))

@@ -1,6 +1,9 @@
-"""Whether a model has a PEFT adapter. PEFT takes longer to import than torch does, and is where there is one only."""
+"""Whether a model has a PEFT adapter, and how one is taken off its base. PEFT takes longer to import than torch does,
+and is where there is one only."""
 
+import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union, cast
 
 if TYPE_CHECKING:
@@ -31,3 +34,48 @@ def decoder_of(model: Model) -> "nn.Module":
         return base.base_model
     # Llama 4 says that its decoder has the name that it has in the multimodal model.
     return getattr(base, "model", base) if decoder is base else decoder
+
+
+PLAIN_INITS = (None, True, False, "gaussian", "orthogonal", "eva")
+"""How LoRA's weights may begin without a change of the base's own."""
+
+
+def leaves_its_base(folder: Path) -> bool:
+    """Whether the adapter in ``folder`` can be put on a base and taken off again, and the base is then what it was:
+    LoRA is, in its plain forms."""
+    try:
+        config: Any = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        return bool(
+            config.get("peft_type") == "LORA"
+            and config.get("init_lora_weights") in PLAIN_INITS
+            and not config.get("target_parameters")
+            and not config.get("trainable_token_indices")
+        )
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+class Arrangement:
+    """Which modules a base is made of at present, an adapter's among them: it can have them again, whatever was put in
+    their place."""
+
+    def __init__(self, base: "PreTrainedModel"):
+        self._base: Any = base
+        self._config = vars(base).get("peft_config")
+        self._places = [(parent, name, child) for parent in base.modules() for name, child in parent.named_children()]
+
+    def restore(self) -> None:
+        """Has all of them again where they were."""
+        for parent, name, child in self._places:
+            if parent._modules.get(name) is not child:
+                setattr(parent, name, child)
+        if self._config is not None:
+            self._base.peft_config = self._config
+        elif "peft_config" in vars(self._base):
+            del self._base.peft_config
+
+
+def take_off(model: Model) -> None:
+    """Takes an adapter off its base, which then has its own modules again."""
+    if is_adapted(model):
+        model.unload()  # type: ignore[operator] # it is passed on to the tuner

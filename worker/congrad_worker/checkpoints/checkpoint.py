@@ -94,24 +94,38 @@ class Checkpoint:
             yield self.reference_model
 
 
+@dataclass(frozen=True)
+class Base:
+    """A model as its files have it, without any adapter, with all that does not depend on one."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    reference_model: PreTrainedModel | None
+    max_length: int
+
+
 def load(files: CheckpointFiles, settings: GradientSettings) -> Checkpoint:
     """Loads what ``files`` holds.
 
     :raises CheckpointError: transformers or PEFT cannot make a causal language model of it, or would make up a part.
     """
+    return adapted(load_base(files, settings), files, settings)
+
+
+def load_base(files: CheckpointFiles, settings: GradientSettings) -> Base:
+    """Loads what ``files`` holds but for an adapter.
+
+    :raises CheckpointError: as `load` does.
+    """
     disable_progress_bar()  # the log of a service is no terminal
     device = resolve_device(settings.device)
     dtype = resolve_dtype(settings.dtype, device)
-    try:
-        model: Any = _load_model("CONGRAD_MODEL", files.model, settings, dtype, device)
-        if files.adapter is not None:
-            model = _with_adapter(model, files.adapter)
+    reference = None
+    with _explained(files):
+        model = _load_model("CONGRAD_MODEL", files.model, settings, dtype, device)
         tokenizer = AutoTokenizer.from_pretrained(files.model, trust_remote_code=False)
-        reference = None
         if files.reference is not None:
             reference = _load_model("CONGRAD_REFERENCE", files.reference, settings, dtype, device)
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise CheckpointError(f"{files.name} cannot be loaded: {_one_line(error)}") from error
     if settings.dtype == "auto" and model.dtype == torch.float32 and device.type == "cuda":
         tensor_float.allow(files.name)
     check_vocabulary(f"CONGRAD_MODEL={files.model}", tokenizer, embeddings(model))
@@ -119,14 +133,35 @@ def load(files: CheckpointFiles, settings: GradientSettings) -> Checkpoint:
     if reference is not None:
         check_vocabulary(f"CONGRAD_REFERENCE={files.reference}", tokenizer, embeddings(reference))
         max_length = _max_length(reference, max_length)
+    return Base(model, tokenizer, reference, max_length)
+
+
+def adapted(base: Base, files: CheckpointFiles, settings: GradientSettings) -> Checkpoint:
+    """The checkpoint that ``files`` holds, on its base, which then has the adapter's layers in it.
+
+    :raises CheckpointError: as `load` does.
+    """
+    model: Model = base.model
+    if files.adapter is not None:
+        with _explained(files):
+            model = _with_adapter(base.model, files.adapter)
     return Checkpoint(
         name=files.name,
         model=model.eval().requires_grad_(False),
-        tokenizer=tokenizer,
+        tokenizer=base.tokenizer,
         reference=settings.reference,
-        reference_model=reference,
-        max_length=max_length,
+        reference_model=base.reference_model,
+        max_length=base.max_length,
     )
+
+
+@contextmanager
+def _explained(files: CheckpointFiles) -> Iterator[None]:
+    """:raises CheckpointError: whatever transformers, PEFT or safetensors raise of a checkpoint."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
+        raise CheckpointError(f"{files.name} cannot be loaded: {_one_line(error)}") from error
 
 
 def embeddings(model: Model) -> int:

@@ -1,12 +1,14 @@
 """The files of a checkpoint: found, checked and fingerprinted without loading them, and so without torch."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 
+from congrad_worker.checkpoints.digests import Contents, contents
 from congrad_worker.errors import CheckpointError
 from congrad_worker.settings import GradientSettings
 
@@ -34,13 +36,37 @@ GRADIENTS_VERSION = 3
 
 @dataclass(frozen=True)
 class CheckpointFiles:
-    """Where a checkpoint lies. ``fingerprint`` is equal where gradients may be mixed, and only there."""
+    """Where a checkpoint lies. ``fingerprint`` is equal where gradients may be mixed, and only there; it was made of
+    the ``contents`` of model, adapter and reference."""
 
-    name: str
+    base: str
+    """The model's name."""
+    adapted: str | None
+    """The adapter's."""
     model: Path
     adapter: Path | None
     reference: Path | None
     fingerprint: str
+    contents: tuple[Contents, ...]
+
+    @property
+    def name(self) -> str:
+        """That of the model, and of the adapter where there is one."""
+        return self.base if self.adapted is None else f"{self.base}+{self.adapted}"
+
+    def has_base_of(self, other: "CheckpointFiles") -> bool:
+        """Whether both are the same but for an adapter."""
+        return self._base_lines == other._base_lines
+
+    @property
+    def _base_lines(self) -> list[str]:
+        return [one.lines for one in self.contents if one.folder != self.adapter]
+
+    def check_unchanged(self, adapter_only: bool = False) -> None:
+        """:raises CheckpointError: a file is no longer that which the fingerprint was made of."""
+        for one in self.contents:
+            if (not adapter_only or one.folder == self.adapter) and (name := one.changed) is not None:
+                raise CheckpointError(f"{self.name}: {name} was changed after it was looked at")
 
 
 def locate(settings: GradientSettings) -> CheckpointFiles:
@@ -50,19 +76,49 @@ def locate(settings: GradientSettings) -> CheckpointFiles:
     """
     model = _folder("CONGRAD_MODEL", settings.model)
     _check_model("CONGRAD_MODEL", model)
-    adapter = None
-    if settings.adapter is not None:
-        adapter = _folder("CONGRAD_ADAPTER", settings.adapter)
-        _check_adapter(adapter)
+    adapter = _adapter(settings)
     reference = None
-    if settings.reference == "base" and adapter is None:
-        raise CheckpointError("CONGRAD_REFERENCE=base switches the adapter off, so it needs CONGRAD_ADAPTER")
     if settings.reference not in ("policy", "base"):
         reference = _folder("CONGRAD_REFERENCE", settings.reference)
         _check_model("CONGRAD_REFERENCE", reference)
-    name = _name(settings.model) + (f"+{_name(settings.adapter)}" if settings.adapter else "")
-    folders = [folder for folder in (model, adapter, reference) if folder is not None]
-    return CheckpointFiles(name, model, adapter, reference, _fingerprint(settings, folders))
+    found = [contents(folder, READ) for folder in (model, adapter, reference) if folder is not None]
+    return CheckpointFiles(
+        base=_name(settings.model),
+        adapted=None if settings.adapter is None else _name(settings.adapter),
+        model=model,
+        adapter=adapter,
+        reference=reference,
+        fingerprint=_fingerprint(settings, found),
+        contents=tuple(found),
+    )
+
+
+def relocate(files: CheckpointFiles, settings: GradientSettings) -> CheckpointFiles:
+    """The same model and reference, whose files are not looked at again, with the adapter that ``settings`` name.
+
+    :raises CheckpointError: something is missing, or is not in safetensors.
+    """
+    adapter = _adapter(settings)
+    kept = [one for one in files.contents if one.folder != files.adapter]
+    if adapter is not None:
+        kept.insert(1, contents(adapter, READ))
+    return replace(
+        files,
+        adapted=None if settings.adapter is None else _name(settings.adapter),
+        adapter=adapter,
+        contents=tuple(kept),
+        fingerprint=_fingerprint(settings, kept),
+    )
+
+
+def _adapter(settings: GradientSettings) -> Path | None:
+    if settings.adapter is None:
+        if settings.reference == "base":
+            raise CheckpointError("CONGRAD_REFERENCE=base switches the adapter off, so it needs CONGRAD_ADAPTER")
+        return None
+    adapter = _folder("CONGRAD_ADAPTER", settings.adapter)
+    _check_adapter(adapter)
+    return adapter
 
 
 def _name(model: str) -> str:
@@ -118,21 +174,18 @@ def _check_safetensors(setting: str, folder: Path) -> None:
     raise CheckpointError(f"{setting}={folder}: has no weights (*.safetensors)")
 
 
-def _fingerprint(settings: GradientSettings, folders: list[Path]) -> str:
+def _fingerprint(settings: GradientSettings, found: Sequence[Contents]) -> str:
     """A hash of all that gradients depend on: the files' contents and the settings, never a path."""
     digest = hashlib.sha256(f"version={GRADIENTS_VERSION}\n".encode())
     for field in GRADIENT_FIELDS:
         value = getattr(settings, field)
         if field == "reference" and value not in ("policy", "base"):
-            value = "path"  # its files are hashed below
+            value = "path"  # its files are among the contents
         digest.update(f"{field}={value}\n".encode())
     for field in LATER_FIELDS:
         value = getattr(settings, field)
         if value != type(settings).model_fields[field].default:
             digest.update(f"{field}={value}\n".encode())
-    for folder in folders:
-        for path in sorted(path for pattern in READ for path in folder.glob(pattern)):
-            with path.open("rb") as file:
-                digest.update(f"{path.name}={hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-        digest.update(b"--\n")
+    for one in found:
+        digest.update(one.lines.encode())
     return digest.hexdigest()[:16]

@@ -13,10 +13,13 @@ from congrad_worker.gradients.modules import decoder_blocks
 def recompute_layers(model: Model) -> None:
     """Checkpoints every decoder layer of ``model``.
 
-    transformers' own switch works in training mode only, where dropout would change the gradients.
+    transformers' own switch works in training mode only, where dropout would change the gradients. A model that is
+    checkpointed already stays as it is.
     """
     for blocks in decoder_blocks(model).values():
         for layer in blocks:
+            if getattr(layer.forward, "func", None) is _forward:
+                continue
             layer.forward = partial(_forward, layer.forward)
 
 

@@ -1,49 +1,103 @@
 """The Celery application of a gradients worker. The parent never imports torch: only the child that computes does."""
 
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from celery.exceptions import Reject
 from celery.signals import worker_process_init, worker_process_shutdown
 from congrad_service import keys
 from congrad_service.observability import tracing
-from congrad_service.queue.registry import Announcement, Role
+from congrad_service.queue.registry import Role
+from kombu import Exchange, Queue
 
-from congrad_worker.checkpoints.files import CheckpointFiles, locate
+from congrad_worker.errors import CheckpointError
+from congrad_worker.processes import liveness
 from congrad_worker.processes.celery_app import (
+    OUTAGE_PAUSE_S,
     ended_with_its_device,
+    give_up,
     requeued_on_outage,
     serve_metrics,
     started_or_given_up,
     worker_app,
 )
-from congrad_worker.processes.heartbeat import Heartbeat
+from congrad_worker.processes.following import Following
+from congrad_worker.processes.heartbeat import Heartbeat, Rest
 from congrad_worker.settings import GradientSettings
 from congrad_worker.tasks import metrics
 from congrad_worker.tasks.batches import work_off
 from congrad_worker.tasks.store import Store
 
 if TYPE_CHECKING:
-    from congrad_worker.tasks.chunks import ChunkProcessor
+    from congrad_worker.serving.resident import Resident
+    from congrad_worker.serving.served import Identity, Served
+    from congrad_worker.serving.steward import Steward
 
 settings = GradientSettings()
 app = worker_app("congrad_worker.processes.gradients_worker", settings)
+app.steps["consumer"].add(Following)
 
 _store: Store | None = None
-_processor: "ChunkProcessor | None" = None
+_resident: "Resident | None" = None
+_steward: "Steward | None" = None
 _heartbeat: Heartbeat | None = None
-_queue = ""
 
 
 @app.task(name=keys.GRADIENTS_TASK)
 def gradients(job_id: str, number: int) -> None:
     """Computes the chunk whose turn it is, and what else fits beside it; where nothing waits, the message's. Whoever
     finds a job complete asks for its decision."""
+    assert _resident is not None
+    with ended_with_its_device(), requeued_on_outage(), _awake(_resident) as served:
+        _work(served, gradients.request.id, [(job_id, number)])
+
+
+def _work(served: "Served", task_id: str, otherwise: list[tuple[str, int]] | None = None) -> bool:
+    """Does what waits for a checkpoint, as far as one batch holds it; whether there was anything.
+
+    :param otherwise: what is done where nothing waits, if it is the same checkpoint's.
+    """
     assert _store is not None
-    assert _processor is not None
-    task = f"{keys.GRADIENTS_TASK}[{gradients.request.id}]"
-    with ended_with_its_device(), requeued_on_outage():
-        room = _processor.batch_bytes if settings.batch_requests else 0
-        work_off(_store, _processor, task, _store.chunk_turns(_queue, room) or [(job_id, number)], _ask_for_decision)
+    own = served.identity
+    room = served.processor.batch_bytes if settings.batch_requests else 0
+    pieces = _store.chunk_turns(own.queue, room)
+    if not pieces:
+        pieces = [piece for piece in otherwise or [] if _store.fingerprint(piece[0]) in (own.fingerprint, None)]
+    if pieces:
+        work_off(_store, served.processor, f"{keys.GRADIENTS_TASK}[{task_id}]", pieces, _ask_for_decision)
+    return bool(pieces)
+
+
+def _work_late(served: "Served") -> bool:
+    """The same, without a message."""
+    with ended_with_its_device():
+        return _work(served, "waiting")
+
+
+@contextmanager
+def _awake(resident: "Resident") -> "Iterator[Served]":
+    """What is served, which nobody changes for the time of the block."""
+    with resident.alone():
+        _wake(resident)
+        with resident.at_work() as served:
+            yield served
+
+
+def _wake(resident: "Resident") -> None:
+    """A device that has no room for it now may have later, and the message waits for that. Weights that are not there
+    any more will not be."""
+    from congrad_worker.gradients.device import is_out_of_memory  # it imports torch
+
+    try:
+        resident.wake()
+    except (CheckpointError, RuntimeError) as error:
+        if not any(is_out_of_memory(one) for one in (error, error.__cause__) if one is not None):
+            give_up(str(error))
+        time.sleep(OUTAGE_PAUSE_S)
+        raise Reject(str(error), requeue=True) from error
 
 
 def _ask_for_decision(job_id: str) -> None:
@@ -55,36 +109,68 @@ def _ask_for_decision(job_id: str) -> None:
 @worker_process_init.connect
 def _load(**_: object) -> None:
     """Loads the checkpoint, then says that it is served."""
-    global _store, _processor, _heartbeat, _queue
+    global _store, _resident, _steward, _heartbeat
     with started_or_given_up(f"{settings.model} cannot be served"):
         tracing.begin("congrad-gradients")
         serve_metrics(settings)
         _store = Store(settings)
-        _processor, announcement = _serve(_store, locate(settings))
-        _queue = keys.gradients_queue(announcement.fingerprint)
-        _heartbeat = Heartbeat(_store, Role.GRADIENTS, announcement, _processor.activity)
+        _resident, _steward = _residing(_store)
+        _heartbeat = Heartbeat(_store, Role.GRADIENTS, _resident.identity.announcement, _resident.activity, _rest)
+        liveness.serves(_resident.identity.queue)
         _heartbeat.start()
+        _steward.start()
 
 
-def _serve(store: Store, files: CheckpointFiles) -> "tuple[ChunkProcessor, Announcement]":
+def _residing(store: Store) -> "tuple[Resident, Steward]":
     # Read when torch is imported. Batches are of many sizes, and blocks of memory that cannot grow are left over.
     os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
-    from congrad_worker.checkpoints.checkpoint import load  # these import torch
-    from congrad_worker.checkpoints.encoding import Encoder
-    from congrad_worker.gradients.verification import verified_engine
-    from congrad_worker.processes.serving import announce
-    from congrad_worker.tasks.chunks import ChunkProcessor
+    from congrad_worker.serving.desk import Desk
+    from congrad_worker.serving.resident import Resident  # these import torch
+    from congrad_worker.serving.start import beginning
+    from congrad_worker.serving.steward import Steward, Surroundings
 
-    checkpoint = load(files, settings)
-    engine = verified_engine(checkpoint, settings)
-    encoder = Encoder(checkpoint.tokenizer, checkpoint.max_length, checkpoint.vocabulary)
-    announcement = announce(files, settings, checkpoint, engine)
-    metrics.begin(Role.GRADIENTS, engine.activity, announcement)
-    return ChunkProcessor(store, encoder, engine), announcement
+    desk = Desk(store)
+    begun = beginning(desk, settings)
+    resident = Resident(store, begun.files, begun.settings)
+    metrics.begin(
+        Role.GRADIENTS,
+        resident.activity,
+        lambda: resident.identity.announcement,
+        lambda: resident.asleep is not None,
+    )
+    around = Surroundings(_work_late, _announce, _beat, _forget_queue, give_up)
+    return resident, Steward(desk, resident, around, begun.origin, begun.previous)
+
+
+def _rest() -> Rest:
+    assert _resident is not None
+    assert _steward is not None
+    return Rest(_resident.asleep, _steward.order)
+
+
+def _announce(identity: "Identity") -> None:
+    assert _heartbeat is not None
+    liveness.serves(identity.queue)
+    _heartbeat.announce(identity.announcement)
+
+
+def _beat() -> None:
+    assert _heartbeat is not None
+    _heartbeat.beat()
+
+
+def _forget_queue(name: str) -> None:
+    """Has the broker forget a queue. One that has to be known to be deleted is made first, as Celery makes it."""
+    with app.connection_for_write() as connection:
+        queue = Queue(name, Exchange(name), routing_key=name)(connection.default_channel)
+        queue.declare()
+        queue.delete()
 
 
 @worker_process_shutdown.connect
 def _leave(**_: object) -> None:
+    if _steward is not None:
+        _steward.stop()
     if _heartbeat is not None:
         _heartbeat.stop()
     tracing.end()

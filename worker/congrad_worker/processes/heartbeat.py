@@ -2,7 +2,10 @@
 
 import logging
 import threading
+from collections.abc import Callable
+from typing import NamedTuple
 
+from congrad.contract import wire
 from congrad_service.queue.registry import HEARTBEAT_S, Announcement, Beat, Role, Status
 from redis.exceptions import RedisError
 
@@ -15,11 +18,19 @@ from congrad_worker.tasks.store import Store
 log = logging.getLogger(__name__)
 
 
+class Rest(NamedTuple):
+    """How deep a worker sleeps, and the number of what it was told last."""
+
+    asleep: wire.SleepLevel | None = None
+    order: int = 0
+
+
 class Heartbeat:
     """Announces one worker until it is stopped.
 
     :param announcement: what a gradients worker serves; None for a decide worker.
     :param activity: what its process does; None where it does nothing.
+    :param rest: says whether it sleeps.
     """
 
     def __init__(
@@ -28,19 +39,27 @@ class Heartbeat:
         role: Role,
         announcement: Announcement | None = None,
         activity: Activity | None = None,
+        rest: Callable[[], Rest] = Rest,
     ):
         self._store = store
         self._role = role
         self._announcement = announcement
         self._activity = activity or Activity()
+        self._rest = rest
+        self._saying = threading.Lock()  # what was true a moment ago must not be said after what is true now
         self._started: float | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
         """Begins; the first announcement is out when this returns, if Redis is there."""
-        self._beat()
+        self.beat()
         self._thread.start()
+
+    def announce(self, announcement: Announcement) -> None:
+        """The worker serves something else from now on."""
+        self._announcement = announcement
+        self.beat()
 
     def stop(self) -> None:
         """Ends, and takes the announcement back."""
@@ -53,11 +72,13 @@ class Heartbeat:
 
     def _run(self) -> None:
         while not self._stopped.wait(HEARTBEAT_S):
-            self._beat()
+            self.beat()
 
-    def _beat(self) -> None:
+    def beat(self) -> None:
+        """Says it once more, at once."""
         try:
-            self._store.beat(self._role, self._said().model_dump_json())
+            with self._saying:
+                self._store.beat(self._role, self._said().model_dump_json())
             liveness.announced()
         except RedisError as error:
             metrics.HEARTBEATS_LOST.inc()
@@ -73,5 +94,6 @@ class Heartbeat:
             tasks=activity.tasks,
             tokens_per_s=activity.tokens_per_s,
             memory=memory_of(served.device if served is not None else None),
+            **self._rest()._asdict(),
         )
         return Beat(announcement=served, status=status)

@@ -1,6 +1,7 @@
-"""What the child of a worker tells its parent and health checks: that it has announced itself, or why it cannot start.
+"""What the child of a worker tells its parent and health checks: that it has announced itself, or why it cannot start,
+and which queue has work for it.
 
-It leaves both in a folder whose name tells the parent's process. To look there costs a few system calls, and imports
+It leaves that in a folder whose name tells the parent's process. To look there costs a few system calls, and imports
 the standard library only: a container is asked for its health every few seconds, for ever. Redis is not asked: that it
 is away says nothing against a worker, which would have to load its checkpoint anew if it were started again for it.
 """
@@ -18,6 +19,7 @@ FOLDER = "CONGRAD_WORKER_FOLDER"
 PREFIX = "congrad-worker-"
 ANNOUNCED = "announced"
 FAILURE = "failure"
+QUEUE = "queue"
 
 
 @contextmanager
@@ -45,6 +47,16 @@ def failed(reason: str) -> None:
 def failure() -> str | None:
     """Why the child of this process could not start; None if it has not said so."""
     return _read(Path(os.environ[FOLDER], FAILURE))
+
+
+def serves(queue: str) -> None:
+    """Says which queue this process, the child of a worker, wants messages from."""
+    _leave(QUEUE, queue)
+
+
+def queue() -> str | None:
+    """Which queue the child of this process wants messages from; None if it has not said so."""
+    return _read(Path(os.environ[FOLDER], QUEUE))
 
 
 def are_good() -> bool:

@@ -136,6 +136,7 @@ class ChunkProcessor:
         begun = self._waiting.pop((job_id, number), None)
         if not self._store.has_gradients(job_id, number):
             if attempts > MAX_ATTEMPTS:
+                self._store.uncount(job_id, keys.gradients_work(number))
                 self._fail(job_id, f"chunk {number} was given up: it was started {attempts - 1} times without an end")
                 return False
             samples = begun or self._store.chunk(job_id, number)

@@ -5,7 +5,7 @@ killed in that moment has not counted it. A job that scores another's samples ag
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 
 from congrad.contract import wire
@@ -113,17 +113,23 @@ class Bounded:
 _languages = Bounded(MAX_LANGUAGES)
 
 
-def begin(role: Role, activity: Activity, announcement: Announcement | None = None) -> None:
+def begin(
+    role: Role,
+    activity: Activity,
+    serving: Callable[[], Announcement] | None = None,
+    is_asleep: Callable[[], bool] | None = None,
+) -> None:
     """Tells of this worker from now on. What can be named before it happens begins at 0, so that the first is seen.
 
-    :param announcement: what a gradients worker serves; None for a decide worker.
+    :param serving: what a gradients worker serves; None for a decide worker.
+    :param is_asleep: whether it sleeps, likewise.
     """
     for outcome in OUTCOMES:
         TASKS.labels(role, outcome)
     for status in STATUSES:
         JOBS.labels(status)
     RESTARTS.labels(role)
-    REGISTRY.register(WorkerCollector(role, activity, announcement))
+    REGISTRY.register(WorkerCollector(role, activity, serving, is_asleep))
 
 
 def count_answer(result: wire.FilterResult) -> None:
@@ -154,32 +160,47 @@ def _count_language(label: str, counts: wire.LanguageSummary, scores: Sequence[f
 class WorkerCollector(Collector):
     """What is looked at when it is asked for: who the worker is, its tokens, and the memory of its GPU.
 
-    :param announcement: what a gradients worker serves; None for a decide worker.
+    :param serving: what a gradients worker serves; None for a decide worker.
+    :param is_asleep: whether it sleeps, likewise.
     """
 
-    def __init__(self, role: Role, activity: Activity, announcement: Announcement | None = None):
+    def __init__(
+        self,
+        role: Role,
+        activity: Activity,
+        serving: Callable[[], Announcement] | None = None,
+        is_asleep: Callable[[], bool] | None = None,
+    ):
+        self._role = role
         self._activity = activity
-        self._device = announcement.device if announcement else "cpu"
-        self._labels = {
-            "role": role.value,
-            "checkpoint": announcement.name if announcement else "",
-            "fingerprint": announcement.fingerprint if announcement else "",
-            "device": self._device,
-            "version": version("congrad-filter"),
-        }
-        self._has_tokens = announcement is not None
+        self._serving = serving
+        self._is_asleep = is_asleep
 
     def collect(self) -> Iterable[Metric]:
-        info = GaugeMetricFamily("congrad_worker_info", "Which worker this is.", labels=list(self._labels))
-        info.add_metric(list(self._labels.values()), 1)
+        served = self._serving() if self._serving is not None else None
+        labels = self._labels(served)
+        info = GaugeMetricFamily("congrad_worker_info", "Which worker this is.", labels=list(labels))
+        info.add_metric(list(labels.values()), 1)
         yield info
         yield CounterMetricFamily("congrad_busy_seconds", "Time spent on tasks.", self._activity.busy_s)
-        if self._has_tokens:
+        if self._is_asleep is not None:
+            text = "Whether the worker has given its weights back until there is work."
+            yield GaugeMetricFamily("congrad_worker_asleep", text, self._is_asleep())
+        if served is not None:
             yield self._tokens()
             text = "Batches that did not fit into the memory of the device, and were done in halves."
             yield CounterMetricFamily("congrad_out_of_memory", text, self._activity.overflows)
-        if self._device.startswith("cuda"):
+        if labels["device"].startswith("cuda"):
             yield from _gpu_memory()
+
+    def _labels(self, served: Announcement | None) -> dict[str, str]:
+        return {
+            "role": self._role.value,
+            "checkpoint": served.name if served else "",
+            "fingerprint": served.fingerprint if served else "",
+            "device": served.device if served else "cpu",
+            "version": version("congrad-filter"),
+        }
 
     def _tokens(self) -> Metric:
         family = CounterMetricFamily(

@@ -133,6 +133,11 @@ class Store:
                         args=[at.work, self.worker_id, number, int(memory)],
                     )
 
+    def uncount(self, job_id: str, work: str) -> None:
+        """A piece of work was started for nothing but to give it up: that was no try."""
+        with suppress(RedisError):
+            self.redis.hincrby(keys.job(job_id), f"attempts:{work}", -1)
+
     def rest(self, piece: tuple[str, str] | None = None) -> None:
         """This worker is at nothing any more.
 
@@ -205,6 +210,11 @@ class Store:
         found = cast("list[bytes | None]", self.redis.hmget(keys.job(job_id), ["request", "trace"]))
         request, trace = ((value or b"").decode() for value in found)
         return request, trace
+
+    def fingerprint(self, job_id: str) -> str | None:
+        """That of the checkpoint that the job asks for; None if the job is gone."""
+        found = cast("bytes | None", self.redis.hget(keys.job(job_id), "fingerprint"))
+        return None if found is None else found.decode()
 
     def has_ended(self, job_id: str) -> bool:
         """Whether the job has ended, or is gone."""
@@ -342,8 +352,7 @@ class Store:
     def fail(self, job_id: str, problem: wire.Problem) -> None:
         """Ends the job without an answer, unless it has ended."""
         chunks = int(cast("bytes | None", self.redis.hget(keys.job(job_id), "chunks")) or 0)
-        ttl = self._settings.result_ttl
-        end = scripts.end(job_id, chunks, wire.JobStatus.FAILED, problem, ttl)
+        end = scripts.end(job_id, chunks, wire.JobStatus.FAILED, problem, self._settings)
         _, has_ended = cast("tuple[bytes, int]", self._end(**end))
         if has_ended:
             metrics.JOBS.labels(str(problem.status)).inc()

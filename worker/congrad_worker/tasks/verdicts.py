@@ -75,6 +75,7 @@ class Judge:
 
     def _settle(self, job_id: str, attempts: int) -> None:
         if attempts > MAX_ATTEMPTS:
+            self._store.uncount(job_id, keys.DECIDE_WORK)
             self._fail(job_id, f"the decision was given up: it was started {attempts - 1} times without an end")
             return
         job = self._store.job(job_id)

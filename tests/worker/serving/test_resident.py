@@ -1,0 +1,238 @@
+"""What a process has in memory is changed, put aside, put to sleep and woken: it computes the bits of a fresh start."""
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil  # type: ignore[import-untyped] # one call is not worth a package of stubs
+import pytest
+import torch
+from congrad_worker.activity import Activity
+from congrad_worker.checkpoints.checkpoint import load_base
+from congrad_worker.checkpoints.files import CheckpointFiles, locate, relocate
+from congrad_worker.errors import CheckpointError, NothingServedError
+from congrad_worker.serving.resident import Resident
+from congrad_worker.serving.served import Served, serve
+from congrad_worker.settings import GradientSettings
+from congrad_worker.tasks.store import Store
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from support.models import save_small_llama, settings
+from support.pairs import demo_samples, samples
+from transformers import LlamaConfig, LlamaForCausalLM
+
+ROWS = samples(demo_samples("de", "ja", each=2))
+
+
+def nothing(_: str) -> None:
+    """Nobody is told how far it is."""
+
+
+def save_adapter(model: Path, folder: Path, seed: int, **options: object) -> Path:
+    """A random LoRA adapter on a model."""
+    torch.manual_seed(seed)
+    config = LoraConfig(r=4, target_modules=["q_proj", "down_proj"], init_lora_weights=False, **options)  # type: ignore[arg-type]
+    get_peft_model(LlamaForCausalLM.from_pretrained(model), config).save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of two models and adapters on the first."""
+    folder = tmp_path_factory.mktemp("models")
+    first = save_small_llama(folder / "first")
+    save_small_llama(folder / "second", seed=1)
+    save_adapter(first, folder / "one", 1)
+    save_adapter(first, folder / "two", 2, use_dora=True)
+    return folder
+
+
+@pytest.fixture
+def own(models: Path, tmp_path: Path) -> Path:
+    """The same, to be changed."""
+    shutil.copytree(models, tmp_path / "models")
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def bare_store(redis_url: str) -> Iterator[Store]:
+    store = Store(settings(Path("unused"), redis_url=redis_url))
+    yield store
+    store.redis.close()
+
+
+def wanted(folder: Path, model: str = "first", adapter: str | None = None) -> GradientSettings:
+    return settings(folder / model, adapter=None if adapter is None else str(folder / adapter))
+
+
+def bits(served: Served) -> np.ndarray:
+    """The gradients of some pairs, float32 ``[pairs, D]``."""
+    (result,) = served.processor.compute([list(ROWS)])
+    assert result.samples.norms.all()
+    return result.samples.units.astype(np.float32) * result.samples.norms[:, None]
+
+
+def now(resident: Resident) -> np.ndarray:
+    with resident.at_work() as served:
+        return bits(served)
+
+
+def fresh(asked: GradientSettings, store: Store) -> tuple[CheckpointFiles, np.ndarray]:
+    """A start on what was asked for, with nothing before it."""
+    files = locate(asked)
+    return files, bits(serve(load_base(files, asked), files, asked, store, Activity()))
+
+
+def replace(resident: Resident, asked: GradientSettings) -> None:
+    """As a publication of an adapter does."""
+    resident.replace(relocate(resident.identity.files, asked), asked, nothing)
+
+
+def start(folder: Path, store: Store, adapter: str | None = None) -> Resident:
+    first = wanted(folder, adapter=adapter)
+    return Resident(store, locate(first), first)
+
+
+def test_an_adapter_goes_onto_the_base_in_memory_and_none_of_its_files_is_read_again(
+    own: Path, bare_store: Store
+) -> None:
+    chain = [None, "one", "two", "one", None, "two"]
+    expected = {name: fresh(wanted(own, adapter=name), bare_store) for name in set(chain)}
+    resident = start(own, bare_store)
+    shutil.rmtree(own / "first")
+    for name in chain:
+        replace(resident, wanted(own, adapter=name))
+        files, gradients = expected[name]
+        assert resident.identity.fingerprint == files.fingerprint
+        assert resident.identity.files.name == files.name
+        np.testing.assert_array_equal(now(resident), gradients)
+
+
+def test_another_model_takes_the_whole_place(models: Path, bare_store: Store) -> None:
+    resident = start(models, bare_store, "one")
+    asked = wanted(models, "second")
+    files, gradients = fresh(asked, bare_store)
+    resident.replace(files, asked, nothing)
+    np.testing.assert_array_equal(now(resident), gradients)
+    assert resident.identity.fingerprint == files.fingerprint
+
+
+@pytest.mark.parametrize("fault", ["a weight is missing", "a layer has another size", "it is changed meanwhile"])
+def test_what_cannot_be_served_leaves_what_was_there_to_the_last_bit(fault: str, own: Path, bare_store: Store) -> None:
+    resident = start(own, bare_store, "one")
+    before = now(resident)
+    file = own / "two" / "adapter_model.safetensors"
+    weights = load_file(file)
+    name = next(iter(weights))
+    if fault == "a weight is missing":
+        del weights[name]
+    elif fault == "a layer has another size":
+        weights[name] = torch.zeros(1, 1)
+    asked = wanted(own, adapter="two")
+    if fault == "it is changed meanwhile":
+        located = relocate(resident.identity.files, asked)
+        save_file({key: value * 2 for key, value in weights.items()}, file)
+    else:
+        save_file(weights, file)
+        located = relocate(resident.identity.files, asked)
+    with pytest.raises(CheckpointError):
+        resident.replace(located, asked, nothing)
+    np.testing.assert_array_equal(now(resident), before)
+    replace(resident, wanted(own))  # and it still changes
+    np.testing.assert_array_equal(now(resident), fresh(wanted(own), bare_store)[1])
+
+
+def test_a_model_that_cannot_be_loaded_leaves_the_old_one(own: Path, bare_store: Store) -> None:
+    resident = start(own, bare_store, "one")
+    before = now(resident)
+    file = own / "second" / "model.safetensors"
+    save_file({key: value for key, value in load_file(file).items() if "layers.1" not in key}, file, {"format": "pt"})
+    asked = wanted(own, "second")
+    with pytest.raises(CheckpointError, match="without which LlamaForCausalLM would be random"):
+        resident.replace(locate(asked), asked, nothing)
+    np.testing.assert_array_equal(now(resident), before)
+    shutil.rmtree(own / "first")
+    with pytest.raises(NothingServedError, match="cannot be had again"):
+        resident.replace(locate(asked), asked, nothing)
+
+
+def test_what_was_served_before_is_served_once_more_without_its_files(own: Path, bare_store: Store) -> None:
+    resident = start(own, bare_store, "one")
+    first, old = resident.identity.files, now(resident)
+    replace(resident, wanted(own, adapter="two"))
+    new = now(resident)
+    shutil.rmtree(own / "one")
+    with resident.back_to(first, wanted(own, adapter="one")) as served:
+        assert served.identity.fingerprint == first.fingerprint
+        np.testing.assert_array_equal(bits(served), old)
+    np.testing.assert_array_equal(now(resident), new)
+
+
+@pytest.mark.parametrize("model", ["first", "second"])
+def test_what_was_served_before_is_read_again_where_nothing_of_it_is_left(
+    model: str, models: Path, bare_store: Store
+) -> None:
+    resident = start(models, bare_store, "one")
+    first, old = resident.identity.files, now(resident)
+    asked = wanted(models, model, "two" if model == "first" else None)
+    resident.replace(locate(asked), asked, nothing)
+    resident.forget_aside()
+    new = now(resident)
+    with resident.back_to(first, wanted(models, adapter="one")) as served:
+        np.testing.assert_array_equal(bits(served), old)
+    np.testing.assert_array_equal(now(resident), new)
+
+
+@pytest.mark.parametrize("adapter", [None, "one"])
+def test_what_was_asleep_computes_the_same_bits(adapter: str | None, models: Path, bare_store: Store) -> None:
+    resident = start(models, bare_store, adapter)
+    before = now(resident)
+    for level in ("offload", "discard", "offload"):
+        resident.sleep(level)  # type: ignore[arg-type]
+        assert resident.asleep == level
+        np.testing.assert_array_equal(now(resident), before)  # work wakes
+        assert resident.asleep is None
+    resident.sleep("offload")
+    resident.sleep("discard")
+    assert resident.asleep == "discard"
+    resident.sleep("offload")
+    assert resident.asleep == "discard"
+    resident.wake()
+    np.testing.assert_array_equal(now(resident), before)
+
+
+def test_what_sleeps_without_its_weights_does_not_wake_with_others(own: Path, bare_store: Store) -> None:
+    resident = start(own, bare_store, "one")
+    resident.sleep("discard")
+    file = own / "one" / "adapter_model.safetensors"
+    save_file({key: value * 2 for key, value in load_file(file).items()}, file)
+    with pytest.raises(CheckpointError, match="was changed after it was looked at"):
+        resident.wake()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory goes back to the system as glibc has it")
+def test_what_sleeps_without_its_weights_takes_up_less_memory_by_as_much(tmp_path: Path, bare_store: Store) -> None:
+    save_small_llama(tmp_path / "model")
+    config = LlamaConfig.from_pretrained(tmp_path / "model")
+    config.update({"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 4})
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
+    asked = settings(tmp_path / "model", max_length=64, target_modules=r"layers\.3\..*o_proj", projection_dim=256)
+    resident = Resident(bare_store, locate(asked), asked)
+    before = now(resident)
+    weights = (tmp_path / "model" / "model.safetensors").stat().st_size
+    awake = psutil.Process().memory_info().rss
+    resident.sleep("discard")
+    assert psutil.Process().memory_info().rss <= awake - 0.95 * weights
+    np.testing.assert_array_equal(now(resident), before)
+
+
+def test_layers_are_checkpointed_once_however_often_their_adapter_changes(models: Path, bare_store: Store) -> None:
+    asked = wanted(models).model_copy(update={"gradient_checkpointing": True})
+    resident = Resident(bare_store, locate(asked), asked)
+    for name in ("one", "two", "one"):
+        replace(resident, asked.model_copy(update={"adapter": str(models / name)}))
+    with resident.at_work() as served:
+        layer = next(module for module in served.checkpoint.model.modules() if type(module).__name__.endswith("Layer"))
+        assert type(layer.forward.args[0]).__name__ == "method"  # type: ignore[union-attr]

@@ -1,0 +1,269 @@
+"""The checkpoint that a process has in memory: one at a time, and all who use or change it take turns."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from congrad.contract import wire
+
+from congrad_worker.activity import Activity
+from congrad_worker.checkpoints.adapters import Arrangement, base_model, leaves_its_base, take_off
+from congrad_worker.checkpoints.checkpoint import Base, Checkpoint, load_base
+from congrad_worker.checkpoints.files import CheckpointFiles
+from congrad_worker.errors import CheckpointError, NothingServedError
+from congrad_worker.gradients.fused import unfuse_norms
+from congrad_worker.serving.served import Identity, Served, ready, serve
+from congrad_worker.serving.weights import Places, give_memory_back, offload, put_back
+from congrad_worker.settings import GradientSettings
+from congrad_worker.tasks.store import Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Aside:
+    """A checkpoint on the base that is in memory, which is not on it just now, and can be at once."""
+
+    served: Served
+    arrangement: Arrangement
+
+
+@dataclass(frozen=True)
+class Asleep:
+    """Where the weights are of what sleeps. At ``discard`` there is no ``checkpoint``."""
+
+    level: wire.SleepLevel
+    checkpoint: Checkpoint | None = None
+    places: Places | None = None
+
+
+class Resident:
+    """What is in memory.
+
+    :param files: what is loaded at first.
+    :raises CheckpointError: it cannot be served.
+    """
+
+    def __init__(self, store: Store, files: CheckpointFiles, settings: GradientSettings):
+        self.activity = Activity()
+        self._lock = threading.RLock()
+        self._store = store
+        self._aside: Aside | None = None
+        self._asleep: Asleep | None = None
+        self._used = time.monotonic()
+        self._base: Base | None = load_base(files, settings)
+        self._served: Served | None = serve(self._base, files, settings, store, self.activity)
+        self.identity = self._served.identity
+        files.check_unchanged()
+
+    @property
+    def asleep(self) -> wire.SleepLevel | None:
+        """How deep it sleeps; None while it is awake."""
+        sleeping = self._asleep
+        return sleeping.level if sleeping is not None else None
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since there was work."""
+        return time.monotonic() - self._used
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else uses or changes it for the time of the block."""
+        with self._lock:
+            yield
+
+    @contextmanager
+    def at_work(self) -> Iterator[Served]:
+        """What is served, awake, for the time of the block; nobody changes it meanwhile.
+
+        :raises CheckpointError: it was asleep, and cannot be had again.
+        :raises torch.OutOfMemoryError: it was asleep, and its device has no room for it now.
+        """
+        with self._lock:
+            self.wake()
+            assert self._served is not None
+            try:
+                yield self._served
+            finally:
+                self._used = time.monotonic()
+
+    def sleep(self, level: wire.SleepLevel) -> None:
+        """Gives the memory of the weights back. What sleeps already may sleep deeper, and not less deep."""
+        with self._lock:
+            if self.asleep in (level, "discard"):
+                return
+            checkpoint = self._served.checkpoint if self._served is not None else None
+            self._served = self._aside = None
+            is_movable = checkpoint is not None and not getattr(base_model(checkpoint.model), "is_quantized", False)
+            if level == "offload" and checkpoint is not None and is_movable:
+                unfuse_norms(checkpoint.model)
+                models = [model for model in (checkpoint.model, checkpoint.reference_model) if model is not None]
+                self._asleep = Asleep("offload", checkpoint, offload(models))
+            else:  # what bitsandbytes has quantised cannot be moved
+                self._base, self._asleep = None, Asleep("discard")
+            del checkpoint
+            give_memory_back()
+            log.info("%s is asleep (%s)", self.identity.files.name, self._asleep.level)
+
+    def wake(self) -> None:
+        """Has it ready for work.
+
+        :raises CheckpointError: it cannot be had again.
+        :raises torch.OutOfMemoryError: its device has no room for it now.
+        """
+        with self._lock:
+            if (sleeping := self._asleep) is None:
+                return
+            own = self.identity
+            if sleeping.checkpoint is not None:
+                put_back(sleeping.places or [])
+                layouts = own.layouts
+                self._served = ready(sleeping.checkpoint, own.files, own.settings, self._store, self.activity, layouts)
+            else:
+                self._load(own)
+            self._asleep, self._used = None, time.monotonic()
+            log.info("%s is awake", own.files.name)
+
+    def replace(self, files: CheckpointFiles, settings: GradientSettings, note: Callable[[wire.Stage], None]) -> None:
+        """Serves another checkpoint from now on; where that cannot be, what was served still is.
+
+        :param note: is told what is done.
+        :raises CheckpointError: it cannot be served.
+        :raises NothingServedError: nor can what was served.
+        """
+        with self._lock:
+            self.wake()
+            note("loading")
+            if self._base is not None and self._shares_base(files):
+                self._put_on(self._base, files, settings, note)
+            else:
+                self._load_instead(files, settings, note)
+            self._used = time.monotonic()
+
+    @contextmanager
+    def back_to(self, files: CheckpointFiles, settings: GradientSettings) -> Iterator[Served]:
+        """A checkpoint that was served before, for the time of the block.
+
+        :raises CheckpointError: it cannot be had any more.
+        :raises NothingServedError: nor can what is served.
+        """
+        with self._lock:
+            self.wake()
+            base = self._base
+            assert base is not None
+            if self._aside is None and not self._shares_base(files):
+                with self._instead(files, settings) as served:
+                    yield served
+                return
+            now = Arrangement(base.model)
+            try:
+                yield self._put_aside_on(base, files, settings)
+            finally:
+                now.restore()
+
+    def forget_aside(self) -> None:
+        """Nobody will ask for what was served before."""
+        with self._lock:
+            self._aside = None
+
+    def tidy(self) -> None:
+        """Gives back what earlier checkpoints have left behind. To look for it takes half a second: not while somebody
+        waits."""
+        with self._lock:
+            give_memory_back()
+
+    def _shares_base(self, files: CheckpointFiles) -> bool:
+        """Whether a checkpoint can be put on the base that is in memory."""
+        is_plain = files.adapter is None or leaves_its_base(files.adapter)
+        return is_plain and self.identity.leaves_base and files.has_base_of(self.identity.files)
+
+    def _put_on(
+        self, base: Base, files: CheckpointFiles, settings: GradientSettings, note: Callable[[wire.Stage], None]
+    ) -> None:
+        assert self._served is not None
+        before, old = Arrangement(base.model), self._served
+        try:
+            take_off(old.checkpoint.model)
+            note("verifying")
+            new = serve(base, files, settings, self._store, self.activity)
+            files.check_unchanged(adapter_only=True)
+        except BaseException as error:
+            before.restore()
+            if isinstance(error, CheckpointError) or not isinstance(error, Exception):
+                raise
+            raise CheckpointError(_said(error)) from error
+        self._become(new, Aside(old, before))
+
+    def _load_instead(
+        self, files: CheckpointFiles, settings: GradientSettings, note: Callable[[wire.Stage], None]
+    ) -> None:
+        old = self.identity
+        self._drop()
+        failure = None
+        try:
+            base = load_base(files, settings)
+            note("verifying")
+            new = serve(base, files, settings, self._store, self.activity)
+            files.check_unchanged()
+        except Exception as error:
+            failure = str(error) if isinstance(error, CheckpointError) else _said(error)
+        if failure is None:
+            self._base = base
+            self._become(new, None)
+            return
+        # Not in the block above: there, the error keeps all tensors alive of what failed.
+        give_memory_back()
+        self._have_again(old)
+        raise CheckpointError(failure)
+
+    @contextmanager
+    def _instead(self, files: CheckpointFiles, settings: GradientSettings) -> Iterator[Served]:
+        own = self.identity
+        self._drop()
+        try:
+            served = serve(load_base(files, settings), files, settings, self._store, self.activity)
+            files.check_unchanged()
+            yield served
+        finally:
+            give_memory_back()
+            self._have_again(own)
+
+    def _put_aside_on(self, base: Base, files: CheckpointFiles, settings: GradientSettings) -> Served:
+        aside = self._aside
+        if aside is not None and aside.served.identity.fingerprint == files.fingerprint:
+            aside.arrangement.restore()
+            return aside.served
+        assert self._served is not None
+        take_off(self._served.checkpoint.model)
+        served = serve(base, files, settings, self._store, self.activity)
+        files.check_unchanged(adapter_only=True)
+        return served
+
+    def _become(self, new: Served, aside: Aside | None) -> None:
+        self._served, self._aside, self.identity = new, aside, new.identity
+
+    def _drop(self) -> None:
+        self._served = self._aside = self._base = None
+        give_memory_back()
+
+    def _have_again(self, identity: Identity) -> None:
+        try:
+            self._load(identity)
+        except Exception as error:
+            raise NothingServedError(f"{identity.files.name} cannot be had again: {_said(error)}") from error
+
+    def _load(self, identity: Identity) -> None:
+        files, settings = identity.files, identity.settings
+        files.check_unchanged()
+        base = load_base(files, settings)
+        self._served = serve(base, files, settings, self._store, self.activity, identity.layouts)
+        self._base = base
+        files.check_unchanged()
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
