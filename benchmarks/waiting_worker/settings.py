@@ -15,6 +15,10 @@ class WaitingSettings(BaseSettings):
     dim: int
     """Numbers that are kept of one gradient."""
 
+    by_content: bool = False
+    """Whether a pair with the same prompt is the same pair, with the same gradient, as two runs that are compared need
+    it. Without, each is another."""
+
     @property
     def fingerprint(self) -> str:
         """That of no checkpoint."""

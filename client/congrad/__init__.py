@@ -66,8 +66,9 @@ from congrad.errors import (
     ServerError,
     UnprocessableError,
 )
+from congrad.gradients import Gradients, load_gradients
 from congrad.jobs import AsyncJobs, Jobs
-from congrad.protocol.options import BatchOptions, FilterOptions, OnUnavailable, RequestOptions, SelectionLike
+from congrad.protocol.options import BatchOptions, FilterOptions, OnUnavailable, RequestOptions, RescoreOptions, SelectionLike
 from congrad.protocol.policy import Timeouts
 from congrad.protocol.requests import SampleLike
 from congrad.protocol.results import Filtered
@@ -101,6 +102,7 @@ __all__ = [
     "FilterResult",
     "Filtered",
     "FractionSelection",
+    "Gradients",
     "HistoryEntry",
     "InvalidSampleError",
     "Job",
@@ -129,6 +131,7 @@ __all__ = [
     "RateLimitError",
     "Reason",
     "RequestOptions",
+    "RescoreOptions",
     "Room",
     "Sample",
     "SampleLike",
@@ -140,5 +143,6 @@ __all__ = [
     "Timing",
     "UnprocessableError",
     "Worker",
+    "load_gradients",
     "select",
 ]

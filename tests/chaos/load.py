@@ -26,6 +26,9 @@ SHARED = 60
 OFTEN = 0.3
 """The share of all pairs that are of these."""
 
+RETAINED = 0.5
+"""The share of requests whose gradients are kept, where any are."""
+
 PAUSE_S = 0.3
 """The most that a client pauses between two requests, and between two tries."""
 
@@ -35,16 +38,17 @@ TRY_AGAIN = (429, 503)
 
 @dataclass(frozen=True)
 class Request:
-    """One request; ``key`` is its Idempotency-Key."""
+    """One request; ``key`` is its Idempotency-Key, and ``retain`` whether its gradients are kept."""
 
     key: str
     direction: str
     samples: list[dict[str, Any]]
+    retain: bool
 
     @property
     def body(self) -> dict[str, Any]:
         """What is posted."""
-        return {"samples": self.samples, "direction": self.direction, "update": True}
+        return {"samples": self.samples, "direction": self.direction, "update": True, "retain": self.retain}
 
 
 @dataclass
@@ -62,11 +66,13 @@ class Load:
 
     :param url: of the service.
     :param seed: decides what is sent.
+    :param retain: whether the gradients of some requests are kept.
     """
 
-    def __init__(self, url: str, seed: int):
+    def __init__(self, url: str, seed: int, retain: bool):
         self._url = url
         self._seed = seed
+        self._retain = retain
         self._no_more = threading.Event()
         self._give_up = threading.Event()
         self._futures: list[Future[list[Sent]]] = []
@@ -101,7 +107,7 @@ class Load:
         sent: list[Sent] = []
         with httpx.Client(base_url=self._url, timeout=httpx.Timeout(15, connect=2)) as http:
             while not self._no_more.is_set():
-                sent.append(Sent(_request(draw, f"{self._seed}/{number}/{len(sent)}")))
+                sent.append(Sent(_request(draw, f"{self._seed}/{number}/{len(sent)}", self._retain)))
                 _Conversation(http, draw, sent[-1], self._give_up).run()
                 self._no_more.wait(draw.uniform(0, PAUSE_S))
         return sent
@@ -158,13 +164,14 @@ class _Conversation:
         return None
 
 
-def _request(draw: random.Random, key: str) -> Request:
+def _request(draw: random.Random, key: str, retain: bool) -> Request:
     rows = draw.sample(_short_pairs(), draw.randint(*PAIRS))
     samples = [
         _shared(draw.randrange(SHARED)) if draw.random() < OFTEN else row | {"prompt": f"{key}/{i} {row['prompt']}"}
         for i, row in enumerate(rows)
     ]
-    return Request(key, draw.choice(DIRECTIONS), [{"id": str(i), **row} for i, row in enumerate(samples)])
+    rows = [{"id": str(i), **row} for i, row in enumerate(samples)]
+    return Request(key, draw.choice(DIRECTIONS), rows, retain and draw.random() < RETAINED)
 
 
 def _shared(number: int) -> dict[str, Any]:

@@ -28,10 +28,13 @@ SERVED = wire.Checkpoint(
 
 
 class Bench:
-    """A job store, a gradients worker's hands and a decide worker's, without the queue between them."""
+    """A job store, a gradients worker's hands and a decide worker's, without the queue between them.
 
-    def __init__(self, redis_url: str):
-        self.settings = ServiceSettings.model_validate({"redis_url": redis_url, "chunk_tokens": 200})
+    :param options: settings of all of them.
+    """
+
+    def __init__(self, redis_url: str, **options: Any):
+        self.settings = ServiceSettings.model_validate({"redis_url": redis_url, "chunk_tokens": 200, **options})
         self.store = Store(self.settings)
         loaded = checkpoint(DEMO_CHECKPOINT)
         self.processor = ChunkProcessor(self.store, Encoder(loaded.tokenizer, 1024), engine(DEMO_CHECKPOINT))

@@ -4,6 +4,8 @@ WorkerError
 ├── CheckpointError     the model or adapter cannot be served: said in one line when the worker starts
 ├── DeviceLostError     the accelerator computes nothing more in this process, which ends; the work is another's
 ├── SampleErrors        samples of a job cannot be encoded: the job fails with 422 and names them
+├── ShardGoneError      gradients that were there are no longer kept: the job fails, and says so
+├── ShardStoreError     the gradient store cannot be reached, or refuses: the task is tried again, as where Redis is away
 └── Unscorable          a sample has no gradient on this checkpoint: it is dropped, and says why
 """
 
@@ -31,6 +33,14 @@ class SampleErrors(WorkerError):
     def __init__(self, errors: Sequence[tuple[int, str]]):
         super().__init__(errors[0][1])
         self.errors = list(errors)
+
+
+class ShardGoneError(WorkerError):
+    """A file of the gradient store that Redis knows of is no longer there."""
+
+
+class ShardStoreError(WorkerError):
+    """The gradient store cannot be reached, or refuses. The message has no address and no key in it."""
 
 
 class Unscorable(WorkerError, ValueError):

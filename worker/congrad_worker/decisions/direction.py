@@ -83,9 +83,19 @@ class Samples:
         usable: np.ndarray = np.isfinite(self.norms) & (self.norms > 0)
         return usable
 
+    @property
+    def dim(self) -> int:
+        """D."""
+        return int(self.units.shape[1])
+
+    def halves(self, rows: np.ndarray) -> np.ndarray:
+        """The directions of some samples, float16 ``[rows, D]``, or of one, ``[D]``."""
+        halves: np.ndarray = self.units[rows]
+        return halves
+
     def gradients(self, rows: np.ndarray) -> np.ndarray:
         """Gradients of some samples, float64 ``[rows, D]``, or of one, ``[D]``."""
-        gradients: np.ndarray = self.units[rows].astype(np.float64)
+        gradients: np.ndarray = self.halves(rows).astype(np.float64)
         gradients *= self.norms[rows, ..., None].astype(np.float64)
         return gradients
 
@@ -141,12 +151,11 @@ def fold(
     shares = np.zeros(len(samples.norms))
     tags = np.array(samples.languages)
     new = samples.usable if chosen is None else samples.usable & chosen
-    for tag in sorted(set(samples.languages)):
+    sums = _sums(samples, np.flatnonzero(new))
+    for tag in sorted(sums):
         rows = np.flatnonzero((tags == tag) & new)
-        if len(rows) == 0:
-            continue
         decay, amount = left(len(rows), half_life), _brought(len(rows), half_life)
-        total = amount * _mean_gradient(samples, rows)
+        total = amount * (sums.pop(tag) / len(rows))
         weight, count, recent = amount, len(rows), np.zeros(0, np.float32)
         if (old := states.get(tag)) is not None:
             total += decay * old.total.astype(np.float64)
@@ -171,9 +180,13 @@ def _brought(count: int, half_life: float) -> float:
     return -math.expm1(-count * math.log(2) / half_life) * half_life / math.log(2)
 
 
-def _mean_gradient(samples: Samples, rows: np.ndarray) -> np.ndarray:
-    """float64 ``[D]``. One row at a time: the exact gradients of a real model do not fit in memory twice."""
-    total = np.zeros(samples.units.shape[1])
+def _sums(samples: Samples, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The sums of some samples' gradients by language, float64 ``[D]``. In the order of the samples, each of which may
+    have to be read; one at a time, as the exact gradients of a real model do not fit in memory twice."""
+    sums: dict[str, np.ndarray] = {}
     for row in rows:
-        total += samples.gradients(row)
-    return total / len(rows)
+        tag = samples.languages[row]
+        if tag not in sums:
+            sums[tag] = np.zeros(samples.dim)
+        sums[tag] += samples.gradients(row)
+    return sums

@@ -83,14 +83,14 @@ def _inner_products(
     along, squares = np.zeros(count), np.zeros(count)
     away = np.zeros((count, len(direction.tags)), dtype=np.bool_)
     usable = np.flatnonzero(samples.usable)
-    step = max(1, BLOCK // samples.units.shape[1])
+    step = max(1, BLOCK // samples.dim)
     for start in range(0, len(usable), step):
         proceed()
         rows = usable[start : start + step]
         block = samples.gradients(rows)
         along[rows] = block @ direction.direction
         squares[rows] = np.einsum("nd,nd->n", block, block)
-        away[rows] = samples.units[rows].astype(np.float32) @ direction.sums.T < 0
+        away[rows] = samples.halves(rows).astype(np.float32) @ direction.sums.T < 0
     return along, squares, away
 
 

@@ -84,7 +84,8 @@ class Standing:
 class JobRecord:
     """What a job asks, and its times (seconds, by Redis's clock).
 
-    ``once``, ``half_life`` and ``aggregator`` are as in `wire.FilterRequest`. ``source`` is the job whose gradients are
+    ``once``, ``half_life`` and ``aggregator`` are as in `wire.FilterRequest`; ``heard`` are the languages of the
+    direction that are, None for all. ``source`` is the job whose gradients are
     scored again, with ``source_chunks`` and its ``standing``; None where the job has gradients of its own. ``retain``
     keeps the gradients, whosever they are.
     """
@@ -101,6 +102,7 @@ class JobRecord:
     once: bool
     half_life: float | None
     aggregator: str | None
+    heard: frozenset[str] | None
     source: str | None
     source_chunks: int
     standing: Standing | None
