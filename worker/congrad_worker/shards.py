@@ -136,8 +136,6 @@ def _told(kind: str) -> Iterator[None]:
     class, and the reason where an operating system gave it."""
     try:
         yield
-    except FileNotFoundError:
-        raise
     except Exception as error:
         why = getattr(error, "strerror", None) if kind == "file" else None
         raise ShardStoreError(f"the gradient store ({kind}) fails: {why or type(error).__name__}") from error

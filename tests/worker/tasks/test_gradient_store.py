@@ -5,22 +5,38 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
+from benchmarks.waiting_worker.engine import WaitingEncoder, WaitingEngine
+from benchmarks.waiting_worker.settings import WaitingSettings
 from congrad.contract import wire
 from congrad_service import keys
+from congrad_worker.decisions.direction import Samples
 from congrad_worker.errors import ShardStoreError
 from congrad_worker.tasks import chunks as chunks_module
 from congrad_worker.tasks import verdicts
+from congrad_worker.tasks.records import ChunkResult
 from congrad_worker.tasks.shelf import Shelf, is_reference
 from congrad_worker.tasks.store import Store
 from support.bench import Bench
 from support.object_store import ObjectStore
-from support.pairs import demo_samples, without_prompt
+from support.pairs import demo_samples
+
+Hands = tuple[WaitingEncoder, WaitingEngine]
 
 
 @pytest.fixture
-def bench(redis_url: str, tmp_path: Path) -> Iterator[Bench]:
-    bench = Bench(redis_url, gradient_store=f"file://{tmp_path}")
+def hands(tmp_path_factory: pytest.TempPathFactory) -> tuple[WaitingEncoder, WaitingEngine]:
+    """Gradients that are made up of what a pair's prompt is, the same each time."""
+    at_once = tmp_path_factory.mktemp("hands") / "pair_ms"
+    at_once.write_text("0")
+    settings = WaitingSettings(pair_ms_file=at_once, dim=64, by_content=True)
+    return WaitingEncoder(settings), WaitingEngine(settings)
+
+
+@pytest.fixture
+def bench(redis_url: str, tmp_path: Path, hands: Hands) -> Iterator[Bench]:
+    bench = Bench(redis_url, hands, gradient_store=f"file://{tmp_path}")
     yield bench
     bench.store.redis.close()
 
@@ -35,12 +51,11 @@ def files(folder: Path, job_id: str) -> list[str]:
 
 
 def two_passes(bench: Bench) -> list[list[wire.Decision]]:
-    """The decisions of both passes over three jobs, one of which has a pair again and one without a gradient."""
+    """The decisions of both passes over three jobs, one of which has a pair again."""
     rows = {tag: demo_samples(tag, each=9) for tag in ("de", "fr", "ja")}
-    same = rows["de"][8] | {"rejected": rows["de"][8]["chosen"]}
     batches = [
         rows["de"][:4] + rows["fr"][:4],
-        rows["ja"][:5] + [same, *rows["fr"][3:6]],
+        rows["ja"][:5] + rows["fr"][3:6],
         rows["de"][4:8] + rows["ja"][5:],
     ]
     jobs = [bench.create(samples=batch, retain=True) for batch in batches]
@@ -52,18 +67,20 @@ def two_passes(bench: Bench) -> list[list[wire.Decision]]:
     return [result.decisions for result in results if result is not None]
 
 
-@pytest.mark.parametrize("max_bytes", [2**27, 1], ids=["at hand", "read anew each time"])
-@pytest.mark.parametrize("kind", ["file", "s3"])
+@pytest.mark.parametrize(
+    ("kind", "max_bytes"),
+    [("file", 2**27), ("file", 1), ("s3", 2**27)],
+    ids=["file", "file, read anew each time", "s3"],
+)
 def test_decisions_are_those_from_redis_bit_for_bit(
-    kind: str, max_bytes: int, redis_url: str, tmp_path: Path, request: pytest.FixtureRequest
+    kind: str, max_bytes: int, redis_url: str, hands: Hands, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     url = f"file://{tmp_path}"
     if kind == "s3":
         objects: ObjectStore = request.getfixturevalue("object_store")
         url = objects.new_bucket()
-    expected = two_passes(Bench(redis_url))
-    bench = Bench(redis_url, gradient_store=url)
-    bench.reset()
+    expected = two_passes(Bench(redis_url, hands))
+    bench = Bench(redis_url, hands, gradient_store=url)
     bench.store.redis.flushall()
     bench.store.shelf = Shelf(shelf_of(bench).shards, max_bytes)
     assert two_passes(bench) == expected
@@ -263,8 +280,22 @@ def test_gradients_in_a_store_that_a_worker_does_not_know_are_waited_for(bench: 
         Store(settings).gradients(job)
 
 
-def test_samples_that_cannot_be_encoded_are_named_as_ever(bench: Bench) -> None:
-    rows = demo_samples("de", each=2)
-    job = bench.run(*bench.create(samples=[rows[0], without_prompt(rows[1])], retain=True))
-    assert job.error is not None
-    assert job.error.status == 422
+def test_a_chunk_comes_back_as_it_was(bench: Bench) -> None:
+    whole = ChunkResult(
+        ids=["a", "b"],
+        samples=Samples.of(np.array([[3.0, 4.0], [0.0, 0.0]], np.float32), ["de", "fr"]),
+        truncated=[True, False],
+        errors=[],
+        pairs=[b"x" * 16, None],
+        ratios=[0.5, None],
+    )
+    refused = ChunkResult(["a"], Samples.of(np.zeros((0, 2), np.float32), ["de"]), [], [(0, "no pair")])
+    for chunk in (whole, refused):
+        found = shelf_of(bench).get(shelf_of(bench).put("0" * 32, 0, chunk))
+        assert found is not None
+        assert (found.ids, found.truncated, found.errors) == (chunk.ids, chunk.truncated, chunk.errors)
+        assert (found.pairs, found.ratios) == (chunk.pairs, chunk.ratios)
+        assert (found.samples.norms == chunk.samples.norms).all()
+        assert found.samples.dim == 2
+        rows = np.arange(len(chunk.samples.units))
+        assert (found.samples.halves(rows) == chunk.samples.units).all()
