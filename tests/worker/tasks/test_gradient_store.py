@@ -79,8 +79,9 @@ def test_decisions_are_those_from_redis_bit_for_bit(
     if kind == "s3":
         objects: ObjectStore = request.getfixturevalue("object_store")
         url = objects.new_bucket()
-    expected = two_passes(Bench(redis_url, hands))
-    bench = Bench(redis_url, hands, gradient_store=url)
+    tokens = 200 if kind == "file" else 2_000  # several files of a job, and one
+    expected = two_passes(Bench(redis_url, hands, chunk_tokens=tokens))
+    bench = Bench(redis_url, hands, gradient_store=url, chunk_tokens=tokens)
     bench.store.redis.flushall()
     bench.store.shelf = Shelf(shelf_of(bench).shards, max_bytes)
     assert two_passes(bench) == expected

@@ -1,8 +1,7 @@
 """Gradients of one request that are not in memory all at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -21,8 +20,6 @@ class Part:
 class PartedSamples(Samples):
     """The gradients of a request that lie in parts, each of which is read when rows of it are asked for; ``units`` has
     no rows here.
-
-    What is decided does not depend on where the parts end: rows are asked for in the same blocks.
     """
 
     parts: Sequence[Part] = ()
@@ -37,27 +34,20 @@ class PartedSamples(Samples):
             parts=[part for samples in several for part in _parts_of(samples)],
         )
 
-    @cached_property
-    def _ends(self) -> np.ndarray:
-        return np.cumsum([part.rows for part in self.parts])
+    def blocks(self, most: int) -> Iterator[tuple[slice, np.ndarray]]:
+        """See `Samples.blocks`; none has rows of two parts, so that nothing is copied."""
+        first = 0
+        for part in self.parts:
+            units = part.read()
+            for start in range(0, part.rows, most):
+                end = min(start + most, part.rows)
+                yield slice(first + start, first + end), units[start:end]
+            first += part.rows
 
     def halves(self, rows: np.ndarray) -> np.ndarray:
-        """See `Samples.halves`; of some rows in ascending order, or of one."""
-        if np.ndim(rows) == 0:
-            number = int(np.searchsorted(self._ends, rows, side="right"))
-            row: np.ndarray = self.parts[number].read()[rows - self._ends[number]]  # from its end
-            return row
-        found: np.ndarray | None = None
-        start = 0
-        ends = zip(self._ends.tolist(), np.searchsorted(rows, self._ends).tolist(), strict=True)
-        for part, (end, border) in zip(self.parts, ends, strict=True):
-            if border == start:
-                continue
-            own = part.read()
-            found = np.empty((len(rows), self.dim), own.dtype) if found is None else found
-            np.take(own, rows[start:border] - (end - part.rows), axis=0, out=found[start:border], mode="clip")
-            start = border
-        return self.units if found is None else found
+        """See `Samples.halves`; reads all parts."""
+        halves: np.ndarray = np.concatenate([part.read() for part in self.parts])[rows]
+        return halves
 
 
 def _parts_of(samples: Samples) -> Sequence[Part]:
