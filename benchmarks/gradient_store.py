@@ -4,10 +4,10 @@ hold meanwhile, and how fast it is.
     make bench-store                   # python benchmarks/gradient_store.py [--pairs 100000] [--store s3://bucket/folder]
 
 Redis, the service and the decide worker are the product's. The gradients workers wait in the place of a GPU
-(`benchmarks/waiting_worker`), so that everything beside the gradients is what is measured. The store is a folder of this
-machine unless `--store` says otherwise; `--store moto` is an S3 that runs beside the others for the time being. Prints a
-table. `--compare` makes both passes a second time with the gradients in Redis, and says whether the decisions are the
-same, bit for bit.
+(`benchmarks/waiting_worker`), so that everything beside the gradients is what is measured. The store is a folder of
+this machine unless `--store` says otherwise; `--store moto` is an S3 that runs beside the others for the time being.
+Prints a table. `--compare` makes both passes a second time with the gradients in Redis, and says whether the decisions
+are the same, bit for bit.
 """
 
 import json
@@ -120,7 +120,9 @@ class Running:
 
     def _is_whole(self) -> bool:
         with suppress(Exception):
-            return self.client.is_ready() and [one.workers for one in self.client.checkpoints()] == [self._setup.workers]
+            return self.client.is_ready() and [one.workers for one in self.client.checkpoints()] == [
+                self._setup.workers
+            ]
         return False
 
     @contextmanager
@@ -187,7 +189,9 @@ def other_questions(running: Running, setup: Setup, jobs: Sequence[str]) -> list
 
 def table(seen: Sequence[Seen]) -> Table:
     """What was seen, a row for each stage."""
-    shown = Table("stage", "s", "pairs/s", "pairs/s of decide's core", "Redis, peak MiB", "decide, peak MiB", "KiB a pair")
+    shown = Table(
+        "stage", "s", "pairs/s", "pairs/s of decide's core", "Redis, peak MiB", "decide, peak MiB", "KiB a pair"
+    )
     for one in seen:
         shown.add_row(
             one.name,

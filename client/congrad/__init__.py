@@ -68,7 +68,14 @@ from congrad.errors import (
 )
 from congrad.gradients import Gradients, load_gradients
 from congrad.jobs import AsyncJobs, Jobs
-from congrad.protocol.options import BatchOptions, FilterOptions, OnUnavailable, RequestOptions, RescoreOptions, SelectionLike
+from congrad.protocol.options import (
+    BatchOptions,
+    FilterOptions,
+    OnUnavailable,
+    RequestOptions,
+    RescoreOptions,
+    SelectionLike,
+)
 from congrad.protocol.policy import Timeouts
 from congrad.protocol.requests import SampleLike
 from congrad.protocol.results import Filtered

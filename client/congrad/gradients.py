@@ -1,7 +1,7 @@
 """Gradients that jobs retain, read from the gradient store for an analysis of one's own: `load_gradients`.
 
-It asks no service: whoever may read the store may read them. The store is the folder of ``CONGRAD_GRADIENT_STORE``, with
-a folder for each job, and there a safetensors file for each chunk, whose names begin with its number.
+It asks no service: whoever may read the store may read them. The store is the folder of ``CONGRAD_GRADIENT_STORE``,
+with a folder for each job, and there a safetensors file for each chunk, whose names begin with its number.
 """
 
 import json

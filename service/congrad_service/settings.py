@@ -75,7 +75,6 @@ class RedisSettings(BaseSettings):
             raise ValueError("should be a URL, in which user and password are percent-encoded")
         return value
 
-
     @field_validator("gradient_store")
     @classmethod
     def _is_store(cls, value: str) -> str:

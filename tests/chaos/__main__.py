@@ -14,7 +14,8 @@ def main(
     minutes: Annotated[float, typer.Option(help="Minutes of faults; the comparison takes a while after them.")] = 10,
     seed: Annotated[int, typer.Option(help="Decides what is sent, what is hit, and when.")] = 0,
     store: Annotated[
-        str | None, typer.Option(help="A gradient store, such as file:///tmp/gradients: half of the jobs keep theirs there.")
+        str | None,
+        typer.Option(help="A gradient store, such as file:///tmp/gradients: half of the jobs keep theirs there."),
     ] = None,
     keep: Annotated[Path | None, typer.Option(help="Folder for logs and data, which are kept then.")] = None,
 ) -> None:

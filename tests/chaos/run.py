@@ -90,7 +90,8 @@ def run(seconds: float, seed: int, folder: Path, gap: Gap = GAP_S, store: str | 
     """Injects faults for so many seconds, and at least one of each kind, and then compares with a run without them.
 
     :param folder: for Redis's data and the parts' logs.
-    :param store: the URL of a gradient store; the gradients of half of the jobs are kept there, and scored again at the end.
+    :param store: the URL of a gradient store; the gradients of half of the jobs are kept there, and scored again when
+        all is over.
     """
     draw = random.Random(seed)  # noqa: S311 # not a secret
     settings = {} if store is None else {"CONGRAD_GRADIENT_STORE": store}

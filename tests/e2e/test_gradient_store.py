@@ -1,4 +1,4 @@
-"""A gradient store beside a whole stack: two passes through it, other questions, and the death of workers on the way."""
+"""A gradient store beside a whole stack: two passes through it, other questions, and the death of workers meanwhile."""
 
 import json
 import math
@@ -73,7 +73,9 @@ def test_other_questions_are_answered_from_what_is_stored(kto_stack: Stack) -> N
         assert again.decisions == first.decisions
         assert again.retained == first.retained
 
-        fewer = client.rescore(first.retained, languages=["de", "ja"], selection={"kind": "threshold", "max_conflict": 1})
+        fewer = client.rescore(
+            first.retained, languages=["de", "ja"], selection={"kind": "threshold", "max_conflict": 1}
+        )
         heard = tags != "fr"
         assert all(fewer.keep)
         expected = by_the_book(gradients[heard], tags[heard], everything[heard])
@@ -144,7 +146,7 @@ def test_workers_that_are_killed_on_the_way_lose_nothing_in_an_object_store(
         "CONGRAD_HALF_LIFE": "inf",
     }
     with (
-        supervised_stack(tmp_path, random.Random(0), settings, gradients_workers=1) as stack,
+        supervised_stack(tmp_path, random.Random(0), settings, gradients_workers=1) as stack,  # noqa: S311 # no secret
         httpx.Client(base_url=stack.url, timeout=120) as http,
     ):
         ids = []

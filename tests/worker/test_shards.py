@@ -70,13 +70,11 @@ def test_what_a_killed_writer_left_goes_with_the_folder(tmp_path: Path) -> None:
 def test_a_disk_that_refuses_is_told_with_its_reason(tmp_path: Path) -> None:
     shards = ShardStore(f"file://{tmp_path}")
     (tmp_path / JOB).write_text("no folder")
-    with pytest.raises(ShardStoreError, match="the gradient store .file. fails: (File exists|Not a directory)"):
+    with pytest.raises(ShardStoreError, match=r"the gradient store .file. fails: (File exists|Not a directory)"):
         shards.put(JOB, "000000", b"x")
 
 
-def test_an_object_store_that_refuses_is_told_without_its_keys(
-    object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_object_store_that_refuses_is_told_without_its_keys(object_store: ObjectStore) -> None:
     shards = ShardStore("s3://there-is-no-such-bucket/gradients")
     with pytest.raises(ShardStoreError) as told:
         shards.put(JOB, "000000", b"x")
@@ -87,7 +85,10 @@ def test_an_object_store_that_refuses_is_told_without_its_keys(
 
 @pytest.mark.parametrize(
     ("url", "words"),
-    [("nowhere://x", "nowhere:// is no file system that fsspec knows"), ("file:///proc/x/y", "/proc/x/y cannot be made")],
+    [
+        ("nowhere://x", "nowhere:// is no file system that fsspec knows"),
+        ("file:///proc/x/y", "/proc/x/y cannot be made"),
+    ],
 )
 def test_a_store_that_is_not_to_be_had_is_told_in_one_line(url: str, words: str) -> None:
     with pytest.raises(WorkerError) as told:

@@ -5,7 +5,7 @@ WorkerError
 ├── DeviceLostError     the accelerator computes nothing more in this process, which ends; the work is another's
 ├── SampleErrors        samples of a job cannot be encoded: the job fails with 422 and names them
 ├── ShardGoneError      gradients that were there are no longer kept: the job fails, and says so
-├── ShardStoreError     the gradient store cannot be reached, or refuses: the task is tried again, as where Redis is away
+├── ShardStoreError     the gradient store cannot be reached, or refuses: the task is tried again, as without Redis
 └── Unscorable          a sample has no gradient on this checkpoint: it is dropped, and says why
 """
 

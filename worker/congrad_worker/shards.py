@@ -118,7 +118,7 @@ def _write(path: Path, content: bytes) -> None:
     """As a whole, and on the disk when it returns: Redis may outlive a crash of the machine."""
     path.parent.mkdir(mode=0o750, exist_ok=True)
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL}")
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "wb") as file:
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

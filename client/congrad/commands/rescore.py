@@ -25,7 +25,7 @@ from congrad.protocol.options import CONCURRENCY
 from congrad.protocol.policy import Timeouts
 from congrad.protocol.results import Filtered
 
-HELP = """Asks again about rows that were filtered with [bold]congrad filter --retain JOBS[/]: another threshold, another \
+HELP = """Asks again about rows that were filtered with [bold]congrad filter --retain JOBS[/]: another threshold, \
 aggregator, half-life or direction, or some of the languages only. No gradient is computed, and no GPU needed.
 
 Without options it is the question of the first run: against the direction of the rows as it stands now. What is kept \

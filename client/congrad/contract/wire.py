@@ -24,10 +24,9 @@ from pydantic import (
 from congrad.contract.aggregators import AggregatorName
 from congrad.contract.answer import Answer
 from congrad.contract.samples import AnySample as AnySample
-from congrad.contract.samples import Language
+from congrad.contract.samples import Language, Request, Text
 from congrad.contract.samples import Message as Message
 from congrad.contract.samples import PromptCompletion as PromptCompletion
-from congrad.contract.samples import Request, Text
 from congrad.contract.samples import Sample as Sample
 from congrad.contract.validation.bounded import FirstFaults
 from congrad.contract.views import CheckpointQueue as CheckpointQueue
@@ -136,10 +135,10 @@ class FilterRequest(Request):
 class RescoreRequest(Request):
     """The body of ``POST /jobs/{id}/rescore``; ``retain`` keeps the gradients for yet another time.
 
-    ``aggregator`` is another than the direction's, and ``languages`` are those of its languages that are heard, both for
-    this answer only. ``direction`` is another than the one that the job was folded into. With ``update`` the samples are
-    folded into that one too, and ``half_life`` and ``aggregator`` are those that it begins with: so a direction is made
-    of gradients that are there.
+    ``aggregator`` is another than the direction's, and ``languages`` are those of its languages that are heard, both
+    for this answer only. ``direction`` is another than the one that the job was folded into. With ``update`` the
+    samples are folded into that one too, and ``half_life`` and ``aggregator`` are those that it begins with: so a
+    direction is made of gradients that are there.
     """
 
     selection: Selection = ThresholdSelection()

@@ -81,9 +81,7 @@ class Submission:
         pairs, result = part
         if isinstance(result, CongradError):
             return [part]
-        request = rescore_request(
-            result.job_id, key=self._key, retain=self._keeps, selection=self._options.selection
-        )
+        request = rescore_request(result.job_id, key=self._key, retain=self._keeps, selection=self._options.selection)
         return (yield from self._parts(pairs, request))
 
     def _parts(self, pairs: Pairs, request: HttpRequest) -> Call[list[Part]]:

@@ -62,8 +62,8 @@ class FilterOptions(BatchOptions, total=False):
     update: bool
     """As in `RequestOptions`."""
     retain: bool
-    """Whether the gradients of all samples are kept for `Client.rescore`, as `Filtered.retained` says; default: no. They
-    are for a day, by default."""
+    """Whether the gradients of all samples are kept for `Client.rescore`, as `Filtered.retained` says; default: no.
+    They are for a day, by default."""
     two_pass: bool
     """First fold all samples in, then score all of them against the direction that came of it, from the same gradients;
     default: no. Without, the first ones are scored when little else has been seen."""

@@ -1,5 +1,5 @@
-"""Retained gradients in a gradient store, over a real Redis and without Celery: the same decisions as from Redis, little
-in Redis, and nothing lost or left over whatever is killed."""
+"""Retained gradients in a gradient store, over a real Redis and without Celery: the same decisions as from Redis,
+little in Redis, and nothing lost or left over whatever is killed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,8 +7,6 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-from benchmarks.waiting_worker.engine import WaitingEncoder, WaitingEngine
-from benchmarks.waiting_worker.settings import WaitingSettings
 from congrad.contract import wire
 from congrad_service import keys
 from congrad_worker.decisions.direction import Samples
@@ -21,6 +19,9 @@ from congrad_worker.tasks.store import Store
 from support.bench import Bench
 from support.object_store import ObjectStore
 from support.pairs import demo_samples
+
+from benchmarks.waiting_worker.engine import WaitingEncoder, WaitingEngine
+from benchmarks.waiting_worker.settings import WaitingSettings
 
 Hands = tuple[WaitingEncoder, WaitingEngine]
 
@@ -171,9 +172,10 @@ def test_a_worker_that_dies_between_file_and_reference_loses_nothing(
     def die(*_: Any, **__: Any) -> None:
         raise Killed
 
-    with monkeypatch.context() as patched, pytest.raises(Killed):
+    with monkeypatch.context() as patched:
         patched.setattr(bench.store.redis, "set", die)
-        bench.processor.process(job_id, 0)
+        with pytest.raises(Killed):
+            bench.processor.process(job_id, 0)
     written = files(tmp_path, job_id)
     assert len(written) == 1
     assert not bench.store.has_gradients(job_id, 0)
@@ -239,10 +241,11 @@ def test_a_store_that_comes_back_goes_on_where_it_was(bench: Bench, monkeypatch:
     def fail(*_: Any) -> bytes:
         raise ShardStoreError("away")
 
-    with monkeypatch.context() as patched, pytest.raises(ShardStoreError):
+    with monkeypatch.context() as patched:
         patched.setattr(shelf_of(bench).shards, "put", fail)
         bench.store.turn(keys.gradients_queue("f00d"))
-        bench.processor.process(job_id, 0)
+        with pytest.raises(ShardStoreError):
+            bench.processor.process(job_id, 0)
     computed = bench.processor.activity.tokens
     bench.processor.process(job_id, 0)
     assert bench.processor.activity.tokens == computed, "its gradients were still there"
@@ -271,7 +274,7 @@ def test_files_that_are_gone_are_no_longer_kept(when: str, bench: Bench, monkeyp
     assert (error.status, error.detail) == (409, f"the gradients of job {job_id} are no longer kept")
 
 
-def test_gradients_in_a_store_that_a_worker_does_not_know_are_waited_for(bench: Bench, redis_url: str) -> None:
+def test_gradients_in_a_store_that_a_worker_does_not_know_are_waited_for(bench: Bench) -> None:
     job_id, chunks = bench.create(retain=True)
     bench.run(job_id, chunks)
     job = bench.store.job(job_id)

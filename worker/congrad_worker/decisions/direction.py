@@ -188,8 +188,8 @@ def _brought(count: int, half_life: float) -> float:
 
 
 def _sums(samples: Samples, chosen: np.ndarray) -> dict[str, np.ndarray]:
-    """The sums of some samples' gradients by language, float64 ``[D]``. In the order of the samples, which may have to be
-    read, and one at a time: the exact gradients of a real model do not fit in memory twice."""
+    """The sums of some samples' gradients by language, float64 ``[D]``. In the order of the samples, which may have to
+    be read, and one at a time: the exact gradients of a real model do not fit in memory twice."""
     sums: dict[str, np.ndarray] = {}
     widened = Widened(samples.dim)
     for rows, block in samples.blocks(widened.rows):

@@ -1,7 +1,7 @@
 """Half precision made single and double, exactly, block by block in memory that is used again.
 
-NumPy's own conversion from float16 takes three times as long, and new memory for each block as long again: together that
-would be most of what a score costs.
+NumPy's own conversion from float16 takes three times as long, and new memory for each block as long again: together
+that would be most of what a score costs.
 """
 
 import numpy as np
@@ -33,8 +33,8 @@ class Widened:
         if block.dtype != np.float16:
             np.copyto(singles, block)
             return singles
-        # Sign, exponent and mantissa go where a float32 has them. Its exponents begin 112 lower: that is a product, which
-        # is exact, and makes what has no exponent in half precision (subnormal) a number with one.
+        # Sign, exponent and mantissa go where a float32 has them. Its exponents begin 112 lower: that is a product,
+        # which is exact, and makes what has no exponent in half precision (subnormal) a number with one.
         bits = singles.view(np.int32)
         np.copyto(bits, np.ascontiguousarray(block).view(np.int16))
         np.left_shift(bits, 13, out=bits)

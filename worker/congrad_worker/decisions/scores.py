@@ -89,7 +89,9 @@ def _inner_products(
         doubles = widened.doubles(singles)
         along[rows] = doubles @ towards
         squares[rows] = np.vecdot(doubles, doubles)
-    lengths = np.where(samples.usable, samples.norms, 0.0).astype(np.float64)  # of the gradients, whose directions these are
+    lengths = np.where(samples.usable, samples.norms, 0.0).astype(
+        np.float64
+    )  # of the gradients, whose directions these are
     away[~samples.usable] = False
     return along * lengths, squares * lengths**2, away
 

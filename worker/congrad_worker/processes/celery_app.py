@@ -93,8 +93,8 @@ def serve_metrics(settings: WorkerSettings) -> None:
 
 @contextmanager
 def requeued_on_outage() -> Iterator[None]:
-    """Gives the task back to the queue where Redis, the broker or the gradient store fails. Celery's own retry publishes a new message to
-    the same broker, and discards the task if that fails too."""
+    """Gives the task back to the queue where Redis, the broker or the gradient store fails. Celery's own retry
+    publishes a new message to the same broker, and discards the task if that fails too."""
     try:
         yield
     except (RedisError, OperationalError, ShardStoreError) as error:

@@ -28,8 +28,9 @@ MAX_ATTEMPTS = 5
 """Starts of one chunk after which its job is given up: a chunk that kills its worker every time must not loop."""
 
 MEMORY_PATIENCE_S = 60.0
-"""How long a job that is being worked on may wait for a full Redis, or a gradient store, to take its gradients. Of several that wait each has
-a part of its own there, and none could ever end; the one that is given up makes room for the others."""
+"""How long a job that is being worked on may wait for a full Redis, or a gradient store, to take its gradients. Of
+several that wait each has a part of its own there, and none could ever end; the one that is given up makes room for the
+others."""
 
 NO_MEMORY = f"Redis has had no memory for the gradients of this job for {MEMORY_PATIENCE_S:g} s"
 

@@ -236,7 +236,9 @@ class Store:
         if not is_reference(kept):
             return ChunkResult.parse(kept)
         if self.shelf is None:
-            raise ShardStoreError("the gradients are in a gradient store: CONGRAD_GRADIENT_STORE says where, and is unset")
+            raise ShardStoreError(
+                "the gradients are in a gradient store: CONGRAD_GRADIENT_STORE says where, and is unset"
+            )
         return self.shelf.get(kept)
 
     def free_stored(self) -> None:

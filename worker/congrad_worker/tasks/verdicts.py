@@ -6,7 +6,6 @@ from dataclasses import replace
 from http import HTTPStatus
 from itertools import compress
 
-import numpy as np
 from congrad.contract import wire
 from congrad_service import keys
 from congrad_service.access.teams import plain
