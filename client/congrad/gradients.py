@@ -78,4 +78,7 @@ def _parsed(content: bytes) -> Gradients:
 
     arrays = load(content)
     rest = json.loads(arrays["rest"].tobytes())
-    return Gradients(rest["ids"], rest["languages"], arrays["units"].astype(np.float32), arrays["norms"])
+    units = arrays["units"].astype(np.float32)
+    if "scales" in arrays:
+        units *= arrays["scales"][:, None]
+    return Gradients(rest["ids"], rest["languages"], units, arrays["norms"])

@@ -52,6 +52,9 @@ class RedisSettings(BaseSettings):
     """Where gradients are kept that jobs retain, as two passes do: `redis`, or a folder as fsspec names it, such as
     `file:///srv/congrad`, `s3://bucket/folder` or `gs://bucket/folder`, which the workers reach under the same name.
     Credentials are in the workers' environment, as the file system's own library reads them there."""
+    gradient_bits: Literal[8, 16] = 16
+    """Bits of a number in a gradient store that is not Redis: with 8, and a scale for each pair, a pair takes half as
+    much, and its score changes a little."""
     max_languages: Annotated[int, Field(ge=1, le=1024)] = 256
     """Languages of one request, and of one direction; what a decision costs grows with the cube of their number."""
     log_format: LogFormat = "pretty"

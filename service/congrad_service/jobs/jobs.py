@@ -104,10 +104,11 @@ class Jobs:
         }
         asked = {"half_life": request.half_life, "aggregator": request.aggregator}
         fields |= {name: str(value) for name, value in asked.items() if value is not None}
-        gradients = size * len(request.samples)
         is_elsewhere = request.retain and self._settings.gradient_store != IN_REDIS
+        kept = gradient_bytes(checkpoint.projection.dim, self._settings.gradient_bits if is_elsewhere else 16)
         expected = Gradients(
-            awaited=REFERENCE * len(runs) if is_elsewhere else gradients, retained=gradients if request.retain else 0
+            awaited=REFERENCE * len(runs) if is_elsewhere else size * len(request.samples),
+            retained=kept * len(request.samples) if request.retain else 0,
         )
         return await self._write(fields, [chunks.dump(run) for run in runs], claim, expected)
 

@@ -35,9 +35,9 @@ class Gradients:
     retained: int
 
 
-def gradient_bytes(dim: int) -> int:
-    """Bytes of one sample's gradient of ``dim`` numbers, in half precision."""
-    return 2 * dim + BESIDE
+def gradient_bytes(dim: int, bits: int = 16) -> int:
+    """Bytes of one sample's gradient of ``dim`` numbers, of so many bits each."""
+    return dim * bits // 8 + BESIDE
 
 
 async def room(redis: Redis, settings: ServiceSettings, team: str | None) -> wire.Room:

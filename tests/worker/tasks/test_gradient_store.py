@@ -84,7 +84,7 @@ def test_decisions_are_those_from_redis_bit_for_bit(
     expected = two_passes(Bench(redis_url, hands, chunk_tokens=tokens))
     bench = Bench(redis_url, hands, gradient_store=url, chunk_tokens=tokens)
     bench.store.redis.flushall()
-    bench.store.shelf = Shelf(shelf_of(bench).shards, max_bytes)
+    bench.store.shelf = Shelf(shelf_of(bench).shards, max_bytes=max_bytes)
     assert two_passes(bench) == expected
 
 
@@ -263,7 +263,7 @@ def test_files_that_are_gone_are_no_longer_kept(when: str, bench: Bench, monkeyp
         shelf_of(bench).shards.free(job_id)
         return read(name)
 
-    bench.store.shelf = Shelf(shelf_of(bench).shards, 1)
+    bench.store.shelf = Shelf(shelf_of(bench).shards, max_bytes=1)
     if when == "before":
         shelf_of(bench).shards.free(job_id)
     else:
@@ -303,3 +303,22 @@ def test_a_chunk_comes_back_as_it_was(bench: Bench) -> None:
         assert found.samples.dim == 2
         rows = np.arange(len(chunk.samples.units))
         assert (found.samples.halves(rows) == chunk.samples.units).all()
+
+
+def test_eight_bits_are_half_as_much_and_scores_are_what_they_were(
+    redis_url: str, hands: Hands, tmp_path: Path
+) -> None:
+    """The second pass, of gradients whose numbers are as unlike in size as those of a model."""
+    expected = two_passes(Bench(redis_url, hands))
+    bench = Bench(redis_url, hands, gradient_store=f"file://{tmp_path}", gradient_bits=8)
+    bench.store.redis.flushall()
+    found = two_passes(bench)
+    for ours, theirs in zip(found, expected, strict=True):
+        scores = [np.array([one.conflict_score for one in decisions], float) for decisions in (ours, theirs)]
+        assert np.allclose(*scores, atol=5e-3)
+        assert not np.array_equal(*scores)
+    sizes = []
+    for bits in (16, 8):
+        chunk = ChunkResult(["a"], Samples.of(np.ones((1, 4096), np.float32), ["de"]), [False], [])
+        sizes.append(len(chunk.dump(bits)))
+    assert sizes[1] < 0.6 * sizes[0]

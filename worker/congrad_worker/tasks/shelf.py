@@ -24,10 +24,14 @@ def is_reference(kept: bytes) -> bool:
 
 
 class Shelf:
-    """Chunks in a gradient store, the latest of them in memory: as many as `MAX_BYTES` hold, and at least one."""
+    """Chunks in a gradient store, the latest of them in memory: as many as `MAX_BYTES` hold, and at least one.
 
-    def __init__(self, shards: ShardStore, max_bytes: int = MAX_BYTES):
+    :param bits: of a number in what is written.
+    """
+
+    def __init__(self, shards: ShardStore, bits: int = 16, max_bytes: int = MAX_BYTES):
         self.shards = shards
+        self._bits = bits
         self._max_bytes = max_bytes
         self._held: OrderedDict[str, np.ndarray] = OrderedDict()
         self._bytes = 0
@@ -37,7 +41,7 @@ class Shelf:
 
         :raises ShardStoreError: they cannot be written now.
         """
-        return REFERENCE + self.shards.put(job_id, f"{number:06d}", result.dump()).encode()
+        return REFERENCE + self.shards.put(job_id, f"{number:06d}", result.dump(self._bits)).encode()
 
     def get(self, reference: bytes) -> ChunkResult | None:
         """A chunk whose gradients are read again where they are no longer in memory; None where it is gone.

@@ -73,7 +73,8 @@ class Store:
             retry=Retry(ExponentialBackoff(cap=2.0, base=0.1), retries=6),
         )
         self._settings = settings
-        self.shelf = None if settings.gradient_store == IN_REDIS else Shelf(ShardStore(settings.gradient_store))
+        store = settings.gradient_store
+        self.shelf = None if store == IN_REDIS else Shelf(ShardStore(store), settings.gradient_bits)
         self._stored = self.redis.register_script(scripts.STORE)
         self._start = self.redis.register_script(scripts.START)
         self._complete = self.redis.register_script(scripts.COMPLETE)
