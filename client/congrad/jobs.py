@@ -81,7 +81,7 @@ class Jobs:
         :raises CongradError: the stream cannot be opened, or breaks more often in a row than
             ``max_retries`` and for longer than ``max_downtime``.
         """
-        return self._follow(_id(job))
+        return self._follow(id_of(job))
 
     def list(self, limit: int = 50, status: wire.JobStatus | str | None = None) -> list[wire.JobSummary]:
         """The latest jobs whose answers are still kept, the newest of them first.
@@ -149,7 +149,7 @@ class AsyncJobs:
 
     def events(self, job: JobLike) -> AsyncGenerator[wire.Job]:
         """See `Jobs.events`."""
-        return self._follow(_id(job))
+        return self._follow(id_of(job))
 
     async def list(self, limit: int = 50, status: wire.JobStatus | str | None = None) -> list[wire.JobSummary]:
         """See `Jobs.list`."""
@@ -185,12 +185,13 @@ def _accepted(send: HttpRequest, policy: Policy) -> Call[wire.Job]:
     return (yield from _get(answer.job_id, policy))  # an earlier one of the same key, which has its answer already
 
 
-def _id(job: JobLike) -> str:
+def id_of(job: JobLike) -> str:
+    """The id of a job."""
     return job if isinstance(job, str) else job.id
 
 
 def _get(job: JobLike, policy: Policy) -> Call[wire.Job]:
-    return calls.request(HttpRequest("GET", job_path(_id(job))), JOB, policy)
+    return calls.request(HttpRequest("GET", job_path(id_of(job))), JOB, policy)
 
 
 def _list(limit: int, status: wire.JobStatus | str | None, policy: Policy) -> Call[list[wire.JobSummary]]:
@@ -199,7 +200,7 @@ def _list(limit: int, status: wire.JobStatus | str | None, policy: Policy) -> Ca
 
 
 def _retry(job: JobLike, policy: Policy) -> Call[wire.Job]:
-    return _accepted(HttpRequest("POST", job_path(_id(job)) + "/retry"), policy)
+    return _accepted(HttpRequest("POST", job_path(id_of(job)) + "/retry"), policy)
 
 
 def _wait(job: JobLike, policy: Policy) -> Call[wire.FilterResult]:
@@ -208,7 +209,7 @@ def _wait(job: JobLike, policy: Policy) -> Call[wire.FilterResult]:
 
 
 def _cancel(job: JobLike, policy: Policy) -> Call[wire.Job]:
-    return calls.request(HttpRequest("DELETE", job_path(_id(job))), JOB, policy)
+    return calls.request(HttpRequest("DELETE", job_path(id_of(job))), JOB, policy)
 
 
 def _rescore(
@@ -219,5 +220,6 @@ def _rescore(
     key: str | None,
     policy: Policy,
 ) -> Call[wire.FilterResult]:
-    send = rescore_request(_id(job), selection, retain, key or uuid.uuid4().hex, aggregator)
+    others = {} if aggregator is None else {"aggregator": aggregator}
+    send = rescore_request(id_of(job), key=key or uuid.uuid4().hex, retain=retain, selection=selection, **others)
     return calls.decide(send, policy, policy.max_downtime)

@@ -4,8 +4,8 @@ congrad:job:ID                 hash    state of a job: see `jobs.py`
 congrad:job:ID:pending         set     numbers of the chunks whose gradients are missing
 congrad:job:ID:chunk:N         string  the samples of a chunk, JSON; gone when the job ends, unless texts are kept, or
                                        it was given up and may be tried again
-congrad:job:ID:gradients:N     string  the compressed gradients of a chunk, safetensors; gone when the job ends, unless
-                                       they are retained
+congrad:job:ID:gradients:N     string  the compressed gradients of a chunk, safetensors, or the name of a file in the
+                                       gradient store that has them; gone when the job ends, unless they are retained
 congrad:job:ID:ready           list    numbers of the chunks that no worker has taken
 congrad:ready:QUEUE            zset    jobs with work in a queue that no worker has taken: see `turns.py`
 congrad:turns:QUEUE            hash    whose turn it is there, likewise
@@ -13,6 +13,8 @@ congrad:sequence               string  how many jobs there have been
 congrad:jobs:active            zset    unfinished jobs by time of creation
 congrad:retained               zset    jobs without a team whose gradients are retained, `ID:BYTES`, by when that ends;
                                        congrad:retained:TEAM those of a team
+congrad:stored                 zset    jobs that have files in the gradient store, by when these may go
+congrad:freeing                string  there while a decide worker takes them away
 congrad:jobs:recent            zset    the latest jobs without a team, by time of creation, whatever became of them;
                                        congrad:jobs:recent:TEAM those of a team
 congrad:jobs:failed            zset    likewise the latest that failed, by when they did; congrad:jobs:failed:TEAM those
@@ -58,6 +60,8 @@ RECOVERY = "congrad:recovery"
 SEQUENCE = "congrad:sequence"
 ORDERS = "congrad:orders"
 PUBLISHED = "congrad:published"
+STORED = "congrad:stored"
+FREEING = "congrad:freeing"
 
 GRADIENTS_TASK = "congrad.gradients"
 DECIDE_TASK = "congrad.decide"

@@ -40,9 +40,18 @@ end
 local function publish(id, status)
   redis.call('PUBLISH', 'EVENTS', cjson.encode({job = id, status = status}))
 end
+-- From when on a job's files in the gradient store may go, where it has any: a decide worker takes them away.
+local function stored_until(id, time)
+  redis.call('ZADD', 'STORED', 'XX', time, id)
+end
+-- An earlier release did not tell the bytes that a job retains from those that Redis has of them.
+local function bytes_of(keeps, awaited)
+  return keeps or awaited
+end
 local function no_longer_retained(job, id)
-  local found = redis.call('HMGET', job, 'retained', 'awaited')
-  if found[1] then redis.call('ZREM', found[1], id .. ':' .. found[2]) end
+  local found = redis.call('HMGET', job, 'retained', 'keeps', 'awaited')
+  if found[1] then redis.call('ZREM', found[1], id .. ':' .. bytes_of(found[2], found[3])) end
+  stored_until(id, now())
 end
 local function retain(key, time, member, seconds)
   redis.call('ZADD', key, time, member)
@@ -58,7 +67,7 @@ local function keep(job, milliseconds, succeeded) -- and what its Idempotency-Ke
   end
   redis.call('PEXPIRE', record, milliseconds)
 end
-""".replace("EVENTS", keys.EVENTS)
+""".replace("EVENTS", keys.EVENTS).replace("STORED", keys.STORED)
 
 _GIVEN_UP = """
 -- The samples of a failed job are not kept any more.
@@ -149,7 +158,7 @@ CREATE = (
     + """
 -- KEYS: job, pending, active, recent, idempotency, ready, turns, ready chunks, sequence, retained, chunks...
 -- ARGV: id, has key, digest, max_queue, job_ttl, team, max_queue_bytes, max_retained_bytes, bytes of texts, bytes of
---       gradients, whether they are retained, field, value, ..., chunks...
+--       gradients that Redis will have, bytes of those that are retained wherever that is, field, value, ..., chunks...
 local id, keyed, digest = ARGV[1], ARGV[2] == '1', ARGV[3]
 local before = ''
 if keyed then
@@ -168,9 +177,10 @@ local most, free = memory()
 if most and awaited + own > free then
   return {free > 0 and own > most / 2 and 'large' or 'memory', tostring(free > 0 and own > most / 2 and most or free)}
 end
-if ARGV[11] == '1' then
+local retains = tonumber(ARGV[11]) > 0
+if retains then
   local held_by_ended = retained(KEYS[10], t)
-  if held_by_ended + ARGV[10] > tonumber(ARGV[8]) then return {'retained', tostring(held_by_ended)} end
+  if held_by_ended + ARGV[11] > tonumber(ARGV[8]) then return {'retained', tostring(held_by_ended)} end
 end
 -- The first write is one that a full Redis refuses: nothing is half-written.
 redis.call('HSET', KEYS[1], 'status', 'queued', 'created', t, 'chunks', chunks, 'bytes', ARGV[9], 'awaited', ARGV[10],
@@ -191,10 +201,10 @@ for i = 1, chunks do
 end
 redis.call('EXPIRE', KEYS[2], ARGV[5])
 redis.call('EXPIRE', KEYS[8], ARGV[5])
-if ARGV[11] == '1' then
+if retains then
   redis.call('ZREMRANGEBYSCORE', KEYS[10], '-inf', t)
-  retain(KEYS[10], t + ARGV[5], id .. ':' .. ARGV[10], ARGV[5])
-  redis.call('HSET', KEYS[1], 'retained', KEYS[10])
+  retain(KEYS[10], t + ARGV[5], id .. ':' .. ARGV[11], ARGV[5])
+  redis.call('HSET', KEYS[1], 'retained', KEYS[10], 'keeps', ARGV[11])
 end
 redis.call('HSET', KEYS[1], 'turn', string.format('%016d/%s/%s', redis.call('INCR', KEYS[9]), ARGV[6], id))
 offer(KEYS[6], KEYS[7], KEYS[1])
@@ -337,13 +347,29 @@ if redis.call('EXISTS', KEYS[8]) == 1 and redis.call('HGET', KEYS[1], 'retain') 
   redis.call('HSET', KEYS[8], 'retain', 'dropped')
   no_longer_retained(KEYS[8], redis.call('HGET', KEYS[1], 'source'))
 end
-local held = redis.call('HMGET', KEYS[1], 'retain', 'retained', 'awaited')
+local held = redis.call('HMGET', KEYS[1], 'retain', 'retained', 'keeps', 'awaited')
 if held[1] == '1' and held[2] then -- for as long as from here, and no longer as from the beginning
-  retain(held[2], now() + lifetime / 1000, ARGV[1] .. ':' .. held[3], math.ceil(lifetime / 1000))
+  local member = ARGV[1] .. ':' .. bytes_of(held[3], held[4])
+  retain(held[2], now() + lifetime / 1000, member, math.ceil(lifetime / 1000))
+  stored_until(ARGV[1], now() + lifetime / 1000)
 end
 publish(ARGV[1], 'succeeded')
 return 'committed'
 """.replace("HISTORY", str(HISTORY))
+)
+
+STORE = (
+    _PRELUDE
+    + """
+-- KEYS: job, stored   ARGV: id, seconds
+-- Notes that files of a job are about to come into the gradient store, before they do: 1 if they may, 0 if the job
+-- retains nothing, and -1 if nobody wants it any more.
+local job = redis.call('HMGET', KEYS[1], 'status', 'retain')
+if not job[1] or (ended(job[1]) and not (job[1] == 'succeeded' and job[2] == '1')) then return -1 end
+if job[2] ~= '1' then return 0 end
+redis.call('ZADD', KEYS[2], 'GT', now() + ARGV[2], ARGV[1])
+return 1
+"""
 )
 
 RECALL = """

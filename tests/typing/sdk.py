@@ -16,6 +16,10 @@ def with_the_client(pairs: Iterable[dict[str, Any]]) -> None:
             assert_type(decision.reason, congrad.Reason | str | None)
         for answer in client.filter_batches(pairs):
             assert_type(answer, congrad.FilterResult)
+        again = client.rescore(result.retained, half_life=8, languages=["de"], direction=None, retain=False)
+        assert_type(again, congrad.Filtered)
+        for chunk in congrad.load_gradients(result.retained, "file:///srv/congrad"):
+            assert_type(chunk, congrad.Gradients)
         job = client.jobs.submit(pairs, selection=congrad.FractionSelection(kind="fraction", keep=0.5))
         assert_type(job, congrad.Job)
         for state in client.jobs.events(job):

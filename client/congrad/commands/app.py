@@ -12,6 +12,8 @@ from congrad.commands.filter import EXIT_CODES, HELP, filter_file
 from congrad.commands.publish import publish
 from congrad.commands.report import HELP as REPORT_HELP
 from congrad.commands.report import report_file
+from congrad.commands.rescore import HELP as RESCORE_HELP
+from congrad.commands.rescore import rescore_file
 from congrad.commands.retry import retry
 from congrad.commands.status import status
 from congrad.commands.token import token
@@ -36,6 +38,7 @@ app = typer.Typer(
 )
 app.command("filter", help=HELP, rich_help_panel=PAIRS, epilog=EXIT_CODES, no_args_is_help=True)(filter_file)
 app.command("report", help=REPORT_HELP, rich_help_panel=PAIRS, no_args_is_help=True)(report_file)
+app.command("rescore", help=RESCORE_HELP, rich_help_panel=PAIRS, no_args_is_help=True)(rescore_file)
 app.command(rich_help_panel=PAIRS)(demo)
 app.command(rich_help_panel=SERVICE)(up)
 app.command(rich_help_panel=SERVICE, no_args_is_help=True)(publish)

@@ -33,9 +33,9 @@ from congrad.contract.publishing import SleepRequest as SleepRequest
 from congrad.contract.publishing import Stage as Stage
 from congrad.contract.publishing import WakeRequest as WakeRequest
 from congrad.contract.samples import AnySample as AnySample
+from congrad.contract.samples import Language, Request, Text
 from congrad.contract.samples import Message as Message
 from congrad.contract.samples import PromptCompletion as PromptCompletion
-from congrad.contract.samples import Request, Text
 from congrad.contract.samples import Sample as Sample
 from congrad.contract.validation.bounded import FirstFaults
 from congrad.contract.views import CheckpointQueue as CheckpointQueue
@@ -142,12 +142,31 @@ class FilterRequest(Request):
 
 
 class RescoreRequest(Request):
-    """The body of ``POST /jobs/{id}/rescore``; ``retain`` keeps the gradients for yet another time, and ``aggregator``
-    is another than the direction's, for this answer only."""
+    """The body of ``POST /jobs/{id}/rescore``; ``retain`` keeps the gradients for yet another time.
+
+    ``aggregator`` is another than the direction's, and ``languages`` are those of its languages that are heard, both
+    for this answer only. ``direction`` is another than the one that the job was folded into. With ``update`` the
+    samples are folded into that one too, and ``half_life`` and ``aggregator`` are those that it begins with: so a
+    direction is made of gradients that are there.
+    """
 
     selection: Selection = ThresholdSelection()
     retain: StrictBool = False
     aggregator: AggregatorName | None = None
+    languages: Annotated[list[Language], Field(min_length=1)] | None = None
+    direction: DirectionName | None = None
+    update: StrictBool = False
+    half_life: HalfLife | None = None
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> "RescoreRequest":
+        if self.update and self.direction is None:
+            raise ValueError("'update' needs a 'direction', other than the one that the job was folded into")
+        if self.update and self.languages is not None:
+            raise ValueError("'languages' are for an answer that changes nothing, and 'update' does")
+        if self.half_life is not None and not self.update:
+            raise ValueError("'half_life' is what a direction begins with, and none does without 'update'")
+        return self
 
 
 class Reason(StrEnum):

@@ -57,7 +57,8 @@ def decide(
     counted = count(question, languages, rules.half_life)
     folded = counted.folded
     proceed()
-    direction = consensus(folded.languages, rules.rule, before) if folded.languages else None
+    heard = {tag: state for tag, state in folded.languages.items() if question.heard is None or tag in question.heard}
+    direction = consensus(heard, rules.rule, before) if heard else None
     scores = no_scores(samples) if direction is None else score(samples, folded, direction, proceed)
     recent = {tag: state.recent for tag, state in folded.languages.items()}
     ratios = question.ratios or [None] * len(question.ids)

@@ -1,6 +1,6 @@
 """What a job asks of its direction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from congrad.contract import wire
@@ -24,7 +24,8 @@ class Question:
     of them to keep; whether they are folded in, and a pair that the direction has already no second time (``once``).
 
     ``earlier`` is there where they are scored again after an earlier job has folded them in, and ``memory`` is what the
-    direction remembers of their pairs. ``ratios`` are those of the lengths of their answers, None where there is none.
+    direction remembers of their pairs. ``heard`` are the languages that make the direction, None for all of them; no
+    others are with an update. ``ratios`` are those of the lengths of their answers, None where there is none.
     """
 
     ids: Sequence[str]
@@ -37,3 +38,4 @@ class Question:
     earlier: Earlier | None = None
     memory: Memory = field(default_factory=Memory)
     ratios: Sequence[float | None] | None = None
+    heard: Set[str] | None = None

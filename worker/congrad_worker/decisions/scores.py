@@ -17,9 +17,7 @@ from congrad.contract.wire import Reason
 
 from congrad_worker.decisions.consensus import Consensus
 from congrad_worker.decisions.direction import NO_GRADIENT, Folded, Samples
-
-BLOCK = 2**23
-"""Entries of gradients that are held in float64 at a time: 64 MiB, or 512 samples at D = 16,384."""
+from congrad_worker.decisions.halves import Widened
 
 RELATIVE_ZERO = 1e-10
 """A squared norm this far below its parts is rounding: S is kept in float32."""
@@ -82,16 +80,20 @@ def _inner_products(
     count = len(samples.norms)
     along, squares = np.zeros(count), np.zeros(count)
     away = np.zeros((count, len(direction.tags)), dtype=np.bool_)
-    usable = np.flatnonzero(samples.usable)
-    step = max(1, BLOCK // samples.units.shape[1])
-    for start in range(0, len(usable), step):
+    towards, sums = direction.direction, direction.sums.T
+    widened = Widened(samples.dim)
+    for rows, block in samples.blocks(widened.rows):
         proceed()
-        rows = usable[start : start + step]
-        block = samples.gradients(rows)
-        along[rows] = block @ direction.direction
-        squares[rows] = np.einsum("nd,nd->n", block, block)
-        away[rows] = samples.units[rows].astype(np.float32) @ direction.sums.T < 0
-    return along, squares, away
+        singles = widened.singles(block)
+        np.less(singles @ sums, 0, out=away[rows])
+        doubles = widened.doubles(singles)
+        along[rows] = doubles @ towards
+        squares[rows] = np.vecdot(doubles, doubles)
+    lengths = np.where(samples.usable, samples.norms, 0.0).astype(
+        np.float64
+    )  # of the gradients, whose directions these are
+    away[~samples.usable] = False
+    return along * lengths, squares * lengths**2, away
 
 
 def _reasons(samples: Samples, exists: np.ndarray) -> list[Reason | None]:

@@ -31,8 +31,11 @@ class ChunkResult:
     pairs: list[bytes | None] | None = None
     ratios: list[float | None] | None = None
 
-    def dump(self) -> bytes:
-        """As safetensors, with the rest as JSON beside the arrays."""
+    def dump(self, bits: int = 16) -> bytes:
+        """As safetensors, with the rest as JSON beside the arrays.
+
+        :param bits: of a number; with 8 each row has a scale.
+        """
         rest: dict[str, object] = {
             "ids": self.ids,
             "languages": self.samples.languages,
@@ -42,21 +45,32 @@ class ChunkResult:
             "ratios": self.ratios,
         }
         text = np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
-        return save({"units": self.samples.units, "norms": self.samples.norms, "rest": text})
+        units = {"units": self.samples.units} if bits == 16 else _in_bytes(self.samples.units)
+        return save({**units, "norms": self.samples.norms, "rest": text})
 
     @classmethod
     def parse(cls, data: bytes) -> "ChunkResult":
         """The inverse of `dump`."""
         arrays = load(data)
         rest = json.loads(arrays["rest"].tobytes())
+        units = arrays["units"]
+        if "scales" in arrays:
+            units = (units * arrays["scales"][:, None]).astype(np.float16)
         return cls(
             ids=rest["ids"],
-            samples=Samples(arrays["units"], arrays["norms"], rest["languages"]),
+            samples=Samples(units, arrays["norms"], rest["languages"]),
             truncated=rest["truncated"],
             errors=[(int(index), str(detail)) for index, detail in rest["errors"]],
             pairs=(pairs := rest.get("pairs")) and [pair and bytes.fromhex(pair) for pair in pairs],
             ratios=rest.get("ratios"),
         )
+
+
+def _in_bytes(units: np.ndarray) -> dict[str, np.ndarray]:
+    """Rows as int8 ``[n, D]``, and what each is a multiple of, float32 ``[n]``: the largest number is 127 of these."""
+    largest = np.abs(units).max(axis=1, initial=0).astype(np.float32)
+    scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    return {"units": np.rint(units / scales[:, None]).astype(np.int8), "scales": scales}
 
 
 @dataclass(frozen=True)
@@ -84,7 +98,8 @@ class Standing:
 class JobRecord:
     """What a job asks, and its times (seconds, by Redis's clock).
 
-    ``once``, ``half_life`` and ``aggregator`` are as in `wire.FilterRequest`. ``source`` is the job whose gradients are
+    ``once``, ``half_life`` and ``aggregator`` are as in `wire.FilterRequest`; ``heard`` are the languages of the
+    direction that are, None for all. ``source`` is the job whose gradients are
     scored again, with ``source_chunks`` and its ``standing``; None where the job has gradients of its own. ``retain``
     keeps the gradients, whosever they are.
     """
@@ -101,6 +116,7 @@ class JobRecord:
     once: bool
     half_life: float | None
     aggregator: str | None
+    heard: frozenset[str] | None
     source: str | None
     source_chunks: int
     standing: Standing | None

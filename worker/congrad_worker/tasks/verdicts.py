@@ -6,7 +6,6 @@ from dataclasses import replace
 from http import HTTPStatus
 from itertools import compress
 
-import numpy as np
 from congrad.contract import wire
 from congrad_service import keys
 from congrad_service.access.teams import plain
@@ -17,9 +16,9 @@ from congrad_service.observability import tracing
 from redis.exceptions import RedisError
 
 from congrad_worker.decisions.decide import Outcome, Rules, decide
-from congrad_worker.decisions.direction import Samples
+from congrad_worker.decisions.parts import PartedSamples
 from congrad_worker.decisions.question import Earlier, Question
-from congrad_worker.errors import origin
+from congrad_worker.errors import ShardGoneError, ShardStoreError, origin
 from congrad_worker.tasks import metrics
 from congrad_worker.tasks.directions import Directions
 from congrad_worker.tasks.patience import Abandoned, Patience, TooSlow
@@ -35,6 +34,9 @@ MAX_ATTEMPTS = 5
 MAX_RACES = 100
 """Lost races for the direction after which a job is given up. Each one lost is another job's success."""
 
+STORE_PATIENCE_S = 60.0
+"""How long a decision may wait for a gradient store that cannot be read."""
+
 log = logging.getLogger(__name__)
 
 
@@ -49,7 +51,7 @@ class Judge:
     def settle(self, job_id: str) -> None:
         """Decides the job and commits its answer. Doing it twice changes nothing: the first answer stands.
 
-        A failure fails the job, except Redis's own, which is for the queue to try again.
+        A failure fails the job, except Redis's own and the gradient store's, which are for the queue to try again.
         """
         _, attempts = self._store.start(job_id, keys.DECIDE_WORK)
         if not attempts:
@@ -61,6 +63,12 @@ class Judge:
         except RedisError:
             self._store.give_back()
             raise
+        except ShardStoreError as error:
+            if self._store.has_waited(job_id, STORE_PATIENCE_S):
+                self._fail(job_id, f"{error}, for {STORE_PATIENCE_S:g} s", HTTPStatus.SERVICE_UNAVAILABLE)
+            else:
+                self._store.give_back(memory=True)
+                raise
         except Abandoned:
             note(outcome="repeated")
         except TooSlow as error:
@@ -92,7 +100,13 @@ class Judge:
             return
         question = _question(job, chunks)
         note(samples=len(question.ids))
-        patience = Patience(self._store, job_id)
+        try:
+            self._answer(job, question)
+        except ShardGoneError:  # freed while they were read
+            self._end(job_id, _without_gradients(job))
+
+    def _answer(self, job: JobRecord, question: Question) -> None:
+        patience = Patience(self._store, job.id)
         for _ in range(MAX_RACES):
             patience()
             read = self.directions.read(job.direction)
@@ -104,7 +118,7 @@ class Judge:
                 metrics.RACES.inc()
             elif self._commit(job, read, known, rules, patience) != "lost":
                 return
-        self._fail(job_id, f"direction {plain(job.direction)!r} changed {MAX_RACES} times while the job was decided")
+        self._fail(job.id, f"direction {plain(job.direction)!r} changed {MAX_RACES} times while the job was decided")
 
     def _recalled(self, job: JobRecord, read: DirectionRecord, question: Question) -> Question | None:
         """The question with what its direction remembers; None where that has changed since it was read."""
@@ -138,7 +152,8 @@ class Judge:
 def _known(job: JobRecord, read: DirectionRecord, outcome: Outcome, step: Step | None) -> DirectionRecord:
     """The direction after a commit."""
     if step is None:
-        return read if read.consensus is not None and job.aggregator else replace(read, consensus=outcome.consensus)
+        is_own = job.heard is None and (read.consensus is None or not job.aggregator)
+        return replace(read, consensus=outcome.consensus) if is_own else read
     return DirectionRecord(
         epoch=step.fields["epoch"],
         version=step.entry.version,
@@ -169,17 +184,14 @@ def _report(committed: str, result: wire.FilterResult) -> None:
 def _question(job: JobRecord, chunks: Sequence[ChunkResult]) -> Question:
     return Question(
         ids=[sample_id for chunk in chunks for sample_id in chunk.ids],
-        samples=Samples(
-            units=np.concatenate([chunk.samples.units for chunk in chunks]),
-            norms=np.concatenate([chunk.samples.norms for chunk in chunks]),
-            languages=[language for chunk in chunks for language in chunk.samples.languages],
-        ),
+        samples=PartedSamples.joined([chunk.samples for chunk in chunks]),
         truncated=[truncated for chunk in chunks for truncated in chunk.truncated],
         selection=job.selection,
         update=job.update,
         pairs=[pair for chunk in chunks for pair in chunk.pairs or [None] * len(chunk.ids)],
         ratios=[ratio for chunk in chunks for ratio in chunk.ratios or [None] * len(chunk.ids)],
         once=job.once,
+        heard=job.heard,
         earlier=None if job.standing is None else Earlier(job.standing.stakes, job.standing.repeated),
     )
 
@@ -238,7 +250,7 @@ def _unprocessable(chunks: Sequence[ChunkResult]) -> wire.Problem:
 
 def _conflict(job: JobRecord, read: DirectionRecord, question: Question, rules: Rules) -> str | None:
     """Why the job cannot be decided against the direction; None if it can be."""
-    name, dim = f"direction {plain(job.direction)!r}", question.samples.units.shape[1]
+    name, dim = f"direction {plain(job.direction)!r}", question.samples.dim
     if read.fingerprint not in (None, job.fingerprint):
         return (
             f"{name} belongs to checkpoint {read.fingerprint} by now, and this job's gradients were computed with "
