@@ -15,6 +15,7 @@ from congrad.errors import CongradError
 from congrad.jobs import AsyncJobs, JobLike, id_of
 from congrad.protocol import calls
 from congrad.protocol.ahead import ahead_async, each, until_failure_async
+from congrad.protocol.answers.replies import QUEUE, Reply
 from congrad.protocol.base_client import BaseClient, PerProcess, new_policy
 from congrad.protocol.calls import Call, HttpRequest, Pause, resumed
 from congrad.protocol.connections.event_stream import follow_async
@@ -29,7 +30,6 @@ from congrad.protocol.options import (
     Rescoring,
 )
 from congrad.protocol.policy import Policy, Timeouts
-from congrad.protocol.replies import QUEUE, Reply
 from congrad.protocol.requests import SampleLike, split_async
 from congrad.protocol.rescoring import Rescored, Round
 from congrad.protocol.results import Fallback, Filtered, Part

@@ -8,9 +8,9 @@ from urllib.parse import quote
 from congrad.contract import wire
 from congrad.errors import APITimeoutError, PublicationFailedError
 from congrad.protocol import calls
+from congrad.protocol.answers.replies import CHECKPOINTS, PUBLICATION, nothing
 from congrad.protocol.calls import AsyncRun, Call, Deadline, HttpRequest, Pause, Run
 from congrad.protocol.policy import Policy
-from congrad.protocol.replies import CHECKPOINTS, PUBLICATION, nothing
 
 LOADING_S = 3600.0
 """How long a checkpoint may take: to load as long as a worker may that starts, and until then what waits before it."""

@@ -17,6 +17,7 @@ from congrad.errors import CongradError
 from congrad.jobs import JobLike, Jobs, id_of
 from congrad.protocol import calls
 from congrad.protocol.ahead import ahead, until_failure
+from congrad.protocol.answers.replies import QUEUE, Reply
 from congrad.protocol.base_client import BaseClient, PerProcess, new_policy
 from congrad.protocol.calls import Call, HttpRequest, Pause, resumed
 from congrad.protocol.connections.event_stream import follow
@@ -31,7 +32,6 @@ from congrad.protocol.options import (
     Rescoring,
 )
 from congrad.protocol.policy import Policy, Timeouts
-from congrad.protocol.replies import QUEUE, Reply
 from congrad.protocol.requests import SampleLike, split
 from congrad.protocol.rescoring import Rescored, Round
 from congrad.protocol.results import Fallback, Filtered, Part

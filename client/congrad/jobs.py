@@ -7,11 +7,11 @@ from urllib.parse import quote
 
 from congrad.contract import wire
 from congrad.protocol import calls
+from congrad.protocol.answers.replies import JOB, JOBS, answer_of
 from congrad.protocol.calls import AsyncRun, Call, HttpRequest, Run, job_path
 from congrad.protocol.filtering import whole
 from congrad.protocol.options import Options, RequestOptions, SelectionLike
 from congrad.protocol.policy import Policy
-from congrad.protocol.replies import JOB, JOBS, answer_of
 from congrad.protocol.requests import SampleLike, rescore_request
 
 

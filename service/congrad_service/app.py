@@ -77,7 +77,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
             Middleware(InFlight, max_body_bytes=settings.max_body_bytes, max_connections=settings.max_connections),
         ],
         redirect_slashes=False,  # to an address made of what the client says the service is called
-        docs_url=None,  # `routes/docs.py` has the page
+        docs_url=None,  # `routes/pages/docs.py` has the page
         redoc_url=None,
     )
     for module in (filter, jobs, rescore, retry, events, directions, health, workers, dashboard, docs, metrics):

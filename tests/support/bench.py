@@ -11,8 +11,8 @@ from congrad_service.settings import ServiceSettings
 from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.tasks.chunks import ChunkProcessor
+from congrad_worker.tasks.deciding.verdicts import Judge
 from congrad_worker.tasks.store import Store
-from congrad_worker.tasks.verdicts import Judge
 from redis.asyncio import Redis
 
 from support.models import DEMO_CHECKPOINT, checkpoint, engine

@@ -6,17 +6,17 @@ from typing import Annotated
 import typer
 
 from congrad.commands.demo import demo
-from congrad.commands.direction import app as direction
-from congrad.commands.doctor import doctor
 from congrad.commands.filter import EXIT_CODES, HELP, filter_file
-from congrad.commands.publish import publish
 from congrad.commands.report import HELP as REPORT_HELP
 from congrad.commands.report import report_file
 from congrad.commands.rescore import HELP as RESCORE_HELP
 from congrad.commands.rescore import rescore_file
-from congrad.commands.retry import retry
-from congrad.commands.status import status
-from congrad.commands.token import token
+from congrad.commands.service.direction import app as direction
+from congrad.commands.service.doctor import doctor
+from congrad.commands.service.publish import publish
+from congrad.commands.service.retry import retry
+from congrad.commands.service.status import status
+from congrad.commands.service.token import token
 from congrad.commands.up import up
 
 PAIRS = "Pairs"

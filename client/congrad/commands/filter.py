@@ -9,9 +9,7 @@ import typer
 from congrad.client import Client
 from congrad.commands.filtering.asking import Asked, Run
 from congrad.commands.filtering.columns import FieldColumns, RoleNames, RowsAre, fields_of
-from congrad.commands.filtering.endings import without_answers, without_outputs
 from congrad.commands.filtering.journal import Journal, open_journal
-from congrad.commands.filtering.notices import notices
 from congrad.commands.filtering.options import (
     BadRowsAre,
     BatchSize,
@@ -39,10 +37,12 @@ from congrad.commands.filtering.options import (
     Update,
 )
 from congrad.commands.filtering.outputs import Outputs
-from congrad.commands.filtering.reporting import about_run, notes_on
 from congrad.commands.filtering.selection import selection_of
 from congrad.commands.filtering.stack import Adapter, Model, own_stack, settings_of
-from congrad.commands.filtering.summary import print_summary, show_plan, show_summary
+from congrad.commands.filtering.telling.endings import without_answers, without_outputs
+from congrad.commands.filtering.telling.notices import notices
+from congrad.commands.filtering.telling.reporting import about_run, notes_on
+from congrad.commands.filtering.telling.summary import print_summary, show_plan, show_summary
 from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
 from congrad.commands.terminal.output import WRONG, fail, fail_with, out, say
 from congrad.commands.terminal.signals import interrupt_on_signals

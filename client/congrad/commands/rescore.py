@@ -10,7 +10,7 @@ import typer
 from congrad.commands.filtering.options import SCORING, SELECTION, Concurrency, KeepShare, MaxConflict, ShareOf, Timeout
 from congrad.commands.filtering.retained import Retained, read_retained
 from congrad.commands.filtering.selection import selection_of
-from congrad.commands.filtering.summary import print_summary, show_summary
+from congrad.commands.filtering.telling.summary import print_summary, show_summary
 from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
 from congrad.commands.terminal.output import WRONG, fail, fail_with
 from congrad.commands.terminal.signals import interrupt_on_signals

@@ -15,11 +15,11 @@ from congrad.errors import (
     CongradError,
     ContentTooLargeError,
 )
+from congrad.protocol.answers.classify import is_unavailable
+from congrad.protocol.answers.replies import JOB
 from congrad.protocol.calls import Call, HttpRequest, decide, job_path, probe, request
-from congrad.protocol.classify import is_unavailable
 from congrad.protocol.options import Batching, Options
 from congrad.protocol.policy import Policy
-from congrad.protocol.replies import JOB
 from congrad.protocol.requests import Pairs, SampleLike, rescore_request, rows_of, split
 from congrad.protocol.results import Answers, Fallback, Filtered, Part, Selecting
 from congrad.protocol.room import check_room

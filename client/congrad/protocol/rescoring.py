@@ -10,10 +10,10 @@ from urllib.parse import quote
 from congrad.contract import wire
 from congrad.errors import CongradError
 from congrad.protocol.ahead import check as check_concurrency
+from congrad.protocol.answers.replies import nothing
 from congrad.protocol.calls import Call, HttpRequest, decide, request
 from congrad.protocol.options import Rescoring, check_half_life
 from congrad.protocol.policy import Policy
-from congrad.protocol.replies import nothing
 from congrad.protocol.requests import rescore_request
 from congrad.protocol.results import Filtered, Selecting
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pydantic import TypeAdapter
 
 from congrad.contract import wire
-from congrad.contract.languages import normalise_language
 from congrad.contract.selection import select
 from congrad.contract.summary import summarise
+from congrad.contract.tags.languages import normalise_language
 from congrad.errors import CongradError
-from congrad.protocol.classify import is_unavailable
+from congrad.protocol.answers.classify import is_unavailable
 from congrad.protocol.options import OnUnavailable, SelectionLike
 from congrad.protocol.requests import Pairs
 

@@ -2,9 +2,9 @@
 
 from congrad.errors import APIStatusError, NoRoomError
 from congrad.protocol import calls
+from congrad.protocol.answers.replies import CHECKPOINTS, QUEUE
 from congrad.protocol.calls import Call, HttpRequest
 from congrad.protocol.policy import Policy
-from congrad.protocol.replies import CHECKPOINTS, QUEUE
 
 BESIDE = 512
 """Bytes of a sample's norm, id and keys, as the service counts them."""

@@ -12,7 +12,7 @@ from congrad_service import keys
 from congrad_worker.decisions.direction import Samples
 from congrad_worker.errors import ShardStoreError
 from congrad_worker.tasks import chunks as chunks_module
-from congrad_worker.tasks import verdicts
+from congrad_worker.tasks.deciding import verdicts
 from congrad_worker.tasks.records import ChunkResult
 from congrad_worker.tasks.shelf import Shelf, is_reference
 from congrad_worker.tasks.store import Store

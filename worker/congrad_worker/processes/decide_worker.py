@@ -14,9 +14,9 @@ from congrad_worker.processes.freeing import Freeing
 from congrad_worker.processes.heartbeat import Heartbeat
 from congrad_worker.settings import DecideSettings
 from congrad_worker.tasks import metrics
+from congrad_worker.tasks.deciding.verdicts import Judge
 from congrad_worker.tasks.reports import report
 from congrad_worker.tasks.store import Store
-from congrad_worker.tasks.verdicts import Judge
 
 settings = DecideSettings()
 rule = Rule(settings.aggregator, settings.seed, aggregator(settings.aggregator))

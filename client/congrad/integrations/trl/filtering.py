@@ -5,7 +5,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 from congrad.client import Client
-from congrad.contract.languages import UNSURE
+from congrad.contract.tags.languages import UNSURE
 from congrad.errors import InvalidSampleError
 from congrad.formats.fields import Fields
 from congrad.formats.kinds import trl

@@ -20,12 +20,12 @@ from congrad_worker.decisions.parts import PartedSamples
 from congrad_worker.decisions.question import Earlier, Question
 from congrad_worker.errors import ShardGoneError, ShardStoreError, origin
 from congrad_worker.tasks import metrics
-from congrad_worker.tasks.directions import Directions
+from congrad_worker.tasks.deciding.directions import Directions
+from congrad_worker.tasks.deciding.ruling import Refused, Ruling
+from congrad_worker.tasks.deciding.steps import step_of
 from congrad_worker.tasks.patience import Abandoned, Patience, TooSlow
 from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Step
 from congrad_worker.tasks.reports import note
-from congrad_worker.tasks.ruling import Refused, Ruling
-from congrad_worker.tasks.steps import step_of
 from congrad_worker.tasks.store import Store
 
 MAX_ATTEMPTS = 5
