@@ -11,11 +11,12 @@ from congrad_service import keys, scripts
 from congrad_service.access import teams
 from congrad_service.http.errors import Conflict, NotFound
 from congrad_service.http.idempotency import Claim, retry_claim
+from congrad_service.jobs.room import Gradients
 
 INHERITED = ("direction", "repeats", "fingerprint", "checkpoint", "samples", "standing")
 """What a job that scores another's samples again has from that one; there is a standing only where it was folded in."""
 
-ASKED = (*INHERITED, "update", "selection", "retain", "half_life", "aggregator", "source", "source_chunks")
+ASKED = (*INHERITED, "update", "selection", "retain", "half_life", "aggregator", "heard", "source", "source_chunks")
 """What a job that tries another again has from that one, where it is there."""
 
 
@@ -34,9 +35,11 @@ class GivenUp:
         return "source" in self.fields
 
     @property
-    def awaited(self) -> int:
-        """Bytes of the gradients that it waited for."""
-        return int(self.fields["awaited"])
+    def expected(self) -> Gradients:
+        """What it was to have of its gradients where."""
+        retains = self.fields.get("retain", "0") != "0"
+        kept = self.fields.get("keeps", self.fields["awaited"])  # an earlier release did not tell the two apart
+        return Gradients(awaited=int(self.fields["awaited"]), retained=int(kept) if retains else 0)
 
     @property
     def asked(self) -> dict[str, str | int]:

@@ -163,8 +163,8 @@ class Jobs:
         asked = failed.asked
         if failed.is_rescoring:
             await self._retained(str(asked["source"]))
-            return await self._write(asked, [], failed.claim)
-        return await self._write(asked, await failed.texts(self._redis), failed.claim, failed.awaited)
+            return await self._write(asked, [], failed.claim, Gradients(awaited=0, retained=0))
+        return await self._write(asked, await failed.texts(self._redis), failed.claim, failed.expected)
 
     async def _retained(self, job_id: str) -> dict[str, str]:
         """The fields of a job that can be scored again."""
