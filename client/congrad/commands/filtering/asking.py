@@ -39,7 +39,7 @@ class Asked:
     checkpoint: str | None
     batch_size: int
     two_pass: bool
-    retain: bool
+    retain: bool = False
 
     @property
     def selecting(self) -> Selecting:
