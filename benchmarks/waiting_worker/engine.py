@@ -64,7 +64,8 @@ class WaitingEngine:
     def _of(self, digest: bytes) -> np.ndarray:
         """What belongs to a pair: two of the rows, so that next to no two pairs have the same."""
         first, second = digest[0], digest[1]
-        return self._rows[first] + self._rows[second] * (digest[2] / 256)
+        row: np.ndarray = self._rows[first] + self._rows[second] * (digest[2] / 256)
+        return row
 
     def compute(self, pairs: Sequence[WaitingPair]) -> Gradients:
         """float32 ``[pairs, D]``."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from congrad.contract import wire
 from congrad.errors import CongradError
 from congrad.jobs import JobLike, id_of
 
@@ -46,7 +47,7 @@ def load_gradients(jobs: Iterable[JobLike] | JobLike, store: str | None = None) 
     store = store or os.environ.get("CONGRAD_GRADIENT_STORE", "")
     if "://" not in store:
         raise ValueError(f"store is {store!r}; it should be the URL of a gradient store, such as file:///srv/congrad")
-    several = [jobs] if isinstance(jobs, str) or not isinstance(jobs, Iterable) else jobs
+    several: Iterable[JobLike] = [jobs] if isinstance(jobs, str | wire.Job) else jobs
     return (chunk for job in several for chunk in _of_job(store.rstrip("/"), id_of(job)))
 
 

@@ -1,27 +1,22 @@
-"""A gradient store beside a whole stack: two passes through it, other questions, and the death of workers meanwhile."""
+"""A gradient store beside a whole stack, on a disk and in an object store: two passes, and other questions."""
 
 import json
 import math
-import random
-import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import congrad
-import httpx
 import numpy as np
 import pytest
-from chaos.parts import Role
-from chaos.stack import supervised_stack
 from congrad import Client, Decision
 from congrad.local.stack import Stack
 from support.commands import run
-from support.jobs import ended
 from support.object_store import ObjectStore
 from support.pairs import demo_samples
 from support.scoring import explicit_pcgrad
+from support.waiting import until
 
 
 def labelled(*languages: str, each: int) -> list[dict[str, Any]]:
@@ -134,43 +129,34 @@ def test_the_command_asks_again_by_the_names_of_the_rows(kto_stack: Stack, tmp_p
     assert "are no longer kept" in gone.stderr
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="finds and ends processes as Linux has them")
-def test_workers_that_are_killed_on_the_way_lose_nothing_in_an_object_store(
-    object_server: ObjectStore, tmp_path: Path
+def test_an_object_store_has_what_jobs_retain_until_they_are_deleted(
+    sft_stack: Stack, stored_at: Callable[[], list[str]]
 ) -> None:
-    rows = demo_samples("de", "fr", "ja", each=8)
-    parts = [rows[number::6] for number in range(6)]
-    settings = {
-        **object_server.environment,
-        "CONGRAD_GRADIENT_STORE": object_server.new_bucket(),
-        "CONGRAD_HALF_LIFE": "inf",
-    }
-    with (
-        supervised_stack(tmp_path, random.Random(0), settings, gradients_workers=1) as stack,  # noqa: S311 # no secret
-        httpx.Client(base_url=stack.url, timeout=120) as http,
-    ):
-        ids = []
-        for part in parts:
-            body = {"samples": part, "direction": "killed", "retain": True}
-            accepted = http.post("/filter", json=body, headers={"Prefer": "respond-async"})
-            assert accepted.status_code == 202, accepted.text
-            ids.append(accepted.json()["id"])
-        for role in (Role.GRADIENTS, Role.DECIDE):
-            (part,) = stack.of(role)
-            stack.wait_until(part.child)
-            part.kill()
-        first = [ended(http, stack, job_id) for job_id in ids]
-        assert [job["status"] for job in first] == ["succeeded"] * 6
-        again = []
-        for number, job_id in enumerate(ids):
-            headers = {"Prefer": "respond-async"}
-            asked = http.post(f"/jobs/{job_id}/rescore", json={"retain": True}, headers=headers)
-            assert asked.status_code in (200, 202), asked.text
-            again.append(asked.json().get("id") or asked.json()["job_id"])
-            if number == 2:
-                stack.of(Role.DECIDE)[0].kill_child()
-        second = [ended(http, stack, job_id)["result"]["decisions"] for job_id in again]
-        whole = http.post("/filter", json={"samples": [row for part in parts for row in part], "direction": "whole"})
-        truth = [one["conflict_score"] for one in whole.raise_for_status().json()["decisions"]]
-        found = [one["conflict_score"] for decisions in second for one in decisions]
-        assert np.allclose(np.array(found, float), np.array(truth, float), atol=1e-5)
+    rows = [
+        {name: row[name] for name in ("id", "language", "prompt")} | {"completion": row["chosen"]}
+        for row in demo_samples("de", "fr", "ja", each=4)
+    ]
+    direction = f"test-{uuid.uuid4().hex}"
+    with Client(sft_stack.url, max_retries=0) as client:
+        first = client.filter(rows, direction=direction, two_pass=True, retain=True, batch_size=6)
+        anew = client.filter(rows, direction=direction, update=False)
+        assert np.allclose(scores(first.decisions), scores(anew.decisions), atol=1e-5)
+        assert {name.rpartition("/")[0].rpartition("/")[2] for name in stored_at()} == set(first.retained)
+        chunks = congrad.load_gradients(first.retained, sft_stack.environment["CONGRAD_GRADIENT_STORE"])
+        assert [name for chunk in chunks for name in chunk.ids] == [row["id"] for row in rows]
+        for job_id in first.retained:
+            client.jobs.cancel(job_id)
+        until(lambda: stored_at() == [], seconds=60)
+
+
+@pytest.fixture
+def stored_at(sft_stack: Stack, object_store: ObjectStore) -> Callable[[], list[str]]:
+    """The files that are in the gradient store of the stack."""
+    s3fs = pytest.importorskip("s3fs")
+    folder = sft_stack.environment["CONGRAD_GRADIENT_STORE"]
+
+    def found() -> list[str]:
+        system = s3fs.S3FileSystem(endpoint_url=object_store.url, use_listings_cache=False, skip_instance_cache=True)
+        return list(system.find(folder))
+
+    return found

@@ -111,9 +111,9 @@ def client(stack: Stack) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="session")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """A stack whose workers have the loss of supervised fine-tuning, with all that watches one: metrics, a log in JSON,
-    and spans."""
+def watched(tmp_path_factory: pytest.TempPathFactory, object_server: ObjectStore) -> Iterator[Watched]:
+    """A stack whose workers have the loss of supervised fine-tuning, with a gradient store that is an object store, and
+    with all that watches one: metrics, a log in JSON, and spans."""
     folder, port = tmp_path_factory.mktemp("sft-stack"), free_port()
     with collector() as spans:
         environment = {
@@ -123,6 +123,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             "CONGRAD_METRICS_PORT": str(port),
             "OTEL_EXPORTER_OTLP_ENDPOINT": spans.url,
             "OTEL_BSP_SCHEDULE_DELAY": "100",
+            "CONGRAD_GRADIENT_STORE": object_server.new_bucket(),
+            **object_server.environment,
         }
         with _stack(folder, environment) as running:
             yield Watched(running, folder / "log", spans, port)

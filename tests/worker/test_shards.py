@@ -1,13 +1,18 @@
 """Files of a gradient store: written once, never seen half-written, and gone with their folder; on a disk, in an object
 store, and in a file system of which nothing is known."""
 
+import hashlib
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from congrad_worker.errors import ShardStoreError, WorkerError
-from congrad_worker.shards import PARTIAL, ShardStore
+from congrad_worker.shards import PARTIAL, SUFFIX, ShardStore
 from support.object_store import ObjectStore
 
 JOB = "0" * 32
@@ -57,6 +62,35 @@ def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
         thread.join()
     assert seen <= {len(content)}
     assert not list(tmp_path.rglob(f"*{PARTIAL}"))
+
+
+WRITER = """
+import sys
+from congrad_worker.shards import ShardStore
+shards = ShardStore(sys.argv[1])
+for number in range(1_000):
+    shards.put("0" * 32, f"{number:06d}", bytes([number % 256]) * 2**21)
+    print(number, flush=True)
+"""
+
+
+def test_a_writer_that_is_killed_leaves_no_file_that_is_not_whole(shards: ShardStore) -> None:
+    url = f"{shards._kind}://{shards._root}"
+    with subprocess.Popen([sys.executable, "-c", WRITER, url], stdout=subprocess.PIPE, env=os.environ) as writer:
+        assert writer.stdout is not None
+        for _ in range(3):
+            writer.stdout.readline()
+        writer.kill()
+    system, root = fsspec.core.url_to_fs(url)
+    system.invalidate_cache()
+    names = [path.rpartition("/")[2] for path in system.find(root) if path.endswith(SUFFIX)]
+    assert len(names) >= 3
+    for name in names:
+        content = shards.get(f"{JOB}/{name}")
+        assert content is not None
+        assert hashlib.blake2b(content, digest_size=16).hexdigest() in name
+    assert shards.free(JOB)
+    assert system.find(root) == []
 
 
 def test_what_a_killed_writer_left_goes_with_the_folder(tmp_path: Path) -> None:
