@@ -82,7 +82,7 @@ def test_a_route_answers_the_roles_that_it_should_and_no_other(
     method: str, route: str, redis_url: str, keys_file: Path
 ) -> None:
     needed = NEEDED[method, route]
-    path = route.replace(":path", "").format(job_id="0" * 32, name="unknown", path="unknown")
+    path = route.replace(":path", "").format(job_id="0" * 32, publication_id="0" * 32, name="unknown", path="unknown")
     free = ask(redis_url, method, path, {})
     for role in Role:
         response = ask(redis_url, method, path, bearer(role.value), api_keys_file=keys_file)
