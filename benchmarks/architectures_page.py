@@ -29,7 +29,8 @@ bit; log-probabilities and hidden states as those of each sequence alone, up to 
   are said.
 - **coverage**: the share of the matrices in the decoder blocks, or of the adapter's, that gradients are taken of.
 - **error**: of the uncompressed gradients in float32 from autograd's on the weights, each sequence alone; the worst of
-  three pairs.
+  three pairs. A kernel that quantises what goes in has autograd differ from itself by hundredths, where a token is
+  added behind each sequence: its notes say by how much.
 - **notes**: why it is refused, in the worker's own words. Where these name a `CONGRAD_TARGET_MODULES`, the rest of the
   model is served with it, and the figures are those of the rest.
 
@@ -76,6 +77,8 @@ def _line(rows: Sequence["Row"]) -> str:
     notes = "; ".join(
         {re.sub(r"[\d.]+", "", row.reason): _note(row.reason) for row in reversed(rows) if row.reason}.values()
     )
+    if first.rounding:
+        notes = f"autograd from itself: {first.rounding:.0e}"
     return f"| {first.name} | {how} | {share} | {error} | {notes} |"
 
 

@@ -1,6 +1,7 @@
 """The time that gradients take, without gradients."""
 
 import hashlib
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -51,6 +52,7 @@ class WaitingEngine:
         self.activity = Activity()
         self.batch_tokens = 8192
         self._pair_ms = settings.pair_ms_file
+        self._at_once = settings.at_once
         self._rows = np.random.default_rng(0).standard_normal((ROWS, settings.dim), dtype=np.float32)
         self._next = 0
         self._by_content = settings.by_content
@@ -67,7 +69,8 @@ class WaitingEngine:
 
     def compute(self, pairs: Sequence[WaitingPair]) -> Gradients:
         """float32 ``[pairs, D]``."""
-        end = time.monotonic() + float(self._pair_ms.read_text()) / 1e3 * len(pairs)
+        steps = math.ceil(len(pairs) / self._at_once)
+        end = time.monotonic() + float(self._pair_ms.read_text()) / 1e3 * steps
         if self._by_content:
             values = np.stack([self._of(pair.digest) for pair in pairs])
         else:

@@ -65,9 +65,9 @@ class State:
         team = caller.team
         return replace(self, team=team, jobs=self.jobs.of(team), directions=self.directions.of(team))
 
-    def watch(self, job_id: str) -> AbstractAsyncContextManager[Watch]:
-        """A job of the team, for one who watches it."""
-        return self.watching.of(self.team, job_id, partial(self.jobs.get, job_id))
+    def watch(self, job_id: str, follows: bool) -> AbstractAsyncContextManager[Watch]:
+        """A job of the team, for one who watches it: each of its changes, or its end."""
+        return self.watching.of(self.team, job_id, partial(self.jobs.get, job_id), follows)
 
     def drain(self) -> None:
         """Answers everyone who waits."""

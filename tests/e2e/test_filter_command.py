@@ -6,7 +6,8 @@ import signal
 import subprocess
 import time
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pyarrow
 import pytest
 from congrad import Client, ConflictError
 from congrad.commands.filtering.asking import Asked, Run
-from congrad.commands.filtering.journal import journal_of, open_journal
+from congrad.commands.filtering.journal import Journal, journal_of, open_journal
 from congrad.contract import wire
 from congrad.files.samples import Fields, survey
 from congrad.files.source import Source
@@ -184,8 +185,10 @@ def started(arguments: list[str], journal: Path) -> subprocess.Popen[bytes]:
     return process
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("options", [["--one-pass"], []])
+@pytest.mark.parametrize(
+    ("end", "options"),
+    [(signal.SIGKILL, []), (signal.SIGKILL, ["--one-pass"]), (signal.SIGINT, []), (signal.SIGTERM, ["--one-pass"])],
+)
 def test_a_run_that_was_cut_short_goes_on_and_folds_nothing_in_twice(
     end: signal.Signals, options: list[str], stack: Stack, client: Client, direction: str, tmp_path: Path
 ) -> None:
@@ -213,10 +216,9 @@ def test_a_run_that_was_cut_short_goes_on_and_folds_nothing_in_twice(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dropped.jsonl", "in.jsonl", "kept.jsonl"]
 
 
-def test_rows_whose_gradients_are_gone_are_scored_without_folding_them_in_again(
-    stack: Stack, client: Client, direction: str, tmp_path: Path
-) -> None:
-    source, kept = tmp_path / "in.jsonl", tmp_path / "kept.jsonl"
+@contextmanager
+def interrupted(stack: Stack, client: Client, direction: str, source: Path, kept: Path) -> Iterator[Journal]:
+    """Eight rows in ``source`` whose first pass is made, and the journal of it, which stays: a user interrupts then."""
     write_rows(source, demo_samples("de", "fr", each=4))
     asked = Asked(direction, update=True, selection=wire.ThresholdSelection(), checkpoint=None, batch_size=4,
                   two_pass=True)  # fmt: skip
@@ -226,9 +228,17 @@ def test_rows_whose_gradients_are_gone_are_scored_without_folding_them_in_again(
         open_journal(journal_of(str(kept)), asked.on_record(stack.url), False) as journal,
     ):
         Run(rows, Fields(), asked, survey(rows, Fields())).ask(client, journal, 1, lambda _: None)
+        yield journal
+        raise KeyboardInterrupt
+
+
+def test_rows_whose_gradients_are_gone_are_scored_without_folding_them_in_again(
+    stack: Stack, client: Client, direction: str, tmp_path: Path
+) -> None:
+    source, kept = tmp_path / "in.jsonl", tmp_path / "kept.jsonl"
+    with interrupted(stack, client, direction, source, kept) as journal:
         for result in journal.results:
             client.jobs.rescore(result.job_id)  # the gradients are dropped then
-        raise KeyboardInterrupt
     arguments = ("filter", str(source), "-o", str(kept), "--url", stack.url, "--direction", direction,
                  "--batch-size", "4")  # fmt: skip
     gone = run(*arguments)
@@ -247,16 +257,8 @@ def test_a_run_that_is_begun_anew_frees_the_gradients_of_the_one_before(
     stack: Stack, client: Client, direction: str, tmp_path: Path
 ) -> None:
     source, kept = tmp_path / "in.jsonl", tmp_path / "kept.jsonl"
-    write_rows(source, demo_samples("de", "fr", each=4))
-    asked = Asked(direction, update=True, selection=wire.ThresholdSelection(), checkpoint=None, batch_size=4,
-                  two_pass=True)  # fmt: skip
-    with (
-        Source(str(source)) as rows,
-        suppress(KeyboardInterrupt),
-        open_journal(journal_of(str(kept)), asked.on_record(stack.url), False) as journal,
-    ):
-        Run(rows, Fields(), asked, survey(rows, Fields())).ask(client, journal, 1, lambda _: None)
-        raise KeyboardInterrupt
+    with interrupted(stack, client, direction, source, kept) as journal:
+        pass
     done = run("filter", str(source), "-o", str(kept), "--url", stack.url, "--direction", direction, "--restart")
     assert done.returncode == 0, done.stderr
     for result in journal.results:

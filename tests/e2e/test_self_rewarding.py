@@ -88,6 +88,7 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 @TRL_WARNINGS
 def test_two_rounds_run_and_a_round_that_was_lost_is_made_again_without_the_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

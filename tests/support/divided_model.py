@@ -17,7 +17,7 @@ from accelerate.hooks import attach_align_device_hook_on_blocks  # type: ignore[
 from congrad_worker.checkpoints.checkpoint import Checkpoint, load
 from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.checkpoints.files import locate
-from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
+from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.verification import verified_engine
 from congrad_worker.settings import GradientSettings
 
@@ -47,7 +47,7 @@ def gradients(wanted: GradientSettings, second: torch.device | None) -> tuple[np
     engine = verified_engine(checkpoint if second is None else divided(checkpoint, second), wanted)
     encoder = Encoder(checkpoint.tokenizer, checkpoint.max_length)
     rows = samples(demo_samples("de", "fr", "ja", each=3))
-    return engine.compute([encoder.encode(row) for row in rows]).values, SHARED_ROW in engine.layouts
+    return engine.compute([encoder.encode(row) for row in rows]).values, engine.layouts != (TWO_ROWS,)
 
 
 def main(model: Path, adapter: Path) -> None:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from congrad.contract import wire
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -15,6 +16,8 @@ from congrad_service.background import pause
 
 POLL_S = 2.0
 """Pub/sub may lose a message (a reconnect, a full buffer); whoever waits looks for himself this often."""
+
+Heard = Callable[[wire.JobStatus], None]
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +30,7 @@ class Events:
 
     def __init__(self, redis: Redis):
         self._redis = redis
-        self._waiting: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._waiting: defaultdict[str, list[Heard]] = defaultdict(list)
         self._watchers: list[Callable[[str], None]] = []
 
     def watch(self, watcher: Callable[[str], None]) -> None:
@@ -35,13 +38,13 @@ class Events:
         self._watchers.append(watcher)
 
     @contextmanager
-    def of(self, job_id: str, event: asyncio.Event) -> Iterator[None]:
-        """Sets an event at each change of the job; who waits for it clears it."""
-        self._waiting[job_id].add(event)
+    def of(self, job_id: str, heard: Heard) -> Iterator[None]:
+        """Calls a function at each change of the job, with the status that it has then."""
+        self._waiting[job_id].append(heard)
         try:
             yield
         finally:
-            self._waiting[job_id].discard(event)
+            self._waiting[job_id].remove(heard)
             if not self._waiting[job_id]:
                 del self._waiting[job_id]
 
@@ -60,10 +63,11 @@ class Events:
             while not stopped.is_set():
                 message = await pubsub.get_message(timeout=1.0)
                 if message is not None:
-                    self._on_change(json.loads(message["data"])["job"])
+                    change = json.loads(message["data"])
+                    self._on_change(change["job"], wire.JobStatus(change["status"]))
 
-    def _on_change(self, job_id: str) -> None:
-        for event in self._waiting.get(job_id, ()):
-            event.set()
+    def _on_change(self, job_id: str, status: wire.JobStatus) -> None:
+        for heard in self._waiting.get(job_id, ()):
+            heard(status)
         for watcher in self._watchers:
             watcher(job_id)

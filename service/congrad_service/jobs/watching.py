@@ -1,4 +1,5 @@
-"""Who watches a job: it is read once for all of them at each of its changes, however many requests wait for it."""
+"""Who watches a job: it is read once for all of them, however many requests wait for it; at each of its changes where
+somebody follows it, else at its end."""
 
 import asyncio
 import json
@@ -56,6 +57,7 @@ class Watch:
 
     def __init__(self, read: Read):
         self.watchers = 0
+        self.followers = 0  # those of them who want to know of each change
         self.task: asyncio.Task[None] | None = None
         self._read = read
         self._changed = asyncio.Event()
@@ -87,8 +89,8 @@ class Watch:
         self._tell()
 
     async def run(self, events: Events, job_id: str) -> None:
-        """Reads at each change, and now and then, until nobody watches or there is nothing to come."""
-        with events.of(job_id, self._changed):
+        """Reads at changes, and now and then, until nobody watches or there is nothing to come."""
+        with events.of(job_id, self._heard):
             while self.watchers:
                 self._changed.clear()  # what changes from here on is read in the next turn
                 self._begun += 1
@@ -101,6 +103,10 @@ class Watch:
                     return
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), POLL_S)
+
+    def _heard(self, status: wire.JobStatus) -> None:
+        if self.followers or status.ended:
+            self._changed.set()
 
     async def _reading(self) -> Reading:
         try:
@@ -124,10 +130,11 @@ class Watching:
         self._watches: dict[tuple[str | None, str], Watch] = {}
 
     @asynccontextmanager
-    async def of(self, team: str | None, job_id: str, read: Read) -> AsyncIterator[Watch]:
+    async def of(self, team: str | None, job_id: str, read: Read, follows: bool) -> AsyncIterator[Watch]:
         """A job of a team, for one who watches it.
 
         :param read: reads it, for those who come later too.
+        :param follows: whether each change is wanted, and not the end alone.
         """
         key = (team, job_id)
         watch = self._watches.get(key)
@@ -135,10 +142,12 @@ class Watching:
             watch = self._watches[key] = Watch(read)
             watch.task = asyncio.create_task(self._run(key, watch))
         watch.watchers += 1
+        watch.followers += follows
         try:
             yield watch
         finally:
             watch.watchers -= 1
+            watch.followers -= follows
             if not watch.watchers:
                 self._forget(key, watch)
                 if watch.task is not None:

@@ -69,7 +69,7 @@ EVENTS: dict[int | str, dict[str, Any]] = {
 async def _watch(state: Congrad, job_id: JobId) -> AsyncIterator[Watch]:
     """A dependency, so that it ends with the response, however that ends; a generator that its reader left behind ends
     when it is collected."""
-    async with state.watch(job_id) as watch:
+    async with state.watch(job_id, follows=True) as watch:
         yield watch
 
 

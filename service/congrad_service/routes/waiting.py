@@ -74,13 +74,16 @@ async def wait(state: State, job_id: str, seconds: float) -> wire.Job:
     :raises NotFound: no such job.
     """
     deadline = asyncio.get_running_loop().time() + seconds
-    async with state.watch(job_id) as watch:
+    async with state.watch(job_id, follows=False) as watch:
         reading = await watch.now()
-        while True:
+        while not reading.job.status.ended and not state.draining.is_set():
             left = deadline - asyncio.get_running_loop().time()
-            if reading.job.status.ended or left <= 0 or state.draining.is_set():
-                return reading.job
-            reading = await watch.after(reading, left)
+            if left <= 0:
+                break
+            newer = await watch.after(reading, left)
+            # Nobody has looked whether it has begun meanwhile.
+            reading = await watch.now() if newer is reading else newer
+        return reading.job
 
 
 def _response(job: wire.Job, preference: Preference) -> Response:

@@ -118,11 +118,14 @@ def watching() -> tuple[Events, Watching, Reads]:
     return events, Watching(events), Reads()
 
 
-def test_a_job_is_read_once_for_all_who_watch_it_at_each_change() -> None:
+@pytest.mark.parametrize(("follows", "most"), [(True, 4), (False, 3)])
+def test_a_job_is_read_once_for_all_who_watch_it_at_each_change_that_one_of_them_follows(
+    follows: bool, most: int
+) -> None:
     events, rooms, read = watching()
 
     async def one() -> str:
-        async with rooms.of(None, read.job.id, read) as watch:
+        async with rooms.of(None, read.job.id, read, follows) as watch:
             reading = await watch.now()
             while not reading.is_final:
                 reading = await watch.after(reading, 60)
@@ -133,11 +136,11 @@ def test_a_job_is_read_once_for_all_who_watch_it_at_each_change() -> None:
         for status in ("running", "succeeded"):
             await asyncio.sleep(0.05)
             read.become(wire.JobStatus(status))
-            events._on_change(read.job.id)
+            events._on_change(read.job.id, read.job.status)
         return await asyncio.gather(*watchers)
 
     assert asyncio.run(all_of_them()) == ["succeeded"] * 100
-    assert read.count <= 4  # the first, one for those who came during it, and each change
+    assert read.count <= most  # the first, one for those who came during it, and each change or the end
     assert not rooms._watches
 
 
@@ -145,10 +148,10 @@ def test_who_asks_sees_what_was_true_when_he_asked_though_another_watches_for_lo
     _, rooms, read = watching()
 
     async def ask_twice() -> list[str]:
-        async with rooms.of(None, read.job.id, read) as watch:
+        async with rooms.of(None, read.job.id, read, follows=True) as watch:
             await watch.now()
             read.become(wire.JobStatus.CANCELLED)  # and nothing tells of it
-            async with rooms.of(None, read.job.id, read) as other:
+            async with rooms.of(None, read.job.id, read, follows=True) as other:
                 return [(await other.now()).job.status]
 
     assert asyncio.run(ask_twice()) == ["cancelled"]
@@ -158,14 +161,14 @@ def test_a_reading_that_fails_is_every_watchers_and_the_next_one_may_succeed() -
     _, rooms, read = watching()
 
     async def watch_on() -> None:
-        async with rooms.of(None, read.job.id, read) as watch:
+        async with rooms.of(None, read.job.id, read, follows=True) as watch:
             for error in (RedisConnectionError("gone"), NotFound("there is no such job")):
                 read.fails = error
                 with pytest.raises(type(error)):
                     _ = (await watch.now()).job
             # Not found is the end of it; whoever comes now asks anew.
             read.fails = None
-            async with rooms.of(None, read.job.id, read) as other:
+            async with rooms.of(None, read.job.id, read, follows=True) as other:
                 assert (await other.now()).job.status == "queued"
 
     asyncio.run(watch_on())
@@ -177,7 +180,10 @@ def test_teams_do_not_share_readings() -> None:
     foreign.fails = NotFound("there is no such job")
 
     async def watch() -> None:
-        async with rooms.of("a", own.job.id, own) as first, rooms.of("b", own.job.id, foreign) as second:
+        async with (
+            rooms.of("a", own.job.id, own, follows=True) as first,
+            rooms.of("b", own.job.id, foreign, follows=True) as second,
+        ):
             assert (await first.now()).job.status == "queued"
             with pytest.raises(NotFound):
                 _ = (await second.now()).job

@@ -8,7 +8,7 @@ precision: see `checks`.
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,7 +66,8 @@ def verified_engine(
 
 
 def verify(engine: GradientEngine) -> Verdict:
-    """Checks every layout of the engine; that in two rows, in which every model can be computed, first.
+    """Checks the layout in two rows, in which every model can be computed, and then the engine's others until one of
+    them is exact.
 
     :raises CheckpointError: there is none that the engine is exact in.
     """
@@ -80,10 +81,17 @@ def verify(engine: GradientEngine) -> Verdict:
         if is_out_of_memory(error):
             raise CheckpointError(f"{engine.checkpoint.name}: {engine.checkpoint.device} has no memory left") from error
         raise _unsupported(engine, _said(error)) from error
-    others = [layout for layout in engine.layouts if layout is not TWO_ROWS]
-    reasons = {layout.name: _why_not(engine, layout, pairs, plain) for layout in others}
-    exact = tuple(layout for layout in engine.layouts if not reasons.get(layout.name))
-    return Verdict(exact, {name: reason for name, reason in reasons.items() if reason})
+    reasons: dict[str, str] = {}
+    for layout in (layout for layout in engine.layouts if layout is not TWO_ROWS):
+        if reason := _why_not(engine, layout, pairs, plain):
+            reasons[layout.name] = reason
+        else:  # those behind it cost no less, and would be checked for nothing
+            return _verdict(engine, (layout, TWO_ROWS), reasons)
+    return _verdict(engine, (TWO_ROWS,), reasons)
+
+
+def _verdict(engine: GradientEngine, exact: Collection[Layout], reasons: dict[str, str]) -> Verdict:
+    return Verdict(tuple(layout for layout in engine.layouts if layout in exact), reasons)
 
 
 def _why_not(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair], plain: Tensor) -> str:

@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     import pyarrow
 
 ROWS = 4_096
-"""Read and written at a time."""
+"""Written at a time."""
 
-BUFFER = 2**20
+BATCH = 1_024
+"""Rows that are read at a time."""
+
+BUFFER = 2**18
 """Bytes of a column that are read at a time."""
 
 DECISION = "congrad"
@@ -62,8 +65,9 @@ def read(stream: BinaryIO, name: str, columns: Collection[str] | None = None) ->
 
     number = 0
     try:
-        # Through a buffer: without one a column of a group of rows is read whole.
-        for batch in parquet.ParquetFile(stream, buffer_size=BUFFER).iter_batches(batch_size=ROWS):
+        # Through a buffer, and nothing of the groups of rows to come: else whole columns are read, and the whole file.
+        file = parquet.ParquetFile(stream, buffer_size=BUFFER, pre_buffer=False)
+        for batch in file.iter_batches(batch_size=BATCH):
             wanted = [i for i, column in enumerate(batch.schema.names) if columns is None or column in columns]
             for position, content in enumerate(batch.select(wanted).to_pylist()):
                 number += 1
