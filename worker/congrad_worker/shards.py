@@ -50,12 +50,19 @@ class ShardStore:
         :raises ShardStoreError: it cannot be written now.
         """
         name = f"{folder}/{stem}-{hashlib.blake2b(content, digest_size=16).hexdigest()}{SUFFIX}"
+        self.put_as(name, content)
+        return name
+
+    def put_as(self, name: str, content: bytes) -> None:
+        """Writes a file under a name that says what is in it.
+
+        :raises ShardStoreError: it cannot be written now.
+        """
         with _told(self._kind):
             if self._is_local:
                 _write(Path(self._root) / name, content)
             else:
                 self._upload(f"{self._root}/{name}", content)
-        return name
 
     def _upload(self, path: str, content: bytes) -> None:
         if self._kind in WHOLE:

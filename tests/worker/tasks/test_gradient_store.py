@@ -322,3 +322,57 @@ def test_eight_bits_are_half_as_much_and_scores_are_what_they_were(
         chunk = ChunkResult(["a"], Samples.of(np.ones((1, 4096), np.float32), ["de"]), [False], [])
         sizes.append(len(chunk.dump(bits)))
     assert sizes[1] < 0.6 * sizes[0]
+
+
+def asked_again(bench: Bench, job_id: str, **body: Any) -> list[wire.Decision]:
+    again = bench.rescore(job_id, retain=True, **body)
+    bench.judge.settle(again)
+    return bench.result(again).decisions
+
+
+def test_another_question_reads_no_gradients_again_and_has_the_same_answer(
+    redis_url: str, hands: Hands, tmp_path: Path
+) -> None:
+    """One after another, and with a direction that has moved on in between."""
+    questions: list[dict[str, Any]] = [{}, {"aggregator": "mean"}, {"languages": ["de"]}, {"aggregator": "agreement"}]
+
+    def answers(bench: Bench, without_files: bool) -> list[list[wire.Decision]]:
+        job_id, chunks = bench.create(samples=demo_samples("de", "fr", each=4), retain=True)
+        bench.run(job_id, chunks)
+        found = [asked_again(bench, job_id, **questions[0])]
+        hidden = tmp_path / "hidden"
+        if without_files:
+            bench.store.shelf = Shelf(shelf_of(bench).shards)  # with nothing in memory
+            hidden.mkdir()
+            for file in (tmp_path / job_id).glob("*.safetensors"):
+                file.rename(hidden / file.name)
+        found += [asked_again(bench, job_id, **question) for question in questions]
+        for file in hidden.glob("*"):
+            file.rename(tmp_path / job_id / file.name)
+        bench.run(*bench.create(samples=demo_samples("ja", "fr", each=6)))
+        return found + [asked_again(bench, job_id, **question) for question in questions]
+
+    expected = answers(Bench(redis_url, hands), without_files=False)
+    bench = Bench(redis_url, hands, gradient_store=f"file://{tmp_path}")
+    bench.store.redis.flushall()
+    assert answers(bench, without_files=True) == expected
+
+
+def test_a_direction_that_moves_on_meanwhile_has_gradients_read_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, chunks = bench.create(samples=demo_samples("de", "fr", each=4), retain=True)
+    bench.run(job_id, chunks)
+    before = asked_again(bench, job_id)
+    other = bench.create(samples=demo_samples("ja", "fr", each=6))
+    recall = bench.store.recall
+
+    def recall_and_be_overtaken(*args: Any) -> Any:
+        monkeypatch.undo()
+        bench.run(*other)
+        return recall(*args)
+
+    monkeypatch.setattr(bench.store, "recall", recall_and_be_overtaken)
+    after = asked_again(bench, job_id)
+    assert after != before
+    assert after == asked_again(bench, job_id)

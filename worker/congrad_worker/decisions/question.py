@@ -7,6 +7,7 @@ from congrad.contract import wire
 
 from congrad_worker.decisions.direction import Samples, Stake
 from congrad_worker.decisions.memory import Memory, Pairs
+from congrad_worker.decisions.products import Products
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,9 @@ class Question:
 
     ``earlier`` is there where they are scored again after an earlier job has folded them in, and ``memory`` is what the
     direction remembers of their pairs. ``heard`` are the languages that make the direction, None for all of them; no
-    others are with an update. ``ratios`` are those of the lengths of their answers, None where there is none.
+    others are with an update. ``products`` are those of the samples with the languages of the direction as it is, where
+    they are known; the gradients are then not looked at. ``ratios`` are those of the lengths of their answers, None
+    where there is none.
     """
 
     ids: Sequence[str]
@@ -39,3 +42,4 @@ class Question:
     memory: Memory = field(default_factory=Memory)
     ratios: Sequence[float | None] | None = None
     heard: Set[str] | None = None
+    products: Products | None = None

@@ -14,6 +14,7 @@ from safetensors.numpy import load, save
 
 from congrad_worker.decisions.consensus import Consensus
 from congrad_worker.decisions.direction import LanguageState, Samples, Stake
+from congrad_worker.decisions.products import Products
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,13 @@ class ChunkResult:
 
         :param bits: of a number; with 8 each row has a scale.
         """
-        rest: dict[str, object] = {
+        units = {"units": self.samples.units} if bits == 16 else _in_bytes(self.samples.units)
+        return save({**units, "norms": self.samples.norms, "rest": _text(self._rest)})
+
+    @property
+    def _rest(self) -> dict[str, object]:
+        """What is no array."""
+        return {
             "ids": self.ids,
             "languages": self.samples.languages,
             "truncated": self.truncated,
@@ -44,26 +51,55 @@ class ChunkResult:
             "pairs": None if self.pairs is None else [None if pair is None else pair.hex() for pair in self.pairs],
             "ratios": self.ratios,
         }
-        text = np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
-        units = {"units": self.samples.units} if bits == 16 else _in_bytes(self.samples.units)
-        return save({**units, "norms": self.samples.norms, "rest": text})
 
     @classmethod
     def parse(cls, data: bytes) -> "ChunkResult":
         """The inverse of `dump`."""
         arrays = load(data)
-        rest = json.loads(arrays["rest"].tobytes())
         units = arrays["units"]
         if "scales" in arrays:
             units = (units * arrays["scales"][:, None]).astype(np.float16)
+        return cls._of(units, arrays["norms"], json.loads(arrays["rest"].tobytes()))
+
+    @classmethod
+    def _of(cls, units: np.ndarray, norms: np.ndarray, rest: dict[str, Any]) -> "ChunkResult":
         return cls(
             ids=rest["ids"],
-            samples=Samples(units, arrays["norms"], rest["languages"]),
+            samples=Samples(units, norms, rest["languages"]),
             truncated=rest["truncated"],
             errors=[(int(index), str(detail)) for index, detail in rest["errors"]],
             pairs=(pairs := rest.get("pairs")) and [pair and bytes.fromhex(pair) for pair in pairs],
             ratios=rest.get("ratios"),
         )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a job's samples are to one version of a direction: all that another question about them needs. ``chunk`` has
+    no gradients."""
+
+    chunk: ChunkResult
+    products: Products
+
+    def dump(self) -> bytes:
+        """As safetensors, with the rest as JSON beside the arrays."""
+        own, found = self.chunk, self.products
+        rest = own._rest | {"tags": found.tags, "dim": own.samples.dim}
+        arrays = {"dots": found.dots, "squares": found.squares, "norms": own.samples.norms}
+        return save({name: np.ascontiguousarray(array) for name, array in arrays.items()} | {"rest": _text(rest)})
+
+    @classmethod
+    def parse(cls, data: bytes) -> "Measured":
+        """The inverse of `dump`."""
+        arrays = load(data)
+        rest = json.loads(arrays["rest"].tobytes())
+        none = np.zeros((0, rest["dim"]), np.float16)
+        found = Products(rest["tags"], arrays["dots"], arrays["squares"])
+        return cls(ChunkResult._of(none, arrays["norms"], rest), found)
+
+
+def _text(rest: dict[str, object]) -> np.ndarray:
+    return np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
 
 
 def _in_bytes(units: np.ndarray) -> dict[str, np.ndarray]:

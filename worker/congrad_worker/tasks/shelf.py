@@ -9,7 +9,7 @@ import numpy as np
 from congrad_worker.decisions.parts import Part, PartedSamples
 from congrad_worker.errors import ShardGoneError
 from congrad_worker.shards import ShardStore
-from congrad_worker.tasks.records import ChunkResult
+from congrad_worker.tasks.records import ChunkResult, Measured
 
 REFERENCE = b"shard:"
 """What a reference in Redis begins with. No safetensors does: those bytes would be a header of 10¹⁴ bytes."""
@@ -33,7 +33,7 @@ class Shelf:
         self.shards = shards
         self._bits = bits
         self._max_bytes = max_bytes
-        self._held: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._held: OrderedDict[str, ChunkResult] = OrderedDict()
         self._bytes = 0
 
     def put(self, job_id: str, number: int, result: ChunkResult) -> bytes:
@@ -49,32 +49,50 @@ class Shelf:
         :raises ShardStoreError: it cannot be read now.
         """
         name = reference.removeprefix(REFERENCE).decode()
-        result = self._read(name)
-        if result is None:
-            return None
-        own, rows = result.samples, len(result.ids)
-        none = np.zeros((0, own.dim), own.units.dtype)
-        if not len(own.units):  # samples that could not be encoded have no rows
+        result = self._chunk(name)
+        if result is None or not len(result.samples.units):  # samples that could not be encoded have no rows
             return result
-        parts = [Part(rows, partial(self._units, name))]
+        own = result.samples
+        none = np.zeros((0, own.dim), own.units.dtype)
+        parts = [Part(len(result.ids), partial(self._units, name))]
         return replace(result, samples=PartedSamples(none, own.norms, own.languages, parts))
 
-    def _read(self, name: str) -> ChunkResult | None:
+    def put_measured(self, job_id: str, version: str, measured: Measured) -> None:
+        """Writes what a job's samples are to a version of a direction.
+
+        :raises ShardStoreError: it cannot be written now.
+        """
+        self.shards.put_as(_measured(job_id, version), measured.dump())
+
+    def measured(self, job_id: str, version: str) -> Measured | None:
+        """What `put_measured` has written; None where that was nothing.
+
+        :raises ShardStoreError: it cannot be read now.
+        """
+        content = self.shards.get(_measured(job_id, version))
+        return None if content is None else Measured.parse(content)
+
+    def _chunk(self, name: str) -> ChunkResult | None:
+        """From memory, or else from the store."""
+        if name in self._held:
+            self._held.move_to_end(name)
+            return self._held[name]
         content = self.shards.get(name)
         if content is None:
             return None
-        result = ChunkResult.parse(content)
-        self._hold(name, result.samples.units)
+        result = self._held[name] = ChunkResult.parse(content)
+        self._bytes += result.samples.units.nbytes
+        while self._bytes > self._max_bytes and len(self._held) > 1:
+            _, oldest = self._held.popitem(last=False)
+            self._bytes -= oldest.samples.units.nbytes
         return result
 
     def _units(self, name: str) -> np.ndarray:
-        if name not in self._held and self._read(name) is None:
+        result = self._chunk(name)
+        if result is None:
             raise ShardGoneError(f"{name} is no longer in the gradient store")
-        return self._held[name]
+        return result.samples.units
 
-    def _hold(self, name: str, units: np.ndarray) -> None:
-        self._held[name] = units
-        self._bytes += units.nbytes
-        while self._bytes > self._max_bytes and len(self._held) > 1:
-            _, oldest = self._held.popitem(last=False)
-            self._bytes -= oldest.nbytes
+
+def _measured(job_id: str, version: str) -> str:
+    return f"{job_id}/{version}.products"

@@ -30,7 +30,7 @@ from congrad_worker.decisions.memory import Memory, Pairs, wanted
 from congrad_worker.errors import ShardStoreError
 from congrad_worker.shards import ShardStore
 from congrad_worker.tasks import metrics
-from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Standing, Step
+from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Measured, Standing, Step
 from congrad_worker.tasks.shelf import Shelf, is_reference
 
 SAMPLES = TypeAdapter(list[wire.AnySample], config=ConfigDict(hide_input_in_errors=True))
@@ -246,6 +246,21 @@ class Store:
                 "the gradients are in a gradient store: CONGRAD_GRADIENT_STORE says where, and is unset"
             )
         return self.shelf.get(kept)
+
+    def measured(self, job_id: str, read: DirectionRecord) -> Measured | None:
+        """What is known of the samples of a job in the gradient store against a version of a direction.
+
+        :raises ShardStoreError: the gradient store does not give it now.
+        """
+        return None if self.shelf is None else self.shelf.measured(job_id, f"{read.epoch}-{read.version}")
+
+    def put_measured(self, job_id: str, read: DirectionRecord, measured: Measured) -> None:
+        """Keeps that, where the job's gradients are in the gradient store: it goes with them.
+
+        :raises ShardStoreError: the gradient store does not take it now.
+        """
+        if self.shelf is not None and self.redis.zscore(keys.STORED, job_id) is not None:
+            self.shelf.put_measured(job_id, f"{read.epoch}-{read.version}", measured)
 
     def free_stored(self) -> None:
         """Takes files of the gradient store away that no job needs any more; of several workers, one at a time.

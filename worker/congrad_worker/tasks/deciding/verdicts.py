@@ -6,6 +6,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from itertools import compress
 
+import numpy as np
 from congrad.contract import wire
 from congrad_service import keys
 from congrad_service.access.teams import plain
@@ -16,6 +17,7 @@ from congrad_service.observability import tracing
 from redis.exceptions import RedisError
 
 from congrad_worker.decisions.decide import Outcome, Rules, decide
+from congrad_worker.decisions.direction import Samples
 from congrad_worker.decisions.parts import PartedSamples
 from congrad_worker.decisions.question import Earlier, Question
 from congrad_worker.errors import ShardGoneError, ShardStoreError, origin
@@ -24,7 +26,7 @@ from congrad_worker.tasks.deciding.directions import Directions
 from congrad_worker.tasks.deciding.ruling import Refused, Ruling
 from congrad_worker.tasks.deciding.steps import step_of
 from congrad_worker.tasks.patience import Abandoned, Patience, TooSlow
-from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Step
+from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Measured, Step
 from congrad_worker.tasks.reports import note
 from congrad_worker.tasks.store import Store
 
@@ -90,26 +92,49 @@ class Judge:
         if job is None:
             note(outcome="repeated")
             return
-        chunks = self._store.gradients(job)
-        if chunks is None:
-            # Where another delivery has ended the job meanwhile, this changes nothing.
-            self._end(job_id, _without_gradients(job))
-            return
-        if any(chunk.errors for chunk in chunks):
-            self._end(job_id, _unprocessable(chunks))
-            return
-        question = _question(job, chunks)
-        note(samples=len(question.ids))
         try:
-            self._answer(job, question)
+            question, at = self._known(job)
+            question = question or self._read(job)
+            if question is not None:
+                note(samples=len(question.ids))
+                self._answer(job, question, at)
         except ShardGoneError:  # freed while they were read
             self._end(job_id, _without_gradients(job))
 
-    def _answer(self, job: JobRecord, question: Question) -> None:
+    def _known(self, job: JobRecord) -> tuple[Question, DirectionRecord] | tuple[None, None]:
+        """What a job asks, where no gradients need to be read for it: an earlier one has asked something about the same
+        samples and the same version of the direction, which is the second."""
+        if job.source is None or job.update or self._store.shelf is None:
+            return None, None
+        read = self.directions.read(job.direction)
+        measured = self._store.measured(job.source, read)
+        if measured is None:
+            return None, None
+        return replace(_question(job, [measured.chunk]), products=measured.products), read
+
+    def _read(self, job: JobRecord) -> Question | None:
+        """What a job asks; None where it has no answer, and has ended with that."""
+        chunks = self._store.gradients(job)
+        if chunks is None:
+            # Where another delivery has ended the job meanwhile, this changes nothing.
+            self._end(job.id, _without_gradients(job))
+            return None
+        if any(chunk.errors for chunk in chunks):
+            self._end(job.id, _unprocessable(chunks))
+            return None
+        return _question(job, chunks)
+
+    def _answer(self, job: JobRecord, question: Question, at: DirectionRecord | None) -> None:
+        """:param at: the version that the question knows the products with."""
         patience = Patience(self._store, job.id)
         for _ in range(MAX_RACES):
             patience()
             read = self.directions.read(job.direction)
+            if at is not None and (read.epoch, read.version) != (at.epoch, at.version):
+                at, anew = None, self._read(job)
+                if anew is None:
+                    return
+                question = anew
             rules = self._ruling.of(job, read)
             if (conflict := _conflict(job, read, question, rules)) is not None:
                 raise Refused(HTTPStatus.CONFLICT, conflict)
@@ -138,8 +163,19 @@ class Judge:
             committed = self._store.commit(job, result, step, read)
         if committed == "committed":
             self.directions.keep(job.direction, _known(job, read, outcome, step))
+            self._keep(job, read, question, outcome)
         _report(committed, result)
         return committed
+
+    def _keep(self, job: JobRecord, read: DirectionRecord, question: Question, outcome: Outcome) -> None:
+        """Keeps what the samples of a job that is scored again are to the direction, for the next question."""
+        found = outcome.products
+        if job.source is None or job.update or not job.retain or found is None or question.products is not None:
+            return
+        try:
+            self._store.put_measured(job.source, read, Measured(_without_units(question), found))
+        except (RedisError, ShardStoreError) as error:  # the next one reads the gradients again
+            log.warning("job %s: its products are not kept: %s", job.id, type(error).__name__)
 
     def _fail(self, job_id: str, detail: str, status: HTTPStatus = HTTPStatus.INTERNAL_SERVER_ERROR) -> None:
         self._end(job_id, _problem(status, detail))
@@ -193,6 +229,19 @@ def _question(job: JobRecord, chunks: Sequence[ChunkResult]) -> Question:
         once=job.once,
         heard=job.heard,
         earlier=None if job.standing is None else Earlier(job.standing.stakes, job.standing.repeated),
+    )
+
+
+def _without_units(question: Question) -> ChunkResult:
+    samples = question.samples
+    none = np.zeros((0, samples.dim), np.float16)
+    return ChunkResult(
+        ids=list(question.ids),
+        samples=Samples(none, samples.norms, samples.languages),
+        truncated=list(question.truncated),
+        errors=[],
+        pairs=list(question.pairs),
+        ratios=list(question.ratios or [None] * len(question.ids)),
     )
 
 
