@@ -35,9 +35,7 @@ class Kind(StrEnum):
     MISCONF = "MISCONF from Redis"
     OOM = "OOM from Redis"
     PUBLISH = "publication of the other checkpoint"
-    PUBLISH_BACK = "publication of the one before"
-    OFFLOAD = "sleep of the gradients workers, offloaded"
-    DISCARD = "sleep of the gradients workers, discarded"
+    SLEEP = "sleep of the gradients workers"
     WAKE = "waking of the gradients workers"
     END_WORKER = "SIGTERM of a gradients worker"
     END_SERVICE = "SIGTERM of the service"
@@ -55,9 +53,7 @@ _ROLES = {
     Kind.KILL_REDIS: Role.REDIS,
     Kind.END_SERVICE: Role.SERVICE,
     Kind.PUBLISH: Role.SERVICE,
-    Kind.PUBLISH_BACK: Role.SERVICE,
-    Kind.OFFLOAD: Role.SERVICE,
-    Kind.DISCARD: Role.SERVICE,
+    Kind.SLEEP: Role.SERVICE,
     Kind.WAKE: Role.SERVICE,
     Kind.READONLY: Role.REDIS,
     Kind.MISCONF: Role.REDIS,
@@ -67,12 +63,11 @@ _ROLES = {
 
 ENDS = (Kind.END_WORKER, Kind.END_SERVICE)
 
-TOLD: dict[Kind, tuple[str, dict[str, str]]] = {
-    Kind.OFFLOAD: ("/workers/sleep", {"level": "offload"}),
-    Kind.DISCARD: ("/workers/sleep", {"level": "discard"}),
-    Kind.WAKE: ("/workers/wake", {}),
-}
+TOLD = (Kind.PUBLISH, Kind.SLEEP, Kind.WAKE)
 """What the service is told. It may be away, or have no workers: then it is told again."""
+
+LEVELS = ("offload", "discard")
+"""How deep workers are told to sleep."""
 REFUSED_S = (0.5, 3.0)
 """How long Redis says no: at least and at most."""
 
@@ -122,12 +117,9 @@ class Injector:
             fault = Fault(kind, time.time(), frozenset())
             part.terminate()
             return fault
-        if kind in (Kind.PUBLISH, Kind.PUBLISH_BACK):
-            self._stack.wait_until(self._stack.publishes_the_other)
-            return Fault(kind, time.time(), frozenset())
         if kind in TOLD:
-            path, body = TOLD[kind]
-            self._stack.wait_until(lambda: self._stack.tells(path, **body))
+            level = self._draw.choice(LEVELS)
+            self._stack.wait_until(lambda: self._is_told(kind, level))
             return Fault(kind, time.time(), frozenset())
         if kind.name in REFUSALS:
             fault = Fault(kind, time.time(), frozenset())
@@ -138,6 +130,15 @@ class Injector:
             fault = Fault(kind, time.time(), self._held(part))
             part.kill_child() if kind in CHILDREN else part.kill()
         return fault
+
+    def _is_told(self, kind: Kind, level: str) -> bool:
+        if kind is Kind.PUBLISH:
+            return self._stack.publishes_the_other()
+        return (
+            self._stack.tells("/workers/sleep", level=level)
+            if kind is Kind.SLEEP
+            else self._stack.tells("/workers/wake")
+        )
 
     def _held(self, part: Part) -> frozenset[str]:
         """The jobs that a worker is at, as far as Redis is there to tell."""

@@ -1,7 +1,5 @@
 """What workers are told to do: to sleep, and to wake."""
 
-from typing import cast
-
 from congrad.contract import wire
 from pydantic import BaseModel
 from redis.asyncio import Redis
@@ -32,7 +30,7 @@ async def give(redis: Redis, registry: Registry, checkpoint: str | None, level: 
     workers = [worker for worker, serves in (await registry.serving()).items() if serves in served]
     if not workers:
         raise NotFound("no gradients worker is live" if checkpoint is None else f"no worker serves {checkpoint!r}")
-    number = cast("int", await redis.incr(keys.ORDERS))
+    number = await redis.incr(keys.ORDERS)
     async with redis.pipeline(transaction=False) as pipe:
         for worker in workers:
             pipe.set(keys.order(worker), Order(number=number, level=level).model_dump_json(), ex=ORDER_S)

@@ -106,8 +106,8 @@ class Registry:
         names = [keys.publishing(one.fingerprint) for one in served]
         ids = cast("list[bytes | None]", await self._redis.mget(names)) if names else []
         for checkpoint, found in zip(served, ids, strict=True):
-            raw = await self._redis.hgetall(keys.publication(found.decode())) if found is not None else {}
-            checkpoint.publication = read(raw, live) if raw else None
+            raw = {} if found is None else await self._redis.hgetall(keys.publication(found.decode()))
+            checkpoint.publication = read(cast("dict[bytes, bytes]", raw), live) if raw else None
         return served
 
     async def serving(self) -> dict[str, str]:

@@ -53,7 +53,7 @@ def of_worker() -> Iterator[Metric]:
     registry = CollectorRegistry()
     on_gpu = ANNOUNCEMENT.model_copy(update={"device": "cuda:0"})
     registry.register(metrics.REGISTRY)
-    registry.register(metrics.WorkerCollector(Role.GRADIENTS, Activity(), lambda: on_gpu))
+    registry.register(metrics.WorkerCollector(Role.GRADIENTS, Activity(), lambda: on_gpu, lambda: False))
     yield from registry.collect()
 
 

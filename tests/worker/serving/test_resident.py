@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil  # type: ignore[import-untyped] # one call is not worth a package of stubs
@@ -71,7 +72,8 @@ def bits(served: Served) -> np.ndarray:
     """The gradients of some pairs, float32 ``[pairs, D]``."""
     (result,) = served.processor.compute([list(ROWS)])
     assert result.samples.norms.all()
-    return result.samples.units.astype(np.float32) * result.samples.norms[:, None]
+    values: np.ndarray = result.samples.units.astype(np.float32) * result.samples.norms[:, None]
+    return values
 
 
 def now(resident: Resident) -> np.ndarray:
@@ -190,7 +192,7 @@ def test_what_was_asleep_computes_the_same_bits(adapter: str | None, models: Pat
     resident = start(models, bare_store, adapter)
     before = now(resident)
     for level in ("offload", "discard", "offload"):
-        resident.sleep(level)  # type: ignore[arg-type]
+        resident.sleep(level)
         assert resident.asleep == level
         np.testing.assert_array_equal(now(resident), before)  # work wakes
         assert resident.asleep is None
@@ -234,5 +236,6 @@ def test_layers_are_checkpointed_once_however_often_their_adapter_changes(models
     for name in ("one", "two", "one"):
         replace(resident, asked.model_copy(update={"adapter": str(models / name)}))
     with resident.at_work() as served:
-        layer = next(module for module in served.checkpoint.model.modules() if type(module).__name__.endswith("Layer"))
-        assert type(layer.forward.args[0]).__name__ == "method"  # type: ignore[union-attr]
+        modules = served.checkpoint.model.modules()
+        layer: Any = next(module for module in modules if type(module).__name__.endswith("Layer"))
+        assert type(layer.forward.args[0]).__name__ == "method"

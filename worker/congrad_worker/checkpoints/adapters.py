@@ -78,4 +78,4 @@ class Arrangement:
 def take_off(model: Model) -> None:
     """Takes an adapter off its base, which then has its own modules again."""
     if is_adapted(model):
-        model.unload()  # type: ignore[operator] # it is passed on to the tuner
+        model.unload()

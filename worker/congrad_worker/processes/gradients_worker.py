@@ -11,7 +11,6 @@ from celery.signals import worker_process_init, worker_process_shutdown
 from congrad_service import keys
 from congrad_service.observability import tracing
 from congrad_service.queue.registry import Role
-from kombu import Exchange, Queue
 
 from congrad_worker.errors import CheckpointError
 from congrad_worker.processes import liveness
@@ -162,7 +161,7 @@ def _beat() -> None:
 def _forget_queue(name: str) -> None:
     """Has the broker forget a queue. One that has to be known to be deleted is made first, as Celery makes it."""
     with app.connection_for_write() as connection:
-        queue = Queue(name, Exchange(name), routing_key=name)(connection.default_channel)
+        queue = app.amqp.queues.new_missing(name)(connection.default_channel)
         queue.declare()
         queue.delete()
 

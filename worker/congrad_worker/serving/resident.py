@@ -136,10 +136,10 @@ class Resident:
         :raises NothingServedError: nor can what was served.
         """
         with self._lock:
-            self.wake()
             note("loading")
-            if self._base is not None and self._shares_base(files):
-                self._put_on(self._base, files, settings, note)
+            if self._shares_base(files):
+                self.wake()
+                self._put_on(files, settings, note)
             else:
                 self._load_instead(files, settings, note)
             self._used = time.monotonic()
@@ -181,11 +181,11 @@ class Resident:
         is_plain = files.adapter is None or leaves_its_base(files.adapter)
         return is_plain and self.identity.leaves_base and files.has_base_of(self.identity.files)
 
-    def _put_on(
-        self, base: Base, files: CheckpointFiles, settings: GradientSettings, note: Callable[[wire.Stage], None]
-    ) -> None:
-        assert self._served is not None
-        before, old = Arrangement(base.model), self._served
+    def _put_on(self, files: CheckpointFiles, settings: GradientSettings, note: Callable[[wire.Stage], None]) -> None:
+        base, old = self._base, self._served
+        assert base is not None
+        assert old is not None
+        before = Arrangement(base.model)
         try:
             take_off(old.checkpoint.model)
             note("verifying")
@@ -247,7 +247,7 @@ class Resident:
         self._served, self._aside, self.identity = new, aside, new.identity
 
     def _drop(self) -> None:
-        self._served = self._aside = self._base = None
+        self._served = self._aside = self._base = self._asleep = None
         give_memory_back()
 
     def _have_again(self, identity: Identity) -> None:

@@ -46,7 +46,7 @@ def put_back(places: Places) -> None:
 def give_memory_back() -> None:
     """Gives what is free back to the device and to the system, which would both count it as taken."""
     gc.collect()
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
         clear = getattr(torch._C, "_cuda_clearCublasWorkspaces", None)  # some 40 MB that nothing else would free
         if clear is not None:
