@@ -59,7 +59,7 @@ def filter_pairs(pairs: Sequence[Pair], checkpoint: str, client: Client, setting
         two_pass=True,
         idempotency_key=name,
     )
-    client.workers.sleep(served.fingerprint)
+    client.workers.sleep(served.fingerprint, "discard")  # the next round's takes its place
     return Filtered(decisions=result.decisions, direction=client.directions.get(name))
 
 

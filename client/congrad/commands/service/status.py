@@ -8,7 +8,7 @@ import typer
 
 from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
 from congrad.commands.terminal.output import DONE, FAILED, UNAUTHORIZED_HINT, explained, out, print_json, say
-from congrad.commands.terminal.probe import TIMEOUT_S, Probe
+from congrad.commands.terminal.probe import TIMEOUT_S, Probe, readiness
 from congrad.contract import wire
 from congrad.errors import CongradError
 from congrad.protocol.base_client import DEFAULT_BASE_URL
@@ -42,7 +42,11 @@ def status(url: Url = DEFAULT_BASE_URL, api_key: ApiKey = None, as_json: AsJson 
         shown = {"url": client.base_url, "ready": problem is None, "problem": problem}
         print_json(shown | {"checkpoints": checkpoints, "directions": directions, "failed": failed})
     else:
-        state = "ready" if problem is None else f"{'cannot be seen' if unknown else 'not ready'}: {problem}"
+        state = (
+            f"ready; {readiness(ready.body)}"
+            if problem is None
+            else f"{'cannot be seen' if unknown else 'not ready'}: {problem}"
+        )
         out.print(f"{client.base_url}: {state}", markup=False, soft_wrap=True)
         if checkpoints:
             out.print(checkpoints_table(checkpoints))

@@ -154,8 +154,6 @@ class FilterCallback(TrainerCallback):
     def _ask(self, step: int, folder: Path) -> Scored:
         """In the main process."""
         is_adapter = (folder / ADAPTER).exists()
-        if self._sleeps and self.checkpoint is not None:
-            self._client.workers.wake(self.checkpoint)
         served = self._client.checkpoints.publish(
             model=None if is_adapter else folder,
             adapter=folder if is_adapter else None,
