@@ -19,9 +19,7 @@ from congrad_service.observability import tracing
 from congrad_service.observability.metrics import Metrics
 from congrad_service.observability.observed import Observed, is_probe
 from congrad_service.routes import (
-    dashboard,
     directions,
-    docs,
     events,
     filter,
     health,
@@ -31,6 +29,7 @@ from congrad_service.routes import (
     retry,
     workers,
 )
+from congrad_service.routes.pages import dashboard, docs
 from congrad_service.settings import ServiceSettings
 from congrad_service.state import open_state
 
