@@ -215,6 +215,8 @@ class Jobs:
                 *texts,
             ],
         )
+        if outcome == b"created":
+            return Accepted(job_id, len(texts), str(fields["fingerprint"]), enqueued=False)
         return await self._accepted(outcome.decode(), found.decode())
 
     async def known(self, claim: Claim | None) -> Accepted | None:

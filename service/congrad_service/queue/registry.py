@@ -130,12 +130,15 @@ class Registry:
 
     async def _seen(self, role: Role) -> dict[str, float]:
         """When the live workers were heard last."""
-        seconds, micros = await self._redis.time()
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.zrange(keys.workers(role), 0, -1, withscores=True)
+            (seconds, micros), found = await pipe.execute()
         now = seconds + micros / 1e6
         # What seems to come from the future was said before the clock was put back: a live worker has said more since.
         oldest, latest = now - LIFETIME_S, now + LIFETIME_S
-        found = await self._redis.zrangebyscore(keys.workers(role), oldest, latest, withscores=True)
-        return {worker.decode(): seen for worker, seen in cast("list[tuple[bytes, float]]", found)}
+        heard = cast("list[tuple[bytes, float]]", found)
+        return {worker.decode(): seen for worker, seen in heard if oldest <= seen <= latest}
 
     async def _beats(self, role: Role) -> dict[tuple[str, float], Beat]:
         """What the live workers said last, by id and when."""

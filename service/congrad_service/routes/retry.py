@@ -38,7 +38,8 @@ async def _accept(state: State, job_id: str) -> Accepted:
     if (known := await state.jobs.known(failed.claim)) is not None:
         return known
     if not failed.is_rescoring:
-        owner = await state.directions.fingerprint(teams.plain(failed.fields["direction"]))
+        standing = await state.directions.standing(teams.plain(failed.fields["direction"]))
+        owner = None if standing is None else standing.fingerprint
         await state.registry.choose(failed.fields["fingerprint"], owner, await state.known_checkpoints())
     await check_decide_worker(state)
     return await state.jobs.create_retry(failed)
