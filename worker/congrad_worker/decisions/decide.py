@@ -10,9 +10,9 @@ from congrad.contract.summary import summarise
 from congrad_worker.decisions.consensus import Consensus, Rule, consensus
 from congrad_worker.decisions.direction import RECENT, Folded, LanguageState, Samples, Stake
 from congrad_worker.decisions.memory import Learnt, learn
-from congrad_worker.decisions.products import Proceed, Products, are_worth_it, nothing, products
 from congrad_worker.decisions.question import Question
 from congrad_worker.decisions.repeats import count, stakes_of
+from congrad_worker.decisions.rows.products import Proceed, Products, are_worth_it, nothing, products
 from congrad_worker.decisions.scores import Scores, no_scores, score
 from congrad_worker.decisions.selection import select
 

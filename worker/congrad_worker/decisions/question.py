@@ -7,7 +7,7 @@ from congrad.contract import wire
 
 from congrad_worker.decisions.direction import Samples, Stake
 from congrad_worker.decisions.memory import Memory, Pairs
-from congrad_worker.decisions.products import Products
+from congrad_worker.decisions.rows.products import Products
 
 
 @dataclass(frozen=True)

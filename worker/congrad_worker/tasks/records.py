@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 
 from congrad_worker.decisions.consensus import Consensus
 from congrad_worker.decisions.direction import LanguageState, Samples, Stake
-from congrad_worker.decisions.products import Products
+from congrad_worker.decisions.rows.products import Products
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from congrad_worker.decisions.parts import Part, PartedSamples
+from congrad_worker.decisions.rows.parts import Part, PartedSamples
 from congrad_worker.errors import ShardGoneError
 from congrad_worker.shards import ShardStore
 from congrad_worker.tasks.records import ChunkResult, Measured

@@ -18,8 +18,8 @@ from redis.exceptions import RedisError
 
 from congrad_worker.decisions.decide import Outcome, Rules, decide
 from congrad_worker.decisions.direction import Samples
-from congrad_worker.decisions.parts import PartedSamples
 from congrad_worker.decisions.question import Earlier, Question
+from congrad_worker.decisions.rows.parts import PartedSamples
 from congrad_worker.errors import ShardGoneError, ShardStoreError, origin
 from congrad_worker.tasks import metrics
 from congrad_worker.tasks.deciding.directions import Directions
