@@ -1,7 +1,7 @@
 """Half precision made wider is what it was."""
 
 import numpy as np
-from congrad_worker.decisions.rows.halves import Widened
+from congrad_worker.decisions.halves import Widened
 
 
 def test_every_number_in_half_precision_stays_what_it_is() -> None:

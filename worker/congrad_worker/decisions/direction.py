@@ -19,7 +19,7 @@ from typing import TypeVar
 import numpy as np
 from congrad.contract.wire import Reason
 
-from congrad_worker.decisions.rows.halves import Widened
+from congrad_worker.decisions.halves import Widened
 
 RECENT = 4096
 """Conflict scores kept for each language, for selection within the stream."""

@@ -18,7 +18,7 @@ from congrad.contract.wire import Reason
 
 from congrad_worker.decisions.consensus import Consensus
 from congrad_worker.decisions.direction import NO_GRADIENT, Folded, Samples
-from congrad_worker.decisions.rows.halves import Widened
+from congrad_worker.decisions.halves import Widened
 from congrad_worker.decisions.rows.products import Proceed, Products, nothing
 
 RELATIVE_ZERO = 1e-10

@@ -1,1 +1,1 @@
-"""Gradients of a request as rows: read when they are needed, in half precision, and what they give with a direction."""
+"""Gradients of a request as rows that are read when they are needed, and their products with a direction."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from congrad_worker.decisions.consensus import Consensus
 from congrad_worker.decisions.direction import LanguageState, Samples
-from congrad_worker.decisions.rows.halves import Widened
+from congrad_worker.decisions.halves import Widened
 
 MOST = 32
 """Languages of a direction; with more, double precision for all of them costs more than it saves."""
