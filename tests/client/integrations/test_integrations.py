@@ -372,11 +372,11 @@ def test_tool_calls_that_have_been_in_arrow_are_scored_as_trl_trains_on_them(tmp
 
 def test_rows_that_a_loop_has_made_are_those_that_the_service_keeps(stack: Stack) -> None:
     rows = demo_samples("de", "fr", "it", each=3)
-    made = [{"lang": row["language"], "row": number} | row for number, row in enumerate(rows)]
+    made = [{"spoken": row["language"], "row": number} | row for number, row in enumerate(rows)]
     for row in made:
         del row["language"]
     with congrad.Client(stack.url) as client:
-        kept = filter_rows(made, client, "lang", direction="made")
+        kept = filter_rows(made, client, "spoken", direction="made")
         again = client.filter(rows, direction="made")
         assert 0 < len(kept) < len(rows)
         assert kept == [row for row, keep in zip(made, again.keep, strict=True) if keep]
