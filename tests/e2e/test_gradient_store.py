@@ -44,8 +44,9 @@ def by_the_book(rows: np.ndarray, tags: np.ndarray, weights: np.ndarray) -> np.n
         shares[tags == tag] /= weights[tags == tag].sum()
     direction, surgery = explicit_pcgrad(np.stack([shares[tags == tag] @ rows[tags == tag] for tag in names]))
     rest = direction - np.array([surgery[names.index(tag)] for tag in tags])[:, None] * shares[:, None] * rows
-    expected: np.ndarray = -np.einsum("nd,nd->n", rows, rest)
-    return expected / np.linalg.norm(rows, axis=1) / np.linalg.norm(rest, axis=1)
+    alignment: np.ndarray = np.einsum("nd,nd->n", rows, rest) / np.linalg.norm(rows, axis=1)
+    expected: np.ndarray = -alignment / np.linalg.norm(rest, axis=1)
+    return expected
 
 
 def test_other_questions_are_answered_from_what_is_stored(kto_stack: Stack) -> None:

@@ -399,5 +399,5 @@ def test_what_cannot_be_asked_again_is_told(asked: dict[str, Any], status: int, 
 
 def test_directions_have_their_bound_here_too(running: Service) -> None:
     job_id = running.finish(retain=True)
-    asked = {"update": True, "direction": "other"}
+    asked: dict[str, Any] = {"update": True, "direction": "other"}
     assert "1 at most" in problem_of(running.rescore(job_id, options={"max_directions": 1}, **asked), 409).detail

@@ -314,9 +314,9 @@ def test_eight_bits_are_half_as_much_and_scores_are_what_they_were(
     bench.store.redis.flushall()
     found = two_passes(bench)
     for ours, theirs in zip(found, expected, strict=True):
-        scores = [np.array([one.conflict_score for one in decisions], float) for decisions in (ours, theirs)]
-        assert np.allclose(*scores, atol=5e-3)
-        assert not np.array_equal(*scores)
+        short, exact = (np.array([one.conflict_score for one in decisions], float) for decisions in (ours, theirs))
+        assert np.allclose(short, exact, atol=5e-3)
+        assert not np.array_equal(short, exact)
     sizes = []
     for bits in (16, 8):
         chunk = ChunkResult(["a"], Samples.of(np.ones((1, 4096), np.float32), ["de"]), [False], [])
