@@ -66,7 +66,7 @@ class Bench:
     """Redis, the service and a decide worker, and the workers that a setup asks for. To start one costs more than to
     measure, so they stay for the next setup: in the order of `by_workers`."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, **settings: str):
         self._log = (folder / "log").open("wb")
         self._pair_ms = folder / "pair_ms"
         config, port = configure(folder, free_port()), free_port()
@@ -78,6 +78,7 @@ class Bench:
             "CONGRAD_RESULT_TTL": "5",
             "WAITING_PAIR_MS_FILE": str(self._pair_ms),
             "PYTHONPATH": str(ROOT),
+            **settings,
         }
         self._stack = Stack(f"http://127.0.0.1:{port}", self._environment, self._log)
         self._stack.start(Program("Redis", config.command, self._environment))

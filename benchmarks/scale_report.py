@@ -37,6 +37,7 @@ class Setup:
     languages: int
     batch: int
     dim: int
+    asking: int = 0  # clients; 0 for enough of them
 
     def but(self, **changes: Any) -> "Setup":
         """The same with some of it changed."""
@@ -45,7 +46,7 @@ class Setup:
     @property
     def clients(self) -> int:
         """Enough that workers do not wait for requests: two large requests for each, and more of small ones."""
-        return self.workers * max(2, min(16, 256 // self.batch))
+        return self.asking or self.workers * max(2, min(16, 256 // self.batch))
 
     @property
     def ideal(self) -> float:

@@ -37,12 +37,15 @@ def gradients(job_id: str, number: int) -> None:
     task = f"{keys.GRADIENTS_TASK}[{gradients.request.id}]"
     with requeued_on_outage():
         queue = keys.gradients_queue(_announcement().fingerprint)
-        pieces = _store.chunk_turns(queue, _processor.batch_bytes) or [(job_id, number)]
+        room = _processor.batch_bytes if waiting.together else 0
+        pieces = _store.chunk_turns(queue, room) or [(job_id, number)]
         work_off(_store, _processor, task, pieces, _ask_for_decision)
 
 
 def _ask_for_decision(job_id: str) -> None:
+    assert _store is not None
     app.send_task(keys.DECIDE_TASK, args=(job_id,), queue=keys.DECIDE_QUEUE)
+    _store.note_asked(job_id)
 
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]

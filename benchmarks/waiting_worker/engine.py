@@ -1,5 +1,6 @@
 """The time that gradients take, without gradients."""
 
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -45,6 +46,7 @@ class WaitingEngine:
         self.activity = Activity()
         self.batch_tokens = 8192
         self._pair_ms = settings.pair_ms_file
+        self._at_once = settings.at_once
         self._rows = np.random.default_rng(0).standard_normal((ROWS, settings.dim), dtype=np.float32)
         self._next = 0
 
@@ -54,7 +56,8 @@ class WaitingEngine:
 
     def compute(self, pairs: Sequence[WaitingPair]) -> Gradients:
         """float32 ``[pairs, D]``."""
-        end = time.monotonic() + float(self._pair_ms.read_text()) / 1e3 * len(pairs)
+        steps = math.ceil(len(pairs) / self._at_once)
+        end = time.monotonic() + float(self._pair_ms.read_text()) / 1e3 * steps
         values = self._rows[(self._next + np.arange(len(pairs))) % ROWS]
         self._next += len(pairs)
         time.sleep(max(0.0, end - time.monotonic()))

@@ -14,6 +14,10 @@ class WaitingSettings(BaseSettings):
     """Has the milliseconds that a pair takes; read for each chunk."""
     dim: int
     """Numbers that are kept of one gradient."""
+    at_once: int = 1
+    """Pairs that take as long together as one alone."""
+    together: bool = True
+    """Computes requests that wait at the same time in one batch."""
 
     @property
     def fingerprint(self) -> str:

@@ -30,6 +30,9 @@ def with_the_client(pairs: Iterable[dict[str, Any]]) -> None:
         assert_type(client.jobs.list(status="failed"), list[congrad.JobSummary])
         assert_type(client.jobs.retry(job), congrad.Job)
         assert_type(client.checkpoints(), list[congrad.Checkpoint])
+        assert_type(client.checkpoints.publish(adapter="/models/next", timeout=60), congrad.Checkpoint)
+        client.workers.sleep(level="discard")
+        assert_type(client.workers(), list[congrad.Worker])
 
 
 def with_every_keyword(client: congrad.Client, pairs: list[dict[str, Any]], options: congrad.FilterOptions) -> None:
@@ -63,3 +66,5 @@ async def with_the_asynchronous_client(pairs: AsyncIterable[dict[str, Any]]) -> 
         async for state in client.jobs.events(job):
             assert_type(state, congrad.Job)
         assert_type(await client.directions.list(), list[congrad.DirectionSummary])
+        assert_type(await client.checkpoints.publish(model="/models/next", replaces="f"), congrad.Checkpoint)
+        assert_type(await client.workers.list(), list[congrad.Worker])

@@ -62,6 +62,16 @@ def test_a_worker_comes_back_with_what_was_announced(
     assert served(beginning(desk, own)) == (first, second)
 
 
+def test_what_is_published_again_by_others_is_served_by_those_whose_own_it_is(
+    desk: Desk, own: GradientSettings, adapted: GradientSettings
+) -> None:
+    first, second = locate(own).fingerprint, locate(adapted).fingerprint
+    desk.succeed(first, successor(adapted))
+    desk.succeed(second, successor(own))  # by workers that were started on the other one
+    assert served(beginning(desk, own)) == (first, None)
+    assert served(beginning(desk, adapted)) == (first, None)
+
+
 @pytest.mark.parametrize("fault", ["gone", "others"])
 def test_a_worker_comes_back_with_its_own_where_the_files_of_the_other_are_not_what_they_were(
     fault: str, desk: Desk, own: GradientSettings, adapted: GradientSettings, small_llama: Path

@@ -71,8 +71,10 @@ class Desk:
         return None if text is None else Successor.model_validate_json(text)
 
     def succeed(self, origin: str, successor: Successor) -> None:
-        """Writes that down. What was once to take the place of what is served now is of no account any more."""
+        """Writes that down. What has or was to take the place of what is served now is of no account any more."""
         self._redis.hset(keys.PUBLISHED, origin, successor.model_dump_json())
+        if successor.fingerprint != origin:
+            self._redis.hdel(keys.PUBLISHED, successor.fingerprint)
         self._redis.delete(keys.publishing(successor.fingerprint))
 
     def waiting(self, queue: str, sequence: int | None = None) -> int:

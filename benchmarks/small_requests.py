@@ -1,0 +1,52 @@
+"""What requests of one pair each gain from being computed together, where a batch of eight takes as long as one of one.
+
+    python benchmarks/small_requests.py [--clients 64] [--seconds 30]
+
+Redis, the service and the decide worker are the product's; a worker waits in the place of a GPU, as in `scale.py`.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import typer
+
+from benchmarks.scale import PAIRS, Bench
+from benchmarks.scale_report import Run
+
+AT_ONCE = 8
+
+
+def measured(clients: int, batch_ms: float, seconds: float, together: bool) -> Run:
+    """So many clients, each with one request after the other."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), WAITING_AT_ONCE=str(AT_ONCE), WAITING_TOGETHER=str(together).lower())
+        try:
+            return bench.run(PAIRS.but(workers=1, pair_ms=batch_ms, batch=1, asking=clients), seconds)
+        finally:
+            bench.close()
+
+
+def main(
+    clients: Annotated[int, typer.Option(help="Who ask at the same time.", min=1)] = 64,
+    batch_ms: Annotated[float, typer.Option(help="Of a batch of one to eight pairs, in milliseconds.")] = 1_000,
+    seconds: Annotated[float, typer.Option(help="How long they ask.", min=1)] = 30,
+) -> None:
+    """Compares both ways, and one client with many."""
+    print(f"| {clients} clients, batches of {batch_ms:g} ms | requests/s | p50 s |\n|---|---:|---:|")
+    for name, asking, together in (
+        ("alone", 1, True),
+        ("each request a batch", clients, False),
+        ("together", clients, True),
+    ):
+        run = measured(asking, batch_ms, seconds, together)
+        waited = median(timing["request_s"] for timing in run.timings)
+        print(f"| {name} | {run.rate:.1f} | {waited:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
