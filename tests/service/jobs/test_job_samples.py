@@ -124,9 +124,7 @@ def test_a_job_that_nobody_tries_again_leaves_no_texts(end: str, redis_url: str,
     asyncio.run(ask())
 
 
-def test_a_job_that_was_given_up_keeps_its_texts_for_another_try_and_no_longer(
-    redis_url: str, keeping: Store
-) -> None:
+def test_a_job_that_was_given_up_keeps_its_texts_for_another_try_and_no_longer(redis_url: str, keeping: Store) -> None:
     async def ask() -> None:
         async with service(redis_url, keep_texts=True) as client:
             job_id = await submit(client, PAIRS)
