@@ -109,6 +109,7 @@ def is_drained(url: str, fingerprint: str) -> bool:
     return not any(waiting) and not any(busy)
 
 
+@pytest.mark.slow
 def test_no_request_fails_while_a_new_checkpoint_takes_the_place_of_the_old_one(
     environment: Mapping[str, str], small_llama: Path, tmp_path: Path
 ) -> None:
