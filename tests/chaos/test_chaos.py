@@ -1,4 +1,4 @@
-"""A short run with a fixed seed, and on demand one in which every kind of fault comes; `make chaos` makes longer ones."""
+"""A short run with a fixed seed, and on demand one with every kind of fault; `make chaos` makes longer ones."""
 
 import sys
 from pathlib import Path
