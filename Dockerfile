@@ -20,9 +20,10 @@ ENV PATH=/opt/congrad/bin:$PATH \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore
-# A fixed id, so that a folder of the host can be given to it. Its home is the only folder that it may write to, beside
-# /tmp: a volume that is mounted there takes over its owner.
+# A fixed id, so that a folder of the host can be given to it. Its home, and /gradients for a gradient store, are the only
+# folders that it may write to, beside /tmp: a volume that is mounted there takes over their owner.
 RUN useradd --uid 10001 --user-group --no-log-init --create-home --shell /usr/sbin/nologin congrad \
+    && install --directory --owner congrad --group congrad --mode 750 /gradients \
     && python -m venv --without-pip /opt/congrad
 
 

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOPER := $(VENV)/.developer
 
-.PHONY: demo test test-slow test-docker fuzz test-wheel chaos lint audit format bench bench-effect bench-sft bench-load bench-scale bench-two-passes docs screenshots vendor settings clean
+.PHONY: demo test test-slow test-docker fuzz test-wheel chaos lint audit format bench bench-effect bench-sft bench-load bench-scale bench-store bench-two-passes docs screenshots vendor settings clean
 
 # Bytecode is written by the first run, of what it imports, whatever the environment says: see below.
 demo: $(INSTALLED)
@@ -94,6 +94,9 @@ bench-load: $(DEVELOPER)
 
 bench-scale: $(DEVELOPER)
 	$(BIN)/python benchmarks/scale.py
+
+bench-store: $(DEVELOPER)
+	$(BIN)/python benchmarks/gradient_store.py
 
 bench-two-passes: $(DEVELOPER)
 	$(BIN)/python benchmarks/two_passes.py

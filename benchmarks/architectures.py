@@ -174,8 +174,8 @@ def row_of(about: Row, make: Callable[[str], Checkpoint], options: dict[str, obj
     expected = truth(engine)
     rounding = furthest(truth(engine, behind=1), expected) if about.kind == "quantised" else 0.0
     outcome = "shared" if engine.layouts != (TWO_ROWS,) else "two rows"
-    error = furthest(found, expected)
-    return replace(about, outcome=outcome, coverage=coverage(engine), error=error, rounding=rounding)
+    off = furthest(found, expected)
+    return replace(about, outcome=outcome, coverage=coverage(engine), error=off, rounding=rounding)
 
 
 def in_memory(make: Callable[[], transformers.PreTrainedModel]) -> Callable[[str], Checkpoint]:

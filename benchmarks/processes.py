@@ -21,6 +21,11 @@ def part_pids() -> dict[str, int]:
     return {name: next(_matching(os.getpid(), commands)) for name, commands in PARTS.items()}
 
 
+def child_pid(command: str) -> int:
+    """The process of the pool of a worker that this one has started with ``command``."""
+    return next(_matching(os.getpid(), (command, "spawn_main")))
+
+
 def tree_cpu_s(command: str) -> float:
     """The processor time, in seconds, of the processes that this one has started with ``command`` and of all that these
     have started."""

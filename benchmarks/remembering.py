@@ -32,9 +32,9 @@ from congrad_worker.decisions.aggregation.surgery import pcgrad
 from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Rules
 from congrad_worker.decisions.direction import Samples
+from congrad_worker.tasks.deciding.verdicts import Judge
 from congrad_worker.tasks.records import ChunkResult
 from congrad_worker.tasks.store import Store
-from congrad_worker.tasks.verdicts import Judge
 
 DIM = 16_384
 RULES = Rules(Rule("pcgrad", 0, pcgrad), half_life=float("inf"), max_pairs=2**40)

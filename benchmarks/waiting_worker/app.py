@@ -56,7 +56,7 @@ def _begin(**_: object) -> None:
     from benchmarks.waiting_worker.engine import WaitingEncoder, WaitingEngine
 
     _store = Store(settings)
-    encoder, engine = cast("Encoder", WaitingEncoder()), cast("GradientEngine", WaitingEngine(waiting))
+    encoder, engine = cast("Encoder", WaitingEncoder(waiting)), cast("GradientEngine", WaitingEngine(waiting))
     _processor = ChunkProcessor(_store, encoder, engine)
     _heartbeat = Heartbeat(_store, Role.GRADIENTS, _announcement(), _processor.activity)
     _heartbeat.start()

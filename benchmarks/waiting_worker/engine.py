@@ -1,5 +1,6 @@
 """The time that gradients take, without gradients."""
 
+import hashlib
 import math
 import os
 import time
@@ -29,9 +30,14 @@ class WaitingPair:
 class WaitingEncoder:
     """In the place of `congrad_worker.checkpoints.encoding.Encoder`; does not tokenise."""
 
-    def encode(self, _: wire.AnySample) -> WaitingPair:
-        """A pair, whatever its texts."""
-        return WaitingPair()
+    def __init__(self, settings: WaitingSettings):
+        self._by_content = settings.by_content
+
+    def encode(self, sample: wire.AnySample) -> WaitingPair:
+        """A pair: another each time, or what its prompt makes it."""
+        if not self._by_content:
+            return WaitingPair()
+        return WaitingPair(digest=hashlib.blake2b(str(sample.prompt).encode(), digest_size=16).digest())
 
 
 class WaitingEngine:
@@ -49,16 +55,26 @@ class WaitingEngine:
         self._at_once = settings.at_once
         self._rows = np.random.default_rng(0).standard_normal((ROWS, settings.dim), dtype=np.float32)
         self._next = 0
+        self._by_content = settings.by_content
 
     def seen(self, pair: WaitingPair) -> WaitingPair:
         """The pair as it is."""
         return pair
 
+    def _of(self, digest: bytes) -> np.ndarray:
+        """What belongs to a pair: two of the rows, so that next to no two pairs have the same."""
+        first, second = digest[0], digest[1]
+        row: np.ndarray = self._rows[first] + self._rows[second] * (digest[2] / 256)
+        return row
+
     def compute(self, pairs: Sequence[WaitingPair]) -> Gradients:
         """float32 ``[pairs, D]``."""
         steps = math.ceil(len(pairs) / self._at_once)
         end = time.monotonic() + float(self._pair_ms.read_text()) / 1e3 * steps
-        values = self._rows[(self._next + np.arange(len(pairs))) % ROWS]
+        if self._by_content:
+            values = np.stack([self._of(pair.digest) for pair in pairs])
+        else:
+            values = self._rows[(self._next + np.arange(len(pairs))) % ROWS]
         self._next += len(pairs)
         time.sleep(max(0.0, end - time.monotonic()))
         return Gradients(values, np.zeros(len(pairs), dtype=np.bool_))

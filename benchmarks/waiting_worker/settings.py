@@ -19,6 +19,10 @@ class WaitingSettings(BaseSettings):
     together: bool = True
     """Computes requests that wait at the same time in one batch."""
 
+    by_content: bool = False
+    """Whether a pair with the same prompt is the same pair, with the same gradient, as two runs that are compared need
+    it. Without, each is another."""
+
     @property
     def fingerprint(self) -> str:
         """That of no checkpoint."""

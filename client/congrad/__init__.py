@@ -73,8 +73,16 @@ from congrad.errors import (
     ServerError,
     UnprocessableError,
 )
+from congrad.gradients import Gradients, load_gradients
 from congrad.jobs import AsyncJobs, Jobs
-from congrad.protocol.options import BatchOptions, FilterOptions, OnUnavailable, RequestOptions, SelectionLike
+from congrad.protocol.options import (
+    BatchOptions,
+    FilterOptions,
+    OnUnavailable,
+    RequestOptions,
+    RescoreOptions,
+    SelectionLike,
+)
 from congrad.protocol.policy import Timeouts
 from congrad.protocol.requests import SampleLike
 from congrad.protocol.results import Filtered
@@ -112,6 +120,7 @@ __all__ = [
     "FilterResult",
     "Filtered",
     "FractionSelection",
+    "Gradients",
     "HistoryEntry",
     "InvalidSampleError",
     "Job",
@@ -144,6 +153,7 @@ __all__ = [
     "RateLimitError",
     "Reason",
     "RequestOptions",
+    "RescoreOptions",
     "Room",
     "Sample",
     "SampleLike",
@@ -156,5 +166,6 @@ __all__ = [
     "UnprocessableError",
     "Worker",
     "Workers",
+    "load_gradients",
     "select",
 ]

@@ -12,18 +12,26 @@ from congrad.checkpoints import AsyncCheckpoints
 from congrad.contract import wire
 from congrad.directions import AsyncDirections
 from congrad.errors import CongradError
-from congrad.jobs import AsyncJobs
+from congrad.jobs import AsyncJobs, JobLike, id_of
 from congrad.protocol import calls
 from congrad.protocol.ahead import ahead_async, each, until_failure_async
+from congrad.protocol.answers.replies import QUEUE, Reply
 from congrad.protocol.base_client import BaseClient, PerProcess, new_policy
 from congrad.protocol.calls import Call, HttpRequest, Pause, resumed
 from congrad.protocol.connections.event_stream import follow_async
 from congrad.protocol.connections.proxies import mounts_for
 from congrad.protocol.filtering import Item, Pass, failed
-from congrad.protocol.options import Batching, BatchOptions, FilterOptions, OnUnavailable
+from congrad.protocol.options import (
+    Batching,
+    BatchOptions,
+    FilterOptions,
+    OnUnavailable,
+    RescoreOptions,
+    Rescoring,
+)
 from congrad.protocol.policy import Policy, Timeouts
-from congrad.protocol.replies import QUEUE, Reply
 from congrad.protocol.requests import SampleLike, split_async
+from congrad.protocol.rescoring import Rescored, Round
 from congrad.protocol.results import Fallback, Filtered, Part
 from congrad.protocol.room import check_room
 from congrad.showing.progress import progress_bar
@@ -115,6 +123,17 @@ class AsyncClient(BaseClient):
             await self._run(call.released())
         return call.result()
 
+    async def rescore(self, jobs: Iterable[JobLike], **options: Unpack[RescoreOptions]) -> Filtered:
+        """See `Client.rescore`."""
+        call = Rescored(map(id_of, jobs), Rescoring(**options), self._policy)
+        with progress_bar(call.requests, call.progress) as advance:
+            try:
+                for one in call.rounds:
+                    await self._play(one, advance)
+            finally:
+                await self._run(call.ended())
+        return call.result()
+
     def filter_stream(
         self,
         samples: Iterable[SampleLike] | AsyncIterable[SampleLike],
@@ -158,6 +177,17 @@ class AsyncClient(BaseClient):
                 for part in parts:
                     stage.answers.add(part)
                     advance(len(part[0]))
+
+    async def _play(self, one: Round, advance: Callable[[int], None]) -> None:
+        def run(job_id: str) -> Awaitable[wire.FilterResult]:
+            return self._run(one.send(job_id))
+
+        async with aclosing(ahead_async(each(one.items), run, one.concurrency)) as outcomes:
+            async for _, outcome in outcomes:
+                if isinstance(outcome, CongradError):
+                    raise outcome
+                one.take(outcome)
+                advance(1)
 
     async def _decisions(self, sent: Sent, fallback: Fallback) -> AsyncGenerator[wire.Decision]:
         async with aclosing(sent) as outcomes:

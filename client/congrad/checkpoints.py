@@ -3,13 +3,14 @@
 import builtins
 import os
 from itertools import count
+from urllib.parse import quote
 
 from congrad.contract import wire
 from congrad.errors import APITimeoutError, PublicationFailedError
 from congrad.protocol import calls
+from congrad.protocol.answers.replies import CHECKPOINTS, PUBLICATION, nothing
 from congrad.protocol.calls import AsyncRun, Call, Deadline, HttpRequest, Pause, Run
 from congrad.protocol.policy import Policy
-from congrad.protocol.replies import CHECKPOINTS, PUBLICATION
 
 LOADING_S = 3600.0
 """How long a checkpoint may take: to load as long as a worker may that starts, and until then what waits before it."""
@@ -58,6 +59,14 @@ class Checkpoints:
         """
         return self._run(_publish(_request(model, adapter, replaces), timeout, self._policy))
 
+    def forget(self, fingerprint: str) -> None:
+        """Has no more requests wait for a checkpoint that nobody serves any more, where the service takes them.
+
+        :raises ConflictError: a worker serves it.
+        :raises NotFoundError: it is not remembered.
+        """
+        self._run(_forget(fingerprint, self._policy))
+
 
 class AsyncCheckpoints:
     """`Checkpoints`, asynchronously."""
@@ -85,6 +94,10 @@ class AsyncCheckpoints:
         """See `Checkpoints.publish`."""
         return await self._run(_publish(_request(model, adapter, replaces), timeout, self._policy))
 
+    async def forget(self, fingerprint: str) -> None:
+        """See `Checkpoints.forget`."""
+        await self._run(_forget(fingerprint, self._policy))
+
 
 def _request(model: Path | None, adapter: Path | None, replaces: str | None) -> wire.PublishRequest:
     given = {"model": model, "adapter": adapter, "replaces": replaces}
@@ -93,6 +106,10 @@ def _request(model: Path | None, adapter: Path | None, replaces: str | None) -> 
 
 def _list(policy: Policy) -> Call[list[wire.Checkpoint]]:
     return calls.request(HttpRequest("GET", "/checkpoints"), CHECKPOINTS, policy)
+
+
+def _forget(fingerprint: str, policy: Policy) -> Call[None]:
+    return calls.request(HttpRequest("DELETE", f"/checkpoints/{quote(fingerprint, safe='')}"), nothing, policy)
 
 
 def _publish(asked: wire.PublishRequest, seconds: float, policy: Policy) -> Call[wire.Checkpoint]:

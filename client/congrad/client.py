@@ -14,18 +14,26 @@ from congrad.checkpoints import Checkpoints
 from congrad.contract import wire
 from congrad.directions import Directions
 from congrad.errors import CongradError
-from congrad.jobs import Jobs
+from congrad.jobs import JobLike, Jobs, id_of
 from congrad.protocol import calls
 from congrad.protocol.ahead import ahead, until_failure
+from congrad.protocol.answers.replies import QUEUE, Reply
 from congrad.protocol.base_client import BaseClient, PerProcess, new_policy
 from congrad.protocol.calls import Call, HttpRequest, Pause, resumed
 from congrad.protocol.connections.event_stream import follow
 from congrad.protocol.connections.proxies import mounts_for
 from congrad.protocol.filtering import Item, Pass, failed
-from congrad.protocol.options import Batching, BatchOptions, FilterOptions, OnUnavailable
+from congrad.protocol.options import (
+    Batching,
+    BatchOptions,
+    FilterOptions,
+    OnUnavailable,
+    RescoreOptions,
+    Rescoring,
+)
 from congrad.protocol.policy import Policy, Timeouts
-from congrad.protocol.replies import QUEUE, Reply
 from congrad.protocol.requests import SampleLike, split
+from congrad.protocol.rescoring import Rescored, Round
 from congrad.protocol.results import Fallback, Filtered, Part
 from congrad.protocol.room import check_room
 from congrad.showing.progress import progress_bar
@@ -133,6 +141,23 @@ class Client(BaseClient):
             self._run(call.released())
         return call.result()
 
+    def rescore(self, jobs: Iterable[JobLike], **options: Unpack[RescoreOptions]) -> Filtered:
+        """Asks again about samples whose gradients are kept: no gradient is computed, and no GPU needed.
+
+        :param jobs: those of one checkpoint that were sent with ``retain``, as `Filtered.retained` has them.
+        :param options: any of `RescoreOptions`.
+        :raises ValueError: an option cannot be.
+        :raises ConflictError: gradients of one of them were not kept, or no longer.
+        """
+        call = Rescored(map(id_of, jobs), Rescoring(**options), self._policy)
+        with progress_bar(call.requests, call.progress) as advance:
+            try:
+                for one in call.rounds:
+                    self._play(one, advance)
+            finally:
+                self._run(call.ended())
+        return call.result()
+
     def filter_stream(
         self,
         samples: Iterable[SampleLike],
@@ -202,6 +227,17 @@ class Client(BaseClient):
                 for part in parts:
                     stage.answers.add(part)
                     advance(len(part[0]))
+
+    def _play(self, one: Round, advance: Callable[[int], None]) -> None:
+        def run(job_id: str, gone: threading.Event) -> wire.FilterResult:
+            return self._run(one.send(job_id), gone)
+
+        with closing(ahead(one.items, run, one.concurrency, self._longest)) as outcomes:
+            for _, outcome in outcomes:
+                if isinstance(outcome, CongradError):
+                    raise outcome
+                one.take(outcome)
+                advance(1)
 
     def _decisions(self, sent: Sent, fallback: Fallback) -> Generator[wire.Decision]:
         with closing(sent) as outcomes:

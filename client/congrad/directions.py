@@ -4,9 +4,9 @@ from urllib.parse import quote
 
 from congrad.contract import wire
 from congrad.protocol import calls
+from congrad.protocol.answers.replies import CONFLICTS, DIRECTION, DIRECTIONS, HISTORY, SCORES, nothing, safetensors_of
 from congrad.protocol.calls import AsyncRun, Call, HttpRequest, Run
 from congrad.protocol.policy import Policy
-from congrad.protocol.replies import CONFLICTS, DIRECTION, DIRECTIONS, HISTORY, SCORES, nothing, safetensors_of
 
 History = list[wire.HistoryEntry]
 """The versions of a direction, the oldest first."""

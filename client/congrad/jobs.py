@@ -3,14 +3,15 @@
 import uuid
 from collections.abc import AsyncGenerator, Generator, Iterable
 from typing import Protocol, Unpack
+from urllib.parse import quote
 
 from congrad.contract import wire
 from congrad.protocol import calls
+from congrad.protocol.answers.replies import JOB, JOBS, answer_of
 from congrad.protocol.calls import AsyncRun, Call, HttpRequest, Run, job_path
 from congrad.protocol.filtering import whole
 from congrad.protocol.options import Options, RequestOptions, SelectionLike
 from congrad.protocol.policy import Policy
-from congrad.protocol.replies import JOB, JOBS, answer_of
 from congrad.protocol.requests import SampleLike, rescore_request
 
 
@@ -80,14 +81,24 @@ class Jobs:
         :raises CongradError: the stream cannot be opened, or breaks more often in a row than
             ``max_retries`` and for longer than ``max_downtime``.
         """
-        return self._follow(_id(job))
+        return self._follow(id_of(job))
 
-    def list(self, limit: int = 50) -> list[wire.JobSummary]:
+    def list(self, limit: int = 50, status: wire.JobStatus | str | None = None) -> list[wire.JobSummary]:
         """The latest jobs whose answers are still kept, the newest of them first.
 
-        :param limit: at most this many; the service remembers 500.
+        :param limit: at most this many; the service remembers 500, and 500 that failed.
+        :param status: of these only: ``failed`` is what was given up, and why.
         """
-        return self._run(_list(limit, self._policy))
+        return self._run(_list(limit, status, self._policy))
+
+    def retry(self, job: JobLike) -> wire.Job:
+        """Asks once more what a job asked that was given up, with the same samples, and does not wait for the decisions
+        of the new job. However often it is called, it is one.
+
+        :raises ConflictError: it has not failed, or has for what it asks.
+        :raises NotFoundError: there is none, or its samples are no longer kept.
+        """
+        return self._run(_retry(job, self._policy))
 
     def rescore(
         self,
@@ -138,11 +149,15 @@ class AsyncJobs:
 
     def events(self, job: JobLike) -> AsyncGenerator[wire.Job]:
         """See `Jobs.events`."""
-        return self._follow(_id(job))
+        return self._follow(id_of(job))
 
-    async def list(self, limit: int = 50) -> list[wire.JobSummary]:
+    async def list(self, limit: int = 50, status: wire.JobStatus | str | None = None) -> list[wire.JobSummary]:
         """See `Jobs.list`."""
-        return await self._run(_list(limit, self._policy))
+        return await self._run(_list(limit, status, self._policy))
+
+    async def retry(self, job: JobLike) -> wire.Job:
+        """See `Jobs.retry`."""
+        return await self._run(_retry(job, self._policy))
 
     async def rescore(
         self,
@@ -159,6 +174,10 @@ class AsyncJobs:
 
 def _submit(samples: Iterable[SampleLike], options: Options, retain: bool, policy: Policy) -> Call[wire.Job]:
     send = whole(samples).request(options, options.idempotency_key or uuid.uuid4().hex, retain)
+    return (yield from _accepted(send, policy))
+
+
+def _accepted(send: HttpRequest, policy: Policy) -> Call[wire.Job]:
     send = HttpRequest(send.method, send.path, send.content, {**send.headers, "Prefer": "respond-async"})
     answer = yield from calls.request(send, answer_of, policy)
     if isinstance(answer, wire.Job):
@@ -166,16 +185,22 @@ def _submit(samples: Iterable[SampleLike], options: Options, retain: bool, polic
     return (yield from _get(answer.job_id, policy))  # an earlier one of the same key, which has its answer already
 
 
-def _id(job: JobLike) -> str:
+def id_of(job: JobLike) -> str:
+    """The id of a job."""
     return job if isinstance(job, str) else job.id
 
 
 def _get(job: JobLike, policy: Policy) -> Call[wire.Job]:
-    return calls.request(HttpRequest("GET", job_path(_id(job))), JOB, policy)
+    return calls.request(HttpRequest("GET", job_path(id_of(job))), JOB, policy)
 
 
-def _list(limit: int, policy: Policy) -> Call[list[wire.JobSummary]]:
-    return calls.request(HttpRequest("GET", f"/jobs?limit={limit}"), JOBS, policy)
+def _list(limit: int, status: wire.JobStatus | str | None, policy: Policy) -> Call[list[wire.JobSummary]]:
+    of = "" if status is None else f"&status={quote(status, safe='')}"
+    return calls.request(HttpRequest("GET", f"/jobs?limit={limit}{of}"), JOBS, policy)
+
+
+def _retry(job: JobLike, policy: Policy) -> Call[wire.Job]:
+    return _accepted(HttpRequest("POST", job_path(id_of(job)) + "/retry"), policy)
 
 
 def _wait(job: JobLike, policy: Policy) -> Call[wire.FilterResult]:
@@ -184,7 +209,7 @@ def _wait(job: JobLike, policy: Policy) -> Call[wire.FilterResult]:
 
 
 def _cancel(job: JobLike, policy: Policy) -> Call[wire.Job]:
-    return calls.request(HttpRequest("DELETE", job_path(_id(job))), JOB, policy)
+    return calls.request(HttpRequest("DELETE", job_path(id_of(job))), JOB, policy)
 
 
 def _rescore(
@@ -195,5 +220,6 @@ def _rescore(
     key: str | None,
     policy: Policy,
 ) -> Call[wire.FilterResult]:
-    send = rescore_request(_id(job), selection, retain, key or uuid.uuid4().hex, aggregator)
+    others = {} if aggregator is None else {"aggregator": aggregator}
+    send = rescore_request(id_of(job), key=key or uuid.uuid4().hex, retain=retain, selection=selection, **others)
     return calls.decide(send, policy, policy.max_downtime)

@@ -6,9 +6,9 @@ from itertools import count
 from congrad.contract import wire
 from congrad.errors import APITimeoutError
 from congrad.protocol import calls
+from congrad.protocol.answers.replies import ORDER, WORKERS
 from congrad.protocol.calls import AsyncRun, Call, Deadline, HttpRequest, Pause, Run
 from congrad.protocol.policy import Policy
-from congrad.protocol.replies import ORDER, WORKERS
 
 PATIENCE_S = 600.0
 """How long workers may take: to sleep, as what waits is done first; to wake, as they may have to read their files."""

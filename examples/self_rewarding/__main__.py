@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from random import Random
 
+from congrad import Client
 from congrad.errors import CongradError
 from rich.console import Console
 
@@ -16,7 +17,7 @@ from .report import Report, print_report, report
 from .settings import Settings, read_settings
 from .steps import once, whole
 from .training import train
-from .workers import Filtered, filter_pairs
+from .workers import Filtered, filter_pairs, serving
 
 out = Console()
 
@@ -24,23 +25,23 @@ out = Console()
 class Loop:
     """Rounds in a folder. What an earlier run of the same settings has done there is not done again."""
 
-    def __init__(self, settings: Settings, folder: Path):
+    def __init__(self, settings: Settings, folder: Path, client: Client):
         self._settings = settings
         self._folder = folder
+        self._client = client
         self._prompts = Prompts(settings)
 
     def run(self, rounds: int) -> None:
         """Each round begins with the checkpoint that the one before it trained."""
         policy = self._settings.model
         before = self._evaluate("start", policy)
-        earlier: list[str] = []  # fingerprints
         for number in range(1, rounds + 1):
             pairs = self._pair(number, policy)
-            filtered = self._filter(number, policy, pairs, earlier)
+            filtered = self._filter(number, policy, pairs)
             policy = self._train(number, policy, pairs, filtered)
             after = self._evaluate(f"round-{number}", policy)
             self._report(number, filtered, before, after)
-            before, earlier = after, [*earlier, filtered.direction.fingerprint]
+            before = after
 
     def _pair(self, number: int, policy: str) -> list[Pair]:
         """Candidates that the policy has judged itself, best against worst."""
@@ -51,14 +52,10 @@ class Loop:
             raise SystemExit(f"round {number}: every prompt is a tie; {folder}/judged.json has the answers")
         return pairs
 
-    def _filter(self, number: int, policy: str, pairs: list[Pair], earlier: list[str]) -> Filtered:
+    def _filter(self, number: int, policy: str, pairs: list[Pair]) -> Filtered:
         """Decisions of workers that have the policy."""
-        stack = self._folder / "stack"
-        return once(
-            self._folder / f"round-{number}" / "decisions.json",
-            Filtered,
-            lambda: filter_pairs(pairs, policy, earlier, stack, self._settings),
-        )
+        path = self._folder / f"round-{number}" / "decisions.json"
+        return once(path, Filtered, lambda: filter_pairs(pairs, policy, self._client, self._settings))
 
     def _train(self, number: int, policy: str, pairs: list[Pair], filtered: Filtered) -> str:
         """The path of the checkpoint trained on the kept pairs."""
@@ -110,7 +107,8 @@ def main(arguments: list[str] | None = None) -> None:
     if once(args.output / "settings.json", Settings, lambda: settings) != settings:
         parser.error(f"{args.output} is a run with other settings: see its settings.json")
     try:
-        Loop(settings, args.output).run(args.rounds)
+        with serving(args.output / "stack", settings) as client:
+            Loop(settings, args.output, client).run(args.rounds)
     except CongradError as error:
         raise SystemExit(f"{error}; run it again to go on") from error
 

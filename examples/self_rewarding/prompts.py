@@ -5,7 +5,7 @@ import random
 from collections import defaultdict
 from pathlib import Path
 
-from congrad.contract.languages import normalise_language
+from congrad.contract.tags.languages import normalise_language
 from pydantic import BaseModel
 
 from .settings import Settings

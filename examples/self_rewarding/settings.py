@@ -53,13 +53,8 @@ class Settings(BaseModel):
 
     workers: PositiveInt = 1
     """Gradients workers of the loop's own stack, one for each GPU."""
-    publish: list[str] = []
-    """A command that makes a service elsewhere serve a checkpoint, whose path comes as its last argument; see
-    `workers`. Default: the loop starts a stack of its own."""
-    publish_timeout: PositiveFloat = 900.0
-    """Seconds that the workers may take to load what was published."""
     url: str | None = None
-    """The service that ``publish`` publishes to; default: ``CONGRAD_BASE_URL``."""
+    """A service elsewhere, see `workers`. Default: the loop starts a stack of its own."""
 
 
 def read_settings(path: Path) -> Settings:

@@ -18,7 +18,18 @@ from congrad_service.http.answer_headers import AnswerHeaders
 from congrad_service.observability import tracing
 from congrad_service.observability.metrics import Metrics
 from congrad_service.observability.observed import Observed, is_probe
-from congrad_service.routes import dashboard, directions, docs, events, filter, health, jobs, metrics, rescore, workers
+from congrad_service.routes import (
+    directions,
+    events,
+    filter,
+    health,
+    jobs,
+    metrics,
+    rescore,
+    retry,
+    workers,
+)
+from congrad_service.routes.pages import dashboard, docs
 from congrad_service.settings import ServiceSettings
 from congrad_service.state import open_state
 
@@ -65,10 +76,10 @@ def create_app(settings: ServiceSettings) -> FastAPI:
             Middleware(InFlight, max_body_bytes=settings.max_body_bytes, max_connections=settings.max_connections),
         ],
         redirect_slashes=False,  # to an address made of what the client says the service is called
-        docs_url=None,  # `routes/docs.py` has the page
+        docs_url=None,  # `routes/pages/docs.py` has the page
         redoc_url=None,
     )
-    for module in (filter, jobs, rescore, events, directions, health, workers, dashboard, docs, metrics):
+    for module in (filter, jobs, rescore, retry, events, directions, health, workers, dashboard, docs, metrics):
         app.include_router(module.router)
     problems.install(app)
     return app

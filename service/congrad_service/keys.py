@@ -2,9 +2,10 @@
 
 congrad:job:ID                 hash    state of a job: see `jobs.py`
 congrad:job:ID:pending         set     numbers of the chunks whose gradients are missing
-congrad:job:ID:chunk:N         string  the samples of a chunk, JSON; gone when the job ends, unless texts are kept
-congrad:job:ID:gradients:N     string  the compressed gradients of a chunk, safetensors; gone when the job ends, unless
-                                       they are retained
+congrad:job:ID:chunk:N         string  the samples of a chunk, JSON; gone when the job ends, unless texts are kept, or
+                                       it was given up and may be tried again
+congrad:job:ID:gradients:N     string  the compressed gradients of a chunk, safetensors, or the name of a file in the
+                                       gradient store that has them; gone when the job ends, unless they are retained
 congrad:job:ID:ready           list    numbers of the chunks that no worker has taken
 congrad:ready:QUEUE            zset    jobs with work in a queue that no worker has taken: see `turns.py`
 congrad:turns:QUEUE            hash    whose turn it is there, likewise
@@ -12,8 +13,14 @@ congrad:sequence               string  how many jobs there have been
 congrad:jobs:active            zset    unfinished jobs by time of creation
 congrad:retained               zset    jobs without a team whose gradients are retained, `ID:BYTES`, by when that ends;
                                        congrad:retained:TEAM those of a team
+congrad:stored                 zset    jobs that have files in the gradient store, by when these may go
+congrad:freeing                string  there while a decide worker takes them away
 congrad:jobs:recent            zset    the latest jobs without a team, by time of creation, whatever became of them;
                                        congrad:jobs:recent:TEAM those of a team
+congrad:jobs:failed            zset    likewise the latest that failed, by when they did; congrad:jobs:failed:TEAM those
+                                       of a team
+congrad:given-up               zset    failed jobs whose samples are kept for another try, `ID:CHUNKS:BYTES`, by when
+                                       that ends
 congrad:idempotency:DIGEST     hash    job and body digest of an Idempotency-Key; TEAM/DIGEST for that of a team
 congrad:directions             set     names, those of a team qualified: see `teams.py`
 congrad:direction:NAME         hash    a running direction, likewise: see `directions.py`
@@ -21,6 +28,11 @@ congrad:history:NAME           list    a `wire.HistoryEntry` for each of its lat
 congrad:conflicts:NAME         hash    pairs that were folded in and have a score, and were dropped: TAG how many,
                                        TAG:OTHER how many of them conflict with OTHER
 congrad:pairs:NAME             hash    the pairs that it remembers: see `remembered.py`
+congrad:work:FINGERPRINT       zset    chunks whose gradients are missing, waiting or being computed, `ID:N`, by when
+                                       their jobs were created: all work for the workers of a checkpoint
+congrad:known                  hash    checkpoints that workers have announced, by fingerprint: each a
+                                       `registry.Announcement`, JSON; see `known.py`
+congrad:known:seen             zset    when a worker was heard last that serves them
 congrad:workers:ROLE           zset    live workers of a role by time of the last heartbeat
 congrad:worker:ID              string  what a worker serves and how it is doing: a `registry.Beat`, JSON
 congrad:worker:ID:told         list    something for the worker to look at: it waits for that
@@ -39,12 +51,17 @@ NONE = "congrad:none"
 """Never there: for a script that has no use for one of its keys. Redis's access lists know no empty key."""
 
 JOBS_ACTIVE = "congrad:jobs:active"
+GIVEN_UP = "congrad:given-up"
 DIRECTIONS = "congrad:directions"
 EVENTS = "congrad:events"
+KNOWN = "congrad:known"
+KNOWN_SEEN = "congrad:known:seen"
 RECOVERY = "congrad:recovery"
 SEQUENCE = "congrad:sequence"
 ORDERS = "congrad:orders"
 PUBLISHED = "congrad:published"
+STORED = "congrad:stored"
+FREEING = "congrad:freeing"
 
 GRADIENTS_TASK = "congrad.gradients"
 DECIDE_TASK = "congrad.decide"
@@ -99,11 +116,20 @@ def turns(queue: str) -> list[str]:
 
 def work(job_id: str, count: int) -> list[str]:
     """What the gradients are made from: worth nothing once they are there. The pending set is the first."""
-    return [pending(job_id), ready_chunks(job_id), *chunks(job_id, count)]
+    return [*remainder(job_id), *chunks(job_id, count)]
+
+
+def remainder(job_id: str) -> list[str]:
+    """What of its work nobody has done, or taken."""
+    return [pending(job_id), ready_chunks(job_id)]
 
 
 def recent_jobs(team: str | None) -> str:
     return "congrad:jobs:recent" if team is None else f"congrad:jobs:recent:{team}"
+
+
+def failed_jobs(team: str | None) -> str:
+    return "congrad:jobs:failed" if team is None else f"congrad:jobs:failed:{team}"
 
 
 def retained(team: str | None) -> str:
@@ -141,6 +167,12 @@ def workers(role: str) -> str:
 
 def worker(worker_id: str) -> str:
     return f"congrad:worker:{worker_id}"
+
+
+def unfinished(fingerprint: str) -> str:
+    """What is to be done with a checkpoint, and not done. An autoscaler counts it; the queue has no more of what a
+    worker is at."""
+    return f"congrad:work:{fingerprint}"
 
 
 def told(worker_id: str) -> str:

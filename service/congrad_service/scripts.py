@@ -9,10 +9,17 @@ from typing import Any
 from congrad.contract import wire
 
 from congrad_service import keys
+from congrad_service.settings import RedisSettings
 from congrad_service.turns import TURNS
 
 RECENT = 500
 """Jobs of a team that are listed."""
+
+GIVEN_UP_BYTES = 256 * 2**20
+"""Of the texts that are kept so that failed jobs can be tried again; the oldest make room."""
+
+FAULTY = 500
+"""From this status on a job has failed for no fault of the request's."""
 
 HISTORY = 1000
 """Versions of a direction whose history is kept."""
@@ -33,9 +40,18 @@ end
 local function publish(id, status)
   redis.call('PUBLISH', 'EVENTS', cjson.encode({job = id, status = status}))
 end
+-- From when on a job's files in the gradient store may go, where it has any: a decide worker takes them away.
+local function stored_until(id, time)
+  redis.call('ZADD', 'STORED', 'XX', time, id)
+end
+-- An earlier release did not tell the bytes that a job retains from those that Redis has of them.
+local function bytes_of(keeps, awaited)
+  return keeps or awaited
+end
 local function no_longer_retained(job, id)
-  local found = redis.call('HMGET', job, 'retained', 'awaited')
-  if found[1] then redis.call('ZREM', found[1], id .. ':' .. found[2]) end
+  local found = redis.call('HMGET', job, 'retained', 'keeps', 'awaited')
+  if found[1] then redis.call('ZREM', found[1], id .. ':' .. bytes_of(found[2], found[3])) end
+  stored_until(id, now())
 end
 local function retain(key, time, member, seconds)
   redis.call('ZADD', key, time, member)
@@ -51,7 +67,27 @@ local function keep(job, milliseconds, succeeded) -- and what its Idempotency-Ke
   end
   redis.call('PEXPIRE', record, milliseconds)
 end
-""".replace("EVENTS", keys.EVENTS)
+""".replace("EVENTS", keys.EVENTS).replace("STORED", keys.STORED)
+
+_GIVEN_UP = """
+-- The samples of a failed job are not kept any more.
+local function forget(member)
+  local id, chunks = string.match(member, '^([^:]*):(%d+):')
+  for i = 0, chunks - 1 do redis.call('UNLINK', 'JOB' .. id .. ':chunk:' .. i) end
+  redis.call('HDEL', 'JOB' .. id, 'again')
+  redis.call('ZREM', 'GIVEN_UP', member)
+end
+local function given_up_as(id)
+  local job = redis.call('HMGET', 'JOB' .. id, 'chunks', 'bytes')
+  return id .. ':' .. (job[1] or 0) .. ':' .. (job[2] or 0)
+end
+-- A failed job has been sent anew, as another.
+local function tried_again(id, as)
+  if redis.call('EXISTS', 'JOB' .. id) == 0 then return end
+  redis.call('HSET', 'JOB' .. id, 'retried', as)
+  forget(given_up_as(id))
+end
+""".replace("JOB", keys.job("")).replace("GIVEN_UP", keys.GIVEN_UP)
 
 _KNOWN = """
 -- What an idempotency key made of this request before: 'new' (nothing, or nothing that counts), 'existing', 'gone'
@@ -63,10 +99,10 @@ local function known(key, digest)
   local status = redis.call('HMGET', made[3], 'status', 'error_status')
   if not status[1] and redis.call('HEXISTS', key, 'succeeded') == 1 then return {'gone', made[1]} end
   -- A job that failed for no fault of the request's may be tried again under its key.
-  local retry = not status[1] or (status[1] == 'failed' and tonumber(status[2] or 0) >= 500)
+  local retry = not status[1] or (status[1] == 'failed' and tonumber(status[2] or 0) >= FAULTY)
   return {retry and 'new' or 'existing', made[1]}
 end
-"""
+""".replace("FAULTY", str(FAULTY))
 
 KNOWN = (
     _KNOWN
@@ -105,19 +141,30 @@ local function memory()
 end
 """.replace("JOB", keys.job(""))
 
+_UNFINISHED = """
+-- The chunks of a job that are missing, for those who bring up workers.
+local function unfinished(job)
+  return 'WORK' .. (redis.call('HGET', job, 'fingerprint') or '')
+end
+""".replace("WORK", keys.unfinished(""))
+
 CREATE = (
     _PRELUDE
+    + _UNFINISHED
     + _KNOWN
+    + _GIVEN_UP
     + TURNS
     + _SIZES
     + """
 -- KEYS: job, pending, active, recent, idempotency, ready, turns, ready chunks, sequence, retained, chunks...
 -- ARGV: id, has key, digest, max_queue, job_ttl, team, max_queue_bytes, max_retained_bytes, bytes of texts, bytes of
---       gradients, whether they are retained, field, value, ..., chunks...
+--       gradients that Redis will have, bytes of those that are retained wherever that is, field, value, ..., chunks...
 local id, keyed, digest = ARGV[1], ARGV[2] == '1', ARGV[3]
+local before = ''
 if keyed then
   local found = known(KEYS[5], digest)
   if found[1] ~= 'new' then return found end
+  before = found[2]
 end
 local chunks = #KEYS - 10
 local fields = #ARGV - chunks -- where the fields end and the chunks begin
@@ -130,14 +177,23 @@ local most, free = memory()
 if most and awaited + own > free then
   return {free > 0 and own > most / 2 and 'large' or 'memory', tostring(free > 0 and own > most / 2 and most or free)}
 end
-if ARGV[11] == '1' then
+local retains = tonumber(ARGV[11]) > 0
+if retains then
   local held_by_ended = retained(KEYS[10], t)
-  if held_by_ended + ARGV[10] > tonumber(ARGV[8]) then return {'retained', tostring(held_by_ended)} end
+  if held_by_ended + ARGV[11] > tonumber(ARGV[8]) then return {'retained', tostring(held_by_ended)} end
 end
 -- The first write is one that a full Redis refuses: nothing is half-written.
 redis.call('HSET', KEYS[1], 'status', 'queued', 'created', t, 'chunks', chunks, 'bytes', ARGV[9], 'awaited', ARGV[10],
   unpack(ARGV, 12, fields))
 redis.call('EXPIRE', KEYS[1], ARGV[5])
+if before == '' then before = redis.call('HGET', KEYS[1], 'retry_of') or '' end
+if before ~= '' then tried_again(before, id) end
+local work = unfinished(KEYS[1])
+if chunks > 0 then
+  redis.call('ZREMRANGEBYSCORE', work, '-inf', t - ARGV[5])
+  for i = 1, chunks do redis.call('ZADD', work, t, id .. ':' .. (i - 1)) end
+  redis.call('EXPIRE', work, ARGV[5])
+end
 for i = 1, chunks do
   redis.call('SET', KEYS[10 + i], ARGV[fields + i], 'EX', ARGV[5])
   redis.call('SADD', KEYS[2], i - 1)
@@ -145,10 +201,10 @@ for i = 1, chunks do
 end
 redis.call('EXPIRE', KEYS[2], ARGV[5])
 redis.call('EXPIRE', KEYS[8], ARGV[5])
-if ARGV[11] == '1' then
+if retains then
   redis.call('ZREMRANGEBYSCORE', KEYS[10], '-inf', t)
-  retain(KEYS[10], t + ARGV[5], id .. ':' .. ARGV[10], ARGV[5])
-  redis.call('HSET', KEYS[1], 'retained', KEYS[10])
+  retain(KEYS[10], t + ARGV[5], id .. ':' .. ARGV[11], ARGV[5])
+  redis.call('HSET', KEYS[1], 'retained', KEYS[10], 'keeps', ARGV[11])
 end
 redis.call('HSET', KEYS[1], 'turn', string.format('%016d/%s/%s', redis.call('INCR', KEYS[9]), ARGV[6], id))
 offer(KEYS[6], KEYS[7], KEYS[1])
@@ -220,6 +276,7 @@ return {'running', math.max(1, redis.call('HINCRBY', KEYS[1], 'attempts:' .. ARG
 
 COMPLETE = (
     _PRELUDE
+    + _UNFINISHED
     + TURNS
     + """
 -- KEYS: job, pending, ready and turns of decisions   ARGV: id, chunk
@@ -231,6 +288,7 @@ local removed = redis.call('SREM', KEYS[2], ARGV[2])
 local missing = redis.call('SCARD', KEYS[2])
 if removed == 1 then
   redis.call('HDEL', KEYS[1], 'refused')
+  redis.call('ZREM', unfinished(KEYS[1]), ARGV[1] .. ':' .. ARGV[2])
   if missing == 0 then
     redis.call('HSET', KEYS[1], 'gradients_done', now())
     offer(KEYS[3], KEYS[4], KEYS[1])
@@ -289,13 +347,29 @@ if redis.call('EXISTS', KEYS[8]) == 1 and redis.call('HGET', KEYS[1], 'retain') 
   redis.call('HSET', KEYS[8], 'retain', 'dropped')
   no_longer_retained(KEYS[8], redis.call('HGET', KEYS[1], 'source'))
 end
-local held = redis.call('HMGET', KEYS[1], 'retain', 'retained', 'awaited')
+local held = redis.call('HMGET', KEYS[1], 'retain', 'retained', 'keeps', 'awaited')
 if held[1] == '1' and held[2] then -- for as long as from here, and no longer as from the beginning
-  retain(held[2], now() + lifetime / 1000, ARGV[1] .. ':' .. held[3], math.ceil(lifetime / 1000))
+  local member = ARGV[1] .. ':' .. bytes_of(held[3], held[4])
+  retain(held[2], now() + lifetime / 1000, member, math.ceil(lifetime / 1000))
+  stored_until(ARGV[1], now() + lifetime / 1000)
 end
 publish(ARGV[1], 'succeeded')
 return 'committed'
 """.replace("HISTORY", str(HISTORY))
+)
+
+STORE = (
+    _PRELUDE
+    + """
+-- KEYS: job, stored   ARGV: id, seconds
+-- Notes that files of a job are about to come into the gradient store, before they do: 1 if they may, 0 if the job
+-- retains nothing, and -1 if nobody wants it any more.
+local job = redis.call('HMGET', KEYS[1], 'status', 'retain')
+if not job[1] or (ended(job[1]) and not (job[1] == 'succeeded' and job[2] == '1')) then return -1 end
+if job[2] ~= '1' then return 0 end
+redis.call('ZADD', KEYS[2], 'GT', now() + ARGV[2], ARGV[1])
+return 1
+"""
 )
 
 RECALL = """
@@ -317,22 +391,64 @@ return found
 
 END = (
     _PRELUDE
+    + _UNFINISHED
+    + _GIVEN_UP
+    + TURNS
+    + _SIZES
     + """
--- KEYS: job, active, payloads (the pending set first)...   ARGV: id, status, error, error's HTTP status, result_ttl
+-- KEYS: job, active, what goes (the pending set first)..., samples that are kept for another try...
+-- ARGV: id, status, error, error's HTTP status, seconds that the job is kept, number of those samples, most bytes of
+--       them and those of other jobs
 -- Ends a job without an answer, unless it has ended; the status it has now, and 1 if it has it from here.
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status then return {'', 0} end
 if ended(status) then return {status, 0} end
 even_if_full(KEYS[1])
-redis.call('HSET', KEYS[1], 'status', ARGV[2], 'ended', now(), 'error', ARGV[3], 'error_status', ARGV[4],
+local t = now()
+redis.call('HSET', KEYS[1], 'status', ARGV[2], 'ended', t, 'error', ARGV[3], 'error_status', ARGV[4],
   'missing', redis.call('SCARD', KEYS[3]))
 no_longer_retained(KEYS[1], ARGV[1])
 keep(KEYS[1], ARGV[5] * 1000, false)
 redis.call('ZREM', KEYS[2], ARGV[1])
-for i = 3, #KEYS do redis.call('UNLINK', KEYS[i]) end
+local work = unfinished(KEYS[1])
+for _, number in ipairs(redis.call('SMEMBERS', KEYS[3])) do redis.call('ZREM', work, ARGV[1] .. ':' .. number) end
+local texts = #KEYS - ARGV[6] -- they are behind it
+local most, free = memory()
+local is_kept = ARGV[6] ~= '0' and not (most and 2 * free < most) -- where Redis is full, others need the room
+for i = 3, #KEYS do
+  if i > texts and is_kept then redis.call('EXPIRE', KEYS[i], ARGV[5]) else redis.call('UNLINK', KEYS[i]) end
+end
+if ARGV[2] == 'failed' then
+  local starts, is_rescoring = 0, redis.call('HEXISTS', KEYS[1], 'source') == 1
+  local fields = redis.call('HGETALL', KEYS[1])
+  for i = 1, #fields, 2 do
+    if string.sub(fields[i], 1, 9) == 'attempts:' then starts = math.max(starts, fields[i + 1]) end
+  end
+  redis.call('HSET', KEYS[1], 'starts', starts)
+  if is_kept or (is_rescoring and tonumber(ARGV[4]) >= FAULTY) then redis.call('HSET', KEYS[1], 'again', '1') end
+  local team = team_of(redis.call('HGET', KEYS[1], 'turn') or '//')
+  local failed = team == '' and 'FAILED' or 'FAILED:' .. team
+  redis.call('ZADD', failed, t, ARGV[1])
+  redis.call('ZREMRANGEBYRANK', failed, 0, -RECENT - 1)
+  redis.call('EXPIRE', failed, ARGV[5])
+end
+if is_kept then
+  redis.call('ZREMRANGEBYSCORE', 'GIVEN_UP', '-inf', t)
+  retain('GIVEN_UP', t + ARGV[5], given_up_as(ARGV[1]), ARGV[5])
+  local held, oldest = 0, redis.call('ZRANGE', 'GIVEN_UP', 0, -1)
+  for _, one in ipairs(oldest) do held = held + string.match(one, ':(%d+)$') end
+  for _, one in ipairs(oldest) do
+    if held <= tonumber(ARGV[7]) then break end
+    held = held - string.match(one, ':(%d+)$')
+    forget(one)
+  end
+end
 publish(ARGV[1], ARGV[2])
 return {ARGV[2], 1}
-"""
+""".replace("GIVEN_UP", keys.GIVEN_UP)
+    .replace("FAILED", keys.failed_jobs(None))
+    .replace("FAULTY", str(FAULTY))
+    .replace("RECENT", str(RECENT))
 )
 
 RELEASE = (
@@ -382,16 +498,25 @@ return redis.call('UNLINK', KEYS[2])
 """
 
 
-def end(job_id: str, chunks: int, status: wire.JobStatus, error: wire.Problem | None, ttl: int) -> dict[str, Any]:
-    """The keys and arguments of `END`. A job's error says whose it is."""
+def end(
+    job_id: str, chunks: int, status: wire.JobStatus, error: wire.Problem | None, settings: RedisSettings
+) -> dict[str, Any]:
+    """The keys and arguments of `END`. A job's error says whose it is. One that was given up, for no fault of the
+    request's, is kept for as long as an unfinished one, with its samples, so that it can be tried again."""
     if error is not None:
         error = error.model_copy(update={"instance": f"/jobs/{job_id}"})
+    is_given_up = error is not None and error.status >= FAULTY
+    texts = keys.chunks(job_id, chunks)
+    others = [*keys.remainder(job_id), *keys.all_gradients(job_id, chunks)]
     return {
-        "keys": [
-            keys.job(job_id),
-            keys.JOBS_ACTIVE,
-            *keys.work(job_id, chunks),
-            *keys.all_gradients(job_id, chunks),
+        "keys": [keys.job(job_id), keys.JOBS_ACTIVE, *others, *texts],
+        "args": [
+            job_id,
+            status,
+            error.model_dump_json() if error else "",
+            error.status if error else 0,
+            settings.job_ttl if is_given_up else settings.result_ttl,
+            len(texts) if is_given_up else 0,
+            GIVEN_UP_BYTES,
         ],
-        "args": [job_id, status, error.model_dump_json() if error else "", error.status if error else 0, ttl],
     }

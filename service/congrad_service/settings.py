@@ -1,5 +1,6 @@
 """The settings of the service, and those that it shares with the workers; read from the environment once."""
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,6 +13,12 @@ LogFormat = Literal["pretty", "json"]
 
 TOKENS = ("api_key", "read_key", "api_keys_file")
 """Settings that say that a token is asked for."""
+
+IN_REDIS = "redis"
+"""The gradient store that is no other."""
+
+STORE = r"^([a-z][a-z0-9+.-]*)://[^\s?#]+$"
+"""The URL of any other."""
 
 HOSTS = r"^(\*|(\*\.)?[^\s,*]+)(,(\*|(\*\.)?[^\s,*]+))*$"
 """Names of hosts, separated by commas."""
@@ -41,10 +48,18 @@ class RedisSettings(BaseSettings):
     computed twice, which costs time and changes nothing."""
     job_ttl: Annotated[int, Field(ge=60)] = 86_400
     """Seconds that an unfinished job, with its texts and vectors, is kept; and from its end on, a job whose gradients
-    are retained, with these and with the answers that it was scored again with."""
+    are retained, with these and with the answers that it was scored again with; and one that was given up, with its
+    texts, so that it can be tried again."""
     result_ttl: Annotated[int, Field(ge=1)] = 3_600
     """Seconds that the answer of any other job is kept once it has ended. Its idempotency key keeps it from being done
     again for longer: for ``job_ttl`` from its beginning."""
+    gradient_store: Annotated[str, Field(repr=False)] = IN_REDIS
+    """Where gradients are kept that jobs retain, as two passes do: `redis`, or a folder as fsspec names it, such as
+    `file:///srv/congrad`, `s3://bucket/folder` or `gs://bucket/folder`, which the workers reach under the same name.
+    Credentials are in the workers' environment, as the file system's own library reads them there."""
+    gradient_bits: Literal[8, 16] = 16
+    """Bits of a number in a gradient store that is not Redis: with 8, and a scale for each pair, a pair takes half as
+    much, and its score changes a little."""
     max_languages: Annotated[int, Field(ge=1, le=1024)] = 256
     """Languages of one request, and of one direction; what a decision costs grows with the cube of their number."""
     log_format: LogFormat = "pretty"
@@ -54,7 +69,7 @@ class RedisSettings(BaseSettings):
     the Hugging Face hub, `org/*` for all of an organisation. Nothing unless it is set."""
     keep_texts: bool = False
     """Keeps the texts of a job's samples for as long as its answer, for `GET /jobs/{id}/samples`: whoever may read the
-    job may read them. Without, they go when the job ends, and no route shows them."""
+    job may read them. Without, they go when the job ends, unless it was given up, and no route shows them."""
 
     @property
     def celery_broker(self) -> str:
@@ -70,6 +85,18 @@ class RedisSettings(BaseSettings):
         if value is not None and not _is_whole(value):
             raise ValueError("should be a URL, in which user and password are percent-encoded")
         return value
+
+    @field_validator("gradient_store")
+    @classmethod
+    def _is_store(cls, value: str) -> str:
+        if value != IN_REDIS and (not re.match(STORE, value) or "@" in value):
+            raise ValueError(
+                "should be redis, or the URL of a folder, such as file:///srv/congrad or s3://bucket/folder; "
+                "credentials are not part of it"
+            )
+        if value.startswith("file://") and not value.startswith("file:///"):
+            raise ValueError("a folder of this machine has three slashes and an absolute path: file:///srv/congrad")
+        return value.rstrip("/")
 
 
 class ServiceSettings(RedisSettings):
@@ -110,6 +137,10 @@ class ServiceSettings(RedisSettings):
     same time may together go beyond it."""
     max_wait: Annotated[float, Field(gt=0)] = 600.0
     """Seconds that a request waits for its job at most, and waits if it does not say."""
+    scale_from_zero: bool = False
+    """Takes requests for a checkpoint that no worker serves, where one has served it within the last 30 days: they
+    wait, an hour at most, until one is brought up, and `GET /checkpoints` lists it without workers. Off, they are
+    refused with 503."""
     chunk_tokens: Annotated[int, Field(ge=1)] = 65_536
     """Estimated tokens in one task: large enough that a worker can sort pairs by length, small enough that a
     request spreads over the workers and a lost task costs little."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Annotated, cast
 
+from congrad.contract import wire
 from fastapi import Depends, Request
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -21,6 +22,7 @@ from congrad_service.jobs.jobs import Jobs
 from congrad_service.jobs.watching import Watch, Watching
 from congrad_service.observability.metrics import Metrics
 from congrad_service.queue.depth import Depth
+from congrad_service.queue.known import Known, Remembering
 from congrad_service.queue.publications import Publications
 from congrad_service.queue.queue import Queue
 from congrad_service.queue.recovery import Recovery
@@ -50,6 +52,8 @@ class State:
     jobs: Jobs
     directions: Directions
     registry: Registry
+    known: Known | None
+    """Checkpoints that need not be served; None where they have to be."""
     publications: Publications
     depth: Depth
     events: Events
@@ -66,6 +70,10 @@ class State:
         """The same, with the directions and jobs of the caller's team."""
         team = caller.team
         return replace(self, team=team, jobs=self.jobs.of(team), directions=self.directions.of(team))
+
+    async def known_checkpoints(self) -> list[wire.Checkpoint]:
+        """Those that a request may wait for."""
+        return [] if self.known is None else await self.known.checkpoints()
 
     def watch(self, job_id: str, follows: bool) -> AbstractAsyncContextManager[Watch]:
         """A job of the team, for one who watches it: each of its changes, or its end."""
@@ -86,6 +94,7 @@ async def open_state(settings: ServiceSettings, metrics: Metrics) -> AsyncIterat
     watching, feed = Watching(events), Feed(redis, events)
     broker = _connect(settings.celery_broker) if settings.celery_broker.startswith(REDIS) else None
     jobs, directions, registry = Jobs(redis, settings), Directions(redis), Registry(redis)
+    known = Known(redis) if settings.scale_from_zero else None
     publications, depth = Publications(redis, registry, settings), Depth(redis, broker, queue, registry, settings)
     state = State(
         settings,
@@ -94,6 +103,7 @@ async def open_state(settings: ServiceSettings, metrics: Metrics) -> AsyncIterat
         jobs,
         directions,
         registry,
+        known,
         publications,
         depth,
         events,
@@ -107,8 +117,10 @@ async def open_state(settings: ServiceSettings, metrics: Metrics) -> AsyncIterat
         running.callback(queue.close)
         await running.enter_async_context(background(events.listen))
         await running.enter_async_context(background(feed.run))
-        stranded = Stranded(redis, queue, registry, settings.result_ttl)
+        stranded = Stranded(redis, queue, registry, settings)
         await running.enter_async_context(background(stranded.run))
+        if known is not None:
+            await running.enter_async_context(background(Remembering(redis, known, registry).run))
         if broker is not None:
             running.push_async_callback(broker.aclose)
         await running.enter_async_context(background(Recovery(redis, broker, queue, metrics).run))

@@ -40,6 +40,18 @@ def unfulfilled(http: httpx.Client, sent: Iterable[Sent]) -> list[str]:
     return wrong
 
 
+def unrescorable(http: httpx.Client, sent: Iterable[Sent]) -> list[str]:
+    """The jobs whose gradients were to be kept, and are not all there: they cannot be scored again."""
+    wrong = []
+    for one in sent:
+        if one.request.retain and one.job is not None and one.job["status"] == "succeeded":
+            response = http.post(f"/jobs/{one.job_id}/rescore", json={"retain": True}, headers={"Prefer": "wait=60"})
+            decided = [pair["id"] for pair in response.json().get("decisions", ())]
+            if decided != [sample["id"] for sample in one.request.samples]:
+                wrong.append(f"job {one.job_id} cannot be scored again: {response.text}")
+    return wrong
+
+
 def commits(sent: Iterable[Sent]) -> Commits:
     """The jobs that brought a new pair, by direction and in the order of its versions."""
     found: defaultdict[str, list[Sent]] = defaultdict(list)

@@ -29,6 +29,9 @@ SHARED = 60
 OFTEN = 0.3
 """The share of all pairs that are of these."""
 
+RETAINED = 0.5
+"""The share of requests whose gradients are kept, where any are."""
+
 PAUSE_S = 0.3
 """The most that a client pauses between two requests, and between two tries."""
 
@@ -38,17 +41,18 @@ TRY_AGAIN = (429, 503)
 
 @dataclass(frozen=True)
 class Request:
-    """One request; ``key`` is its Idempotency-Key."""
+    """One request; ``key`` is its Idempotency-Key, and ``retain`` whether its gradients are kept."""
 
     key: str
     direction: str
     checkpoint: str
     samples: list[dict[str, Any]]
+    retain: bool
 
     @property
     def body(self) -> dict[str, Any]:
         """What is posted."""
-        about = {"direction": self.direction, "checkpoint": self.checkpoint, "update": True}
+        about = {"direction": self.direction, "checkpoint": self.checkpoint, "update": True, "retain": self.retain}
         return {"samples": self.samples, **about}
 
 
@@ -67,11 +71,13 @@ class Load:
 
     :param url: of the service.
     :param seed: decides what is sent.
+    :param retain: whether the gradients of some requests are kept.
     """
 
-    def __init__(self, url: str, seed: int):
+    def __init__(self, url: str, seed: int, retain: bool):
         self._url = url
         self._seed = seed
+        self._retain = retain
         self._no_more = threading.Event()
         self._give_up = threading.Event()
         self._futures: list[Future[list[Sent]]] = []
@@ -106,7 +112,8 @@ class Load:
         sent: list[Sent] = []
         with httpx.Client(base_url=self._url, timeout=httpx.Timeout(15, connect=2)) as http:
             while not self._no_more.is_set():
-                sent.append(Sent(_request(draw, f"{self._seed}/{number}/{len(sent)}", number % 2)))
+                key = f"{self._seed}/{number}/{len(sent)}"
+                sent.append(Sent(_request(draw, key, number % 2, self._retain)))
                 _Conversation(http, draw, sent[-1], self._give_up).run()
                 self._no_more.wait(draw.uniform(0, PAUSE_S))
         return sent
@@ -163,7 +170,7 @@ class _Conversation:
         return None
 
 
-def _request(draw: random.Random, key: str, which: int) -> Request:
+def _request(draw: random.Random, key: str, which: int, retain: bool) -> Request:
     """:param which: of the checkpoints it asks for."""
     rows = draw.sample(_short_pairs(), draw.randint(*PAIRS))
     samples = [
@@ -171,7 +178,8 @@ def _request(draw: random.Random, key: str, which: int) -> Request:
         for i, row in enumerate(rows)
     ]
     numbered = [{"id": str(i), **row} for i, row in enumerate(samples)]
-    return Request(key, draw.choice(DIRECTIONS[which]), SERVED[which], numbered)
+    kept = retain and draw.random() < RETAINED
+    return Request(key, draw.choice(DIRECTIONS[which]), SERVED[which], numbered, kept)
 
 
 def _shared(number: int) -> dict[str, Any]:

@@ -89,14 +89,17 @@ class Outcome:
         return "\n".join(lines)
 
 
-def run(seconds: float, seed: int, folder: Path, gap: Gap = GAP_S) -> Outcome:
+def run(seconds: float, seed: int, folder: Path, gap: Gap = GAP_S, store: str | None = None) -> Outcome:
     """Injects faults for so many seconds, and at least one of each kind, and then compares with a run without them.
 
     :param folder: for Redis's data and the parts' logs.
+    :param store: the URL of a gradient store; the gradients of half of the jobs are kept there, and scored again when
+        all is over.
     """
     draw = random.Random(seed)  # noqa: S311 # not a secret
-    with supervised_stack(folder / "chaos", draw) as stack:
-        injector, load = Injector(stack, draw, gap), Load(stack.url, seed)
+    settings = {} if store is None else {"CONGRAD_GRADIENT_STORE": store}
+    with supervised_stack(folder / "chaos", draw, settings) as stack:
+        injector, load = Injector(stack, draw, gap), Load(stack.url, seed, retain=store is not None)
         begun = time.time()
         with load.running():
             injector.run(seconds)
@@ -108,6 +111,7 @@ def run(seconds: float, seed: int, folder: Path, gap: Gap = GAP_S) -> Outcome:
         with httpx.Client(base_url=stack.url, timeout=60) as http:
             wrong = [text for one in sent for text in one.wrong] + check.unfulfilled(http, sent)
             doubled = check.doubled(http, sent, committed)
+            unkept = check.unrescorable(http, sent)
             found = check.export(http, committed)
     jobs = lives(sent)
     return Outcome(
@@ -120,7 +124,7 @@ def run(seconds: float, seed: int, folder: Path, gap: Gap = GAP_S) -> Outcome:
         recoveries=recoveries(injector.faults, jobs, stack.parts),
         ended_by_itself=stack.ended_by_itself,
         wrong=wrong,
-        lost=check.lost(sent),
+        lost=check.lost(sent) + unkept,
         doubled=doubled,
         different=check.different(found, _without_faults(committed, folder / "replay", draw)),
     )

@@ -512,7 +512,7 @@ def test_every_keyword_that_a_type_checker_knows_is_taken_and_no_other_is() -> N
     assert congrad.BatchOptions.__optional_keys__ == {field.name for field in fields(Batching)}
     service = client(StubService())
     calls: list[tuple[Callable[..., Any], str]] = [
-        (service.filter, "retain"),
+        (service.filter, "answered"),
         (service.filter_stream, "two_pass"),
         (service.filter_batches, "progress"),
         (service.jobs.submit, "batch_size"),

@@ -35,6 +35,30 @@ KUSTOMIZE = (("kustomize", "build"), ("kubectl", "kustomize"))
 TEXT = {"type": "string"}
 COUNT = {"type": "integer", "minimum": 0}
 
+SCALING_RULES = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "stabilizationWindowSeconds": {"type": "integer", "minimum": 0, "maximum": 3600},
+        "selectPolicy": {"enum": ["Max", "Min", "Disabled"]},
+        "policies": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["type", "value", "periodSeconds"],
+                "additionalProperties": False,
+                "properties": {
+                    "type": {"enum": ["Pods", "Percent"]},
+                    "value": {"type": "integer", "minimum": 1},
+                    "periodSeconds": {"type": "integer", "minimum": 1, "maximum": 1800},
+                },
+            },
+        },
+    },
+}
+"""Of a HorizontalPodAutoscaler in `autoscaling/v2`, which KEDA's object passes on."""
+
 KEDA = {
     "ScaledObject": {
         "type": "object",
@@ -44,11 +68,25 @@ KEDA = {
             "scaleTargetRef": {"type": "object", "required": ["name"], "properties": {"name": TEXT}},
             "minReplicaCount": COUNT,
             "maxReplicaCount": COUNT,
-            "pollingInterval": COUNT,
+            "pollingInterval": {"type": "integer", "minimum": 1},
+            "cooldownPeriod": COUNT,
+            "initialCooldownPeriod": COUNT,
             "advanced": {
                 "type": "object",
                 "additionalProperties": False,
-                "properties": {"horizontalPodAutoscalerConfig": {"type": "object"}},
+                "properties": {
+                    "horizontalPodAutoscalerConfig": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "properties": {
+                            "behavior": {
+                                "type": "object",
+                                "additionalProperties": False,
+                                "properties": {"scaleUp": SCALING_RULES, "scaleDown": SCALING_RULES},
+                            }
+                        },
+                    }
+                },
             },
             "triggers": {
                 "type": "array",
@@ -63,6 +101,7 @@ KEDA = {
                             "required": ["listName", "listLength"],
                             "propertyNames": {"enum": ["listName", "listLength", "databaseIndex", "enableTLS"]},
                             "additionalProperties": TEXT,
+                            "properties": {"listLength": {"pattern": "^[1-9][0-9]*$"}},
                         },
                         "authenticationRef": {"type": "object", "required": ["name"], "properties": {"name": TEXT}},
                     },
@@ -90,7 +129,8 @@ KEDA = {
         },
     },
 }
-"""The specs of KEDA's objects."""
+"""The specs of KEDA's objects: what its custom resources of 2.14 and newer have of them. KEDA's own checks beyond that
+(a minimum above the maximum is refused) are in the tests."""
 
 
 @cache
@@ -171,6 +211,9 @@ def environment_of(cluster: Cluster, deployment: dict[str, Any]) -> dict[str, st
     container = container_of(deployment)
     found: dict[str, str] = {}
     for source in container["envFrom"]:
+        if "secretRef" in source:  # of the gradient store, for who has one: no settings of the project
+            assert source["secretRef"]["optional"]
+            continue
         found |= cluster.get("ConfigMap", source["configMapRef"]["name"])["data"]
     for variable in container["env"]:
         if "value" in variable:
@@ -292,9 +335,14 @@ def test_what_is_scaled_is_there_and_has_no_number_of_its_own(cluster: Cluster) 
 
 def test_workers_are_scaled_by_the_queue_that_they_work_on(cluster: Cluster) -> None:
     (scaler,) = cluster.of("ScaledObject")
-    assert scaler["spec"]["minReplicaCount"] >= 1  # the service takes nothing for a checkpoint that nobody serves
+    assert 0 == scaler["spec"]["minReplicaCount"] < scaler["spec"]["maxReplicaCount"]
+    # From zero there is only what the service takes for a checkpoint that nobody serves.
+    assert environment_of(cluster, cluster.deployment("service"))["CONGRAD_SCALE_FROM_ZERO"] == "true"
+    startup = container_of(cluster.deployment("gradients"))["startupProbe"]
+    loading = startup["periodSeconds"] * startup["failureThreshold"]
+    assert scaler["spec"]["initialCooldownPeriod"] >= loading, "the first worker says its fingerprint"
     (trigger,) = scaler["spec"]["triggers"]
-    assert trigger["metadata"]["listName"] == keys.gradients_queue("0123456789abcdef")
+    assert trigger["metadata"]["listName"] == keys.unfinished("0123456789abcdef")
     reference = cluster.get("TriggerAuthentication", trigger["authenticationRef"]["name"])
     for wanted in reference["spec"]["secretTargetRef"]:
         assert wanted["key"] in cluster.get("Secret", wanted["name"])["data"]

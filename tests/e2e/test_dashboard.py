@@ -220,6 +220,12 @@ def test_it_shows_jobs_workers_and_the_queue(browser: Browser, stack: Stack, ask
         queue = ask("queue")
         unfinished = page.locator("#workers .figure").first.inner_text().split("\n")
         assert unfinished == ["Unfinished jobs", whole(queue["active"]), f"of at most {whole(queue['limit'])}"]
+        page.get_by_role("button", name="Failed only").click()
+        failed = ask("jobs?limit=50&status=failed")
+        says = "What was given up, newest first." if failed else "None has failed."
+        page.locator("#jobs .hint", has_text=says).wait_for()
+        names = page.locator("table.jobs th[scope=row]").all_inner_texts()
+        assert names == [job["id"][:8] for job in failed]
 
 
 @pytest.mark.timing

@@ -218,6 +218,10 @@ def test_a_chunk_that_kills_its_worker_every_time_is_given_up_and_the_queue_move
     assert "chunk 0 was given up: it was started 5 times without an end" in failed["error"]["detail"]
     assert http.get(f"/directions/{direction}").status_code == 404
     assert ended(http, whole, post(http, demo_samples(each=1), direction))["status"] == "succeeded"
+    (row,) = [row for row in http.get("/jobs?status=failed").json() if row["id"] == poisonous]
+    assert (row["starts"], row["can_be_retried"]) == (5, True)
+    again = http.post(f"/jobs/{poisonous}/retry", headers={"Prefer": "respond-async"}).json()["id"]
+    assert ended(http, whole, again)["status"] == "succeeded", "nobody is killed this time"
 
 
 @pytest.mark.slow

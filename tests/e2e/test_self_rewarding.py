@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 from congrad import Client
-from congrad.local.stack import Stack, StackOptions, running_stack
+from congrad.errors import CongradError
+from congrad.local.stack import Stack
 from congrad_worker.gradients.losses.formulas import Scores, lp
 from support.models import DEMO_CHECKPOINT, settings
 from support.pairs import demo_samples
@@ -26,7 +27,7 @@ from examples.self_rewarding.prompts import Answer, Answered, Prompt
 from examples.self_rewarding.settings import Settings
 from examples.self_rewarding.steps import once, whole
 from examples.self_rewarding.training import trainer_of
-from examples.self_rewarding.workers import PublishingError, filter_pairs
+from examples.self_rewarding.workers import filter_pairs
 
 ROOT = Path(__file__).parents[2]
 SEEN, UNSEEN = ["de", "en", "it"], "es"
@@ -143,29 +144,11 @@ def check_round(folder: Path, report: Any) -> None:
     assert not list(folder.rglob("*.partial"))
 
 
-@TRL_WARNINGS
-def test_checkpoints_are_published_by_a_command_and_a_round_whose_checkpoint_did_not_arrive_is_an_error(
-    tmp_path: Path,
-) -> None:
-    """The command here records what it is told and changes nothing: the first round's checkpoint is served already."""
-    environment = {"CONGRAD_MODEL": str(DEMO_CHECKPOINT), "CONGRAD_LOSS": "lp", "CONGRAD_MAX_LENGTH": "256"}
-    options = StackOptions(tmp_path / "data", port=0, environment=environment, log=tmp_path / "log")
-    publish = [sys.executable, "-c", f"import sys; print(sys.argv[1], file=open({str(tmp_path / 'told')!r}, 'a'))"]
-    with running_stack(options) as stack:
-        given, output = write_settings(tmp_path, publish=publish, publish_timeout=1.0, url=stack.url), tmp_path / "run"
-        with pytest.raises(SystemExit, match="the service has 0 checkpoints that no earlier round had"):
-            main([str(given), "--output", str(output)])
-        stack.kill_all_but_redis()
-    assert (output / "round-1" / "report.json").exists()
-    assert not (output / "round-2" / "decisions.json").exists()
-    assert (tmp_path / "told").read_text().split() == [str(DEMO_CHECKPOINT), str(output / "round-1" / "policy-1")]
-
-
 def test_workers_with_another_loss_than_the_training_are_refused(stack: Stack, tmp_path: Path) -> None:
-    given = Settings(model="", prompts=tmp_path, publish=["true"], url=stack.url)
-    with pytest.raises(PublishingError, match="the workers compute the loss 'sigmoid'"):
-        filter_pairs(PAIRS, str(DEMO_CHECKPOINT), [], tmp_path, given)
+    given = Settings(model="", prompts=tmp_path, url=stack.url)
     with Client(stack.url) as client:
+        with pytest.raises(CongradError, match="the workers compute the loss 'sigmoid'"):
+            filter_pairs(PAIRS, str(DEMO_CHECKPOINT), client, given)
         assert not [direction for direction in client.directions.list() if "self-rewarding" in direction.name]
 
 

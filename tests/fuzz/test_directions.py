@@ -21,8 +21,8 @@ from congrad_worker.decisions.aggregation.surgery import pcgrad
 from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Rules
 from congrad_worker.decisions.direction import Samples
+from congrad_worker.tasks.deciding.verdicts import Judge
 from congrad_worker.tasks.records import ChunkResult
-from congrad_worker.tasks.verdicts import Judge
 from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import (

@@ -9,9 +9,10 @@ from congrad_service.directions.directions import Directions
 from congrad_service.jobs.jobs import Jobs
 from congrad_service.settings import ServiceSettings
 from congrad_worker.checkpoints.encoding import Encoder
+from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.tasks.chunks import ChunkProcessor
+from congrad_worker.tasks.deciding.verdicts import Judge
 from congrad_worker.tasks.store import Store
-from congrad_worker.tasks.verdicts import Judge
 from redis.asyncio import Redis
 
 from support.models import DEMO_CHECKPOINT, checkpoint, engine
@@ -27,14 +28,21 @@ SERVED = wire.Checkpoint(
 )  # fmt: skip
 
 
-class Bench:
-    """A job store, a gradients worker's hands and a decide worker's, without the queue between them."""
+def _loaded() -> tuple[Encoder, GradientEngine]:
+    return Encoder(checkpoint(DEMO_CHECKPOINT).tokenizer, 1024), engine(DEMO_CHECKPOINT)
 
-    def __init__(self, redis_url: str):
-        self.settings = ServiceSettings.model_validate({"redis_url": redis_url, "chunk_tokens": 200})
+
+class Bench:
+    """A job store, a gradients worker's hands and a decide worker's, without the queue between them.
+
+    :param hands: what takes the place of a checkpoint, where gradients are not what is looked at.
+    :param options: settings of all of them.
+    """
+
+    def __init__(self, redis_url: str, hands: tuple[Any, Any] | None = None, **options: Any):
+        self.settings = ServiceSettings.model_validate({"redis_url": redis_url, "chunk_tokens": 200, **options})
         self.store = Store(self.settings)
-        loaded = checkpoint(DEMO_CHECKPOINT)
-        self.processor = ChunkProcessor(self.store, Encoder(loaded.tokenizer, 1024), engine(DEMO_CHECKPOINT))
+        self.processor = ChunkProcessor(self.store, *(hands or _loaded()))
         self.judge = Judge(self.store, RULES)
 
     def create(self, fingerprint: str = "f00d", **body: Any) -> tuple[str, int]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.hooks import attach_align_device_hook_on_blocks  # type: ignore[import-untyped] # no stubs here
+from accelerate.hooks import attach_align_device_hook_on_blocks
 from congrad_worker.checkpoints.checkpoint import Checkpoint, load
 from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.checkpoints.files import locate

@@ -15,6 +15,8 @@ from congrad_worker.tasks.store import Store
 
 from support.collector import collector
 from support.models import DEMO_CHECKPOINT, save_small_llama
+from support.object_store import ObjectStore
+from support.object_store import object_store as object_store_of_moto
 from support.serving import announce_workers, settings
 from support.watched import Watched
 
@@ -51,6 +53,21 @@ def redis_url(redis_server: str) -> str:
     with redis.Redis.from_url(redis_server) as connection:
         connection.flushall()
     return redis_server
+
+
+@pytest.fixture(scope="session")
+def object_server() -> Iterator[ObjectStore]:
+    """An object store, for those who start processes that use it."""
+    with object_store_of_moto() as running:
+        yield running
+
+
+@pytest.fixture
+def object_store(object_server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """The same, with its credentials in the environment of this process."""
+    for name, value in object_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return object_server
 
 
 @pytest.fixture
@@ -94,9 +111,9 @@ def client(stack: Stack) -> Iterator[Client]:
 
 
 @pytest.fixture(scope="session")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """A stack whose workers have the loss of supervised fine-tuning, with all that watches one: metrics, a log in JSON,
-    and spans."""
+def watched(tmp_path_factory: pytest.TempPathFactory, object_server: ObjectStore) -> Iterator[Watched]:
+    """A stack whose workers have the loss of supervised fine-tuning, with a gradient store that is an object store, and
+    with all that watches one: metrics, a log in JSON, and spans."""
     folder, port = tmp_path_factory.mktemp("sft-stack"), free_port()
     with collector() as spans:
         environment = {
@@ -106,6 +123,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             "CONGRAD_METRICS_PORT": str(port),
             "OTEL_EXPORTER_OTLP_ENDPOINT": spans.url,
             "OTEL_BSP_SCHEDULE_DELAY": "100",
+            "CONGRAD_GRADIENT_STORE": object_server.new_bucket(),
+            **object_server.environment,
         }
         with _stack(folder, environment) as running:
             yield Watched(running, folder / "log", spans, port)
@@ -119,8 +138,10 @@ def sft_stack(watched: Watched) -> Stack:
 
 @pytest.fixture(scope="session")
 def kto_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack whose workers have the loss of KTO."""
-    with _stack(tmp_path_factory.mktemp("kto-stack"), {"CONGRAD_LOSS": "kto"}) as running:
+    """A stack whose workers have the loss of KTO, and a gradient store on the disk."""
+    folder = tmp_path_factory.mktemp("kto-stack")
+    environment = {"CONGRAD_LOSS": "kto", "CONGRAD_GRADIENT_STORE": f"file://{folder}/gradients"}
+    with _stack(folder, environment) as running:
         yield running
 
 

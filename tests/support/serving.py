@@ -20,9 +20,9 @@ from congrad_worker.decisions.aggregation.surgery import pcgrad
 from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Rules
 from congrad_worker.decisions.direction import Samples
+from congrad_worker.tasks.deciding.verdicts import Judge
 from congrad_worker.tasks.records import ChunkResult
 from congrad_worker.tasks.store import Store
-from congrad_worker.tasks.verdicts import Judge
 
 DIM = 16
 

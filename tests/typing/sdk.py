@@ -16,6 +16,10 @@ def with_the_client(pairs: Iterable[dict[str, Any]]) -> None:
             assert_type(decision.reason, congrad.Reason | str | None)
         for answer in client.filter_batches(pairs):
             assert_type(answer, congrad.FilterResult)
+        again = client.rescore(result.retained, half_life=8, languages=["de"], direction=None, retain=False)
+        assert_type(again, congrad.Filtered)
+        for chunk in congrad.load_gradients(result.retained, "file:///srv/congrad"):
+            assert_type(chunk, congrad.Gradients)
         job = client.jobs.submit(pairs, selection=congrad.FractionSelection(kind="fraction", keep=0.5))
         assert_type(job, congrad.Job)
         for state in client.jobs.events(job):
@@ -27,6 +31,8 @@ def with_the_client(pairs: Iterable[dict[str, Any]]) -> None:
             assert_type(error.request_id, str | None)
             assert_type(list(error.decisions), list[congrad.Decision | None])
         assert_type(client.directions.import_("copy", client.directions.export()), congrad.Direction)
+        assert_type(client.jobs.list(status="failed"), list[congrad.JobSummary])
+        assert_type(client.jobs.retry(job), congrad.Job)
         assert_type(client.checkpoints(), list[congrad.Checkpoint])
         assert_type(client.checkpoints.publish(adapter="/models/next", timeout=60), congrad.Checkpoint)
         client.workers.sleep(level="discard")

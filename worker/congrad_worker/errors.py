@@ -5,6 +5,8 @@ WorkerError
 │   └── NothingServedError  there is none in memory any more: the process ends, and another begins anew
 ├── DeviceLostError     the accelerator computes nothing more in this process, which ends; the work is another's
 ├── SampleErrors        samples of a job cannot be encoded: the job fails with 422 and names them
+├── ShardGoneError      gradients that were there are no longer kept: the job fails, and says so
+├── ShardStoreError     the gradient store cannot be reached, or refuses: the task is tried again, as without Redis
 └── Unscorable          a sample has no gradient on this checkpoint: it is dropped, and says why
 """
 
@@ -36,6 +38,14 @@ class SampleErrors(WorkerError):
     def __init__(self, errors: Sequence[tuple[int, str]]):
         super().__init__(errors[0][1])
         self.errors = list(errors)
+
+
+class ShardGoneError(WorkerError):
+    """A file of the gradient store that Redis knows of is no longer there."""
+
+
+class ShardStoreError(WorkerError):
+    """The gradient store cannot be reached, or refuses. The message has no address and no key in it."""
 
 
 class Unscorable(WorkerError, ValueError):

@@ -6,14 +6,17 @@ from typing import Annotated
 import typer
 
 from congrad.commands.demo import demo
-from congrad.commands.direction import app as direction
-from congrad.commands.doctor import doctor
 from congrad.commands.filter import EXIT_CODES, HELP, filter_file
-from congrad.commands.publish import publish
 from congrad.commands.report import HELP as REPORT_HELP
 from congrad.commands.report import report_file
-from congrad.commands.status import status
-from congrad.commands.token import token
+from congrad.commands.rescore import HELP as RESCORE_HELP
+from congrad.commands.rescore import rescore_file
+from congrad.commands.service.direction import app as direction
+from congrad.commands.service.doctor import doctor
+from congrad.commands.service.publish import publish
+from congrad.commands.service.retry import retry
+from congrad.commands.service.status import status
+from congrad.commands.service.token import token
 from congrad.commands.up import up
 
 PAIRS = "Pairs"
@@ -35,10 +38,12 @@ app = typer.Typer(
 )
 app.command("filter", help=HELP, rich_help_panel=PAIRS, epilog=EXIT_CODES, no_args_is_help=True)(filter_file)
 app.command("report", help=REPORT_HELP, rich_help_panel=PAIRS, no_args_is_help=True)(report_file)
+app.command("rescore", help=RESCORE_HELP, rich_help_panel=PAIRS, no_args_is_help=True)(rescore_file)
 app.command(rich_help_panel=PAIRS)(demo)
 app.command(rich_help_panel=SERVICE)(up)
 app.command(rich_help_panel=SERVICE, no_args_is_help=True)(publish)
 app.command(rich_help_panel=SERVICE)(status)
+app.command(rich_help_panel=SERVICE, no_args_is_help=True)(retry)
 app.command(rich_help_panel=SERVICE)(doctor)
 app.command(rich_help_panel=SERVICE, no_args_is_help=True)(token)
 app.add_typer(direction, name="direction", rich_help_panel=SERVICE)

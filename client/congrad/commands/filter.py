@@ -9,9 +9,7 @@ import typer
 from congrad.client import Client
 from congrad.commands.filtering.asking import Asked, Run
 from congrad.commands.filtering.columns import FieldColumns, RoleNames, RowsAre, fields_of
-from congrad.commands.filtering.endings import without_answers, without_outputs
 from congrad.commands.filtering.journal import Journal, open_journal
-from congrad.commands.filtering.notices import notices
 from congrad.commands.filtering.options import (
     BadRowsAre,
     BatchSize,
@@ -30,6 +28,7 @@ from congrad.commands.filtering.options import (
     OfBadRows,
     ReportPage,
     Restart,
+    RetainedJobs,
     Scores,
     SelectionKind,
     ShareOf,
@@ -38,10 +37,12 @@ from congrad.commands.filtering.options import (
     Update,
 )
 from congrad.commands.filtering.outputs import Outputs
-from congrad.commands.filtering.reporting import about_run, notes_on
 from congrad.commands.filtering.selection import selection_of
 from congrad.commands.filtering.stack import Adapter, Model, own_stack, settings_of
-from congrad.commands.filtering.summary import print_summary, show_plan, show_summary
+from congrad.commands.filtering.telling.endings import without_answers, without_outputs
+from congrad.commands.filtering.telling.notices import notices
+from congrad.commands.filtering.telling.reporting import about_run, notes_on
+from congrad.commands.filtering.telling.summary import print_summary, show_plan, show_summary
 from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
 from congrad.commands.terminal.output import WRONG, fail, fail_with, out, say
 from congrad.commands.terminal.signals import interrupt_on_signals
@@ -135,6 +136,7 @@ def filter_file(
     dropped: Dropped = None,
     scores: Scores = None,
     report: ReportPage = None,
+    retain: RetainedJobs = None,
     input_format: GivenFormat = None,
     output_format: GivenFormat = None,
     as_json: AsJson = False,
@@ -173,8 +175,8 @@ def filter_file(
         format=input_format,
         fields=fields_of(field, language_field, language, role),
         rows_are=rows_are,
-        asked=Asked(direction, update, selected, checkpoint, batch_size, two_pass),
-        outputs=Outputs(output, dropped, scores, report, output_format),
+        asked=Asked(direction, update, selected, checkpoint, batch_size, two_pass, retain is not None),
+        outputs=Outputs(output, dropped, scores, report, retain, output_format),
         service=Service(url, api_key, timeout, concurrency, settings_of(model, adapter)),
         restart=restart,
         as_json=as_json,
@@ -216,7 +218,7 @@ def _filter(order: Order) -> None:
             about = None if outputs.report is None else about_run(run, journal, client)
             notes = notes_on(client, run.asked.direction)
             with without_outputs(outputs.journal):
-                outputs.write(run.source, run.fields, found, decisions, about)
+                outputs.write(run.source, run.fields, found, decisions, about, run.retained(journal))
         if order.as_json:
             print_summary(decisions, journal.direction, notes, beside_rows=outputs.has_standard_output)
         else:

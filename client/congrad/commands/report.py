@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from congrad.commands.filtering.columns import COLUMNS, FieldColumns, RoleNames, RowsAre, fields_of
-from congrad.commands.filtering.reporting import measured
+from congrad.commands.filtering.telling.reporting import measured
 from congrad.commands.terminal.options import SERVICE, ApiKey, Url, connect
 from congrad.commands.terminal.output import WRONG, fail, fail_with, say
 from congrad.errors import CongradError

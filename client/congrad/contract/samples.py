@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from congrad.contract.languages import normalise_language
+from congrad.contract.tags.languages import normalise_language
 from congrad.contract.validation.bounded import few_fields
 
 IMAGE_COLUMNS = ("image", "images")

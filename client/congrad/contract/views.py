@@ -99,20 +99,25 @@ class Worker(Answer):
 
 
 class CheckpointQueue(Answer):
-    """Tasks that wait for a worker of one checkpoint, whether or not there is one."""
+    """Tasks that wait for a worker of one checkpoint, whether or not there is one; and its ``work``, chunks that wait
+    or are being computed (an earlier service does not say it)."""
 
     checkpoint: str
     fingerprint: str
     tasks: int
+    work: int = 0
 
 
 class Room(Answer):
-    """Room in Redis for gradients that jobs retain: bytes of those of the caller's team, how many they may be, and what
-    is left of Redis's own memory beside what unfinished jobs will need (null where that has no bound that is told)."""
+    """Room for gradients that jobs retain: bytes of those of the caller's team, how many they may be, and what is left
+    of Redis's own memory beside what unfinished jobs will need (null where that has no bound that is told). ``store``
+    is where they are kept: ``redis``, or a gradient store such as ``file`` or ``s3``, of whose own room nothing is
+    known."""
 
     retained_bytes: int
     limit_bytes: int
     free_bytes: int | None
+    store: str = "redis"
 
 
 class Queue(Answer):

@@ -33,9 +33,9 @@ from congrad.contract.publishing import SleepRequest as SleepRequest
 from congrad.contract.publishing import Stage as Stage
 from congrad.contract.publishing import WakeRequest as WakeRequest
 from congrad.contract.samples import AnySample as AnySample
+from congrad.contract.samples import Language, Request, Text
 from congrad.contract.samples import Message as Message
 from congrad.contract.samples import PromptCompletion as PromptCompletion
-from congrad.contract.samples import Request, Text
 from congrad.contract.samples import Sample as Sample
 from congrad.contract.validation.bounded import FirstFaults
 from congrad.contract.views import CheckpointQueue as CheckpointQueue
@@ -142,12 +142,31 @@ class FilterRequest(Request):
 
 
 class RescoreRequest(Request):
-    """The body of ``POST /jobs/{id}/rescore``; ``retain`` keeps the gradients for yet another time, and ``aggregator``
-    is another than the direction's, for this answer only."""
+    """The body of ``POST /jobs/{id}/rescore``; ``retain`` keeps the gradients for yet another time.
+
+    ``aggregator`` is another than the direction's, and ``languages`` are those of its languages that are heard, both
+    for this answer only. ``direction`` is another than the one that the job was folded into. With ``update`` the
+    samples are folded into that one too, and ``half_life`` and ``aggregator`` are those that it begins with: so a
+    direction is made of gradients that are there.
+    """
 
     selection: Selection = ThresholdSelection()
     retain: StrictBool = False
     aggregator: AggregatorName | None = None
+    languages: Annotated[list[Language], Field(min_length=1)] | None = None
+    direction: DirectionName | None = None
+    update: StrictBool = False
+    half_life: HalfLife | None = None
+
+    @model_validator(mode="after")
+    def _is_of_one_kind(self) -> "RescoreRequest":
+        if self.update and self.direction is None:
+            raise ValueError("'update' needs a 'direction', other than the one that the job was folded into")
+        if self.update and self.languages is not None:
+            raise ValueError("'languages' are for an answer that changes nothing, and 'update' does")
+        if self.half_life is not None and not self.update:
+            raise ValueError("'half_life' is what a direction begins with, and none does without 'update'")
+        return self
 
 
 class Reason(StrEnum):
@@ -318,7 +337,9 @@ class JobSummary(Answer):
     """A row of ``GET /jobs``: a job without its decisions.
 
     ``ended`` is null until it has; ``kept``, ``dropped`` and ``timing`` are there once it succeeded, ``error`` once it
-    failed.
+    failed, and then ``starts`` says how often a piece of its work was started, the most of any. One that was given up
+    for no fault of its request's ``can_be_retried`` for as long as its samples are kept; ``retried`` is the job that it
+    was tried again as.
     """
 
     id: str
@@ -333,6 +354,9 @@ class JobSummary(Answer):
     dropped: int | None = None
     timing: Timing | None = None
     error: Problem | None = None
+    starts: int | None = None
+    can_be_retried: bool = False
+    retried: str | None = None
 
 
 class DirectionLanguage(Answer):
@@ -391,7 +415,8 @@ class Projection(Answer):
 
 
 class Checkpoint(Answer):
-    """A checkpoint that at least one live worker serves.
+    """A checkpoint that at least one live worker serves; or none does now, and a request for it waits for one: then
+    ``seen`` is when one was heard last.
 
     ``unit_gradients`` says whether each sample counts alike in the mean of its language, however long its gradient.
     ``coverage`` is the share of the parameters that training changes which gradients are taken of. ``shared_prompts``
@@ -414,5 +439,6 @@ class Checkpoint(Answer):
     dtype: str
     devices: list[str]
     workers: int
+    seen: datetime | None = None
     asleep: int = 0
     publication: Publication | None = None

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from congrad.contract.languages import normalise_language
 from congrad.contract.samples import COMPLETIONS, PAIR, model_of
+from congrad.contract.tags.languages import normalise_language
 from congrad.contract.validation.faults import message_of, path_in
 from congrad.files.bad_rows import UNDETERMINED, BadRow, BadRows, NoSampleError
 from congrad.files.kinds.rows import FileError, Row

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
-from congrad.contract.languages import UNSURE, normalise_language
+from congrad.contract.tags.languages import UNSURE, normalise_language
 
 AUTO = "auto"
 """In place of a language: that of each row's own text."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from congrad.contract.languages import normalise_language
+from congrad.contract.tags.languages import normalise_language
 from congrad.formats.paths import value_at
 from congrad.formats.row_format import Row
 

@@ -112,6 +112,7 @@ class BaseClient(ABC):
         samples: Iterable[SampleLike],
         *,
         two_pass: bool = False,
+        retain: bool = False,
         on_unavailable: OnUnavailable = "raise",
         progress: bool | None = None,
         **options: Unpack[BatchOptions],
@@ -122,6 +123,7 @@ class BaseClient(ABC):
             self._policy,
             self._availability,
             two_pass=two_pass,
+            retain=retain,
             fallback=Fallback(on_unavailable),
             progress=progress,
         )

@@ -27,9 +27,9 @@ from congrad.errors import (
     JobNotFinishedError,
     NotFoundError,
 )
-from congrad.protocol.classify import is_unavailable
+from congrad.protocol.answers.classify import is_unavailable
+from congrad.protocol.answers.replies import JOB, READY, Parse, Reply, answer_of, checked
 from congrad.protocol.policy import MAX_RETRY_AFTER_S, Policy, backoff, retry_after
-from congrad.protocol.replies import JOB, READY, Parse, Reply, answer_of, checked
 
 LONGEST_HOLD_S = 30
 """Seconds that the service holds a request; a longer job is asked for, so that no proxy on the way loses patience."""

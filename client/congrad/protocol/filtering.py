@@ -15,11 +15,11 @@ from congrad.errors import (
     CongradError,
     ContentTooLargeError,
 )
+from congrad.protocol.answers.classify import is_unavailable
+from congrad.protocol.answers.replies import JOB
 from congrad.protocol.calls import Call, HttpRequest, decide, job_path, probe, request
-from congrad.protocol.classify import is_unavailable
 from congrad.protocol.options import Batching, Options
 from congrad.protocol.policy import Policy
-from congrad.protocol.replies import JOB
 from congrad.protocol.requests import Pairs, SampleLike, rescore_request, rows_of, split
 from congrad.protocol.results import Answers, Fallback, Filtered, Part, Selecting
 from congrad.protocol.room import check_room
@@ -40,11 +40,19 @@ class Submission:
     """Sends the pairs of one call.
 
     :param retain: whether their gradients are kept, to be scored again.
+    :param keeps: whether they still are after that.
     :param apart: whether samples that the service refuses are taken out, and the others of their request sent again.
     """
 
     def __init__(
-        self, options: Options, policy: Policy, availability: Availability, *, retain: bool, apart: bool = False
+        self,
+        options: Options,
+        policy: Policy,
+        availability: Availability,
+        *,
+        retain: bool,
+        keeps: bool = False,
+        apart: bool = False,
     ):
         self._options = options
         # One key for the whole call, made once: a request that is tried again is then the same, and folded in once.
@@ -52,6 +60,7 @@ class Submission:
         self._policy = policy
         self._availability = availability
         self._retain = retain
+        self._keeps = keeps
         self._apart = apart
 
     def send(self, pairs: Pairs) -> Call[list[Part]]:
@@ -72,7 +81,7 @@ class Submission:
         pairs, result = part
         if isinstance(result, CongradError):
             return [part]
-        request = rescore_request(result.job_id, self._options.selection, False, self._key)
+        request = rescore_request(result.job_id, key=self._key, retain=self._keeps, selection=self._options.selection)
         return (yield from self._parts(pairs, request))
 
     def _parts(self, pairs: Pairs, request: HttpRequest) -> Call[list[Part]]:
@@ -144,6 +153,7 @@ class Filtering:
         availability: Availability,
         *,
         two_pass: bool,
+        retain: bool,
         fallback: Fallback,
         progress: bool | None,
     ):
@@ -158,8 +168,10 @@ class Filtering:
         self._options = options
         self._policy = policy
         self._availability = availability
-        self._submission = Submission(options, policy, availability, retain=two_pass)
+        self._submission = Submission(options, policy, availability, retain=two_pass or retain, keeps=retain)
         self._two_pass = two_pass
+        self._retain = retain
+        self._retained: list[str] = []
         self._fallback = fallback
         self._answers = Answers(fallback)
         self._is_scored = not two_pass
@@ -201,6 +213,7 @@ class Filtering:
         """Scores what the first pass has folded in; nothing to do in a call of one pass, or after a failure."""
         if not self._two_pass or self._answers.has_failed:
             return Pass([], self._submission.rescore, self._answers)
+        self._retained = self._answers.job_ids
         parts, self._answers = self._answers.parts, Answers(self._fallback)
         self._is_scored = True
         return Pass(parts, self._submission.rescore, self._answers)
@@ -210,7 +223,8 @@ class Filtering:
 
         :raises CongradError: a request failed.
         """
-        return self._answers.result(self.samples, self._selecting, is_scored=self._is_scored)
+        found = self._answers.result(self.samples, self._selecting, is_scored=self._is_scored)
+        return replace(found, retained=self._retained or found.job_ids) if self._retain else found
 
 
 def whole(samples: Iterable[SampleLike]) -> Pairs:

@@ -2,7 +2,7 @@
 for jobs, and for the integrations that hand keywords on."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
@@ -61,6 +61,9 @@ class FilterOptions(BatchOptions, total=False):
 
     update: bool
     """As in `RequestOptions`."""
+    retain: bool
+    """Whether the gradients of all samples are kept for `Client.rescore`, as `Filtered.retained` says; default: no.
+    They are for a day, by default."""
     two_pass: bool
     """First fold all samples in, then score all of them against the direction that came of it, from the same gradients;
     default: no. Without, the first ones are scored when little else has been seen."""
@@ -69,6 +72,31 @@ class FilterOptions(BatchOptions, total=False):
     or to ``drop`` them with the reason ``unavailable``, which is logged as a warning."""
     progress: bool | None
     """Whether to show a bar on standard error; default: if that is a terminal."""
+
+
+class RescoreOptions(TypedDict, total=False):
+    """The keywords of `Client.rescore`: what is asked anew. Where nothing is said, it is as it was: the direction that
+    the jobs were folded into, as it stands now, under its own aggregator, and a threshold of 0."""
+
+    selection: SelectionLike | None
+    """Which samples to keep."""
+    aggregator: str | None
+    """How language gradients become one direction."""
+    languages: Sequence[str] | None
+    """Those of the direction's languages that are heard. Samples of others are scored against these."""
+    direction: str | None
+    """Another direction to score against. With a ``half_life`` the name of one that is made of the jobs and stays."""
+    half_life: float | None
+    """Samples of a language after which an old one counts half, in a direction that is made anew of the jobs alone, in
+    their order; `math.inf`: all count alike."""
+    retain: bool
+    """Whether the gradients are kept for yet another time; default: they are."""
+    concurrency: int
+    """Requests in flight; default: 4."""
+    progress: bool | None
+    """As in `FilterOptions`."""
+    idempotency_key: str | None
+    """As in `RequestOptions`."""
 
 
 # A `TypedDict` has no defaults, and lets any key pass while a program runs. These take the same keywords, and refuse
@@ -107,6 +135,27 @@ class Batching(Options):
 
     batch_size: int = BATCH_SIZE
     concurrency: int = CONCURRENCY
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rescoring:
+    """`RescoreOptions` with the defaults of what was not said."""
+
+    selection: SelectionLike | None = None
+    aggregator: str | None = None
+    languages: Sequence[str] | None = None
+    direction: str | None = None
+    half_life: float | None = None
+    retain: bool = True
+    concurrency: int = CONCURRENCY
+    progress: bool | None = None
+    idempotency_key: str | None = None
+
+
+def check_half_life(half_life: float | None) -> None:
+    """:raises ValueError: it is none."""
+    if half_life is not None and not half_life >= wire.SHORTEST:
+        raise ValueError(f"half_life is {half_life}; it should be at least {wire.SHORTEST} samples, or math.inf")
 
 
 def as_json(selection: SelectionLike) -> dict[str, Any]:

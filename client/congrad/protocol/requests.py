@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
@@ -150,15 +151,18 @@ def rows_of(samples: Iterable[SampleLike]) -> Iterable[SampleLike]:
 
 
 def rescore_request(
-    job_id: str, selection: SelectionLike | None, retain: bool, key: str, aggregator: str | None = None
+    job_id: str, *, key: str, retain: bool, selection: SelectionLike | None = None, **others: Any
 ) -> HttpRequest:
-    """A request to score a job again."""
+    """A request to score a job again.
+
+    :param others: further fields of `wire.RescoreRequest`.
+    """
     fields: dict[str, Any] = {"retain": retain}
     if selection is not None:
         fields["selection"] = as_json(selection)
-    if aggregator is not None:
-        fields["aggregator"] = aggregator
-    return _post(job_path(job_id) + "/rescore", _encode(fields), key)
+    if others.get("half_life") == math.inf:
+        others["half_life"] = wire.INFINITY
+    return _post(job_path(job_id) + "/rescore", _encode(fields | others), key)
 
 
 def _post(path: str, content: bytes, key: str) -> HttpRequest:

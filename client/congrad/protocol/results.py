@@ -1,16 +1,16 @@
 """The answer of a call, put together from those of its requests."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter
 
 from congrad.contract import wire
-from congrad.contract.languages import normalise_language
 from congrad.contract.selection import select
 from congrad.contract.summary import summarise
+from congrad.contract.tags.languages import normalise_language
 from congrad.errors import CongradError
-from congrad.protocol.classify import is_unavailable
+from congrad.protocol.answers.classify import is_unavailable
 from congrad.protocol.options import OnUnavailable, SelectionLike
 from congrad.protocol.requests import Pairs
 
@@ -27,13 +27,15 @@ class Filtered:
     """What `filter` returns.
 
     ``decisions`` are in the order of the samples; ``direction`` is the latest state that they were scored against, None
-    where the service decided nothing; ``undecided`` are the positions that ``on_unavailable`` decided.
+    where the service decided nothing; ``undecided`` are the positions that ``on_unavailable`` decided; ``retained`` are
+    the jobs whose gradients are kept, for `Client.rescore`.
     """
 
     decisions: list[wire.Decision]
     direction: wire.DirectionRef | None
     job_ids: list[str]
     undecided: list[int]
+    retained: list[str] = field(default_factory=list)
 
     @property
     def keep(self) -> list[bool]:
@@ -135,7 +137,7 @@ class Answers:
         self._undecided: list[int] = []
         self._error: CongradError | None = None
         self._direction: wire.DirectionRef | None = None
-        self._job_ids: list[str] = []
+        self.job_ids: list[str] = []
         self.parts: list[Part] = []
 
     @property
@@ -149,7 +151,7 @@ class Answers:
         pairs, outcome = part
         if not isinstance(outcome, CongradError):
             self._decisions += outcome.decisions
-            self._job_ids.append(outcome.job_id)
+            self.job_ids.append(outcome.job_id)
             # Requests that are in flight together are committed in any order.
             if self._direction is None or outcome.direction.version >= self._direction.version:
                 self._direction = outcome.direction
@@ -171,7 +173,7 @@ class Answers:
         if self._error is not None:
             raise self._failure(self._error, count, is_scored and not selecting.is_of_the_whole)
         decisions = selecting.apply([decision for decision in self._decisions if decision is not None])
-        return Filtered(decisions, self._direction, self._job_ids, self._undecided)
+        return Filtered(decisions, self._direction, self.job_ids, self._undecided)
 
     def _failure(self, error: CongradError, count: int, are_final: bool) -> CongradError:
         if are_final:

@@ -2,9 +2,9 @@
 
 from congrad.errors import APIStatusError, NoRoomError
 from congrad.protocol import calls
+from congrad.protocol.answers.replies import CHECKPOINTS, QUEUE
 from congrad.protocol.calls import Call, HttpRequest
 from congrad.protocol.policy import Policy
-from congrad.protocol.replies import CHECKPOINTS, QUEUE
 
 BESIDE = 512
 """Bytes of a sample's norm, id and keys, as the service counts them."""
@@ -14,8 +14,8 @@ ANSWERS = 1024
 
 
 def check_room(samples: int, checkpoint: str | None, policy: Policy, *, is_again: bool = False) -> Call[int]:
-    """The bytes that two passes over so many samples take up at most, until the second one has scored them; 0 where no
-    worker is there to say.
+    """The bytes of Redis that two passes over so many samples take up at most, until the second one has scored them; 0
+    where no worker is there to say. Gradients in a gradient store are none of them.
 
     :param checkpoint: name or fingerprint of that which scores them, where there are several.
     :param is_again: whether what is retained already may be of the same samples.
@@ -30,21 +30,25 @@ def check_room(samples: int, checkpoint: str | None, policy: Policy, *, is_again
         room = (yield from calls.request(HttpRequest("GET", "/queue"), QUEUE, policy)).room
     except APIStatusError:  # its broker does not answer: whether there is room is seen when a request comes
         room = None
-    needed = samples * (own + ANSWERS)
+    is_in_redis = room is None or room.store == "redis"
+    needed = samples * (own + ANSWERS if is_in_redis else ANSWERS)
     if room is not None:
         ours = room.retained_bytes if is_again else 0
-        _check(samples, samples * own, room.limit_bytes - room.retained_bytes + ours, "CONGRAD_MAX_RETAINED_BYTES")
-        if room.free_bytes is not None:
-            _check(samples, needed, room.free_bytes + ours, "Redis's maxmemory")
+        left = room.limit_bytes - room.retained_bytes + ours
+        if samples * own > left:
+            raise _no_room(samples, "the gradients", samples * own, left, "CONGRAD_MAX_RETAINED_BYTES")
+        free = None if room.free_bytes is None else room.free_bytes + (ours if is_in_redis else 0)
+        if free is not None and needed > free:
+            what = "the gradients" if is_in_redis else "two decisions on each"
+            raise _no_room(samples, what, needed, free, "Redis's maxmemory")
     return needed
 
 
-def _check(samples: int, needed: int, left: int, bound: str) -> None:
-    if needed > left:
-        raise NoRoomError(
-            f"two passes keep the gradients of all {samples:,} samples in Redis until they are scored, {mib(needed)}, "
-            f"and there is room for {mib(max(left, 0))} ({bound}); one pass keeps none"
-        )
+def _no_room(samples: int, what: str, needed: int, left: int, bound: str) -> NoRoomError:
+    return NoRoomError(
+        f"two passes keep {what} of all {samples:,} samples until they are scored, {mib(needed)}, and there is room "
+        f"for {mib(max(left, 0))} ({bound}); one pass keeps none"
+    )
 
 
 def mib(count: int) -> str:

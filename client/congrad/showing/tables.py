@@ -94,6 +94,24 @@ def directions_table(directions: Sequence[wire.DirectionSummary]) -> Table:
     return table
 
 
+def failed_table(jobs: Sequence[wire.JobSummary]) -> Table:
+    """What was given up, and why."""
+    table = Table(title="Failed jobs", show_lines=True)
+    for name in ("job", "ended", "checkpoint"):
+        table.add_column(name)
+    for name in ("pairs", "starts"):
+        table.add_column(name, justify="right")
+    for name in ("why", "again"):
+        table.add_column(name, overflow="fold")
+    for job in jobs:
+        ended = "" if job.ended is None else f"{job.ended:%Y-%m-%d %H:%M}"
+        why = Text("" if job.error is None else job.error.detail)
+        again = job.retried or ("can be" if job.can_be_retried else "")
+        starts = "" if job.starts is None else str(job.starts)
+        table.add_row(job.id, ended, Text(job.checkpoint), str(job.samples), starts, why, again)
+    return table
+
+
 def languages_table(direction: wire.Direction) -> Table:
     """The languages of a direction: samples folded in, effective number of samples, norm of the gradient, and what each
     counts in the direction."""

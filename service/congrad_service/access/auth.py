@@ -16,7 +16,7 @@ from congrad_service.http.problems import response
 OPEN = re.compile(r"/livez|/dashboard(/.*)?")
 """Paths that hold no data: the dashboard is a page that asks for a token by itself."""
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-FILTERING = re.compile(r"POST /filter|POST /jobs/[^/]+/rescore|DELETE /jobs/[^/]+")
+FILTERING = re.compile(r"POST /filter|POST /jobs/[^/]+/(rescore|retry)|DELETE /jobs/[^/]+")
 
 
 def needed_role(method: str, path: str) -> Role:

@@ -17,12 +17,14 @@ const STAGES = [
 export const hasEnded = (job) => ["succeeded", "failed", "cancelled"].includes(job.status);
 
 export function Jobs({ again }) {
-  const { data: jobs } = useRoute("jobs?limit=50", again);
+  const [failed, setFailed] = useState(false);
+  const { data: jobs } = useRoute(`jobs?limit=50${failed ? "&status=failed" : ""}`, again);
   const [all, setAll] = useState(false);
   const shown = all ? jobs : jobs?.slice(0, FEW);
   const longest = d3.max(shown ?? [], (job) => job.timing?.total_s) ?? 0;
   return html`
-    <${Section} id="jobs" title="Jobs" hint=${jobs ? howMany(jobs) : ""}>
+    <${Section} id="jobs" title="Jobs" hint=${jobs ? howMany(jobs, failed) : ""}>
+      <button class="more" aria-pressed=${failed} onClick=${() => setFailed(!failed)}>Failed only</button>
       ${shown?.length ? html`<${List} jobs=${shown} longest=${longest} />` : null}
       ${
         jobs?.length > shown?.length
@@ -33,8 +35,9 @@ export function Jobs({ again }) {
   `;
 }
 
-function howMany(jobs) {
-  if (!jobs.length) return "None yet.";
+function howMany(jobs, failed) {
+  if (!jobs.length) return failed ? "None has failed." : "None yet.";
+  if (failed) return "What was given up, newest first.";
   const unfinished = jobs.filter((job) => !hasEnded(job)).length;
   return unfinished
     ? `${plural(unfinished, "job")} under way, the others ended.`
@@ -90,12 +93,24 @@ function Row({ job, longest }) {
     </tr>
     ${
       job.error
-        ? html`<tr class="explanation"><td></td><td colspan="7" class="problem">${job.error.detail}</td></tr>`
+        ? html`<tr class="explanation">
+            <td></td>
+            <td colspan="7"><span class="problem">${job.error.detail}</span> <${Tries} job=${job} /></td>
+          </tr>`
         : null
     }
     </tbody>
   `;
 }
+
+/* How often what failed was started, and what to do about it. */
+const Tries = ({ job }) => html`
+  <span class="hint">
+    ${job.starts ? `Started ${plural(job.starts, "time")}. ` : ""}
+    ${job.retried ? html`Tried again as <a class="id" ...${goTo({ job: job.retried })}>${job.retried.slice(0, 8)}</a>.` : ""}
+    ${job.can_be_retried ? html`<code>congrad retry ${job.id}</code>` : ""}
+  </span>
+`;
 
 function progress(job, longest) {
   if (job.timing) return html`<${Stages} timing=${job.timing} longest=${longest} />`;

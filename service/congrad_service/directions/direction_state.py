@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from congrad.contract import wire
-from congrad.contract.languages import normalise_language
 from congrad.contract.samples import Request, Text
+from congrad.contract.tags.languages import normalise_language
 from congrad.contract.validation.bounded import few_fields
 from pydantic import AfterValidator, BeforeValidator, FailFast, Field, Json, ValidationError, model_validator
 from safetensors import SafetensorError, deserialize

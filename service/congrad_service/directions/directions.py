@@ -14,6 +14,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -46,6 +47,30 @@ SHOWN = (
 
 MAX_TORN = 10
 """Exports that a commit has come between, after which it is given up."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A direction as a request meets it: whose gradients it holds, and JSON of what it began with and its languages."""
+
+    name: str
+    fingerprint: str
+    geometry: bytes | None
+    languages: bytes | None
+
+    def check_terms(self, request: wire.FilterRequest) -> None:
+        """:raises Conflict: the direction began with another half-life, or another aggregator."""
+        if self.geometry is None:
+            return
+        terms = Terms.of(self.geometry)
+        if reason := terms.conflict(self.name, request.half_life, request.aggregator, request.update):
+            raise Conflict(reason)
+
+    def check_languages(self, languages: Set[str], most: int) -> None:
+        """:raises Conflict: with these the direction would have more than ``most`` languages."""
+        known = set(json.loads(self.languages)) if self.languages is not None else set()
+        if (reason := too_many(self.name, known | languages, most)) is not None:
+            raise Conflict(reason)
 
 
 class Directions:
@@ -121,32 +146,17 @@ class Directions:
                 found[tag].conflicts_with[other] = count
         return wire.DirectionConflicts(languages=found)
 
-    async def fingerprint(self, name: str) -> str | None:
-        """Whose gradients the direction holds; None where there is none yet."""
-        value = await self._redis.hget(self._key(name), "fingerprint")
-        return None if value is None else cast("bytes", value).decode()
+    async def standing(self, name: str) -> "Standing | None":
+        """What a request for the direction has to suit; None where there is none yet."""
+        found = await self._redis.hmget(self._key(name), ["fingerprint", "geometry", "languages"])
+        fingerprint, geometry, languages = cast("list[bytes | None]", found)
+        return None if fingerprint is None else Standing(name, fingerprint.decode(), geometry, languages)
 
     async def check_room(self, name: str, most: int) -> None:
         """:raises Conflict: the direction would be one more than ``most``."""
         names = await self.names()
         if name not in names and len(names) >= most:
             raise Conflict(f"there are {len(names)} directions, and {most} at most; reset one that is not needed")
-
-    async def check_terms(self, name: str, request: wire.FilterRequest) -> None:
-        """:raises Conflict: the direction began with another half-life, or another aggregator."""
-        geometry = await self._redis.hget(self._key(name), "geometry")
-        if geometry is None:
-            return
-        terms = Terms.of(cast("bytes", geometry))
-        if reason := terms.conflict(name, request.half_life, request.aggregator, request.update):
-            raise Conflict(reason)
-
-    async def check_languages(self, name: str, languages: Set[str], most: int) -> None:
-        """:raises Conflict: with these the direction would have more than ``most`` languages."""
-        text = await self._redis.hget(self._key(name), "languages")
-        known = set(json.loads(cast("bytes", text))) if text is not None else set()
-        if (reason := too_many(name, known | languages, most)) is not None:
-            raise Conflict(reason)
 
     async def summaries(self) -> list[wire.DirectionSummary]:
         """A row for each direction."""

@@ -23,6 +23,9 @@ FIELDS = (
     "dropped",
     "timing",
     "error",
+    "starts",
+    "again",
+    "retried",
 )
 
 
@@ -75,7 +78,10 @@ def _summarised(job_id: str, fields: Mapping[str, str], pending: int) -> Summari
         kept=int(fields["kept"]) if "kept" in fields else None,
         dropped=int(fields["dropped"]) if "dropped" in fields else None,
         timing=wire.Timing.model_validate_json(fields["timing"]) if "timing" in fields else None,
-        error=wire.Problem.model_validate_json(fields["error"]) if "error" in fields else None,
+        error=wire.Problem.model_validate_json(fields["error"]) if fields.get("error") else None,
+        starts=int(fields["starts"]) if "starts" in fields else None,
+        can_be_retried="again" in fields,
+        retried=fields.get("retried"),
     )
     return Summarised(teams.team_of(fields["direction"]), summary)
 

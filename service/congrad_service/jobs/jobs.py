@@ -1,18 +1,23 @@
 """Jobs in Redis, as the service sees them: created, read, cancelled.
 
 The fields of a job's hash: status, created, started, gradients_done (times of the Redis server); direction (qualified
-by its team, which is the job's too), update, selection, retain, repeats, half_life, aggregator, fingerprint,
-checkpoint, samples, chunks (what was asked; half_life and aggregator only where they were); request and trace (the id
+by its team, which is the job's too), update, selection, retain, repeats, half_life, aggregator, heard,
+fingerprint, checkpoint, samples, chunks (what was asked; half_life, aggregator and heard, the languages that are, only
+where they were); request and trace (the id
 of the request, and its place in a trace); idempotency (the key in Redis of what its Idempotency-Key made, which expires
 with the job); enqueued (set once its tasks are in the queue); ended (as the times above); result and, of what it says,
-kept, dropped and timing, or error and missing (chunks that were not done);
+kept, dropped and timing, or error, error_status, missing (chunks that were not done) and starts (the most of any
+piece); again (it was given up, and can be tried again), retried and retry_of (the job that it was tried again as, and
+that it tries again);
 attempts:* (how often each piece of work was started, but for beside a slow worker) and by:* (by which worker last);
-refused (since when Redis has had no memory for it); bytes and awaited (of its texts, and of its gradients);
-retained (the key where those are counted); turn (its place among the jobs that wait: see `turns.py`).
+refused (since when Redis or the gradient store has not taken what is its); bytes and awaited (of its texts, and of what
+Redis will have of its gradients); keeps and retained (bytes of the gradients that it retains, wherever they are, and
+the key where those are counted); turn (its place among the jobs that wait: see `turns.py`).
 
 Retain is 1 where the gradients are kept for another scoring, and `dropped` once that is over; standing (JSON) is what
 such a job's samples were in their direction when they were folded in. A job that scores those of another again has
-that one's id as source, its chunks as source_chunks and its standing; chunks and update of its own are 0.
+that one's id as source and its chunks as source_chunks, and its standing where the direction is the same; chunks of its
+own are 0.
 """
 
 import math
@@ -30,14 +35,12 @@ from congrad_service.http import request_id
 from congrad_service.http.errors import Conflict, NoLongerKept, NotFound, QueueFull, Unprocessable
 from congrad_service.http.idempotency import Claim
 from congrad_service.jobs import chunks
+from congrad_service.jobs.given_up import INHERITED, GivenUp, given_up
 from congrad_service.jobs.job_id import new_job_id
 from congrad_service.jobs.job_summaries import missing_chunks, summaries
-from congrad_service.jobs.room import REFUSED, gradient_bytes
+from congrad_service.jobs.room import REFERENCE, REFUSED, Gradients, gradient_bytes
 from congrad_service.observability import tracing
-from congrad_service.settings import ServiceSettings
-
-INHERITED = ("direction", "repeats", "fingerprint", "checkpoint", "samples", "standing")
-"""What a job that scores another's samples again has from that one; there is a standing only where it was folded in."""
+from congrad_service.settings import IN_REDIS, ServiceSettings
 
 MAX_RETRY_AFTER_S = 60
 
@@ -101,29 +104,67 @@ class Jobs:
         }
         asked = {"half_life": request.half_life, "aggregator": request.aggregator}
         fields |= {name: str(value) for name, value in asked.items() if value is not None}
-        return await self._write(fields, [chunks.dump(run) for run in runs], claim, size * len(request.samples))
+        is_elsewhere = request.retain and self._settings.gradient_store != IN_REDIS
+        kept = gradient_bytes(checkpoint.projection.dim, self._settings.gradient_bits if is_elsewhere else 16)
+        expected = Gradients(
+            awaited=REFERENCE * len(runs) if is_elsewhere else size * len(request.samples),
+            retained=kept * len(request.samples) if request.retain else 0,
+        )
+        return await self._write(fields, [chunks.dump(run) for run in runs], claim, expected)
 
     async def create_rescoring(self, job_id: str, request: wire.RescoreRequest, claim: Claim | None) -> Accepted:
         """Writes a job that scores the samples of another one again, or finds the one that this claim made before.
 
         :raises NotFound: no such job.
-        :raises Conflict: its gradients are not there to be scored.
+        :raises Conflict: its gradients are not there to be scored, or were folded into the direction that it names.
         :raises Unprocessable: the key was used with another body.
         :raises Conflict: the key's job has succeeded, and its answer has expired.
         :raises QueueFull: there are ``max_queue`` unfinished jobs.
         """
         source = await self._retained(job_id)
+        direction = request.direction and teams.qualified(self._team, request.direction)
+        if request.update and direction == source["direction"]:
+            raise Conflict(f"job {job_id} has been folded into direction {request.direction!r} already; name another")
         fields: dict[str, str | int] = {
             "source": job_id,
             "source_chunks": source["chunks"],
-            "update": 0,
+            "update": int(request.update),
             "selection": request.selection.model_dump_json(),
             "retain": int(request.retain),
             **{name: source[name] for name in INHERITED if name in source},
         }
-        if request.aggregator is not None:
-            fields["aggregator"] = request.aggregator
-        return await self._write(fields, [], claim)
+        if direction not in (None, source["direction"]):
+            fields["direction"] = direction
+            # What its samples are in another direction is told by what that one remembers of them.
+            fields.pop("standing", None)
+            fields["repeats"] = source["repeats"] if request.update else "once"
+        asked = {"half_life": request.half_life, "aggregator": request.aggregator}
+        fields |= {name: str(value) for name, value in asked.items() if value is not None}
+        if request.languages is not None:
+            fields["heard"] = ",".join(request.languages)
+        return await self._write(fields, [], claim, Gradients(awaited=0, retained=0))
+
+    async def given_up(self, job_id: str) -> GivenUp:
+        """A job to be tried again.
+
+        :raises NotFound: no such job.
+        :raises Conflict: it has not failed, or would fail again.
+        """
+        fields, _ = await self._read(job_id)
+        return await given_up(self._redis, job_id, fields)
+
+    async def create_retry(self, failed: GivenUp) -> Accepted:
+        """Writes a job that asks what a failed one asked.
+
+        :raises NotFound: the samples are no longer kept.
+        :raises Conflict: it was tried again already, and that failed too; or gradients that it scores again are gone.
+        :raises QueueFull, Unavailable, ContentTooLarge, Conflict: as `create`.
+        """
+        asked = failed.asked
+        if failed.is_rescoring:
+            await self._retained(str(asked["source"]))
+            return await self._write(asked, [], failed.claim, Gradients(awaited=0, retained=0))
+        return await self._write(asked, await failed.texts(self._redis), failed.claim, failed.expected)
 
     async def _retained(self, job_id: str) -> dict[str, str]:
         """The fields of a job that can be scored again."""
@@ -140,9 +181,9 @@ class Jobs:
         return fields
 
     async def _write(
-        self, fields: Mapping[str, str | int], texts: Sequence[str], claim: Claim | None, awaited: int = 0
+        self, fields: Mapping[str, str | int], texts: Sequence[str], claim: Claim | None, expected: Gradients
     ) -> Accepted:
-        """:param awaited: bytes of the gradients that the job will have."""
+        """:param expected: what of its gradients the job will have where."""
         job_id = new_job_id()
         fields = {**fields, "request": request_id.current(), "trace": tracing.carried()}
         outcome, found = await self._create(
@@ -168,12 +209,14 @@ class Jobs:
                 self._settings.max_queue_bytes,
                 self._settings.max_retained_bytes,
                 sum(len(text.encode()) for text in texts),
-                awaited,
-                int(bool(texts) and bool(fields["retain"])),
+                expected.awaited,
+                expected.retained,
                 *(part for field in fields.items() for part in field),
                 *texts,
             ],
         )
+        if outcome == b"created":
+            return Accepted(job_id, len(texts), str(fields["fingerprint"]), enqueued=False)
         return await self._accepted(outcome.decode(), found.decode())
 
     async def known(self, claim: Claim | None) -> Accepted | None:
@@ -224,8 +267,8 @@ class Jobs:
 
     async def fail(self, accepted: Accepted, problem: wire.Problem) -> None:
         """Ends a job that cannot be worked on."""
-        ttl = self._settings.result_ttl
-        await self._end(**scripts.end(accepted.job_id, accepted.chunks, wire.JobStatus.FAILED, problem, ttl))
+        end = scripts.end(accepted.job_id, accepted.chunks, wire.JobStatus.FAILED, problem, self._settings)
+        await self._end(**end)
 
     async def get(self, job_id: str) -> wire.Job:
         """The job's state.
@@ -260,13 +303,20 @@ class Jobs:
             raise NotFound(f"the texts of job {job_id} are no longer kept")
         return b"[" + b",".join(text[1:-1] for text in cast("list[bytes]", texts)) + b"]"
 
-    async def recent(self, limit: int) -> list[wire.JobSummary]:
-        """The latest jobs that are still there, the newest of them first."""
-        ids = await self._redis.zrange(keys.recent_jobs(self._team), 0, -1, desc=True)
+    async def recent(self, limit: int, status: wire.JobStatus | None = None) -> list[wire.JobSummary]:
+        """The latest jobs that are still there, the newest of them first. Those that failed have a list of their own,
+        which others do not push them out of.
+
+        :param status: of these only.
+        """
+        is_failed = status is wire.JobStatus.FAILED
+        listed = keys.failed_jobs(self._team) if is_failed else keys.recent_jobs(self._team)
+        ids = await self._redis.zrange(listed, 0, -1, desc=True)
         found: list[wire.JobSummary] = []
         while ids and len(found) < limit:  # some may have expired
             some = [job_id.decode() for job_id in cast("list[bytes]", ids[: max(limit, BATCH)])]
-            found += [one.summary for one in await summaries(self._redis, some)]
+            of_these = [one.summary for one in await summaries(self._redis, some)]
+            found += [job for job in of_these if status in (None, job.status)]
             ids = ids[len(some) :]
         return found[:limit]
 
@@ -281,8 +331,8 @@ class Jobs:
         gradients = keys.all_gradients(job_id, job.progress.total)
         if await self._release(keys=[keys.job(job_id), *gradients], args=[job_id]):
             return job
-        ttl = self._settings.result_ttl
-        status, _ = await self._end(**scripts.end(job_id, job.progress.total, wire.JobStatus.CANCELLED, None, ttl))
+        end = scripts.end(job_id, job.progress.total, wire.JobStatus.CANCELLED, None, self._settings)
+        status, _ = await self._end(**end)
         if (now := status.decode()) != wire.JobStatus.CANCELLED:
             raise Conflict(f"job {job_id} can no longer be cancelled: it has {now}")
         return await self.get(job_id)

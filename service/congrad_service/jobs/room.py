@@ -1,6 +1,7 @@
 """What a job takes up in Redis, and why there may be no room for it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import cast
 
 from congrad.contract import wire
@@ -21,19 +22,33 @@ BESIDE = 512
 """Bytes of a sample's norm, id, language and keys, beside its gradient."""
 
 
-def gradient_bytes(dim: int) -> int:
-    """Bytes of one sample's gradient of ``dim`` numbers, in half precision."""
-    return 2 * dim + BESIDE
+REFERENCE = 256
+"""Bytes of the name of a chunk's file in the gradient store, with its key."""
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Bytes of the gradients that a job will have: ``awaited`` by Redis, and ``retained`` once it has ended, wherever
+    they are."""
+
+    awaited: int
+    retained: int
+
+
+def gradient_bytes(dim: int, bits: int = 16) -> int:
+    """Bytes of one sample's gradient of ``dim`` numbers, of so many bits each."""
+    return dim * bits // 8 + BESIDE
 
 
 async def room(redis: Redis, settings: ServiceSettings, team: str | None) -> wire.Room:
-    """What there is for gradients that a team's jobs retain."""
+    """What there is for gradients that a team's jobs retain. Of the gradient store no more is told than its kind."""
     read = redis.register_script(scripts.ROOM)
     retained, *free = cast("list[bytes]", await read(keys=[keys.JOBS_ACTIVE, keys.retained(team)]))
     return wire.Room(
         retained_bytes=int(float(retained)),
         limit_bytes=settings.max_retained_bytes,
         free_bytes=max(int(float(free[0])), 0) if free else None,
+        store=settings.gradient_store.partition(":")[0],
     )
 
 

@@ -1,7 +1,7 @@
 """What waits: unfinished jobs, and the tasks that no worker has taken up yet."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 from amqp import AMQPError  # type: ignore[import-untyped] # no stubs, as kombu
@@ -37,13 +37,14 @@ class Depth:
         now, active = await self._active()
         names = await self._checkpoints([job_id for job_id, _ in active])
         *waiting, decide = await self._lengths([*map(keys.gradients_queue, names), keys.DECIDE_QUEUE])
+        unfinished = await self._unfinished(names)
         return wire.Queue(
             active=len(active),
             limit=self._settings.max_queue,
             oldest_s=max((max(now - created, 0.0) for _, created in active), default=None),
             checkpoints=[
-                wire.CheckpointQueue(checkpoint=name, fingerprint=fingerprint, tasks=tasks)
-                for (fingerprint, name), tasks in zip(names.items(), waiting, strict=True)
+                wire.CheckpointQueue(checkpoint=name, fingerprint=fingerprint, tasks=tasks, work=work)
+                for (fingerprint, name), tasks, work in zip(names.items(), waiting, unfinished, strict=True)
             ],
             decide=decide,
         )
@@ -67,6 +68,13 @@ class Depth:
         names = {fingerprint.decode(): name.decode() for fingerprint, name in wanted if fingerprint is not None}
         names |= {served.fingerprint: served.name for served in await self._registry.served()}
         return dict(sorted(names.items(), key=lambda item: item[::-1]))
+
+    async def _unfinished(self, fingerprints: Iterable[str]) -> list[int]:
+        """How many chunks of each checkpoint wait or are being computed."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for fingerprint in fingerprints:
+                pipe.zcard(keys.unfinished(fingerprint))
+            return cast("list[int]", await pipe.execute())
 
     async def _lengths(self, queues: Sequence[str]) -> list[int]:
         if self._broker is None:

@@ -5,7 +5,7 @@ after the last announcement. A heartbeat says that the process that computes is 
 its parent) does not.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import cast
@@ -90,6 +90,11 @@ class Registry:
         ]
         return sorted(found, key=lambda one: (one.checkpoint is None, one.checkpoint or "", one.started, one.id))
 
+    async def announced(self) -> list[Announcement]:
+        """What each live gradients worker says that it serves."""
+        beats = (await self._beats(Role.GRADIENTS)).values()
+        return [beat.announcement for beat in beats if beat.announcement is not None]
+
     async def served(self) -> list[wire.Checkpoint]:
         """What the live gradients workers serve, one entry a fingerprint."""
         return _merge((await self._beats(Role.GRADIENTS)).values())
@@ -125,12 +130,15 @@ class Registry:
 
     async def _seen(self, role: Role) -> dict[str, float]:
         """When the live workers were heard last."""
-        seconds, micros = await self._redis.time()
+        async with self._redis.pipeline(transaction=False) as pipe:
+            pipe.time()
+            pipe.zrange(keys.workers(role), 0, -1, withscores=True)
+            (seconds, micros), found = await pipe.execute()
         now = seconds + micros / 1e6
         # What seems to come from the future was said before the clock was put back: a live worker has said more since.
         oldest, latest = now - LIFETIME_S, now + LIFETIME_S
-        found = await self._redis.zrangebyscore(keys.workers(role), oldest, latest, withscores=True)
-        return {worker.decode(): seen for worker, seen in cast("list[tuple[bytes, float]]", found)}
+        heard = cast("list[tuple[bytes, float]]", found)
+        return {worker.decode(): seen for worker, seen in heard if oldest <= seen <= latest}
 
     async def _beats(self, role: Role) -> dict[tuple[str, float], Beat]:
         """What the live workers said last, by id and when."""
@@ -139,21 +147,29 @@ class Registry:
         pairs = zip(seen, texts, strict=True)
         return {one: Beat.model_validate_json(text) for one, text in pairs if text is not None}
 
-    async def choose(self, wanted: str | None, direction_fingerprint: str | None) -> wire.Checkpoint:
+    async def choose(
+        self, wanted: str | None, direction_fingerprint: str | None, known: Sequence[wire.Checkpoint] = ()
+    ) -> wire.Checkpoint:
         """The checkpoint that a request is computed with.
 
         :param wanted: name or fingerprint from the request; None leaves the choice to the direction.
         :param direction_fingerprint: whose gradients the direction holds; None if it does not exist.
+        :param known: those that need not be served: where none that is will do, a request waits for one of them.
         :raises Unavailable: no live worker serves it.
         :raises Unprocessable: nothing was asked for and there is more than one to choose from.
         :raises Conflict: the direction belongs to another checkpoint, projection or loss.
         """
         live = await self.served()
-        if not live:
+        away = without(known, live)
+        if not (live or away):
             raise Unavailable("no worker is ready", retry_after=RETRY_AFTER_S)
-        served = ", ".join(f"{c.name} ({c.fingerprint})" for c in live)
-        matching = [c for c in live if wanted is None or wanted in (c.name, c.fingerprint)]
-        matching = matching or [c for c in await self._coming() if wanted in (c.name, c.fingerprint)]
+        served = ", ".join(f"{c.name} ({c.fingerprint})" for c in live or away)
+        # Unless a direction asks for them, those that are away are no choice beside those that are there.
+        asked_for = [c for c in away if c.fingerprint == direction_fingerprint]
+        matching = _matching([*live, *asked_for], wanted)
+        if wanted is not None:
+            matching = matching or _matching(await self._coming(), wanted)
+        matching = matching or _matching(away, wanted)
         if not matching:
             raise Unavailable(f"no worker serves checkpoint {wanted!r}; served: {served}", retry_after=RETRY_AFTER_S)
         own = [c for c in matching if c.fingerprint == direction_fingerprint]
@@ -170,6 +186,16 @@ class Registry:
                 [wire.ProblemError(pointer="/checkpoint", detail="is needed to choose a checkpoint")],
             )
         return matching[0]
+
+
+def without(known: Sequence[wire.Checkpoint], live: Sequence[wire.Checkpoint]) -> list[wire.Checkpoint]:
+    """Those of the known checkpoints that nobody serves."""
+    served = {checkpoint.fingerprint for checkpoint in live}
+    return [checkpoint for checkpoint in known if checkpoint.fingerprint not in served]
+
+
+def _matching(checkpoints: Sequence[wire.Checkpoint], wanted: str | None) -> list[wire.Checkpoint]:
+    return [one for one in checkpoints if wanted is None or wanted in (one.name, one.fingerprint)]
 
 
 def _worker(worker: str, role: Role, beat: Beat, seen: float) -> wire.Worker:

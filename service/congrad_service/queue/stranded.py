@@ -17,6 +17,7 @@ from congrad_service.background import pause
 from congrad_service.http.errors import RETRY_AFTER_S, Unavailable, problem_of
 from congrad_service.queue.queue import Queue
 from congrad_service.queue.registry import Registry
+from congrad_service.settings import RedisSettings
 
 AWAY_S = 3600.0
 SWEEP_S = 30.0
@@ -27,14 +28,14 @@ log = logging.getLogger(__name__)
 class Stranded:
     """Watches the checkpoints that unfinished jobs wait for.
 
-    :param result_ttl: seconds for which the error of a job that is ended here can be read.
+    :param settings: say for how long the error of a job that is ended here can be read.
     """
 
-    def __init__(self, redis: Redis, queue: Queue, registry: Registry, result_ttl: int):
+    def __init__(self, redis: Redis, queue: Queue, registry: Registry, settings: RedisSettings):
         self._redis = redis
         self._queue = queue
         self._registry = registry
-        self._result_ttl = result_ttl
+        self._settings = settings
         self._end = redis.register_script(scripts.END)
         self._away: dict[str, float] = {}  # since when, by fingerprint
 
@@ -82,4 +83,4 @@ class Stranded:
         log.warning("job %s: given up, for no worker serves its checkpoint any more", job)
         detail = f"no worker has served checkpoint {name!r} for {AWAY_S / 60:.0f} minutes"
         problem = problem_of(Unavailable(detail, retry_after=RETRY_AFTER_S))
-        await self._end(**scripts.end(job, chunks, wire.JobStatus.FAILED, problem, self._result_ttl))
+        await self._end(**scripts.end(job, chunks, wire.JobStatus.FAILED, problem, self._settings))

@@ -5,6 +5,7 @@ from functools import partial
 from congrad.contract import wire
 from fastapi import APIRouter, Response
 
+from congrad_service.directions.directions import Standing
 from congrad_service.http import errors
 from congrad_service.http.idempotency import claim
 from congrad_service.http.prefer import parse_prefer
@@ -77,23 +78,25 @@ def _languages(request: wire.FilterRequest) -> set[str]:
     return {sample.language for sample in request.samples}
 
 
-async def _check_room(state: State, request: wire.FilterRequest, is_new: bool) -> None:
+async def _check_room(state: State, request: wire.FilterRequest, standing: Standing | None) -> None:
     """:raises Conflict: there are too many directions, or the direction would have too many languages."""
-    if is_new:
+    if standing is None:
         await state.directions.check_room(request.direction, state.settings.max_directions)
     else:
-        await state.directions.check_languages(request.direction, _languages(request), state.settings.max_languages)
+        standing.check_languages(_languages(request), state.settings.max_languages)
 
 
 async def _accept(state: State, request: wire.FilterRequest, idempotency_key: str | None) -> Accepted:
     claimed = claim(idempotency_key, request.model_dump_json())
     if (known := await state.jobs.known(claimed)) is not None:
         return known
-    owner = await state.directions.fingerprint(request.direction)
-    checkpoint = await state.registry.choose(request.checkpoint, owner)
+    standing = await state.directions.standing(request.direction)
+    owner = None if standing is None else standing.fingerprint
+    checkpoint = await state.registry.choose(request.checkpoint, owner, await state.known_checkpoints())
     _check_kinds(request, checkpoint.loss)
-    await state.directions.check_terms(request.direction, request)
+    if standing is not None:
+        standing.check_terms(request)
     if request.update:
-        await _check_room(state, request, is_new=owner is None)
+        await _check_room(state, request, standing)
     await check_decide_worker(state)
     return await state.jobs.create(request, checkpoint, claimed)

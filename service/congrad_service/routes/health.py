@@ -17,8 +17,12 @@ async def livez() -> dict[str, str]:
 
 @router.get("/readyz")
 async def readyz(state: Congrad) -> dict[str, str]:
-    """Redis answers, and a gradients worker and a decide worker are there. They may be asleep: work wakes them."""
+    """Redis answers, and a gradients worker and a decide worker are there. They may be asleep: work wakes them. Where
+    gradients workers may be brought up by work, `waiting_for_work` names the checkpoints that they would serve."""
     missing = [role for role in Role if not await state.registry.live(role)]
+    known = await state.known_checkpoints() if Role.GRADIENTS in missing else []
+    if known and missing == [Role.GRADIENTS]:
+        return {"status": "ready", "waiting_for_work": ", ".join(f"{c.name} ({c.fingerprint})" for c in known)}
     if missing:
         raise Unavailable(f"no live worker for: {', '.join(missing)}", retry_after=RETRY_AFTER_S)
     return {"status": "asleep" if await state.registry.are_asleep() else "ready"}

@@ -25,9 +25,13 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
 @router.get("")
-async def list_jobs(state: Congrad, limit: Annotated[int, Query(ge=1, le=RECENT)] = LISTED) -> list[wire.JobSummary]:
-    """The latest jobs whose answers are still kept, the newest of them first."""
-    return await state.jobs.recent(limit)
+async def list_jobs(
+    state: Congrad,
+    limit: Annotated[int, Query(ge=1, le=RECENT)] = LISTED,
+    status: wire.JobStatus | None = None,
+) -> list[wire.JobSummary]:
+    """The latest jobs whose answers are still kept, the newest of them first; or those of one status."""
+    return await state.jobs.recent(limit, status)
 
 
 @router.get("/{job_id}")

@@ -28,8 +28,8 @@ async def rescore_job(
     idempotency_key: IdempotencyKey = None,
     prefer: Prefer = None,
 ) -> Response:
-    """Scores the samples of a retained job again, against the direction as it stands now, which does not change. Their
-    gradients are dropped then, unless they are retained once more.
+    """Scores the samples of a retained job again, against its direction as it stands now, or another, which does not
+    change unless it is to be made of them. Their gradients are dropped then, unless they are retained once more.
 
     409 where the job was folded in and the direction has been reset or replaced since.
     """
@@ -43,5 +43,8 @@ async def _accept(state: State, job_id: str, request: wire.RescoreRequest, idemp
     claimed = claim(idempotency_key, job_id, request.model_dump_json())
     if (known := await state.jobs.known(claimed)) is not None:
         return known
+    if request.update:
+        assert request.direction is not None  # the request was checked
+        await state.directions.check_room(request.direction, state.settings.max_directions)
     await check_decide_worker(state)
     return await state.jobs.create_rescoring(job_id, request, claimed)

@@ -6,10 +6,11 @@ from typing import Any
 from congrad.contract import wire
 from fastapi import APIRouter, Response
 
-from congrad_service.http.errors import NotFound
+from congrad_service.http.errors import Conflict, NotFound
 from congrad_service.jobs.job_id import FORM
 from congrad_service.jobs.room import room
 from congrad_service.queue import orders
+from congrad_service.queue.registry import without
 from congrad_service.state import Congrad
 
 router = APIRouter(tags=["workers"])
@@ -17,8 +18,24 @@ router = APIRouter(tags=["workers"])
 
 @router.get("/checkpoints")
 async def list_checkpoints(state: Congrad) -> list[wire.Checkpoint]:
-    """What the live workers serve, and what takes its place."""
-    return await state.registry.checkpoints()
+    """What the live workers serve, and what takes its place; and behind it what they have served, where a request for
+    that waits for a worker."""
+    live = await state.registry.checkpoints()
+    return [*live, *without(await state.known_checkpoints(), live)]
+
+
+@router.delete("/checkpoints/{fingerprint}", status_code=HTTPStatus.NO_CONTENT)
+async def forget_checkpoint(state: Congrad, fingerprint: str) -> None:
+    """Forgets a checkpoint that nobody serves any more, so that no request waits for it. Jobs that wait already are
+    not touched.
+
+    404 where it is not known; 409 while a worker serves it.
+    """
+    served = [c for c in await state.registry.served() if c.fingerprint == fingerprint]
+    if served:
+        raise Conflict(f"checkpoint {served[0].name} ({fingerprint}) is served by {served[0].workers} workers")
+    if state.known is None or not await state.known.forget(fingerprint):
+        raise NotFound(f"no checkpoint {fingerprint!r} is remembered")
 
 
 LOCATION: dict[int | str, dict[str, Any]] = {

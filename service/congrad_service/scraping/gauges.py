@@ -52,6 +52,8 @@ def _queue(queue: wire.Queue) -> Iterator[Metric]:
     tasks: list[Value] = [((Role.GRADIENTS, c.checkpoint, c.fingerprint), c.tasks) for c in queue.checkpoints]
     tasks.append(((Role.DECIDE, "", ""), queue.decide))
     yield _gauges("congrad_queue_tasks", "Tasks that no worker has taken up, by the workers that can.", WORKERS, tasks)
+    work: list[Value] = [((Role.GRADIENTS, c.checkpoint, c.fingerprint), c.work) for c in queue.checkpoints]
+    yield _gauges("congrad_queue_work", "Chunks that wait or are being computed.", WORKERS, work)
 
 
 def _workers(snapshot: Snapshot) -> Iterator[Metric]:
@@ -60,6 +62,9 @@ def _workers(snapshot: Snapshot) -> Iterator[Metric]:
         values.append(((Role.GRADIENTS, "", ""), 0))  # rather than nothing, which nobody can be alarmed by
     values.append(((Role.DECIDE, "", ""), snapshot.decide_workers))
     yield _gauges("congrad_workers", "Workers with a heartbeat.", WORKERS, values)
+    waiting: list[Value] = [((Role.GRADIENTS,), snapshot.waiting_checkpoints)]
+    text = "Checkpoints that no worker serves, and that requests are taken for all the same."
+    yield _gauges("congrad_waiting_checkpoints", text, ("role",), waiting)
     asleep: list[Value] = [((c.name, c.fingerprint), c.asleep) for c in snapshot.checkpoints]
     text = "Those of them that have given their weights back until there is work."
     yield _gauges("congrad_workers_asleep", text, WORKERS[1:], asleep)

@@ -13,7 +13,7 @@ from redis.exceptions import NoPermissionError, RedisError
 from congrad_service import keys
 from congrad_service.access import teams
 from congrad_service.http.errors import Unavailable
-from congrad_service.queue.registry import Role
+from congrad_service.queue.registry import Role, without
 from congrad_service.state import State
 
 T = TypeVar("T")
@@ -53,11 +53,13 @@ class Memory:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All of it. ``queue`` is None where Celery's broker does not answer. ``directions`` are those of one team that
+    """All of it. ``queue`` is None where Celery's broker does not answer. ``waiting_checkpoints`` are those that nobody
+    serves, and that requests are taken for. ``directions`` are those of one team that
     changed last, of ``direction_count`` in all; ``memory`` is None where Redis does not tell this user."""
 
     queue: wire.Queue | None
     checkpoints: Sequence[wire.Checkpoint]
+    waiting_checkpoints: int
     decide_workers: int
     directions: Sequence[DirectionState]
     direction_count: int
@@ -91,9 +93,11 @@ def _forget(reading: "asyncio.Task[Any]") -> None:
 
 async def _read(state: State) -> Snapshot:
     names = await state.directions.names()
+    live = await state.registry.served()
     return Snapshot(
         queue=await _in_time(state.depth.read(), DEADLINE_S / 2),
-        checkpoints=await state.registry.served(),
+        checkpoints=live,
+        waiting_checkpoints=len(without(await state.known_checkpoints(), live)),
         decide_workers=len(await state.registry.live(Role.DECIDE)),
         directions=await _directions(state.redis, [teams.qualified(state.directions.team, name) for name in names]),
         direction_count=len(names),

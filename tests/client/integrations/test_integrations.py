@@ -12,7 +12,7 @@ import pyarrow
 import pytest
 from congrad.files.samples import read_samples
 from congrad.integrations import axolotl, openrlhf
-from congrad.integrations.trl import filter_dataset, to_sample
+from congrad.integrations.trl import filter_dataset, filter_rows, to_sample
 from congrad.local.stack import Stack
 from congrad_worker.checkpoints.encoding import Encoder
 from datasets import Dataset, DatasetDict, IterableDataset, Value
@@ -368,6 +368,21 @@ def test_tool_calls_that_have_been_in_arrow_are_scored_as_trl_trains_on_them(tmp
     dataset.to_parquet(tmp_path / "rows.parquet")
     assert [scored(sample) for sample in read_samples(tmp_path / "rows.parquet")] == wanted
     assert "wetter" in str(tokenizer.decode(wanted[0][1]))
+
+
+def test_rows_that_a_loop_has_made_are_those_that_the_service_keeps(stack: Stack) -> None:
+    rows = demo_samples("de", "fr", "it", each=3)
+    made = [{"spoken": row["language"], "row": number} | row for number, row in enumerate(rows)]
+    for row in made:
+        del row["language"]
+    with congrad.Client(stack.url) as client:
+        kept = filter_rows(made, client, "spoken", direction="made")
+        again = client.filter(rows, direction="made")
+        assert 0 < len(kept) < len(rows)
+        assert kept == [row for row, keep in zip(made, again.keep, strict=True) if keep]
+        assert filter_rows([], client, direction="made") == []
+        with pytest.raises(ValueError, match="no column of languages"):
+            filter_rows(made, client, direction="made")
 
 
 def test_an_empty_dataset_gets_its_columns(stack: Stack) -> None:

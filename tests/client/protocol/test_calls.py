@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from congrad.contract import wire
 from congrad.protocol import calls
+from congrad.protocol.answers.replies import Reply, safetensors_of
 from congrad.protocol.calls import Call, HttpRequest, Pause
 from congrad.protocol.policy import Policy, Timeouts, backoff, retry_after
-from congrad.protocol.replies import Reply, safetensors_of
 from safetensors.numpy import save
 
 T = TypeVar("T")

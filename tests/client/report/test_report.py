@@ -18,7 +18,7 @@ from congrad.client import Client
 from congrad.commands.app import app
 from congrad.commands.filtering.asking import Asked, Run
 from congrad.commands.filtering.journal import Journal
-from congrad.commands.filtering.reporting import about_run
+from congrad.commands.filtering.telling.reporting import about_run
 from congrad.contract import wire
 from congrad.files.decisions import read_decisions, samples_of
 from congrad.files.kinds.rows import FileError

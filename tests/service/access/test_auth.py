@@ -37,9 +37,11 @@ NEEDED: dict[tuple[str, str], Role | None] = {
     ("GET", "/directions/{name}/conflicts"): Role.READ,
     ("POST", "/filter"): Role.FILTER,
     ("POST", "/jobs/{job_id}/rescore"): Role.FILTER,
+    ("POST", "/jobs/{job_id}/retry"): Role.FILTER,
     ("DELETE", "/jobs/{job_id}"): Role.FILTER,
     ("GET", "/publications/{publication_id}"): Role.READ,
     ("POST", "/checkpoints"): Role.ADMIN,
+    ("DELETE", "/checkpoints/{fingerprint}"): Role.ADMIN,
     ("POST", "/workers/sleep"): Role.ADMIN,
     ("POST", "/workers/wake"): Role.ADMIN,
     ("DELETE", "/directions/{name}"): Role.ADMIN,
@@ -82,7 +84,8 @@ def test_a_route_answers_the_roles_that_it_should_and_no_other(
     method: str, route: str, redis_url: str, keys_file: Path
 ) -> None:
     needed = NEEDED[method, route]
-    path = route.replace(":path", "").format(job_id="0" * 32, publication_id="0" * 32, name="unknown", path="unknown")
+    ids = {"job_id": "0" * 32, "publication_id": "0" * 32, "fingerprint": "unknown"}
+    path = route.replace(":path", "").format(name="unknown", path="unknown", **ids)
     free = ask(redis_url, method, path, {})
     for role in Role:
         response = ask(redis_url, method, path, bearer(role.value), api_keys_file=keys_file)

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from congrad_service.routes.dashboard import ASSETS
+from congrad_service.routes.pages.dashboard import ASSETS
 from support.serving import service
 
 PAGE = "/dashboard"

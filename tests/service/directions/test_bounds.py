@@ -9,8 +9,8 @@ from congrad.contract import wire
 from congrad_worker.decisions.aggregation.surgery import pcgrad
 from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Rules
+from congrad_worker.tasks.deciding.verdicts import Judge
 from congrad_worker.tasks.store import Store
-from congrad_worker.tasks.verdicts import Judge
 from safetensors.numpy import save
 from support.serving import DIM, compute, service, settle, submit
 from support.states import GEOMETRY, LANGUAGES, METADATA

@@ -108,18 +108,29 @@ def test_a_second_scoring_shows_the_samples_of_the_first_for_as_long_as_its_own_
     asyncio.run(ask())
 
 
-@pytest.mark.parametrize("end", ["fail", "cancel"])
-def test_a_job_without_an_answer_leaves_no_texts(end: str, redis_url: str, keeping: Store) -> None:
+@pytest.mark.parametrize("end", ["fault", "cancel"])
+def test_a_job_that_nobody_tries_again_leaves_no_texts(end: str, redis_url: str, keeping: Store) -> None:
     async def ask() -> None:
         async with service(redis_url, keep_texts=True) as client:
             job_id = await submit(client, PAIRS)
             assert held(keeping) == [keys.chunk(job_id, 0).encode()]
             if end == "cancel":
                 await client.delete(f"/jobs/{job_id}")
-            else:
-                keeping.fail(job_id, wire.Problem(title="t", status=500, detail="d"))
+            else:  # of the request's, which would fail again
+                keeping.fail(job_id, wire.Problem(title="t", status=422, detail="d"))
             assert await shown(client, job_id) == (404, f"the texts of job {job_id} are no longer kept")
             assert held(keeping) == []
+
+    asyncio.run(ask())
+
+
+def test_a_job_that_was_given_up_keeps_its_texts_for_another_try_and_no_longer(redis_url: str, keeping: Store) -> None:
+    async def ask() -> None:
+        async with service(redis_url, keep_texts=True) as client:
+            job_id = await submit(client, PAIRS)
+            keeping.fail(job_id, wire.Problem(title="t", status=500, detail="d"))
+            assert await shown(client, job_id) == PAIRS
+            assert 0 < keeping.redis.pttl(keys.chunk(job_id, 0)) <= keeping.redis.pttl(keys.job(job_id))
 
     asyncio.run(ask())
 

@@ -357,3 +357,47 @@ def test_without_a_decide_worker_it_is_503(running: Service) -> None:
 def test_a_misspelt_option_is_named(running: Service) -> None:
     job_id = running.finish(retain=True)
     assert [error.pointer for error in problem_of(running.rescore(job_id, keep=True), 422).errors] == ["/keep"]
+
+
+def test_a_direction_is_made_of_what_is_retained(running: Service) -> None:
+    job_id = running.finish(retain=True)
+    before = running.redis.hgetall(keys.direction("default"))
+    made = running.rescored(job_id, retain=True, direction="other", update=True, half_life=5.0, aggregator="mean")
+    assert (made.direction.name, made.direction.version) == ("other", 1)
+    assert made.direction.languages == {"de": 2, "fr": 1}
+    other = running.call("GET", "/directions/other").json()
+    assert (other["half_life"], other["aggregator"]["name"]) == (5.0, "mean")
+    assert running.redis.hgetall(keys.direction("default")) == before
+    assert running.gradients(job_id) == keys.all_gradients(job_id, 3)
+    scored = running.rescored(job_id, direction="other")
+    assert (scored.direction.name, scored.direction.version) == ("other", 1)
+
+
+def test_languages_that_are_not_heard_are_scored_against_those_that_are(running: Service) -> None:
+    job_id = running.finish(retain=True)
+    heard = running.rescored(job_id, retain=True, languages=["German"])
+    assert {tag for decision in heard.decisions for tag in decision.conflicts_with} <= {"de"}
+    assert heard.decisions[1].conflict_score is not None, "French, in which there was one"
+    nobody = running.rescored(job_id, languages=["ja"])
+    assert {decision.reason for decision in nobody.decisions} == {wire.Reason.NO_DIRECTION}
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "words"),
+    [
+        ({"update": True}, 422, "needs a 'direction'"),
+        ({"update": True, "direction": "other", "languages": ["de"]}, 422, "changes nothing"),
+        ({"half_life": 5}, 422, "what a direction begins with"),
+        ({"update": True, "direction": "default"}, 409, "has been folded into direction 'default' already"),
+    ],
+)
+def test_what_cannot_be_asked_again_is_told(asked: dict[str, Any], status: int, words: str, running: Service) -> None:
+    job_id = running.finish(retain=True)
+    problem = problem_of(running.rescore(job_id, **asked), status)
+    assert words in problem.detail
+
+
+def test_directions_have_their_bound_here_too(running: Service) -> None:
+    job_id = running.finish(retain=True)
+    asked: dict[str, Any] = {"update": True, "direction": "other"}
+    assert "1 at most" in problem_of(running.rescore(job_id, options={"max_directions": 1}, **asked), 409).detail

@@ -115,10 +115,29 @@ def test_what_a_team_retains_is_bounded_and_can_be_freed(redis_url: str, store: 
     play(redis_url, act, max_retained_bytes=7 * SIZE)
 
 
+def test_what_goes_to_a_gradient_store_takes_up_no_room_in_redis_and_counts_for_its_team(
+    redis_url: str, store: Store
+) -> None:
+    async def act(client: httpx.AsyncClient) -> None:
+        kept = await submit(client, ["de"] * 4, retain=True)
+        assert (await client.get("/queue")).json()["room"]["store"] == "s3"
+        assert (await client.get("/queue")).json()["room"]["retained_bytes"] == 4 * SIZE
+        refused = await post(client, 4, retain=True)
+        assert refused.status_code == 409, "not 429: Redis has next to nothing of the first"
+        assert "CONGRAD_MAX_RETAINED_BYTES" in refused.json()["detail"]
+        assert (await post(client, 4)).status_code == 429, "what is not retained goes through Redis as ever"
+        await client.delete(f"/jobs/{kept}")
+        assert store.redis.zcard(keys.retained(None)) == 0
+        assert (await post(client, 4, retain=True)).status_code == 202
+
+    limits = {"max_queue_bytes": 4 * SIZE, "max_retained_bytes": 7 * SIZE}
+    play(redis_url, act, gradient_store="s3://bucket/folder", **limits)
+
+
 def test_what_there_is_room_for_is_told_before_anything_is_sent(redis_url: str, store: Store) -> None:
     async def act(client: httpx.AsyncClient) -> None:
         store.redis.config_set("maxmemory", 0)
-        empty = {"retained_bytes": 0, "limit_bytes": 7 * SIZE, "free_bytes": None}
+        empty = {"retained_bytes": 0, "limit_bytes": 7 * SIZE, "free_bytes": None, "store": "redis"}
         assert (await client.get("/queue")).json()["room"] == empty
         kept = await submit(client, ["de"] * 4, retain=True)
         told = (await client.get("/queue")).json()["room"]

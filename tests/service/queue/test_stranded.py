@@ -25,7 +25,7 @@ def play(redis_url: str, act: Callable[[Stranded, Jobs], Awaitable[None]]) -> No
         redis, own = Redis.from_url(redis_url), settings(redis_url)
         queue = Queue(own)
         try:
-            await act(Stranded(redis, queue, Registry(redis), own.result_ttl), Jobs(redis, own))
+            await act(Stranded(redis, queue, Registry(redis), own), Jobs(redis, own))
         finally:
             queue.close()
             await redis.aclose()

@@ -129,7 +129,7 @@ def test_the_queue_tells_of_the_tasks_that_nobody_has_taken(redis_url: str, stor
 
     async def ask() -> None:
         async with service(redis_url, chunk_tokens=1, max_queue=7) as client:
-            served = {"checkpoint": "policy", "fingerprint": "f00d", "tasks": 0}
+            served = {"checkpoint": "policy", "fingerprint": "f00d", "tasks": 0, "work": 0}
             empty = {"active": 0, "limit": 7, "oldest_s": None, "checkpoints": [served], "decide": 0}
             told = await get(client, "/queue")
             assert told.pop("room")["limit_bytes"] == 16 * 2**30
@@ -137,16 +137,16 @@ def test_the_queue_tells_of_the_tasks_that_nobody_has_taken(redis_url: str, stor
             first = await submit(client, ["de", "fr", "sw"])
             await submit(client, ["de", "fr"])
             found = await get(client, "/queue")
-            assert (found["active"], found["checkpoints"]) == (2, [served | {"tasks": 5}])
+            assert (found["active"], found["checkpoints"]) == (2, [served | {"tasks": 5, "work": 5}])
             created = cast("bytes", store.redis.hget(keys.job(first), "created"))
             assert 0 <= found["oldest_s"] <= store.now() - float(created)
             store.redis.lpop(gradients)
-            assert (await get(client, "/queue"))["checkpoints"] == [served | {"tasks": 4}]
+            assert (await get(client, "/queue"))["checkpoints"] == [served | {"tasks": 4, "work": 5}], "one is taken"
             await asyncio.to_thread(do_all, store)
             state = client._transport.app.state.congrad  # type: ignore[attr-defined]
             await asyncio.to_thread(state.queue.enqueue_decision, first)
             found = await get(client, "/queue")
-            assert (found["active"], found["checkpoints"], found["decide"]) == (1, [served], 1)
+            assert (found["active"], found["checkpoints"], found["decide"]) == (1, [served | {"work": 1}], 1)
 
     asyncio.run(ask())
 
@@ -181,7 +181,7 @@ def test_a_checkpoint_that_nobody_serves_is_named_while_jobs_wait_for_it(redis_u
         async with service(redis_url) as client:
             job_id = await submit(client, ["de"])
             store.redis.delete(keys.workers(Role.GRADIENTS))
-            waiting = {"checkpoint": "policy", "fingerprint": "f00d", "tasks": 1}
+            waiting = {"checkpoint": "policy", "fingerprint": "f00d", "tasks": 1, "work": 1}
             assert (await get(client, "/queue"))["checkpoints"] == [waiting]
             await client.delete(f"/jobs/{job_id}")
             assert (await get(client, "/queue"))["checkpoints"] == []

@@ -228,7 +228,7 @@ def test_without_redis_the_service_is_live_and_says_503(redis_url: str) -> None:
     assert call(redis_url, "GET", "/directions").json() == []
 
 
-JOB_ROUTES = [("GET", ""), ("DELETE", ""), ("GET", "/events"), ("POST", "/rescore")]
+JOB_ROUTES = [("GET", ""), ("DELETE", ""), ("GET", "/events"), ("POST", "/rescore"), ("POST", "/retry")]
 
 
 @pytest.mark.parametrize(("method", "route"), JOB_ROUTES)

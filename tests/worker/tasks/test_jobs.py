@@ -127,6 +127,7 @@ def test_a_chunk_that_never_ends_is_given_up(bench: Bench) -> None:
     assert job.error is not None
     assert job.error.detail == f"chunk 0 was given up: it was started {MAX_ATTEMPTS} times without an end"
     assert job.error.instance == f"/jobs/{job_id}"
+    assert bench.store.redis.hget(keys.job(job_id), "starts") == str(MAX_ATTEMPTS).encode()
 
 
 def test_an_error_in_the_engine_fails_the_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from congrad.contract import wire
 from congrad_service import keys
-from congrad_worker.tasks.verdicts import Judge
+from congrad_worker.tasks.deciding.verdicts import Judge
 from support.bench import Bench
 from support.pairs import demo_samples, without_prompt
 from support.scoring import RULES, explicit_pcgrad

@@ -23,10 +23,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from congrad_worker.checkpoints import tensor_float
 from congrad_worker.checkpoints.adapters import Model, is_adapted
-from congrad_worker.checkpoints.completeness import check_adapter, check_model
+from congrad_worker.checkpoints.checks.completeness import check_adapter, check_model
+from congrad_worker.checkpoints.checks.frequencies import limit, thresholds
+from congrad_worker.checkpoints.checks.vocabulary import check_vocabulary
 from congrad_worker.checkpoints.files import CheckpointFiles
-from congrad_worker.checkpoints.frequencies import limit, thresholds
-from congrad_worker.checkpoints.vocabulary import check_vocabulary
 from congrad_worker.errors import CheckpointError
 from congrad_worker.settings import GradientSettings
 

@@ -7,9 +7,9 @@ from congrad.contract import wire
 from congrad.contract.wire import Reason
 from transformers import PreTrainedTokenizerBase
 
+from congrad_worker.checkpoints.checks.vocabulary import tokens_without_embedding
 from congrad_worker.checkpoints.long_texts import characters, most_characters
 from congrad_worker.checkpoints.pairs import EncodedPair, common_prefix
-from congrad_worker.checkpoints.vocabulary import tokens_without_embedding
 from congrad_worker.errors import Unscorable
 
 Messages = list[dict[str, Any]]

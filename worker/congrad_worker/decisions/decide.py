@@ -12,7 +12,8 @@ from congrad_worker.decisions.direction import RECENT, Folded, LanguageState, Sa
 from congrad_worker.decisions.memory import Learnt, learn
 from congrad_worker.decisions.question import Question
 from congrad_worker.decisions.repeats import count, stakes_of
-from congrad_worker.decisions.scores import Proceed, Scores, no_scores, nothing, score
+from congrad_worker.decisions.rows.products import Proceed, Products, are_worth_it, nothing, products
+from congrad_worker.decisions.scores import Scores, no_scores, score
 from congrad_worker.decisions.selection import select
 
 
@@ -29,8 +30,8 @@ class Rules:
 @dataclass(frozen=True)
 class Outcome:
     """Decisions, the language states after the job, and the direction that its samples were scored against; None where
-    there is none. Of the job: which samples were folded in, bool ``[n]``, the stakes of these, and what is to be
-    remembered of their pairs."""
+    there is none. Of the job: which samples were folded in, bool ``[n]``, the stakes of these, what is to be
+    remembered of their pairs, and their products with the languages, where these were taken."""
 
     decisions: list[wire.Decision]
     summary: wire.Summary
@@ -39,6 +40,7 @@ class Outcome:
     new: np.ndarray
     stakes: dict[str, Stake]
     learnt: Learnt
+    products: Products | None
 
 
 def decide(
@@ -57,8 +59,12 @@ def decide(
     counted = count(question, languages, rules.half_life)
     folded = counted.folded
     proceed()
-    direction = consensus(folded.languages, rules.rule, before) if folded.languages else None
-    scores = no_scores(samples) if direction is None else score(samples, folded, direction, proceed)
+    heard = {tag: state for tag, state in folded.languages.items() if question.heard is None or tag in question.heard}
+    direction = consensus(heard, rules.rule, before) if heard else None
+    known = question.products
+    if known is None and direction is not None and are_worth_it(folded.languages, samples.dim):
+        known = products(samples, folded.languages, proceed)
+    scores = no_scores(samples) if direction is None else score(samples, folded, direction, proceed, known)
     recent = {tag: state.recent for tag, state in folded.languages.items()}
     ratios = question.ratios or [None] * len(question.ids)
     keep = select(question.selection, scores.conflict, scores.reasons, samples.languages, recent, ratios)
@@ -66,7 +72,7 @@ def decide(
     states = _with_recent(folded, samples, scores, counted.new) if question.update else folded.languages
     stakes = stakes_of(question, counted)
     learnt = learn(question.memory, stakes, folded.languages, rules.half_life, rules.max_pairs)
-    return Outcome(decisions, summarise(decisions), states, direction, counted.new, folded.stakes, learnt)
+    return Outcome(decisions, summarise(decisions), states, direction, counted.new, folded.stakes, learnt, known)
 
 
 def _decisions(

@@ -12,12 +12,14 @@ The paper's :math:`\hat g \leftarrow \gamma\hat g + (1-\gamma)g` with mini-batch
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
 from congrad.contract.wire import Reason
+
+from congrad_worker.decisions.halves import Widened
 
 RECENT = 4096
 """Conflict scores kept for each language, for selection within the stream."""
@@ -83,9 +85,24 @@ class Samples:
         usable: np.ndarray = np.isfinite(self.norms) & (self.norms > 0)
         return usable
 
+    @property
+    def dim(self) -> int:
+        """D."""
+        return int(self.units.shape[1])
+
+    def halves(self, rows: np.ndarray) -> np.ndarray:
+        """The directions of some samples, float16 ``[rows, D]``, or of one, ``[D]``."""
+        halves: np.ndarray = self.units[rows]
+        return halves
+
+    def blocks(self, most: int) -> Iterator[tuple[slice, np.ndarray]]:
+        """The directions of all samples in their order, at most so many at a time: which these are, and theirs."""
+        for start in range(0, len(self.norms), most):
+            yield slice(start, min(start + most, len(self.norms))), self.units[start : start + most]
+
     def gradients(self, rows: np.ndarray) -> np.ndarray:
         """Gradients of some samples, float64 ``[rows, D]``, or of one, ``[D]``."""
-        gradients: np.ndarray = self.units[rows].astype(np.float64)
+        gradients: np.ndarray = self.halves(rows).astype(np.float64)
         gradients *= self.norms[rows, ..., None].astype(np.float64)
         return gradients
 
@@ -141,12 +158,11 @@ def fold(
     shares = np.zeros(len(samples.norms))
     tags = np.array(samples.languages)
     new = samples.usable if chosen is None else samples.usable & chosen
-    for tag in sorted(set(samples.languages)):
+    sums = _sums(samples, new)
+    for tag in sorted(sums):
         rows = np.flatnonzero((tags == tag) & new)
-        if len(rows) == 0:
-            continue
         decay, amount = left(len(rows), half_life), _brought(len(rows), half_life)
-        total = amount * _mean_gradient(samples, rows)
+        total = amount * (sums.pop(tag) / len(rows))
         weight, count, recent = amount, len(rows), np.zeros(0, np.float32)
         if (old := states.get(tag)) is not None:
             total += decay * old.total.astype(np.float64)
@@ -171,9 +187,21 @@ def _brought(count: int, half_life: float) -> float:
     return -math.expm1(-count * math.log(2) / half_life) * half_life / math.log(2)
 
 
-def _mean_gradient(samples: Samples, rows: np.ndarray) -> np.ndarray:
-    """float64 ``[D]``. One row at a time: the exact gradients of a real model do not fit in memory twice."""
-    total = np.zeros(samples.units.shape[1])
-    for row in rows:
-        total += samples.gradients(row)
-    return total / len(rows)
+def _sums(samples: Samples, chosen: np.ndarray) -> dict[str, np.ndarray]:
+    """The sums of some samples' gradients by language, float64 ``[D]``. In the order of the samples, which may have to
+    be read, and one at a time: the exact gradients of a real model do not fit in memory twice."""
+    sums: dict[str, np.ndarray] = {}
+    widened = Widened(samples.dim)
+    for rows, block in samples.blocks(widened.rows):
+        own = np.flatnonzero(chosen[rows])
+        if not len(own):
+            continue
+        doubles = widened.doubles(widened.singles(block))
+        for place in own.tolist():
+            gradient = doubles[place]
+            gradient *= float(samples.norms[rows.start + place])
+            tag = samples.languages[rows.start + place]
+            if tag not in sums:
+                sums[tag] = np.zeros(samples.dim)
+            sums[tag] += gradient
+    return sums

@@ -9,29 +9,22 @@ its language l, now or in an earlier job, and has the share c in it, then
     \mathrm{conflict\ score} = -\mathrm{alignment}
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 from congrad.contract.wire import Reason
 
 from congrad_worker.decisions.consensus import Consensus
 from congrad_worker.decisions.direction import NO_GRADIENT, Folded, Samples
-
-BLOCK = 2**23
-"""Entries of gradients that are held in float64 at a time: 64 MiB, or 512 samples at D = 16,384."""
+from congrad_worker.decisions.halves import Widened
+from congrad_worker.decisions.rows.products import Proceed, Products, nothing
 
 RELATIVE_ZERO = 1e-10
 """A squared norm this far below its parts is rounding: S is kept in float32."""
 
 _MISSING = {norm: reason for reason, norm in NO_GRADIENT.items()}
-
-Proceed = Callable[[], None]
-"""Raises where there is no use in going on."""
-
-
-def nothing() -> None:
-    """Goes on in any case."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +37,19 @@ class Scores:
     conflicts_with: list[list[str]]
 
 
-def score(samples: Samples, folded: Folded, direction: Consensus, proceed: Proceed = nothing) -> Scores:
+def score(
+    samples: Samples,
+    folded: Folded,
+    direction: Consensus,
+    proceed: Proceed = nothing,
+    products: Products | None = None,
+) -> Scores:
     """Scores the samples of a request against a direction that they may be part of.
 
     :param proceed: called between blocks of samples; what it raises ends the scoring.
+    :param products: of the samples with the direction's languages, where they are known.
     """
-    along, squares, away = _inner_products(samples, direction, proceed)
+    along, squares, away = _inner_products(samples, direction, proceed, products)
     position = {tag: index for index, tag in enumerate(direction.tags)}
     weights = direction.weights
     own = np.array([weights[position[tag]] if tag in position else 0.0 for tag in samples.languages])
@@ -71,26 +71,33 @@ def no_scores(samples: Samples) -> Scores:
 
 
 def _inner_products(
-    samples: Samples, direction: Consensus, proceed: Proceed
+    samples: Samples, direction: Consensus, proceed: Proceed, products: Products | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """⟨g_i, d⟩ and ‖g_i‖², float64 ``[n]``, and whether ⟨g_i, ĝ_m⟩ < 0, bool ``[n, L]``; zero and no for samples
-    without a usable gradient.
+    without a usable gradient."""
+    if products is None:
+        along, squares, away = _computed(samples, direction, proceed)
+    else:
+        (along, away), squares = products.with_direction(direction), products.squares
+    lengths = np.where(samples.usable, samples.norms, 0.0).astype(np.float64)  # what was multiplied are directions
+    return along * lengths, squares * lengths**2, away & samples.usable[:, None]
 
-    The products with single languages, of which only the sign is looked at, are as many as there are languages, and in
-    float32. A score is a small difference of large numbers.
-    """
+
+def _computed(samples: Samples, direction: Consensus, proceed: Proceed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same of unit gradients. The products with single languages, of which only the sign is looked at, are as many
+    as there are languages, and in float32. A score is a small difference of large numbers."""
     count = len(samples.norms)
     along, squares = np.zeros(count), np.zeros(count)
     away = np.zeros((count, len(direction.tags)), dtype=np.bool_)
-    usable = np.flatnonzero(samples.usable)
-    step = max(1, BLOCK // samples.units.shape[1])
-    for start in range(0, len(usable), step):
+    towards, sums = direction.direction, direction.sums.T
+    widened = Widened(samples.dim)
+    for rows, block in samples.blocks(widened.rows):
         proceed()
-        rows = usable[start : start + step]
-        block = samples.gradients(rows)
-        along[rows] = block @ direction.direction
-        squares[rows] = np.einsum("nd,nd->n", block, block)
-        away[rows] = samples.units[rows].astype(np.float32) @ direction.sums.T < 0
+        singles = widened.singles(block)
+        np.less(singles @ sums, 0, out=away[rows])
+        doubles = widened.doubles(singles)
+        along[rows] = doubles @ towards
+        squares[rows] = np.vecdot(doubles, doubles)
     return along, squares, away
 
 
@@ -109,6 +116,6 @@ def _reasons(samples: Samples, exists: np.ndarray) -> list[Reason | None]:
 
 def _conflicts_with(samples: Samples, away: np.ndarray, tags: Sequence[str]) -> list[list[str]]:
     return [
-        [tags[index] for index in np.flatnonzero(row).tolist() if tags[index] != language]
-        for language, row in zip(samples.languages, away, strict=True)
+        [tag for tag in compress(tags, row) if tag != language]
+        for language, row in zip(samples.languages, away.tolist(), strict=True)
     ]

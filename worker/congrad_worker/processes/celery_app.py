@@ -21,7 +21,7 @@ from congrad_service.queue.queue import celery_app
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from congrad_worker.errors import CheckpointError, DeviceLostError
+from congrad_worker.errors import DeviceLostError, ShardStoreError, WorkerError
 from congrad_worker.processes import kombu_repair, liveness
 from congrad_worker.settings import WorkerSettings
 from congrad_worker.tasks import metrics, reports
@@ -93,11 +93,11 @@ def serve_metrics(settings: WorkerSettings) -> None:
 
 @contextmanager
 def requeued_on_outage() -> Iterator[None]:
-    """Gives the task back to the queue where Redis or the broker fails. Celery's own retry publishes a new message to
-    the same broker, and discards the task if that fails too."""
+    """Gives the task back to the queue where Redis, the broker or the gradient store fails. Celery's own retry
+    publishes a new message to the same broker, and discards the task if that fails too."""
     try:
         yield
-    except (RedisError, OperationalError) as error:
+    except (RedisError, OperationalError, ShardStoreError) as error:
         time.sleep(OUTAGE_PAUSE_S)
         raise Reject(str(error), requeue=True) from error
 
@@ -119,11 +119,11 @@ def started_or_given_up(what: str) -> Iterator[None]:
     """Ends the worker where its start fails: Celery would swallow the error, and a worker that has not started would
     take tasks and lose them.
 
-    :param what: is said with the error; one that `CheckpointError` explains needs no more words.
+    :param what: is said with the error; one that a `WorkerError` explains needs no more words.
     """
     try:
         yield
-    except CheckpointError as error:
+    except WorkerError as error:
         give_up(str(error))
     except Exception as error:
         give_up(f"{what}: {type(error).__name__}: {error}")

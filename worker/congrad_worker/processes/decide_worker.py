@@ -10,12 +10,13 @@ from congrad_worker.decisions.aggregation.aggregators import aggregator
 from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Rules
 from congrad_worker.processes.celery_app import requeued_on_outage, serve_metrics, started_or_given_up, worker_app
+from congrad_worker.processes.freeing import Freeing
 from congrad_worker.processes.heartbeat import Heartbeat
 from congrad_worker.settings import DecideSettings
 from congrad_worker.tasks import metrics
+from congrad_worker.tasks.deciding.verdicts import Judge
 from congrad_worker.tasks.reports import report
 from congrad_worker.tasks.store import Store
-from congrad_worker.tasks.verdicts import Judge
 
 settings = DecideSettings()
 rule = Rule(settings.aggregator, settings.seed, aggregator(settings.aggregator))
@@ -26,6 +27,7 @@ _store: Store | None = None
 _activity = Activity()
 _judge: Judge | None = None
 _heartbeat: Heartbeat | None = None
+_freeing: Freeing | None = None
 
 
 @app.task(name=keys.DECIDE_TASK)
@@ -42,7 +44,7 @@ def decide(job_id: str) -> None:
 
 @worker_process_init.connect
 def _begin(**_: object) -> None:
-    global _store, _judge, _heartbeat
+    global _store, _judge, _heartbeat, _freeing
     with started_or_given_up("the decide worker cannot start"):
         tracing.begin("congrad-decide")
         metrics.begin(Role.DECIDE, _activity)
@@ -51,10 +53,15 @@ def _begin(**_: object) -> None:
         _judge = Judge(_store, rules)
         _heartbeat = Heartbeat(_store, Role.DECIDE, activity=_activity)
         _heartbeat.start()
+        if _store.shelf is not None:
+            _freeing = Freeing(_store)
+            _freeing.start()
 
 
 @worker_process_shutdown.connect
 def _leave(**_: object) -> None:
+    if _freeing is not None:
+        _freeing.stop()
     if _heartbeat is not None:
         _heartbeat.stop()
     tracing.end()

@@ -14,6 +14,7 @@ from congrad_service.queue.registry import Role
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
+from congrad_worker.errors import ShardStoreError
 from congrad_worker.tasks.reports import report
 from congrad_worker.tasks.store import Store
 
@@ -28,7 +29,8 @@ def work_off(
 
     :param task: its name and Celery's id.
     :param decide: asks for the decision of a job that has all of its gradients.
-    :raises RedisError, OperationalError: Redis or the broker failed for one of them; the others are done.
+    :raises RedisError, OperationalError, ShardStoreError: Redis, the broker or the gradient store failed for one of
+        them; the others are done.
     """
     failure: Exception | None = None
     for job_id, number in processor.begin(pieces):
@@ -36,7 +38,7 @@ def work_off(
             with report(store, Role.GRADIENTS, task, job_id, chunk=number), processor.activity.task():
                 if processor.process(job_id, number):
                     decide(job_id)
-        except (RedisError, OperationalError) as error:
+        except (RedisError, OperationalError, ShardStoreError) as error:
             failure = error
     if failure is not None:
         raise failure

@@ -17,7 +17,7 @@ from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.checkpoints.lengths import length_ratio
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.direction import Samples
-from congrad_worker.errors import DeviceLostError, SampleErrors, Unscorable, origin
+from congrad_worker.errors import DeviceLostError, SampleErrors, ShardStoreError, Unscorable, origin
 from congrad_worker.gradients.engine import GradientEngine, Gradients
 from congrad_worker.tasks import metrics
 from congrad_worker.tasks.records import ChunkResult
@@ -28,8 +28,9 @@ MAX_ATTEMPTS = 5
 """Starts of one chunk after which its job is given up: a chunk that kills its worker every time must not loop."""
 
 MEMORY_PATIENCE_S = 60.0
-"""How long a job that is being worked on may wait for a full Redis to take its gradients. Of several that wait each has
-a part of its own there, and none could ever end; the one that is given up makes room for the others."""
+"""How long a job that is being worked on may wait for a full Redis, or a gradient store, to take its gradients. Of
+several that wait each has a part of its own there, and none could ever end; the one that is given up makes room for the
+others."""
 
 NO_MEMORY = f"Redis has had no memory for the gradients of this job for {MEMORY_PATIENCE_S:g} s"
 
@@ -97,8 +98,8 @@ class ChunkProcessor:
     def process(self, job_id: str, number: int) -> bool:
         """Leaves the chunk's gradients in Redis; whether the job has all of them now. Doing it twice changes nothing.
 
-        A failure fails the job, except Redis's own, which is for the queue to try again, and one that ends an
-        accelerator, after which another process has to.
+        A failure fails the job, except Redis's own and the gradient store's, which are for the queue to try again, and
+        one that ends an accelerator, after which another process has to.
 
         :raises DeviceLostError: this process can compute nothing more.
         """
@@ -114,9 +115,10 @@ class ChunkProcessor:
         note(attempt=attempts)
         try:
             return self._run(job_id, number, attempts)
-        except OutOfMemoryError:
+        except (OutOfMemoryError, ShardStoreError) as error:
             if self._store.has_waited(job_id, MEMORY_PATIENCE_S):
-                self._fail(job_id, NO_MEMORY, HTTPStatus.SERVICE_UNAVAILABLE)
+                detail = NO_MEMORY if isinstance(error, OutOfMemoryError) else f"{error}, for {MEMORY_PATIENCE_S:g} s"
+                self._fail(job_id, detail, HTTPStatus.SERVICE_UNAVAILABLE)
                 return False
             self._store.give_back(at, memory=True)
             raise
@@ -136,6 +138,7 @@ class ChunkProcessor:
         begun = self._waiting.pop((job_id, number), None)
         if not self._store.has_gradients(job_id, number):
             if attempts > MAX_ATTEMPTS:
+                self._store.uncount(job_id, keys.gradients_work(number))
                 self._fail(job_id, f"chunk {number} was given up: it was started {attempts - 1} times without an end")
                 return False
             samples = begun or self._store.chunk(job_id, number)

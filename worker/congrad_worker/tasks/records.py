@@ -14,6 +14,7 @@ from safetensors.numpy import load, save
 
 from congrad_worker.decisions.consensus import Consensus
 from congrad_worker.decisions.direction import LanguageState, Samples, Stake
+from congrad_worker.decisions.rows.products import Products
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,18 @@ class ChunkResult:
     pairs: list[bytes | None] | None = None
     ratios: list[float | None] | None = None
 
-    def dump(self) -> bytes:
-        """As safetensors, with the rest as JSON beside the arrays."""
-        rest: dict[str, object] = {
+    def dump(self, bits: int = 16) -> bytes:
+        """As safetensors, with the rest as JSON beside the arrays.
+
+        :param bits: of a number; with 8 each row has a scale.
+        """
+        units = {"units": self.samples.units} if bits == 16 else _in_bytes(self.samples.units)
+        return save({**units, "norms": self.samples.norms, "rest": _text(self._rest)})
+
+    @property
+    def _rest(self) -> dict[str, object]:
+        """What is no array."""
+        return {
             "ids": self.ids,
             "languages": self.samples.languages,
             "truncated": self.truncated,
@@ -41,22 +51,62 @@ class ChunkResult:
             "pairs": None if self.pairs is None else [None if pair is None else pair.hex() for pair in self.pairs],
             "ratios": self.ratios,
         }
-        text = np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
-        return save({"units": self.samples.units, "norms": self.samples.norms, "rest": text})
 
     @classmethod
     def parse(cls, data: bytes) -> "ChunkResult":
         """The inverse of `dump`."""
         arrays = load(data)
-        rest = json.loads(arrays["rest"].tobytes())
+        units = arrays["units"]
+        if "scales" in arrays:
+            units = (units * arrays["scales"][:, None]).astype(np.float16)
+        return cls._of(units, arrays["norms"], json.loads(arrays["rest"].tobytes()))
+
+    @classmethod
+    def _of(cls, units: np.ndarray, norms: np.ndarray, rest: dict[str, Any]) -> "ChunkResult":
         return cls(
             ids=rest["ids"],
-            samples=Samples(arrays["units"], arrays["norms"], rest["languages"]),
+            samples=Samples(units, norms, rest["languages"]),
             truncated=rest["truncated"],
             errors=[(int(index), str(detail)) for index, detail in rest["errors"]],
             pairs=(pairs := rest.get("pairs")) and [pair and bytes.fromhex(pair) for pair in pairs],
             ratios=rest.get("ratios"),
         )
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a job's samples are to one version of a direction: all that another question about them needs. ``chunk`` has
+    no gradients."""
+
+    chunk: ChunkResult
+    products: Products
+
+    def dump(self) -> bytes:
+        """As safetensors, with the rest as JSON beside the arrays."""
+        own, found = self.chunk, self.products
+        rest = own._rest | {"tags": found.tags, "dim": own.samples.dim}
+        arrays = {"dots": found.dots, "squares": found.squares, "norms": own.samples.norms}
+        return save({name: np.ascontiguousarray(array) for name, array in arrays.items()} | {"rest": _text(rest)})
+
+    @classmethod
+    def parse(cls, data: bytes) -> "Measured":
+        """The inverse of `dump`."""
+        arrays = load(data)
+        rest = json.loads(arrays["rest"].tobytes())
+        none = np.zeros((0, rest["dim"]), np.float16)
+        found = Products(rest["tags"], arrays["dots"], arrays["squares"])
+        return cls(ChunkResult._of(none, arrays["norms"], rest), found)
+
+
+def _text(rest: dict[str, object]) -> np.ndarray:
+    return np.frombuffer(json.dumps(rest).encode(), dtype=np.uint8)
+
+
+def _in_bytes(units: np.ndarray) -> dict[str, np.ndarray]:
+    """Rows as int8 ``[n, D]``, and what each is a multiple of, float32 ``[n]``: the largest number is 127 of these."""
+    largest = np.abs(units).max(axis=1, initial=0).astype(np.float32)
+    scales = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    return {"units": np.rint(units / scales[:, None]).astype(np.int8), "scales": scales}
 
 
 @dataclass(frozen=True)
@@ -84,7 +134,8 @@ class Standing:
 class JobRecord:
     """What a job asks, and its times (seconds, by Redis's clock).
 
-    ``once``, ``half_life`` and ``aggregator`` are as in `wire.FilterRequest`. ``source`` is the job whose gradients are
+    ``once``, ``half_life`` and ``aggregator`` are as in `wire.FilterRequest`; ``heard`` are the languages of the
+    direction that are, None for all. ``source`` is the job whose gradients are
     scored again, with ``source_chunks`` and its ``standing``; None where the job has gradients of its own. ``retain``
     keeps the gradients, whosever they are.
     """
@@ -101,6 +152,7 @@ class JobRecord:
     once: bool
     half_life: float | None
     aggregator: str | None
+    heard: frozenset[str] | None
     source: str | None
     source_chunks: int
     standing: Standing | None

@@ -11,7 +11,7 @@ from congrad_service.observability import logs, tracing
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
-from congrad_worker.errors import DeviceLostError
+from congrad_worker.errors import DeviceLostError, ShardStoreError
 from congrad_worker.tasks import metrics
 from congrad_worker.tasks.store import Store
 
@@ -49,7 +49,7 @@ def report(store: Store, kind: str, task: str, job_id: str, **about: Any) -> Ite
         request_id.set(request)
         with tracing.continued(trace), tracing.span(kind, job_id=job_id, **about):
             yield
-    except (RedisError, OperationalError, DeviceLostError):
+    except (RedisError, OperationalError, DeviceLostError, ShardStoreError):
         noted["outcome"] = "requeued"
         raise
     except BaseException:

@@ -17,7 +17,7 @@ from congrad_service import keys, scripts, turns
 from congrad_service.directions import remembered
 from congrad_service.directions.terms import Terms
 from congrad_service.queue.registry import LIFETIME_S, SILENT_S, Role
-from congrad_service.settings import RedisSettings
+from congrad_service.settings import IN_REDIS, RedisSettings
 from pydantic import ConfigDict, TypeAdapter
 from redis import Redis
 from redis.backoff import ExponentialBackoff
@@ -27,11 +27,21 @@ from redis.retry import Retry
 from congrad_worker.decisions.consensus import Consensus
 from congrad_worker.decisions.direction import LanguageState
 from congrad_worker.decisions.memory import Memory, Pairs, wanted
+from congrad_worker.errors import ShardStoreError
+from congrad_worker.shards import ShardStore
 from congrad_worker.tasks import metrics
-from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Standing, Step
+from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Measured, Standing, Step
+from congrad_worker.tasks.shelf import Shelf, is_reference
 
 SAMPLES = TypeAdapter(list[wire.AnySample], config=ConfigDict(hide_input_in_errors=True))
 SELECTION: TypeAdapter[wire.Selection] = TypeAdapter(wire.Selection)
+
+
+FREEING_S = 60
+"""After this another worker takes files away, if the one that does has died in the middle."""
+
+FREED_AT_ONCE = 100
+"""Jobs whose files are taken away in one turn."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +73,9 @@ class Store:
             retry=Retry(ExponentialBackoff(cap=2.0, base=0.1), retries=6),
         )
         self._settings = settings
+        store = settings.gradient_store
+        self.shelf = None if store == IN_REDIS else Shelf(ShardStore(store), settings.gradient_bits)
+        self._stored = self.redis.register_script(scripts.STORE)
         self._start = self.redis.register_script(scripts.START)
         self._complete = self.redis.register_script(scripts.COMPLETE)
         self._mark_asked = self.redis.register_script(scripts.MARK_ASKED)
@@ -133,6 +146,11 @@ class Store:
                         args=[at.work, self.worker_id, number, int(memory)],
                     )
 
+    def uncount(self, job_id: str, work: str) -> None:
+        """A piece of work was started for nothing but to give it up: that was no try."""
+        with suppress(RedisError):
+            self.redis.hincrby(keys.job(job_id), f"attempts:{work}", -1)
+
     def rest(self, piece: tuple[str, str] | None = None) -> None:
         """This worker is at nothing any more.
 
@@ -175,8 +193,19 @@ class Store:
         return bool(self.redis.exists(keys.gradients(job_id, number)))
 
     def put_gradients(self, job_id: str, number: int, result: ChunkResult) -> None:
-        """Leaves a chunk's gradients for `decide`."""
-        self.redis.set(keys.gradients(job_id, number), result.dump(), ex=self._settings.job_ttl)
+        """Leaves a chunk's gradients for `decide`: in Redis, or, where they are retained and there is a gradient store,
+        there, and in Redis their name. Nothing where the job has ended.
+
+        :raises ShardStoreError: the gradient store does not take them now.
+        """
+        wanted = 0 if self.shelf is None else self._stored(**self._storing(job_id))
+        if wanted < 0:
+            return
+        kept = result.dump() if self.shelf is None or not wanted else self.shelf.put(job_id, number, result)
+        self.redis.set(keys.gradients(job_id, number), kept, ex=self._settings.job_ttl)
+
+    def _storing(self, job_id: str) -> dict[str, Any]:
+        return {"keys": [keys.job(job_id), keys.STORED], "args": [job_id, self._settings.job_ttl]}
 
     def complete(self, job_id: str, number: int) -> int:
         """Takes a chunk out of the pending set; how many are missing, -1 if the job has ended meanwhile."""
@@ -196,9 +225,62 @@ class Store:
         return bool(self.redis.hexists(keys.job(job_id), "asked"))
 
     def gradients(self, job: JobRecord) -> list[ChunkResult] | None:
-        """What the tasks left, in the order of the chunks; None once they are no longer kept."""
+        """What the tasks left, in the order of the chunks; None once they are no longer kept.
+
+        :raises ShardStoreError: the gradient store does not give them now.
+        """
         found = cast("list[bytes | None]", self.redis.mget(job.gradients))
-        return None if None in found else [ChunkResult.parse(cast("bytes", data)) for data in found]
+        results = []
+        for kept in found:
+            result = None if kept is None else self._chunk_result(kept)
+            if result is None:
+                return None
+            results.append(result)
+        return results
+
+    def _chunk_result(self, kept: bytes) -> ChunkResult | None:
+        if not is_reference(kept):
+            return ChunkResult.parse(kept)
+        if self.shelf is None:
+            raise ShardStoreError(
+                "the gradients are in a gradient store: CONGRAD_GRADIENT_STORE says where, and is unset"
+            )
+        return self.shelf.get(kept)
+
+    def measured(self, job_id: str, read: DirectionRecord) -> Measured | None:
+        """What is known of the samples of a job in the gradient store against a version of a direction.
+
+        :raises ShardStoreError: the gradient store does not give it now.
+        """
+        return None if self.shelf is None else self.shelf.measured(job_id, f"{read.epoch}-{read.version}")
+
+    def put_measured(self, job_id: str, read: DirectionRecord, measured: Measured) -> None:
+        """Keeps that, where the job's gradients are in the gradient store: it goes with them.
+
+        :raises ShardStoreError: the gradient store does not take it now.
+        """
+        if self.shelf is not None and self.redis.zscore(keys.STORED, job_id) is not None:
+            self.shelf.put_measured(job_id, f"{read.epoch}-{read.version}", measured)
+
+    def free_stored(self) -> None:
+        """Takes files of the gradient store away that no job needs any more; of several workers, one at a time.
+
+        A folder is looked at again after a while: a worker that was slower than its job may have written there since.
+
+        :raises ShardStoreError: they cannot be taken away now.
+        """
+        if self.shelf is None or not self.redis.set(keys.FREEING, self.worker_id, nx=True, ex=FREEING_S):
+            return
+        try:
+            now = self.now()
+            due = cast("list[bytes]", self.redis.zrangebyscore(keys.STORED, "-inf", now, 0, FREED_AT_ONCE))
+            for job_id in (one.decode() for one in due):
+                if self.shelf.shards.free(job_id):
+                    self.redis.zadd(keys.STORED, {job_id: now + self._settings.visibility_timeout}, xx=True)
+                else:
+                    self.redis.zrem(keys.STORED, job_id)
+        finally:
+            self.redis.delete(keys.FREEING)
 
     def origin(self, job_id: str) -> tuple[str, str]:
         """The id of the request that made the job, and its place in a trace; '' for what is not known."""
@@ -242,6 +324,7 @@ class Store:
             once=fields.get("repeats") != "count",
             half_life=float(half_life) if (half_life := fields.get("half_life")) else None,
             aggregator=fields.get("aggregator"),
+            heard=frozenset(heard.split(",")) if (heard := fields.get("heard")) else None,
             source=fields.get("source"),
             source_chunks=int(fields.get("source_chunks", 0)),
             standing=None if standing is None else Standing.parse(standing),
@@ -347,8 +430,7 @@ class Store:
     def fail(self, job_id: str, problem: wire.Problem) -> None:
         """Ends the job without an answer, unless it has ended."""
         chunks = int(cast("bytes | None", self.redis.hget(keys.job(job_id), "chunks")) or 0)
-        ttl = self._settings.result_ttl
-        end = scripts.end(job_id, chunks, wire.JobStatus.FAILED, problem, ttl)
+        end = scripts.end(job_id, chunks, wire.JobStatus.FAILED, problem, self._settings)
         _, has_ended = cast("tuple[bytes, int]", self._end(**end))
         if has_ended:
             metrics.JOBS.labels(str(problem.status)).inc()

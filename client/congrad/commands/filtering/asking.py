@@ -11,6 +11,7 @@ from typing import Any
 
 from congrad.client import Client
 from congrad.commands.filtering.journal import Journal
+from congrad.commands.filtering.retained import Retained
 from congrad.commands.filtering.selection import Selection
 from congrad.contract import wire
 from congrad.errors import APIStatusError, CongradError
@@ -38,6 +39,7 @@ class Asked:
     checkpoint: str | None
     batch_size: int
     two_pass: bool
+    retain: bool = False
 
     @property
     def selecting(self) -> Selecting:
@@ -47,7 +49,10 @@ class Asked:
     def on_record(self, url: str) -> dict[str, Any]:
         """What the answers depend on, as it goes into a journal."""
         selection = None if self.selecting.is_of_the_whole else self.selection.model_dump()
-        return asdict(self) | {"url": url, "selection": selection}
+        record = asdict(self) | {"url": url, "selection": selection}
+        if not self.retain:  # as before there was a choice: unfinished runs of an earlier release go on
+            del record["retain"]
+        return record
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class Run:
             update=self.asked.update,
             selection=self.asked.selecting.of_requests,
             checkpoint=self.asked.checkpoint,
-            retain=self.asked.two_pass,
+            retain=self.asked.two_pass or self.asked.retain,
             half_life=math.inf if journal.begins else None,  # all rows of a file count alike
             # As if all that have an answer came first: what is sent after them is cut alike each time.
             start=journal.rows,
@@ -108,7 +113,12 @@ class Run:
         failures: list[CongradError] = []
 
         def rescore(job_id: str, _: threading.Event) -> wire.FilterResult:
-            return client.jobs.rescore(job_id, selection=self.asked.selecting.of_requests, idempotency_key=journal.key)
+            return client.jobs.rescore(
+                job_id,
+                selection=self.asked.selecting.of_requests,
+                retain=self.asked.retain,
+                idempotency_key=journal.key,
+            )
 
         with closing(ahead(until_failure(left, failures), rescore, concurrency)) as answers:
             for job_id, again in answers:
@@ -126,6 +136,10 @@ class Run:
         """What is decided about each row, once everything is answered."""
         decisions = journal.decisions(self.found.samples, rescored=self.asked.two_pass)
         return self.found.bad.among(self.asked.selecting.apply(decisions))
+
+    def retained(self, journal: Journal) -> list[Retained]:
+        """The jobs whose gradients are kept, with the names of their rows as they are in the file now."""
+        return journal.retained(self.found.samples) if self.asked.retain else []
 
     def _unanswered(self, journal: Journal) -> Iterator[dict[str, Any]]:
         """The samples that have no answer yet."""

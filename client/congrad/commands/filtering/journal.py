@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
+from congrad.commands.filtering.retained import Retained
 from congrad.contract import wire
 from congrad.errors import CongradError
 from congrad.files.kinds.rows import FileError
@@ -115,6 +116,21 @@ class Journal:
         )
         # A row may have another place than it had when it was sent.
         return [one if one.id == name else replace(one, id=name) for name, one in decided]
+
+    def retained(self, samples: Sequence[tuple[str, str]]) -> list[Retained]:
+        """The jobs that have answered, and the names of the rows that were in each.
+
+        :param samples: as in `decisions`.
+        """
+        names: defaultdict[str, deque[str]] = defaultdict(deque)
+        for name, digest in samples:
+            names[digest].append(name)
+        jobs = zip(self.results, self._digests, strict=True)
+        # A row that is in the file no more has no name.
+        return [
+            Retained(result.job_id, [names[digest].popleft() if names[digest] else "" for digest in digests])
+            for result, digests in jobs
+        ]
 
     def _append(self, line: Json) -> None:
         if self._file is None:

@@ -38,6 +38,15 @@ ReportPage = Annotated[
     str | None,
     typer.Option(metavar="FILE", help="Where a page about the run goes, with pictures and texts, as one HTML file."),
 ]
+RetainedJobs = Annotated[
+    str | None,
+    typer.Option(
+        "--retain",
+        metavar="JOBS",
+        help="Keep the gradients of all rows, for a day by default, and write down here which jobs have them: congrad "
+        "rescore asks them another question.",
+    ),
+]
 GivenFormat = Annotated[
     Format | None,
     typer.Option(show_default=False, rich_help_panel=OUTPUT, help="Instead of what the suffix says; jsonl for -."),
@@ -136,7 +145,7 @@ TwoPass = Annotated[
         rich_help_panel=SCORING,
         help="First fold all rows in, then score them (the default, unless --no-update); or score them as they come, "
         "the first ones against a direction that has seen little else. A second pass costs no second gradient, but "
-        "Redis's memory, 32 KiB a row by default, until it is scored.",
+        "Redis's memory, 32 KiB a row by default, until it is scored, or as much of its gradient store.",
     ),
 ]
 CheckpointName = Annotated[

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from congrad.commands.filtering.journal import journal_of
+from congrad.commands.filtering.retained import Retained, write_retained
 from congrad.contract import wire
 from congrad.files.bad_rows import BadRow
 from congrad.files.formats import STANDARD_STREAM, Format, format_of
@@ -30,12 +31,13 @@ class Outputs:
     dropped: str | None
     scores: str | None
     report: str | None
+    jobs: str | None
     kept_format: Format | None
 
     @property
     def paths(self) -> list[str]:
         """All that are given."""
-        return [path for path in (self.kept, self.dropped, self.scores, self.report) if path is not None]
+        return [path for path in (self.kept, self.dropped, self.scores, self.report, self.jobs) if path is not None]
 
     @property
     def journal(self) -> Path | None:
@@ -79,10 +81,12 @@ class Outputs:
         found: Survey,
         decisions: Sequence[wire.Decision],
         about: About | None,
+        retained: Sequence[Retained] = (),
     ) -> None:
         """Writes all outputs; KEPT takes its place last, so that where it is, the others are too.
 
         :param about: what the report says of the run, where there is one.
+        :param retained: the jobs whose gradients are kept.
         :raises FileError: one of them cannot be written.
         """
         wanted = None if self.trial(source).is_needed else fields.wanted
@@ -104,6 +108,8 @@ class Outputs:
             if self.scores is not None:
                 stream = stack.enter_context(replacing(self.scores))
                 stream.writelines(encode(asdict(decision)) + b"\n" for decision in decisions)
+            if self.jobs is not None:
+                write_retained(stack.enter_context(replacing(self.jobs)), retained)
             if self.report is not None and report is not None:
                 report.write(stack.enter_context(replacing(self.report)))
 

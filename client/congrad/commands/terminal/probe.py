@@ -32,6 +32,14 @@ class Answer:
             return f"answers with status {self.status}, and not as CONGRAD does"
 
 
+def readiness(body: Any) -> str:
+    """What a service that is ready says of its workers, in the body of ``/readyz``."""
+    told = body if isinstance(body, dict) else {}
+    if "waiting_for_work" in told:
+        return f"no worker serves {told['waiting_for_work']} until there is work"
+    return "workers are asleep until there is work" if told.get("status") == "asleep" else "workers are there"
+
+
 class Probe:
     """Asks a service.
 

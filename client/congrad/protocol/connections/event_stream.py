@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from congrad.contract import wire
 from congrad.errors import APIConnectionError, APIResponseError, APITimeoutError, CongradError
+from congrad.protocol.answers.classify import is_unavailable
+from congrad.protocol.answers.replies import Reply, failure
 from congrad.protocol.calls import job_path
-from congrad.protocol.classify import is_unavailable
 from congrad.protocol.policy import Policy, backoff
-from congrad.protocol.replies import Reply, failure
 
 SILENCE_S = 45.0
 """The service writes a comment every 15 seconds while nothing happens."""

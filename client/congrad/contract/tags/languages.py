@@ -98,7 +98,7 @@ def _canonical(code: str) -> str:
 
 
 def _of_name(name: str) -> str | None:
-    from congrad.contract.language_names import code_of
+    from congrad.contract.tags.language_names import code_of
 
     code = code_of(name)
     return None if code is None else _of_code(code)
@@ -110,7 +110,7 @@ def _hint(wanted: str) -> str:
         return f"it stands for a missing value: leave the row out, or give {UNSURE!r} where the language is not known"
     if wanted.casefold() in NO_TEXTS:
         return f"give the language of the text, {UNSURE!r} where it is not known, or 'zxx' where there is none"
-    from congrad.contract.language_names import name_of, nearest
+    from congrad.contract.tags.language_names import name_of, nearest
 
     code = _of_region(wanted) or nearest(wanted)
     tag = None if code is None else _of_code(code)

@@ -19,14 +19,15 @@ from redis.exceptions import RedisError
 from congrad_worker.decisions.decide import Outcome, Rules, decide
 from congrad_worker.decisions.direction import Samples
 from congrad_worker.decisions.question import Earlier, Question
-from congrad_worker.errors import origin
+from congrad_worker.decisions.rows.parts import PartedSamples
+from congrad_worker.errors import ShardGoneError, ShardStoreError, origin
 from congrad_worker.tasks import metrics
-from congrad_worker.tasks.directions import Directions
+from congrad_worker.tasks.deciding.directions import Directions
+from congrad_worker.tasks.deciding.ruling import Refused, Ruling
+from congrad_worker.tasks.deciding.steps import step_of
 from congrad_worker.tasks.patience import Abandoned, Patience, TooSlow
-from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Step
+from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Measured, Step
 from congrad_worker.tasks.reports import note
-from congrad_worker.tasks.ruling import Refused, Ruling
-from congrad_worker.tasks.steps import step_of
 from congrad_worker.tasks.store import Store
 
 MAX_ATTEMPTS = 5
@@ -34,6 +35,9 @@ MAX_ATTEMPTS = 5
 
 MAX_RACES = 100
 """Lost races for the direction after which a job is given up. Each one lost is another job's success."""
+
+STORE_PATIENCE_S = 60.0
+"""How long a decision may wait for a gradient store that cannot be read."""
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +53,7 @@ class Judge:
     def settle(self, job_id: str) -> None:
         """Decides the job and commits its answer. Doing it twice changes nothing: the first answer stands.
 
-        A failure fails the job, except Redis's own, which is for the queue to try again.
+        A failure fails the job, except Redis's own and the gradient store's, which are for the queue to try again.
         """
         _, attempts = self._store.start(job_id, keys.DECIDE_WORK)
         if not attempts:
@@ -61,6 +65,12 @@ class Judge:
         except RedisError:
             self._store.give_back()
             raise
+        except ShardStoreError as error:
+            if self._store.has_waited(job_id, STORE_PATIENCE_S):
+                self._fail(job_id, f"{error}, for {STORE_PATIENCE_S:g} s", HTTPStatus.SERVICE_UNAVAILABLE)
+            else:
+                self._store.give_back(memory=True)
+                raise
         except Abandoned:
             note(outcome="repeated")
         except TooSlow as error:
@@ -75,26 +85,56 @@ class Judge:
 
     def _settle(self, job_id: str, attempts: int) -> None:
         if attempts > MAX_ATTEMPTS:
+            self._store.uncount(job_id, keys.DECIDE_WORK)
             self._fail(job_id, f"the decision was given up: it was started {attempts - 1} times without an end")
             return
         job = self._store.job(job_id)
         if job is None:
             note(outcome="repeated")
             return
+        try:
+            question, at = self._known(job)
+            question = question or self._read(job)
+            if question is not None:
+                note(samples=len(question.ids))
+                self._answer(job, question, at)
+        except ShardGoneError:  # freed while they were read
+            self._end(job_id, _without_gradients(job))
+
+    def _known(self, job: JobRecord) -> tuple[Question, DirectionRecord] | tuple[None, None]:
+        """What a job asks, where no gradients need to be read for it: an earlier one has asked something about the same
+        samples and the same version of the direction, which is the second."""
+        if job.source is None or job.update or self._store.shelf is None:
+            return None, None
+        read = self.directions.read(job.direction)
+        measured = self._store.measured(job.source, read)
+        if measured is None:
+            return None, None
+        return replace(_question(job, [measured.chunk]), products=measured.products), read
+
+    def _read(self, job: JobRecord) -> Question | None:
+        """What a job asks; None where it has no answer, and has ended with that."""
         chunks = self._store.gradients(job)
         if chunks is None:
             # Where another delivery has ended the job meanwhile, this changes nothing.
-            self._end(job_id, _without_gradients(job))
-            return
+            self._end(job.id, _without_gradients(job))
+            return None
         if any(chunk.errors for chunk in chunks):
-            self._end(job_id, _unprocessable(chunks))
-            return
-        question = _question(job, chunks)
-        note(samples=len(question.ids))
-        patience = Patience(self._store, job_id)
+            self._end(job.id, _unprocessable(chunks))
+            return None
+        return _question(job, chunks)
+
+    def _answer(self, job: JobRecord, question: Question, at: DirectionRecord | None) -> None:
+        """:param at: the version that the question knows the products with."""
+        patience = Patience(self._store, job.id)
         for _ in range(MAX_RACES):
             patience()
             read = self.directions.read(job.direction)
+            if at is not None and (read.epoch, read.version) != (at.epoch, at.version):
+                at, anew = None, self._read(job)
+                if anew is None:
+                    return
+                question = anew
             rules = self._ruling.of(job, read)
             if (conflict := _conflict(job, read, question, rules)) is not None:
                 raise Refused(HTTPStatus.CONFLICT, conflict)
@@ -103,7 +143,7 @@ class Judge:
                 metrics.RACES.inc()
             elif self._commit(job, read, known, rules, patience) != "lost":
                 return
-        self._fail(job_id, f"direction {plain(job.direction)!r} changed {MAX_RACES} times while the job was decided")
+        self._fail(job.id, f"direction {plain(job.direction)!r} changed {MAX_RACES} times while the job was decided")
 
     def _recalled(self, job: JobRecord, read: DirectionRecord, question: Question) -> Question | None:
         """The question with what its direction remembers; None where that has changed since it was read."""
@@ -123,8 +163,19 @@ class Judge:
             committed = self._store.commit(job, result, step, read)
         if committed == "committed":
             self.directions.keep(job.direction, _known(job, read, outcome, step))
+            self._keep(job, read, question, outcome)
         _report(committed, result)
         return committed
+
+    def _keep(self, job: JobRecord, read: DirectionRecord, question: Question, outcome: Outcome) -> None:
+        """Keeps what the samples of a job that is scored again are to the direction, for the next question."""
+        found = outcome.products
+        if job.source is None or job.update or not job.retain or found is None or question.products is not None:
+            return
+        try:
+            self._store.put_measured(job.source, read, Measured(_without_units(question), found))
+        except (RedisError, ShardStoreError) as error:  # the next one reads the gradients again
+            log.warning("job %s: its products are not kept: %s", job.id, type(error).__name__)
 
     def _fail(self, job_id: str, detail: str, status: HTTPStatus = HTTPStatus.INTERNAL_SERVER_ERROR) -> None:
         self._end(job_id, _problem(status, detail))
@@ -137,7 +188,8 @@ class Judge:
 def _known(job: JobRecord, read: DirectionRecord, outcome: Outcome, step: Step | None) -> DirectionRecord:
     """The direction after a commit."""
     if step is None:
-        return read if read.consensus is not None and job.aggregator else replace(read, consensus=outcome.consensus)
+        is_own = job.heard is None and (read.consensus is None or not job.aggregator)
+        return replace(read, consensus=outcome.consensus) if is_own else read
     return DirectionRecord(
         epoch=step.fields["epoch"],
         version=step.entry.version,
@@ -168,18 +220,28 @@ def _report(committed: str, result: wire.FilterResult) -> None:
 def _question(job: JobRecord, chunks: Sequence[ChunkResult]) -> Question:
     return Question(
         ids=[sample_id for chunk in chunks for sample_id in chunk.ids],
-        samples=Samples(
-            units=np.concatenate([chunk.samples.units for chunk in chunks]),
-            norms=np.concatenate([chunk.samples.norms for chunk in chunks]),
-            languages=[language for chunk in chunks for language in chunk.samples.languages],
-        ),
+        samples=PartedSamples.joined([chunk.samples for chunk in chunks]),
         truncated=[truncated for chunk in chunks for truncated in chunk.truncated],
         selection=job.selection,
         update=job.update,
         pairs=[pair for chunk in chunks for pair in chunk.pairs or [None] * len(chunk.ids)],
         ratios=[ratio for chunk in chunks for ratio in chunk.ratios or [None] * len(chunk.ids)],
         once=job.once,
+        heard=job.heard,
         earlier=None if job.standing is None else Earlier(job.standing.stakes, job.standing.repeated),
+    )
+
+
+def _without_units(question: Question) -> ChunkResult:
+    samples = question.samples
+    none = np.zeros((0, samples.dim), np.float16)
+    return ChunkResult(
+        ids=list(question.ids),
+        samples=Samples(none, samples.norms, samples.languages),
+        truncated=list(question.truncated),
+        errors=[],
+        pairs=list(question.pairs),
+        ratios=list(question.ratios or [None] * len(question.ids)),
     )
 
 
@@ -237,7 +299,7 @@ def _unprocessable(chunks: Sequence[ChunkResult]) -> wire.Problem:
 
 def _conflict(job: JobRecord, read: DirectionRecord, question: Question, rules: Rules) -> str | None:
     """Why the job cannot be decided against the direction; None if it can be."""
-    name, dim = f"direction {plain(job.direction)!r}", question.samples.units.shape[1]
+    name, dim = f"direction {plain(job.direction)!r}", question.samples.dim
     if read.fingerprint not in (None, job.fingerprint):
         return (
             f"{name} belongs to checkpoint {read.fingerprint} by now, and this job's gradients were computed with "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from congrad.commands.app import app
+from congrad.commands.terminal.probe import readiness
 from congrad.local.redis_server import free_port
 from typer.testing import CliRunner
 
@@ -32,3 +33,16 @@ def test_another_project_of_the_same_name_is_a_warning(tmp_path: Path, monkeypat
     assert found["mark"] == "warning"
     assert "another project's congrad 0.0.5" in found["detail"]
     assert "pip uninstall congrad" in found["hint"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"status": "ready"}, "workers are there"),
+        ({"status": "asleep"}, "workers are asleep until there is work"),
+        ({"status": "ready", "waiting_for_work": "m (f00d)"}, "no worker serves m (f00d) until there is work"),
+        (None, "workers are there"),
+    ],
+)
+def test_that_workers_come_with_the_work_is_said_of_a_service_that_is_ready(body: object, said: str) -> None:
+    assert readiness(body) == said

@@ -1,16 +1,11 @@
-"""TRL: a dataset of preference pairs, filtered before a `DPOTrainer` sees it, or of prompts with their completions,
-before an `SFTTrainer` does, or with labels a `KTOTrainer`.
+"""Rows of TRL's, filtered before a trainer sees them: whole datasets, streams, and batches that are made on the way."""
 
-with congrad.Client() as client:
-    kept = filter_dataset(dataset, client, drop=True)
-"""
-
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 from congrad.client import Client
-from congrad.contract.languages import UNSURE
+from congrad.contract.tags.languages import UNSURE
 from congrad.errors import InvalidSampleError
 from congrad.formats.fields import Fields
 from congrad.formats.kinds import trl
@@ -29,6 +24,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 ToSample = Callable[[Row], Mapping[str, Any]]
 Language = str | Callable[[Row], str] | None
+AnyRow = TypeVar("AnyRow", bound=Row)
 AnyDataset = TypeVar("AnyDataset", "Dataset", "DatasetDict", "IterableDataset")
 
 KEEP = "keep"
@@ -96,10 +92,28 @@ def filter_dataset(
         }
         return DatasetDict(splits)
     _check(dataset, language)
-    reader = _Reader(dataset, language, to_sample, format, fields or {})
+    reader = _Reader(dataset.with_format(None), language, to_sample, format, fields or {})
     if isinstance(dataset, IterableDataset):
         return _filtered_stream(dataset, client, reader, drop, options)
     return _filtered(cast("Dataset", dataset), client, reader, drop, options)
+
+
+def filter_rows(
+    rows: Sequence[AnyRow], client: Client, language: Language = None, **options: Unpack[FilterOptions]
+) -> list[AnyRow]:
+    """The rows that are kept, of some that a training loop has made: each is folded in and scored, in one pass.
+
+    :param language: the field with the languages, or a function that tells a row's; default: as in `filter_dataset`.
+    :param options: what `Client.filter` takes beside the samples: with ``selection={"kind": "fraction", "keep": 0.6,
+        "within": "stream"}`` small batches keep the same share, and ``checkpoint`` is that of the policy.
+    :raises ValueError: the rows are of no format that is known.
+    :raises CongradError: a row cannot be sent, or the service does not answer.
+    """
+    if not rows:
+        return []
+    reader = _Reader(rows, language, None, AUTO, {})
+    filtered = client.filter(reader.samples(rows), **options)
+    return [row for row, keep in zip(rows, filtered.keep, strict=True) if keep]
 
 
 class _Reader:
@@ -109,14 +123,14 @@ class _Reader:
     """
 
     def __init__(
-        self, dataset: Any, language: Language, to_sample: ToSample | None, form: str, columns: Mapping[str, str]
+        self, rows: Any, language: Language, to_sample: ToSample | None, form: str, columns: Mapping[str, str]
     ):
         self._language = language
         self._read = to_sample
         named = {**columns, **({LANGUAGE: language} if isinstance(language, str) else {})}
         # A function tells the language of each row; any tag keeps the format from looking for a column.
         given = Fields(named, UNSURE if callable(language) else None)
-        first = [dict(row) for row in islice(dataset.with_format(None), ROWS)]
+        first = [dict(row) for row in islice(rows, ROWS)]
         self._fields = recognised(first, given, form).fields if first and to_sample is None else given
         self._watch = None if to_sample else PromptWatch(self._fields.used)
         self._column = self._fields.columns.get(LANGUAGE) or language_field(first) or LANGUAGE

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from congrad.contract import wire
 from congrad.errors import APIResponseError, APIStatusError
-from congrad.protocol.classify import status_error
+from congrad.protocol.answers.classify import status_error
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import HTMLResponse
 
-from congrad_service.routes.dashboard import SECURITY
+from congrad_service.routes.pages.dashboard import SECURITY
 
 router = APIRouter(include_in_schema=False)
 

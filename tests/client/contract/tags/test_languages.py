@@ -2,7 +2,7 @@
 
 import langcodes
 import pytest
-from congrad.contract.languages import base_language, normalise_language
+from congrad.contract.tags.languages import base_language, normalise_language
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from congrad.commands.filtering.notices import notices, of_tags
+from congrad.commands.filtering.telling.notices import notices, of_tags
 from congrad.files.samples import Survey
 from congrad.formats import Fields, recognised
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from congrad.contract.languages import UNSURE, base_language
+from congrad.contract.tags.languages import UNSURE, base_language
 from congrad.files.samples import Survey
 
 

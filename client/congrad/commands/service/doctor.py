@@ -15,7 +15,7 @@ import typer
 
 from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
 from congrad.commands.terminal.output import DONE, FAILED, UNAUTHORIZED_HINT, out, print_json
-from congrad.commands.terminal.probe import Answer, Probe
+from congrad.commands.terminal.probe import Answer, Probe, readiness
 from congrad.local.redis_server import StartError, redis_executable
 from congrad.protocol.base_client import DEFAULT_BASE_URL
 from congrad.protocol.connections.proxies import proxy_for
@@ -125,7 +125,7 @@ def _token(ready: Answer, has_token: bool) -> Check:
 
 def _ready(ready: Answer) -> Check:
     if ready.problem is None:
-        return Check("ready", Mark.OK, "Redis and workers are there")
+        return Check("ready", Mark.OK, f"Redis is there, and {readiness(ready.body)}")
     hint = "a worker is ready once its checkpoint is loaded; if it stays so, see the log of the worker and of Redis"
     return Check("ready", Mark.FAILED, ready.problem, hint)
 

@@ -1,0 +1,1 @@
+"""What a run tells a person: of its file, of its answers, of how it ended."""

@@ -1,0 +1,1 @@
+"""Languages, each by one tag, and their names."""

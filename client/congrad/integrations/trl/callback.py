@@ -1,0 +1,184 @@
+"""A trainer whose policy moves, and with it what its pairs pull at: they are scored again on the way."""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+from datasets import Dataset
+from transformers import TrainerCallback
+
+from congrad.client import Client
+from congrad.integrations.trl.filtering import KEEP, Language, filter_dataset
+from congrad.integrations.trl.processes import once
+from congrad.integrations.trl.sampler import KeptRows
+from congrad.protocol.options import FilterOptions
+
+if TYPE_CHECKING:
+    from transformers import TrainerControl, TrainerState, TrainingArguments
+    from trl.trainer.dpo_trainer import DPOTrainer
+
+ADAPTER = "adapter_config.json"
+"""The file that makes a saved folder an adapter and no whole model."""
+
+TOKENS = ("prompt_ids", "chosen_ids", "rejected_ids")
+"""What `DPOTrainer` adds to its rows."""
+
+log = logging.getLogger("congrad")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One scoring: after which step, against which checkpoint, and which rows of the trainer's dataset are kept."""
+
+    step: int
+    fingerprint: str
+    keep: Sequence[bool]
+
+    @property
+    def kept(self) -> int:
+        """How many."""
+        return sum(self.keep)
+
+
+class FilterCallback(TrainerCallback):
+    """Trains a `DPOTrainer` on what its policy of the moment keeps of its dataset.
+
+    trainer = DPOTrainer(model, args=config, train_dataset=pairs, peft_config=lora)
+    trainer.add_callback(FilterCallback(trainer, client))
+    trainer.train()
+
+    Before the first step and then every so often the adapter (without one, the model) is saved and published to the
+    workers, the whole dataset is scored against it, in a direction of its own, and the trainer draws from what is kept.
+    An epoch is as long as what was kept at first. Under ``accelerate launch`` the main process asks, and all of them
+    draw from the same rows.
+
+    The token's role is ``admin``, and the service allows the folder (``CONGRAD_MODELS``), which the workers see under
+    the same path.
+
+    :param trainer: it has a `datasets.Dataset` with a column of languages.
+    :param every: ``epoch``, or a number of steps.
+    :param folder: where adapters go, and the latest stays; default: ``congrad`` in the trainer's ``output_dir``.
+    :param replaces: name or fingerprint of the checkpoint whose workers take what is published; not needed where they
+        serve one only.
+    :param language: as in `filter_dataset`.
+    :param sleep: workers give their device's memory back while the trainer steps, so that both fit on one.
+    :param options: what `Client.filter` takes beside the samples; ``direction`` is what the names begin with,
+        ``trl`` unless it is given.
+    :raises ValueError: ``every`` is neither.
+    :raises TypeError: the trainer's dataset is a stream, whose rows cannot be chosen from.
+    """
+
+    def __init__(
+        self,
+        trainer: "DPOTrainer",
+        client: Client,
+        *,
+        every: int | Literal["epoch"] = "epoch",
+        folder: str | Path | None = None,
+        replaces: str | None = None,
+        language: Language = None,
+        sleep: bool = False,
+        **options: Unpack[FilterOptions],
+    ):
+        if every != "epoch" and (not isinstance(every, int) or every < 1):
+            raise ValueError(f"every is {every!r}; it should be 'epoch', or a number of steps")
+        if not isinstance(rows := trainer.train_dataset, Dataset):
+            raise TypeError(f"the trainer's dataset is {type(rows).__name__}, not a Dataset, and cannot be chosen from")
+        self._trainer: Any = trainer  # TRL's types do not say what it has of transformers' trainer
+        self._client = client
+        self._every = every
+        self._folder = Path(folder or Path(str(self._trainer.args.output_dir)) / "congrad").absolute()
+        self._replaces = replaces
+        self._language = language
+        self._sleeps = sleep
+        self._options = options
+        self._sampler: KeptRows | None = None
+        self.history: list[Scored] = []
+        self._trainer._get_train_sampler = self._new_sampler  # type: ignore[method-assign,assignment] # a seam
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The fingerprint of the policy as it was published last; None before the first time."""
+        return self.history[-1].fingerprint if self.history else None
+
+    def on_step_end(
+        self,
+        args: "TrainingArguments",  # noqa: ARG002 # as transformers names it
+        state: "TrainerState",
+        control: "TrainerControl",
+        **_: Any,
+    ) -> None:
+        """Scores again, where it is time."""
+        if self._every != "epoch" and state.global_step % self._every == 0:
+            self._score_again(state, control)
+
+    def on_epoch_end(
+        self,
+        args: "TrainingArguments",  # noqa: ARG002 # as transformers names it
+        state: "TrainerState",
+        control: "TrainerControl",
+        **_: Any,
+    ) -> None:
+        """Scores again for the next one."""
+        if self._every == "epoch":
+            self._score_again(state, control)
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        """Leaves the workers awake."""
+        if self._sleeps and self._trainer.accelerator.is_main_process:
+            self._client.workers.wake(self.checkpoint)
+
+    def _new_sampler(self, _: Any = None) -> KeptRows:
+        """In place of the trainer's own, before it counts the steps of an epoch."""
+        self._sampler = KeptRows(self._scored(self._trainer.state.global_step).keep, self._trainer.args.seed)
+        return self._sampler
+
+    def _score_again(self, state: "TrainerState", control: "TrainerControl") -> None:
+        if self._sampler is not None and state.global_step < state.max_steps and not control.should_training_stop:
+            self._sampler.replace(self._scored(state.global_step).keep)
+
+    def _scored(self, step: int) -> Scored:
+        folder = self._folder / f"step-{step}"
+        accelerator = self._trainer.accelerator
+        self._trainer.save_model(str(folder), _internal_call=True)  # by all: they may have a part of it each
+        accelerator.wait_for_everyone()
+        if self._sleeps:
+            _give_memory_back()
+        scored = once(accelerator, lambda: self._ask(step, folder))
+        self.history.append(scored)
+        return scored
+
+    def _ask(self, step: int, folder: Path) -> Scored:
+        """In the main process."""
+        is_adapter = (folder / ADAPTER).exists()
+        served = self._client.checkpoints.publish(
+            model=None if is_adapter else folder,
+            adapter=folder if is_adapter else None,
+            replaces=self.checkpoint or self._replaces,
+        )
+        rows = self._trainer.train_dataset
+        rows = rows.select_columns([name for name in rows.column_names if name not in TOKENS])
+        options: FilterOptions = {
+            **self._options,
+            "checkpoint": served.fingerprint,
+            "direction": f"{self._options.get('direction', 'trl')}-{served.fingerprint}",
+        }
+        filtered = filter_dataset(rows, self._client, self._language, **options)
+        scored = Scored(step, served.fingerprint, filtered[KEEP][:])
+        log.info("step %d: %d of %d pairs are kept by %s", step, scored.kept, len(scored.keep), served.fingerprint)
+        for earlier in self._folder.glob("step-*"):
+            if earlier != folder:
+                shutil.rmtree(earlier)
+        if self._sleeps:
+            self._client.workers.sleep(served.fingerprint)
+        return scored
+
+
+def _give_memory_back() -> None:
+    """What the trainer has set aside of its device's memory and does not need now."""
+    from accelerate.utils.memory import clear_device_cache
+
+    clear_device_cache(garbage_collection=True)

@@ -1,0 +1,1 @@
+"""What came back, and which error it is."""

@@ -1,0 +1,1 @@
+"""Routes with pages for a browser."""

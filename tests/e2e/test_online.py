@@ -1,0 +1,146 @@
+"""A trainer whose pairs are scored again on the way: TRL's `DPOTrainer` and real workers, which take its adapters."""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from congrad import Client
+from congrad.integrations.trl import FilterCallback
+from congrad.local.stack import Stack, StackOptions, running_stack
+from support.models import DEMO_CHECKPOINT
+
+from examples.trl_dpo_online import trainer_of
+
+ROOT = Path(__file__).parents[2]
+ROWS = 24
+BATCH = 8
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:`.*gradient_checkpointing` is deprecated:FutureWarning",  # TRL 1.16 asks transformers 5 for it
+    "ignore:'pin_memory' argument is set as true but no accelerator is found:UserWarning",  # TRL's default
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where adapters go."""
+    return tmp_path_factory.mktemp("online")
+
+
+@pytest.fixture(scope="module")
+def online(folder: Path) -> Iterator[Stack]:
+    """A stack whose workers may load what lies in the folder."""
+    environment = {"CONGRAD_MODEL": str(DEMO_CHECKPOINT), "CONGRAD_MODELS": str(folder)}
+    options = StackOptions(folder / "data", port=0, environment=environment, log=folder / "log")
+    with running_stack(options) as running:
+        yield running
+        running.kill_all_but_redis()
+
+
+@pytest.fixture
+def trainer(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The example's, on a few pairs. ``drawn`` has the rows of each batch."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    output = folder / tmp_path.name
+    data, model = DEMO_CHECKPOINT.parent / "pairs.jsonl", DEMO_CHECKPOINT
+    asked = argparse.Namespace(data=str(data), model=str(model), output=str(output), epochs=2, rows=ROWS)
+    made: Any = trainer_of(asked)
+    rows = {tuple(row["prompt_ids"] + row["chosen_ids"]): number for number, row in enumerate(made.train_dataset)}
+    collate, made.drawn = made.data_collator, []
+
+    def collated(batch: list[dict[str, Any]]) -> Any:
+        made.drawn.append([rows[tuple(row["prompt_ids"] + row["chosen_ids"])] for row in batch])
+        return collate(batch)
+
+    made.data_collator = collated
+    return made
+
+
+def test_each_epoch_is_trained_on_what_its_own_policy_keeps(online: Stack, trainer: Any) -> None:
+    with Client(online.url, max_retries=0) as client:
+        callback = FilterCallback(trainer, client, direction="online")
+        trainer.add_callback(callback)
+        trainer.train()
+        first, second = callback.history
+        (served,) = client.checkpoints()
+        assert served.fingerprint == callback.checkpoint == second.fingerprint != first.fingerprint
+        for scored in callback.history:
+            assert len(scored.keep) == ROWS
+            assert 0 < scored.kept < ROWS
+            languages = client.directions.get(f"online-{scored.fingerprint}").languages
+            assert sum(language.samples for language in languages.values()) == ROWS
+    steps = -(-first.kept // BATCH)
+    assert (first.step, second.step, trainer.state.global_step) == (0, steps, 2 * steps)
+    for scored, batches in ((first, trainer.drawn[:steps]), (second, trainer.drawn[steps:])):
+        drawn = [row for batch in batches for row in batch]
+        assert len(drawn) == first.kept
+        assert all(scored.keep[row] for row in drawn)
+    assert trainer.drawn[0] != sorted(trainer.drawn[0]), "in an order of its own"
+    (left,) = Path(trainer.args.output_dir, "congrad").iterdir()
+    assert left.name == f"step-{steps}"
+
+
+def test_workers_sleep_while_the_trainer_steps_and_pairs_are_scored_again_after_some_steps(
+    online: Stack, trainer: Any
+) -> None:
+    asleep: list[int] = []
+    with Client(online.url, max_retries=0) as client:
+        callback = FilterCallback(trainer, client, every=2, sleep=True)
+        trainer.add_callback(callback)
+        step = trainer.training_step
+
+        def watched(*args: Any, **options: Any) -> Any:
+            asleep.append(sum(worker.asleep is not None for worker in client.workers()))
+            return step(*args, **options)
+
+        trainer.training_step = watched
+        trainer.args.max_steps = 3
+        trainer.train()
+        assert [scored.step for scored in callback.history] == [0, 2]
+        assert asleep == [1, 1, 1]
+        assert not [worker for worker in client.workers() if worker.asleep is not None]
+
+
+def launched(url: str, output: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The example in two processes, as a user launches it."""
+    # The name of the option is that of the launcher: the script asks for CPUs.
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    script = [str(ROOT / "examples" / "trl_dpo_online.py"), "--url", url, "--output", str(output)]
+    return subprocess.run(
+        [*launch, *script, "--rows", str(ROWS), "--epochs", "2"],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        cwd=folder,
+        env={**os.environ, "HF_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
+    )
+
+
+def test_two_processes_of_a_launch_draw_from_the_same_rows(online: Stack, folder: Path, tmp_path: Path) -> None:
+    output = folder / "launched"
+    done = launched(online.url, output, tmp_path)
+    assert done.returncode == 0, done.stderr
+    scored = re.findall(r"^step (\d+): kept (\d+) of 24 pairs \((\w+)\)$", done.stdout, re.MULTILINE)
+    assert len(scored) == 2, "the main process alone prints, and two epochs are scored"
+    with Client(online.url) as client:
+        (served,) = client.checkpoints()
+        jobs = [job for job in client.jobs.list(500) if job.direction == f"trl-{scored[1][2]}"]
+    assert served.fingerprint == scored[1][2] != scored[0][2]
+    assert sum(job.samples for job in jobs) <= 2 * ROWS, "asked once, in two passes"
+    assert (output / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_where_the_main_process_is_refused_none_waits_for_it(online: Stack, tmp_path: Path) -> None:
+    done = launched(online.url, tmp_path / "not-allowed", tmp_path)
+    assert done.returncode != 0
+    assert "PermissionDeniedError" in done.stderr
+    assert "CongradError: the main process failed: PermissionDeniedError" in done.stderr

@@ -1,0 +1,1 @@
+"""What the task of a decide worker does: one job, decided against its direction, and written in one step."""
