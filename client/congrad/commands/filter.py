@@ -183,6 +183,10 @@ def filter_file(
         drop_bad=bad_rows is BadRowsAre.DROPPED,
         is_dry=dry_run,
     )
+    _carry_out(order)
+
+
+def _carry_out(order: Order) -> None:
     try:
         (_plan if order.is_dry else _filter)(order)
     except BadRowsError as error:

@@ -40,41 +40,49 @@ is decided anew by --max-conflict or --keep. With --half-life a direction is mad
 """
 
 
+Jobs = Annotated[
+    str, typer.Argument(metavar="JOBS", help="What congrad filter --retain has written.", show_default=False)
+]
+Decisions = Annotated[
+    str,
+    typer.Option(
+        "-o", "--output", metavar="SCORES", help="Where the decision on every row goes, as JSON Lines; - is a pipe."
+    ),
+]
+Another = Annotated[
+    str | None, typer.Option(metavar="NAME", rich_help_panel=SCORING, help="Another direction to score against.")
+]
+Aggregator = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", rich_help_panel=SCORING, help="Another than the direction's, such as agreement."),
+]
+HalfLife = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SAMPLES",
+        rich_help_panel=SCORING,
+        help="In a direction that is made anew of these rows; inf: all count alike. With --direction it stays.",
+    ),
+]
+Heard = Annotated[
+    str | None,
+    typer.Option(metavar="TAGS", rich_help_panel=SELECTION, help="The languages that are heard, such as de,fr."),
+]
+Free = Annotated[bool, typer.Option("--free", help="Do not keep the gradients any longer.")]
+
+
 def rescore_file(
-    jobs: Annotated[
-        str, typer.Argument(metavar="JOBS", help="What congrad filter --retain has written.", show_default=False)
-    ],
-    output: Annotated[
-        str,
-        typer.Option(
-            "-o", "--output", metavar="SCORES", help="Where the decision on every row goes, as JSON Lines; - is a pipe."
-        ),
-    ],
+    jobs: Jobs,
+    output: Decisions,
     as_json: AsJson = False,
     max_conflict: MaxConflict = None,
     keep: KeepShare = None,
     within: ShareOf = None,
-    direction: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", rich_help_panel=SCORING, help="Another direction to score against."),
-    ] = None,
-    aggregator: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", rich_help_panel=SCORING, help="Another than the direction's, such as agreement."),
-    ] = None,
-    half_life: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SAMPLES",
-            rich_help_panel=SCORING,
-            help="In a direction that is made anew of these rows; inf: all count alike. With --direction it stays.",
-        ),
-    ] = None,
-    languages: Annotated[
-        str | None,
-        typer.Option(metavar="TAGS", rich_help_panel=SELECTION, help="The languages that are heard, such as de,fr."),
-    ] = None,
-    free: Annotated[bool, typer.Option("--free", help="Do not keep the gradients any longer.")] = False,
+    direction: Another = None,
+    aggregator: Aggregator = None,
+    half_life: HalfLife = None,
+    languages: Heard = None,
+    free: Free = False,
     url: Url = DEFAULT_BASE_URL,
     api_key: ApiKey = None,
     concurrency: Concurrency = CONCURRENCY,
