@@ -128,6 +128,9 @@ def _residing(store: Store) -> "tuple[Resident, Steward]":
     from congrad_worker.serving.start import beginning
     from congrad_worker.serving.steward import Steward, Surroundings
 
+    if settings.models:
+        import peft  # noqa: F401 # it takes seconds: not while somebody waits for the first adapter
+
     desk = Desk(store)
     begun = beginning(desk, settings)
     resident = Resident(store, begun.files, begun.settings)
