@@ -1,8 +1,9 @@
 """What the steward does when it looks: a real Redis, and a real checkpoint in memory."""
 
 import asyncio
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ class Worker:
     worked: list[tuple[str, list[tuple[str, int]]]] = field(default_factory=list)
     forgotten: list[str] = field(default_factory=list)
     beats: list[None] = field(default_factory=list)
+    meanwhile: Callable[[Served], None] = lambda _: None
 
     def __post_init__(self) -> None:
         self.desk = Desk(self.store)
@@ -45,6 +47,7 @@ class Worker:
         self.steward = Steward(self.desk, self.resident, around, self.origin)
 
     def _work(self, served: Served) -> bool:
+        self.meanwhile(served)
         pieces = self.store.chunk_turns(served.identity.queue, 0)
         if pieces:
             self.worked.append((served.identity.fingerprint, pieces))
@@ -128,6 +131,27 @@ def test_a_publication_is_served_announced_and_written_down(worker: Worker, adap
     assert worker.forgotten == [keys.gradients_queue(first)], "nothing waits there, and nobody serves it"
     worker.steward.look()
     assert len(worker.announced) == len(worker.forgotten) == 1
+
+
+def test_what_is_published_while_work_for_the_last_begins_is_served_without_a_wait(
+    worker: Worker, adapter: Path, small_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BEGIN_S", 60.0)
+    second = save_adapter(small_llama, tmp_path / "second", seed=1)
+    expected = worker.located(second).fingerprint
+
+    def ask(_: Served) -> None:
+        monkeypatch.setattr(module, "BEGIN_S", 0.0)
+        worker.meanwhile = lambda _: None
+        worker.ask(adapter=second)
+        worker.store.redis.rpush(keys.told(worker.store.worker_id), "1")
+
+    worker.meanwhile = ask
+    worker.ask(adapter=adapter)
+    begun = time.monotonic()
+    worker.steward.look()
+    assert worker.fingerprint == expected
+    assert time.monotonic() - begun < 30
 
 
 def test_jobs_that_came_late_are_computed_against_what_they_asked_for(

@@ -138,7 +138,8 @@ class Steward:
         """Does what there is to do."""
         self._flush()
         self._obey()
-        self._publish()
+        while self._publish():
+            pass
         self._go_back()
         self._doze()
 
@@ -188,10 +189,16 @@ class Steward:
             if resident.idle_s >= seconds and self._is_put_to_sleep(level):
                 self._around.beat()
 
-    def _publish(self) -> None:
+    def _asked(self) -> Asked | None:
+        """What is to take the place of what is served."""
         asked = self._desk.asked(self._resident.identity.fingerprint)
-        if asked is None or asked.id in self._failed:
-            return
+        return None if asked is None or asked.id in self._failed else asked
+
+    def _publish(self) -> bool:
+        """Whether something else is served now, in whose place the next may have been published meanwhile."""
+        asked = self._asked()
+        if asked is None:
+            return False
         try:
             self._note(asked, "hashing")
             settings, files = self._looked_at(asked)
@@ -200,12 +207,14 @@ class Steward:
                 self._drain(asked)
                 if not self._stopped.is_set():
                     self._replace(asked, files, settings)
+                    return True
             else:
                 self._note(asked, "served")
         except NothingServedError:
             raise
         except (CheckpointError, ValueError, OSError) as error:
             self._fail(asked, str(error))
+        return False
 
     def _looked_at(self, asked: Asked) -> tuple[GradientSettings, CheckpointFiles]:
         """What was asked for, as it lies on this machine.
@@ -264,12 +273,15 @@ class Steward:
         self._desk.note(asked, "served")
 
     def _begin(self) -> None:
+        """Does work for a new checkpoint, until the broker hands it out or the next checkpoint is published."""
         end = time.monotonic() + BEGIN_S
         while time.monotonic() < end and not self._stopped.is_set():
             with self._resident.at_work() as served:
                 self._around.work(served)
             if self._desk.wait(BEGIN_LOOK_S):
                 self._obey()
+                if self._asked() is not None:
+                    return
 
     def _fail(self, asked: Asked, reason: str) -> None:
         for source in (asked.model, asked.adapter):  # no path of this machine is shown to others
