@@ -122,10 +122,10 @@ def test_what_one_worker_gives_back_another_does(redis_url: str, store: Store) -
             worker.beat(Role.GRADIENTS, "{}")
         for worker in (store, other, store):
             assert worker.turn(QUEUE) == (job, 0)
-            assert worker.start(job, keys.gradients_work(0)) == ("running", 1)
+            assert worker.start(job, 0).attempts == 1
             worker.give_back()
         store.redis.delete(keys.job(job))
-        assert other.start(job, keys.gradients_work(0)) == ("", 0)
+        assert other.start(job, 0).attempts == 0
         other.give_back()
         assert not store.redis.exists(keys.job(job)), "what has expired does not come back"
         other.redis.close()
@@ -147,7 +147,7 @@ def test_decisions_have_turns_of_their_own(redis_url: str, store: Store) -> None
     async def act(scene: Scene) -> None:
         jobs = [await scene.ask(team, 1) for team in ("a", "a", "b")]
         for job in jobs:
-            store.start(job, keys.gradients_work(0))
+            store.start(job, 0)
             store.complete(job, 0)
         order = [store.turn(keys.DECIDE_QUEUE) for _ in range(4)]
         assert order == [(jobs[0], None), (jobs[2], None), (jobs[1], None), None]

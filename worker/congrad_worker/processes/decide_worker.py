@@ -38,7 +38,7 @@ def decide(job_id: str) -> None:
     task = f"{keys.DECIDE_TASK}[{decide.request.id}]"
     with requeued_on_outage():
         job_id, _ = _store.turn(keys.DECIDE_QUEUE) or (job_id, None)
-        with report(_store, Role.DECIDE, task, job_id), _activity.task():
+        with report(Role.DECIDE, task, job_id), _activity.task():
             _judge.settle(job_id)
 
 

@@ -66,7 +66,7 @@ def _work(served: "Served", task_id: str, otherwise: list[tuple[str, int]] | Non
     if not pieces:
         pieces = [piece for piece in otherwise or [] if _store.fingerprint(piece[0]) in (own.fingerprint, None)]
     if pieces:
-        work_off(_store, served.processor, f"{keys.GRADIENTS_TASK}[{task_id}]", pieces, _ask_for_decision)
+        work_off(served.processor, f"{keys.GRADIENTS_TASK}[{task_id}]", pieces, _ask_for_decision)
     return bool(pieces)
 
 
