@@ -96,25 +96,35 @@ class Store:
         self._turn = self.redis.register_script(turns.TURN)
         self._give_back = self.redis.register_script(turns.GIVE_BACK)
 
-    def turn(self, queue: str) -> tuple[str, int | None] | None:
+    def is_told(self, queue: str, seconds: float) -> bool:
+        """Waits for work in a queue that was empty; whether there was some within that time."""
+        return self.redis.blpop([keys.waking(queue)], timeout=seconds) is not None
+
+    def turn(self, queue: str, alone: bool = False) -> tuple[str, int | None] | None:
         """Takes the piece of work in a queue whose turn it is: a job, and of one whose gradients are missing the number
-        of a chunk. None where nothing waits."""
-        found = self._turns(queue, 0)
+        of a chunk. None where nothing waits.
+
+        :param alone: only of a job that no other waits beside.
+        """
+        found = self._turns(queue, 0, alone)
         if not found:
             return None
         job_id, number = found
         return job_id, int(number) if number else None
 
-    def chunk_turns(self, queue: str, most_bytes: int) -> list[tuple[str, int]]:
+    def chunk_turns(self, queue: str, most_bytes: int, alone: bool = False) -> list[tuple[str, int]]:
         """Takes the chunk in a queue whose turn it is, and those whose turn it is then, as long as all of them have no
-        more than ``most_bytes``: jobs, and numbers of their chunks. None of them waits for more to come."""
-        found = self._turns(queue, most_bytes)
+        more than ``most_bytes``: jobs, and numbers of their chunks. None of them waits for more to come.
+
+        :param alone: only of a job that no other waits beside.
+        """
+        found = self._turns(queue, most_bytes, alone)
         return [(job_id, int(number)) for job_id, number in zip(found[::2], found[1::2], strict=True)]
 
-    def _turns(self, queue: str, most_bytes: int) -> list[str]:
+    def _turns(self, queue: str, most_bytes: int, alone: bool) -> list[str]:
         self._queue = queue
         holds_chunks = int(queue != keys.DECIDE_QUEUE)
-        found = cast("list[bytes]", self._turn(keys=keys.turns(queue), args=[holds_chunks, most_bytes]))
+        found = cast("list[bytes]", self._turn(keys=keys.turns(queue), args=[holds_chunks, most_bytes, int(alone)]))
         return [part.decode() for part in found]
 
     def start(self, job_id: str, number: int) -> StartedChunk:
@@ -303,10 +313,16 @@ class Store:
         finally:
             self.redis.delete(keys.FREEING)
 
-    def fingerprint(self, job_id: str) -> str | None:
-        """That of the checkpoint that the job asks for; None if the job is gone."""
-        found = cast("bytes | None", self.redis.hget(keys.job(job_id), "fingerprint"))
-        return None if found is None else found.decode()
+    def is_wanted(self, job_id: str, number: int, fingerprint: str) -> bool:
+        """Whether a job that asks for a checkpoint waits for a chunk, or, with all there, for somebody to ask for its
+        decision."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            pipe.hmget(keys.job(job_id), ["status", "fingerprint", "asked"])
+            pipe.sismember(keys.pending(job_id), str(number))
+            (status, own, asked), is_pending = pipe.execute()
+        if status is None or wire.JobStatus(status.decode()).ended or own.decode() != fingerprint:
+            return False
+        return bool(is_pending) or asked is None
 
     def has_ended(self, job_id: str) -> bool:
         """Whether the job has ended, or is gone."""
