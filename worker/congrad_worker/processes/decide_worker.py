@@ -1,5 +1,7 @@
 """The Celery application of a decide worker: NumPy on a CPU, no checkpoint and no torch."""
 
+import os
+
 from celery.signals import worker_process_init, worker_process_shutdown
 from congrad_service import keys
 from congrad_service.observability import tracing
@@ -24,6 +26,11 @@ from congrad_worker.tasks import metrics
 from congrad_worker.tasks.deciding.verdicts import Judge
 from congrad_worker.tasks.reports import report
 from congrad_worker.tasks.store import Store
+
+# Read by glibc when the child starts. Without, it gives the memory of each matrix back at once, and to have its pages anew
+# takes longer than what is computed there. So much of what is free it keeps.
+os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 * 2**20))
+os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(64 * 2**20))
 
 settings = DecideSettings()
 rule = Rule(settings.aggregator, settings.seed, aggregator(settings.aggregator))
