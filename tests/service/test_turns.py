@@ -9,6 +9,7 @@ from congrad.contract import wire
 from congrad_service import keys
 from congrad_service.jobs.jobs import Jobs
 from congrad_service.queue.registry import Role
+from congrad_service.turns import TOLD_S
 from congrad_worker.tasks.store import Store
 from redis.asyncio import Redis
 from support.bench import SERVED
@@ -139,6 +140,24 @@ def test_a_job_that_was_cancelled_has_no_turn(redis_url: str, store: Store) -> N
         store.fail(first, wire.Problem(title="t", status=500, detail="d"))
         assert scene.turns(3) == [second, second]
         assert not store.redis.exists(*keys.turns(QUEUE)), "nothing is left behind"
+
+    play(redis_url, store, act)
+
+
+def test_a_worker_that_has_nothing_to_do_is_told_of_work_that_waits_alone(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        job = await scene.ask(None, 1)
+        assert store.is_told(QUEUE, 5)
+        assert store.turn(QUEUE, alone=True) == (job, 0)
+        jobs = [await scene.ask(team, 1) for team in (None, "a")]
+        assert store.is_told(QUEUE, 5)
+        assert store.turn(QUEUE, alone=True) is None, "what waits beside others is handed out by messages"
+        assert sorted(scene.turns(3)) == sorted(jobs)
+        await scene.ask(None, 1)
+        scene.turns(1)
+        assert not store.is_told(QUEUE, 0.01), "somebody has it"
+        await scene.ask(None, 1)
+        assert 0 < store.redis.ttl(keys.waking(QUEUE)) <= TOLD_S
 
     play(redis_url, store, act)
 

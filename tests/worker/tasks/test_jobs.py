@@ -72,6 +72,21 @@ def test_gradients_of_any_size_are_there_when_their_chunk_is_complete(
     assert list(bench.store.redis.scan_iter("congrad:job:*:*")) == []
 
 
+def test_a_message_is_of_use_until_the_gradients_are_there_and_the_decision_is_asked_for(bench: Bench) -> None:
+    job_id, count = bench.create(samples=demo_samples("de", each=1))
+    assert count == 1
+    assert bench.store.is_wanted(job_id, 0, "f00d")
+    assert not bench.store.is_wanted(job_id, 0, "beef"), "another checkpoint's"
+    bench.processor.process(job_id, 0)
+    assert bench.store.is_wanted(job_id, 0, "f00d"), "whoever was to ask may have died"
+    bench.store.note_asked(job_id)
+    assert not bench.store.is_wanted(job_id, 0, "f00d")
+    cancelled, _ = bench.create()
+    bench.cancel(cancelled)
+    assert not bench.store.is_wanted(cancelled, 0, "f00d")
+    assert not bench.store.is_wanted("none", 0, "f00d")
+
+
 def test_a_redelivered_chunk_and_a_redelivered_decision_change_nothing(bench: Bench) -> None:
     job_id, chunks = bench.create()
     bench.processor.process(job_id, 0)

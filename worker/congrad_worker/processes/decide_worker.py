@@ -27,8 +27,8 @@ from congrad_worker.tasks.deciding.verdicts import Judge
 from congrad_worker.tasks.reports import report
 from congrad_worker.tasks.store import Store
 
-# Read by glibc when the child starts. Without, it gives the memory of each matrix back at once, and to have its pages anew
-# takes longer than what is computed there. So much of what is free it keeps.
+# Read by glibc when the child starts: so much of what is free it keeps. It would give the memory of each matrix back at
+# once, and to have its pages anew takes longer than what is computed there.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 * 2**20))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(64 * 2**20))
 
