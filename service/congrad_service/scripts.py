@@ -290,15 +290,20 @@ START_DECISION = (
     _PRELUDE
     + _START
     + """
--- How often the decision has been started, the time, epoch and version of its direction, and the fields of the job; of
--- one that is not started now, those of its origin.
+-- KEYS: and gradients of its first chunk   ARGV: and bytes
+-- How often the decision has been started, the time, epoch and version of its direction, the fields of the job, and its
+-- gradients, where they are one chunk and no more than so many bytes; of one that is not started now, those of its
+-- origin.
 local attempts = start()
 if attempts == 0 then
   local origin = redis.call('HMGET', KEYS[1], 'request', 'trace')
-  return {0, '0', {false, false}, {'request', origin[1] or '', 'trace', origin[2] or ''}}
+  return {0, '0', {false, false}, {'request', origin[1] or '', 'trace', origin[2] or ''}, false}
 end
-local standing = redis.call('HMGET', 'DIRECTION' .. redis.call('HGET', KEYS[1], 'direction'), 'epoch', 'version')
-return {attempts, string.format('%.6f', now()), standing, redis.call('HGETALL', KEYS[1])}
+local job = redis.call('HMGET', KEYS[1], 'direction', 'chunks')
+local standing = redis.call('HMGET', 'DIRECTION' .. job[1], 'epoch', 'version')
+local is_small = job[2] == '1' and redis.call('STRLEN', KEYS[4]) <= tonumber(ARGV[5])
+local gradients = is_small and redis.call('GET', KEYS[4])
+return {attempts, string.format('%.6f', now()), standing, redis.call('HGETALL', KEYS[1]), gradients}
 """.replace("DIRECTION", keys.direction(""))
 )
 

@@ -36,7 +36,7 @@ def test_only_the_last_chunk_asks_for_the_decision_and_any_redelivery_may(bench:
     assert bench.processor.process(job_id, 0)
 
 
-def test_redis_is_asked_twice_for_a_chunk_and_four_times_for_its_decision(
+def test_redis_is_asked_twice_for_a_chunk_and_three_times_for_its_decision(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each time is most of a millisecond of a small request, on a path on which nothing else goes on."""
@@ -53,7 +53,7 @@ def test_redis_is_asked_twice_for_a_chunk_and_four_times_for_its_decision(
     bench.processor.process(job_id, 0)
     assert len(asked) == 2
     bench.judge.settle(job_id)
-    assert len(asked) == 6
+    assert len(asked) == 5
     assert bench.result(job_id).decisions
 
 

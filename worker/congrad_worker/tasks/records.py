@@ -241,13 +241,15 @@ class StartedChunk:
 @dataclass(frozen=True)
 class StartedDecision:
     """What a worker is told as it starts a decision: ``attempts`` as above, and, where it is to be done, the fields of
-    the job, and epoch and version of its direction. ``clock`` is what Redis's is before this process's."""
+    the job, epoch and version of its direction, and its gradients if they are one chunk, and small. ``clock`` is what
+    Redis's is before this process's."""
 
     job_id: str
     attempts: int
     fields: Mapping[bytes, bytes]
     standing: tuple[str, int]
     clock: float
+    gradients: bytes | None
 
     @property
     def origin(self) -> Origin:

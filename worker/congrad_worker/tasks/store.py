@@ -44,7 +44,7 @@ from congrad_worker.tasks.records import (
 from congrad_worker.tasks.shelf import Shelf, is_reference
 
 MOST_BYTES = 2**20
-"""Of gradients that a script takes, as it has them once more in its own memory. Larger ones are there before it."""
+"""Of gradients that a script takes or gives, as it has them in its own memory too. Larger ones go by themselves."""
 
 FREEING_S = 60
 """After this another worker takes files away, if the one that does has died in the middle."""
@@ -138,15 +138,19 @@ class Store:
 
     def start_decision(self, job_id: str) -> StartedDecision:
         """The same for its decision, which the worker is at until it is committed."""
-        found = self._started(self._start_decision, job_id, keys.DECIDE_WORK, Role.DECIDE, [])
-        attempts, clock, standing, flat = cast("tuple[int, bytes, list[bytes | None], list[bytes]]", found)
+        more = [keys.gradients(job_id, 0)]
+        attempts, time_there, standing, flat, gradients = cast(
+            "tuple[int, bytes, list[bytes | None], list[bytes], bytes | None]",
+            self._started(self._start_decision, job_id, keys.DECIDE_WORK, Role.DECIDE, more),
+        )
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
-        return StartedDecision(job_id, attempts, fields, _standing(standing), float(clock) - time.monotonic())
+        clock = float(time_there) - time.monotonic()
+        return StartedDecision(job_id, attempts, fields, _standing(standing), clock, gradients)
 
     def _started(self, script: Script, job_id: str, work: str, role: Role, more: list[str]) -> list[Any]:
         doing = keys.doing(job_id, work)
         of_it = [keys.job(job_id), doing, keys.workers(role), *more]
-        found = cast("list[Any]", script(keys=of_it, args=[job_id, work, self.worker_id, SILENT_S]))
+        found = cast("list[Any]", script(keys=of_it, args=[job_id, work, self.worker_id, SILENT_S, MOST_BYTES]))
         # One that hangs for longer than any task takes should be replaced, although its process is there.
         until = time.monotonic() + self._settings.visibility_timeout
         with self._saying:
@@ -255,12 +259,13 @@ class Store:
         """Whether there was a message for the decision of a job."""
         return bool(self.redis.hexists(keys.job(job_id), "asked"))
 
-    def gradients(self, job: JobRecord) -> list[ChunkResult] | None:
+    def gradients(self, job: JobRecord, known: bytes | None = None) -> list[ChunkResult] | None:
         """What the tasks left, in the order of the chunks; None once they are no longer kept.
 
+        :param known: what the task of its only chunk left, where that has been read.
         :raises ShardStoreError: the gradient store does not give them now.
         """
-        found = cast("list[bytes | None]", self.redis.mget(job.gradients))
+        found = [known] if known is not None else cast("list[bytes | None]", self.redis.mget(job.gradients))
         results = []
         for kept in found:
             result = None if kept is None else self._chunk_result(kept)

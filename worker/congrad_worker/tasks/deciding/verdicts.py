@@ -92,7 +92,7 @@ class Judge:
             return
         try:
             question, at = self._known(begun.job)
-            question = question or self._read(begun.job)
+            question = question or self._read(begun.job, begun.gradients)
             if question is not None:
                 note(samples=len(question.ids))
                 self._answer(begun, question, at)
@@ -110,9 +110,9 @@ class Judge:
             return None, None
         return replace(_question(job, [measured.chunk]), products=measured.products), read
 
-    def _read(self, job: JobRecord) -> Question | None:
+    def _read(self, job: JobRecord, known: bytes | None = None) -> Question | None:
         """What a job asks; None where it has no answer, and has ended with that."""
-        chunks = self._store.gradients(job)
+        chunks = self._store.gradients(job, known)
         if chunks is None:
             # Where another delivery has ended the job meanwhile, this changes nothing.
             self._end(job.id, _without_gradients(job))
