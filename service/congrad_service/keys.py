@@ -8,6 +8,7 @@ congrad:job:ID:gradients:N     string  the compressed gradients of a chunk, safe
                                        gradient store that has them; gone when the job ends, unless they are retained
 congrad:job:ID:ready           list    numbers of the chunks that no worker has taken
 congrad:ready:QUEUE            zset    jobs with work in a queue that no worker has taken: see `turns.py`
+congrad:ready:QUEUE:told       list    work has come where there was none: a worker with nothing to do waits for it
 congrad:turns:QUEUE            hash    whose turn it is there, likewise
 congrad:sequence               string  how many jobs there have been
 congrad:jobs:active            zset    unfinished jobs by time of creation
@@ -61,6 +62,7 @@ SEQUENCE = "congrad:sequence"
 ORDERS = "congrad:orders"
 PUBLISHED = "congrad:published"
 STORED = "congrad:stored"
+TOLD = ":told"
 FREEING = "congrad:freeing"
 
 GRADIENTS_TASK = "congrad.gradients"
@@ -112,6 +114,11 @@ def ready_chunks(job_id: str) -> str:
 def turns(queue: str) -> list[str]:
     """The work in a queue that nobody has taken, and whose turn it is."""
     return [f"congrad:ready:{queue}", f"congrad:turns:{queue}"]
+
+
+def waking(queue: str) -> str:
+    """What a worker that has nothing to do waits for."""
+    return turns(queue)[0] + TOLD
 
 
 def work(job_id: str, count: int) -> list[str]:

@@ -248,30 +248,63 @@ MARK_ASKED = """
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'asked', '1') end
 """
 
-START = (
-    _PRELUDE
-    + """
--- KEYS: job, doing, workers   ARGV: id, piece of work, worker, seconds until a silent worker is gone
--- The job's status, and how often this piece of work has been started; 0 where it has not been now, because the job has
--- ended or another worker is at it.
-local status = redis.call('HGET', KEYS[1], 'status')
-if not status then return {'', 0} end
-if ended(status) then return {status, 0} end
-even_if_full(KEYS[1])
-if status == 'queued' then
-  redis.call('HSET', KEYS[1], 'status', 'running', 'started', now())
-  publish(ARGV[1], 'running')
+_START = """
+-- KEYS: job, doing, workers, ...   ARGV: id, piece of work, worker, seconds until a silent worker is gone
+-- How often this piece of work has been started; 0 where it has not been now, because the job has ended or another
+-- worker is at it.
+local function start()
+  local status = redis.call('HGET', KEYS[1], 'status')
+  if not status or ended(status) then return 0 end
+  even_if_full(KEYS[1])
+  if status == 'queued' then
+    redis.call('HSET', KEYS[1], 'status', 'running', 'started', now())
+    publish(ARGV[1], 'running')
+  end
+  local worker = redis.call('GET', KEYS[2])
+  if worker and worker ~= ARGV[3] then return 0 end
+  redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[4])
+  -- Whoever began with it before has died of it, perhaps; or is slower than the visibility timeout, and still at it.
+  local before = redis.call('HGET', KEYS[1], 'by:' .. ARGV[2])
+  local seen = before and before ~= ARGV[3] and redis.call('ZSCORE', KEYS[3], before)
+  local is_slow = seen and math.abs(now() - seen) < tonumber(ARGV[4])
+  redis.call('HSET', KEYS[1], 'by:' .. ARGV[2], ARGV[3])
+  return math.max(1, redis.call('HINCRBY', KEYS[1], 'attempts:' .. ARGV[2], is_slow and 0 or 1))
 end
-local worker = redis.call('GET', KEYS[2])
-if worker and worker ~= ARGV[3] then return {'running', 0} end
-redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[4])
--- Whoever began with it before has died of it, perhaps; or is slower than the visibility timeout, and still at it.
-local before = redis.call('HGET', KEYS[1], 'by:' .. ARGV[2])
-local seen = before and before ~= ARGV[3] and redis.call('ZSCORE', KEYS[3], before)
-local is_slow = seen and math.abs(now() - seen) < tonumber(ARGV[4])
-redis.call('HSET', KEYS[1], 'by:' .. ARGV[2], ARGV[3])
-return {'running', math.max(1, redis.call('HINCRBY', KEYS[1], 'attempts:' .. ARGV[2], is_slow and 0 or 1))}
 """
+
+START_CHUNK = (
+    _PRELUDE
+    + _START
+    + """
+-- KEYS: and gradients, samples
+-- How often the chunk has been started, whether its gradients are there (and then it is not), the request that the job
+-- was made by, its place in a trace, and the samples.
+local origin = redis.call('HMGET', KEYS[1], 'request', 'trace')
+local is_there = redis.call('EXISTS', KEYS[4])
+local attempts = is_there == 1 and 0 or start()
+return {attempts, is_there, origin[1], origin[2], attempts > 0 and redis.call('GET', KEYS[5])}
+"""
+)
+
+START_DECISION = (
+    _PRELUDE
+    + _START
+    + """
+-- KEYS: and gradients of its first chunk   ARGV: and bytes
+-- How often the decision has been started, the time, epoch and version of its direction, the fields of the job, and its
+-- gradients, where they are one chunk and no more than so many bytes; of one that is not started now, those of its
+-- origin.
+local attempts = start()
+if attempts == 0 then
+  local origin = redis.call('HMGET', KEYS[1], 'request', 'trace')
+  return {0, '0', {false, false}, {'request', origin[1] or '', 'trace', origin[2] or ''}, false}
+end
+local job = redis.call('HMGET', KEYS[1], 'direction', 'chunks')
+local standing = redis.call('HMGET', 'DIRECTION' .. job[1], 'epoch', 'version')
+local is_small = job[2] == '1' and redis.call('STRLEN', KEYS[4]) <= tonumber(ARGV[5])
+local gradients = is_small and redis.call('GET', KEYS[4])
+return {attempts, string.format('%.6f', now()), standing, redis.call('HGETALL', KEYS[1]), gradients}
+""".replace("DIRECTION", keys.direction(""))
 )
 
 COMPLETE = (
@@ -279,11 +312,21 @@ COMPLETE = (
     + _UNFINISHED
     + TURNS
     + """
--- KEYS: job, pending, ready and turns of decisions   ARGV: id, chunk
--- How many chunks are missing; -1 when the job has ended and nobody wants the gradients.
+-- KEYS: job, pending, ready and turns of decisions, gradients, doing   ARGV: id, chunk, worker, gradients, seconds
+-- Takes gradients, where they are not there already and given as ''. How many chunks are missing; -1 when the job has
+-- ended and nobody wants the gradients.
 local job = redis.call('HMGET', KEYS[1], 'status', 'retain')
 if job[1] == 'succeeded' and job[2] == '1' then return 0 end
-if not job[1] or ended(job[1]) then return -1 end
+if not job[1] or ended(job[1]) then
+  redis.call('UNLINK', KEYS[5])
+  return -1
+end
+if ARGV[4] ~= '' then
+  -- The first write: one that a full Redis refuses, which says so, and nothing is done.
+  local taken = redis.pcall('SET', KEYS[5], ARGV[4], 'EX', ARGV[5])
+  if taken.err then return redis.error_reply((string.gsub(taken.err, '^@[^-]*-', ''))) end -- Redis 6 says where, too
+end
+if redis.call('GET', KEYS[6]) == ARGV[3] then redis.call('DEL', KEYS[6]) end
 local removed = redis.call('SREM', KEYS[2], ARGV[2])
 local missing = redis.call('SCARD', KEYS[2])
 if removed == 1 then
@@ -478,6 +521,27 @@ redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 redis.call('ZADD', KEYS[2], now, ARGV[1])
 for i = 3, #KEYS do redis.call('SET', KEYS[i], ARGV[1], 'EX', ARGV[4]) end
 """
+
+LIVE = """
+-- KEYS: workers of a role, of another...   ARGV: seconds
+-- Those of each role that were heard within so many seconds: id, when, and what it said last, ...
+local t = redis.call('TIME')
+local now = t[1] + t[2] / 1e6
+local found = {}
+for i, workers in ipairs(KEYS) do
+  found[i] = {}
+  local heard = redis.call('ZRANGE', workers, 0, -1, 'WITHSCORES')
+  for j = 1, #heard, 2 do
+    -- What seems to come from the future was said before the clock was put back: a live worker has said more since.
+    if math.abs(now - heard[j + 1]) <= tonumber(ARGV[1]) then
+      table.insert(found[i], heard[j])
+      table.insert(found[i], heard[j + 1])
+      table.insert(found[i], redis.call('GET', 'WORKER' .. heard[j]))
+    end
+  end
+end
+return found
+""".replace("WORKER", keys.worker(""))
 
 ASK = """
 -- KEYS: what leads to the publication, publication   ARGV: id of that which led there, id, what is asked, seconds

@@ -14,6 +14,9 @@ piece that was served last), and what the team had that was served last (`served
 
 from congrad_service import keys
 
+TOLD_S = 5
+"""For how long a worker may take note of work by itself. Afterwards it is the message's."""
+
 TURNS = """
 local function team_of(member)
   return string.match(member, '^[^/]*/([^/]*)/')
@@ -34,6 +37,11 @@ local function offer(ready, turns, job)
   for _, other in ipairs(redis.call('ZRANGE', ready, 0, -1)) do
     if team_of(other) == team then idle = false end
   end
+  if redis.call('ZCARD', ready) == 0 then -- a worker that has nothing to do is told of it
+    redis.call('DEL', ready .. 'TOLD')
+    redis.call('LPUSH', ready .. 'TOLD', '1')
+    redis.call('EXPIRE', ready .. 'TOLD', TOLD_S)
+  end
   if idle then
     redis.call('HSET', turns, 'team:' .. team, math.max(had(turns, 'team:' .. team), had(turns, 'served')))
   end
@@ -41,17 +49,19 @@ local function offer(ready, turns, job)
   outlive(ready, job)
   outlive(turns, job)
 end
-"""
+""".replace("TOLD_S", str(TOLD_S)).replace("TOLD", keys.TOLD)
 """Functions of Lua. `offer` needs the field ``turn`` in the job's hash."""
 
 TURN = (
     TURNS
     + """
--- KEYS: ready, turns   ARGV: whether chunks wait here, as numbers in lists of their jobs; bytes
+-- KEYS: ready, turns
+-- ARGV: whether chunks wait here, as numbers in lists of their jobs; bytes; whether only a job that waits alone
 -- The job whose turn it is, and the chunk of it; and whose turn it is then, as long as all chunks together have no more
 -- than so many bytes; nothing where there is none. One that was begun before is taken alone: it may have been what its
 -- worker died of.
 local taken, used, amounts = {}, 0, {}
+if ARGV[3] == '1' and redis.call('ZCARD', KEYS[1]) ~= 1 then return taken end
 local function its_amount(team)
   if not amounts[team] then amounts[team] = had(KEYS[2], 'team:' .. team) end
   return amounts[team]
@@ -91,6 +101,7 @@ while true do
     redis.call('ZADD', KEYS[1], score + cost, member)
   else
     redis.call('ZREM', KEYS[1], member)
+    redis.call('DEL', KEYS[1] .. 'TOLD')
   end
   if piece then
     -- It goes on with every piece: who comes later is next, and a stream of small jobs cannot be next for ever.
@@ -103,7 +114,7 @@ while true do
     if used >= tonumber(ARGV[2]) then return taken end
   end
 end
-""".replace("JOB", keys.job(""))
+""".replace("JOB", keys.job("")).replace("TOLD", keys.TOLD)
 )
 
 OFFER = (

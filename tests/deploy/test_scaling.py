@@ -62,7 +62,7 @@ def test_a_request_brings_up_a_worker_which_stays_while_it_computes_and_goes_whe
         assert set(replicas(scaler, store, 0, HOUR)) == {0}
         job = await submit(client, ["de"])
         assert replicas(scaler, store, HOUR, HOUR + SYNC_S) == [1]
-        store.start(job, keys.gradients_work(0))
+        store.start(job, 0)
         store.redis.delete(QUEUE)  # the message is taken with the work
         (shown,) = (await client.get("/queue")).json()["checkpoints"]
         assert (shown["tasks"], shown["work"], length(store)) == (0, 1, 1)

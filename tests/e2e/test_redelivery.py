@@ -1,6 +1,7 @@
 """Tasks that are delivered more than once, tasks that kill their worker, and workers that are told to stop."""
 
 import random
+import signal
 import subprocess
 import sys
 import uuid
@@ -161,6 +162,25 @@ def test_a_task_that_outlives_the_visibility_timeout_has_one_effect(
     assert found["status"] == "succeeded"
     assert found["result"]["timing"]["gradients_s"] > VISIBILITY_S, "the task was over before it was visible again"
     whole.wait_until(lambda: is_idle(whole, fields(whole, job_id)["fingerprint"]))
+    assert_folded_once(http, direction, rows)
+
+
+def test_a_request_that_nothing_waits_beside_does_not_wait_for_its_messages(
+    whole: SupervisedStack, http: httpx.Client, direction: str
+) -> None:
+    """The parents of all workers, who take messages, stand still; their children do not."""
+    rows = demo_samples(each=1)
+    parents = [part.process for role in (Role.GRADIENTS, Role.DECIDE) for part in whole.of(role)]
+    try:
+        for process in parents:
+            assert process is not None
+            process.send_signal(signal.SIGSTOP)
+        assert ended(http, whole, post(http, rows, direction))["status"] == "succeeded"
+    finally:
+        for process in parents:
+            assert process is not None
+            process.send_signal(signal.SIGCONT)
+    whole.wait_until(lambda: is_idle(whole, http.get(f"/directions/{direction}").json()["fingerprint"]))
     assert_folded_once(http, direction, rows)
 
 

@@ -39,6 +39,7 @@ from support.fuzzing import examples
 from support.interrupted import Interrupted
 from support.scoring import explicit_pcgrad
 from support.serving import settings
+from support.stored import chunk_of
 
 DIM = 12
 HALF_LIFE = 8.0
@@ -150,21 +151,20 @@ class DirectionMachine(RuleBasedStateMachine):
 
     def deliver_chunk(self, job: Job, number: int, rows: np.ndarray, first: int) -> int:
         """Leaves the gradients of a chunk; where the next one begins."""
-        self.store.start(job.id, f"gradients:{number}")
-        chunk = self.store.chunk(job.id, number)
+        self.store.start(job.id, number)
+        chunk = chunk_of(self.store, job.id, number)
         assert chunk is not None
         last = first + len(chunk)
         part = Samples.of(rows[first:last].astype(np.float32), job.asked.tags[first:last])
         ids = [str(sample.id) for sample in chunk]
         hashes = [None if one is None else sha256(bytes([one])).digest()[:16] for one in job.asked.numbers[first:last]]
         self.store.put_gradients(job.id, number, ChunkResult(ids, part, [False] * len(ids), [], hashes))
-        self.store.complete(job.id, number)
         return last
 
     @rule(job=jobs)
     def redeliver_a_chunk(self, job: Job) -> None:
         """A chunk that was computed comes back: its gradients are there, or nobody wants them."""
-        self.store.start(job.id, "gradients:0")
+        self.store.start(job.id, 0)
         missing = self.store.complete(job.id, 0)
         assert missing == (0 if job.status == "open" or (job.status == "succeeded" and job.kept) else -1) or job.source
 

@@ -9,6 +9,7 @@ from congrad.contract import wire
 from congrad_service import keys
 from congrad_service.jobs.jobs import Jobs
 from congrad_service.queue.registry import Role
+from congrad_service.turns import TOLD_S
 from congrad_worker.tasks.store import Store
 from redis.asyncio import Redis
 from support.bench import SERVED
@@ -122,10 +123,10 @@ def test_what_one_worker_gives_back_another_does(redis_url: str, store: Store) -
             worker.beat(Role.GRADIENTS, "{}")
         for worker in (store, other, store):
             assert worker.turn(QUEUE) == (job, 0)
-            assert worker.start(job, keys.gradients_work(0)) == ("running", 1)
+            assert worker.start(job, 0).attempts == 1
             worker.give_back()
         store.redis.delete(keys.job(job))
-        assert other.start(job, keys.gradients_work(0)) == ("", 0)
+        assert other.start(job, 0).attempts == 0
         other.give_back()
         assert not store.redis.exists(keys.job(job)), "what has expired does not come back"
         other.redis.close()
@@ -143,11 +144,29 @@ def test_a_job_that_was_cancelled_has_no_turn(redis_url: str, store: Store) -> N
     play(redis_url, store, act)
 
 
+def test_a_worker_that_has_nothing_to_do_is_told_of_work_that_waits_alone(redis_url: str, store: Store) -> None:
+    async def act(scene: Scene) -> None:
+        job = await scene.ask(None, 1)
+        assert store.is_told(QUEUE, 5)
+        assert store.turn(QUEUE, alone=True) == (job, 0)
+        jobs = [await scene.ask(team, 1) for team in (None, "a")]
+        assert store.is_told(QUEUE, 5)
+        assert store.turn(QUEUE, alone=True) is None, "what waits beside others is handed out by messages"
+        assert sorted(scene.turns(3)) == sorted(jobs)
+        await scene.ask(None, 1)
+        scene.turns(1)
+        assert not store.is_told(QUEUE, 0.01), "somebody has it"
+        await scene.ask(None, 1)
+        assert 0 < store.redis.ttl(keys.waking(QUEUE)) <= TOLD_S
+
+    play(redis_url, store, act)
+
+
 def test_decisions_have_turns_of_their_own(redis_url: str, store: Store) -> None:
     async def act(scene: Scene) -> None:
         jobs = [await scene.ask(team, 1) for team in ("a", "a", "b")]
         for job in jobs:
-            store.start(job, keys.gradients_work(0))
+            store.start(job, 0)
             store.complete(job, 0)
         order = [store.turn(keys.DECIDE_QUEUE) for _ in range(4)]
         assert order == [(jobs[0], None), (jobs[2], None), (jobs[1], None), None]

@@ -29,15 +29,13 @@ def arguments(message: bytes) -> list[Any]:
 
 def compute_chunk(store: Store, job_id: str, number: int) -> bool:
     """Leaves random gradients for a chunk, as a gradients task does; whether the job has all of them now."""
-    status, _ = store.start(job_id, f"gradients:{number}")
-    chunk = store.chunk(job_id, number) if status == "running" else None
+    chunk = store.start(job_id, number).samples
     if chunk is None:
         return False
     rows = np.random.default_rng(number).standard_normal((len(chunk), DIM)).astype(np.float32)
     gradients = Samples.of(rows, [sample.language for sample in chunk])
     ids = [str(sample.id) for sample in chunk]
-    store.put_gradients(job_id, number, ChunkResult(ids, gradients, [False] * len(ids), []))
-    return store.complete(job_id, number) == 0
+    return store.put_gradients(job_id, number, ChunkResult(ids, gradients, [False] * len(ids), [])) == 0
 
 
 def do(store: Store, message: bytes) -> None:

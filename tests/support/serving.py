@@ -24,6 +24,8 @@ from congrad_worker.tasks.deciding.verdicts import Judge
 from congrad_worker.tasks.records import ChunkResult
 from congrad_worker.tasks.store import Store
 
+from support.stored import chunk_of, record_of
+
 DIM = 16
 
 RULES = Rules(Rule("pcgrad", 0, pcgrad), half_life=float("inf"))
@@ -111,18 +113,17 @@ async def submit(client: httpx.AsyncClient, languages: Sequence[str], **body: An
 
 def compute(store: Store, job_id: str, seed: int = 0) -> None:
     """Leaves random gradients for every chunk of a job."""
-    job = store.job(job_id)
+    job = record_of(store, job_id)
     assert job is not None
     draw = np.random.default_rng(seed)
     for number in range(job.chunks):
-        store.start(job_id, f"gradients:{number}")
-        chunk = store.chunk(job_id, number)
+        store.start(job_id, number)
+        chunk = chunk_of(store, job_id, number)
         assert chunk is not None
         rows = draw.standard_normal((len(chunk), DIM)).astype(np.float32)
         gradients = Samples.of(rows, [sample.language for sample in chunk])
         ids = [str(sample.id) for sample in chunk]
         store.put_gradients(job_id, number, ChunkResult(ids, gradients, [False] * len(ids), []))
-        store.complete(job_id, number)
 
 
 def settle(store: Store, job_id: str) -> None:

@@ -6,6 +6,7 @@ its parent) does not.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import cast
@@ -14,7 +15,7 @@ from congrad.contract import wire
 from pydantic import BaseModel
 from redis.asyncio import Redis
 
-from congrad_service import keys
+from congrad_service import keys, scripts
 from congrad_service.http.errors import RETRY_AFTER_S, Conflict, Unavailable, Unprocessable
 from congrad_service.queue.publication import read
 
@@ -71,15 +72,30 @@ class Beat(BaseModel):
     status: Status
 
 
+@dataclass(frozen=True)
+class Live:
+    """What the live gradients workers serve, one entry a fingerprint, and whether there is a worker that decides."""
+
+    served: list[wire.Checkpoint]
+    decides: bool
+
+
 class Registry:
     """The live workers of one Redis."""
 
     def __init__(self, redis: Redis):
         self._redis = redis
+        self._live = redis.register_script(scripts.LIVE)
 
     async def live(self, role: Role) -> list[str]:
         """Ids of the live workers of a role."""
-        return list(await self._seen(role))
+        (heard,) = await self._heard(role)
+        return [worker for worker, _ in heard]
+
+    async def look(self) -> "Live":
+        """What a request needs to know, at once."""
+        gradients, decide = await self._heard(Role.GRADIENTS, Role.DECIDE)
+        return Live(_merge(_read(gradients).values()), bool(decide))
 
     async def workers(self) -> list[wire.Worker]:
         """The live workers: those that compute gradients by their checkpoints, then those that decide."""
@@ -128,30 +144,32 @@ class Registry:
             if coming is not None and coming.fingerprint is not None and not coming.status.ended
         ]
 
-    async def _seen(self, role: Role) -> dict[str, float]:
-        """When the live workers were heard last."""
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.time()
-            pipe.zrange(keys.workers(role), 0, -1, withscores=True)
-            (seconds, micros), found = await pipe.execute()
-        now = seconds + micros / 1e6
-        # What seems to come from the future was said before the clock was put back: a live worker has said more since.
-        oldest, latest = now - LIFETIME_S, now + LIFETIME_S
-        heard = cast("list[tuple[bytes, float]]", found)
-        return {worker.decode(): seen for worker, seen in heard if oldest <= seen <= latest}
+    async def _heard(self, *roles: Role) -> list[dict[tuple[str, float], bytes | None]]:
+        """What the live workers of each role said last, by id and when."""
+        found = await self._live(keys=[keys.workers(role) for role in roles], args=[LIFETIME_S])
+        return [
+            {
+                (worker.decode(), float(seen)): text
+                for worker, seen, text in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+            }
+            for flat in cast("list[list[bytes]]", found)
+        ]
 
     async def _beats(self, role: Role) -> dict[tuple[str, float], Beat]:
-        """What the live workers said last, by id and when."""
-        seen = list((await self._seen(role)).items())
-        texts = await self._redis.mget([keys.worker(worker) for worker, _ in seen]) if seen else []
-        pairs = zip(seen, texts, strict=True)
-        return {one: Beat.model_validate_json(text) for one, text in pairs if text is not None}
+        """The same of one, read."""
+        (heard,) = await self._heard(role)
+        return _read(heard)
 
     async def choose(
-        self, wanted: str | None, direction_fingerprint: str | None, known: Sequence[wire.Checkpoint] = ()
+        self,
+        live: Sequence[wire.Checkpoint],
+        wanted: str | None,
+        direction_fingerprint: str | None,
+        known: Sequence[wire.Checkpoint] = (),
     ) -> wire.Checkpoint:
         """The checkpoint that a request is computed with.
 
+        :param live: what the live workers serve.
         :param wanted: name or fingerprint from the request; None leaves the choice to the direction.
         :param direction_fingerprint: whose gradients the direction holds; None if it does not exist.
         :param known: those that need not be served: where none that is will do, a request waits for one of them.
@@ -159,7 +177,6 @@ class Registry:
         :raises Unprocessable: nothing was asked for and there is more than one to choose from.
         :raises Conflict: the direction belongs to another checkpoint, projection or loss.
         """
-        live = await self.served()
         away = without(known, live)
         if not (live or away):
             raise Unavailable("no worker is ready", retry_after=RETRY_AFTER_S)
@@ -186,6 +203,10 @@ class Registry:
                 [wire.ProblemError(pointer="/checkpoint", detail="is needed to choose a checkpoint")],
             )
         return matching[0]
+
+
+def _read(heard: Mapping[tuple[str, float], bytes | None]) -> dict[tuple[str, float], Beat]:
+    return {one: Beat.model_validate_json(text) for one, text in heard.items() if text is not None}
 
 
 def without(known: Sequence[wire.Checkpoint], live: Sequence[wire.Checkpoint]) -> list[wire.Checkpoint]:

@@ -1,5 +1,6 @@
 """`POST /filter`."""
 
+import asyncio
 from functools import partial
 
 from congrad.contract import wire
@@ -90,13 +91,14 @@ async def _accept(state: State, request: wire.FilterRequest, idempotency_key: st
     claimed = claim(idempotency_key, request.model_dump_json())
     if (known := await state.jobs.known(claimed)) is not None:
         return known
-    standing = await state.directions.standing(request.direction)
+    standing, live = await asyncio.gather(state.directions.standing(request.direction), state.registry.look())
     owner = None if standing is None else standing.fingerprint
-    checkpoint = await state.registry.choose(request.checkpoint, owner, await state.known_checkpoints())
+    away = await state.known_checkpoints()
+    checkpoint = await state.registry.choose(live.served, request.checkpoint, owner, away)
     _check_kinds(request, checkpoint.loss)
     if standing is not None:
         standing.check_terms(request)
     if request.update:
         await _check_room(state, request, standing)
-    await check_decide_worker(state)
+    check_decide_worker(live)
     return await state.jobs.create(request, checkpoint, claimed)

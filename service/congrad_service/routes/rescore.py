@@ -46,5 +46,5 @@ async def _accept(state: State, job_id: str, request: wire.RescoreRequest, idemp
     if request.update:
         assert request.direction is not None  # the request was checked
         await state.directions.check_room(request.direction, state.settings.max_directions)
-    await check_decide_worker(state)
+    check_decide_worker(await state.registry.look())
     return await state.jobs.create_rescoring(job_id, request, claimed)

@@ -37,9 +37,10 @@ async def _accept(state: State, job_id: str) -> Accepted:
     failed = await state.jobs.given_up(job_id)
     if (known := await state.jobs.known(failed.claim)) is not None:
         return known
+    live = await state.registry.look()
     if not failed.is_rescoring:
         standing = await state.directions.standing(teams.plain(failed.fields["direction"]))
         owner = None if standing is None else standing.fingerprint
-        await state.registry.choose(failed.fields["fingerprint"], owner, await state.known_checkpoints())
-    await check_decide_worker(state)
+        await state.registry.choose(live.served, failed.fields["fingerprint"], owner, await state.known_checkpoints())
+    check_decide_worker(live)
     return await state.jobs.create_retry(failed)

@@ -15,7 +15,7 @@ from congrad_service.http.prefer import Preference
 from congrad_service.jobs.jobs import Accepted
 from congrad_service.observability import tracing
 from congrad_service.observability.observed import note
-from congrad_service.queue.registry import Role
+from congrad_service.queue.registry import Live
 from congrad_service.state import State
 
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
@@ -37,9 +37,9 @@ JOB_RESPONSES: dict[int | str, dict[str, Any]] = {
 """How OpenAPI tells of the answers to a request that makes a job."""
 
 
-async def check_decide_worker(state: State) -> None:
+def check_decide_worker(live: Live) -> None:
     """:raises Unavailable: no live worker decides jobs."""
-    if not await state.registry.live(Role.DECIDE):
+    if not live.decides:
         raise errors.Unavailable("no decide worker is ready", retry_after=errors.RETRY_AFTER_S)
 
 

@@ -17,6 +17,7 @@ from congrad_worker.processes.heartbeat import Heartbeat
 from congrad_worker.settings import GradientSettings
 from congrad_worker.tasks.store import Store
 from support.serving import ANNOUNCEMENT, service, settings
+from support.stored import chunk_of
 
 PAIR = {"id": "a", "language": "de", "prompt": "p", "chosen": "c", "rejected": "r"}
 COMPLETION = {"id": "b", "language": "de", "prompt": "p", "completion": "c"}
@@ -52,7 +53,7 @@ def posted(redis_url: str, loss: str, *samples: dict[str, Any]) -> tuple[httpx.R
             headers = {"Prefer": "respond-async"}
             response = await client.post("/filter", json={"samples": list(samples)}, headers=headers)
             job_id = response.headers.get("location", "").removeprefix("/jobs/")
-            return response, store.chunk(job_id, 0)
+            return response, chunk_of(store, job_id, 0)
 
     return asyncio.run(post())
 

@@ -51,7 +51,7 @@ def test_each_change_is_an_event_and_the_last_one_has_the_result(redis_url: str,
             async with client.stream("GET", f"/jobs/{job_id}/events") as response:
                 stream = events(response)
                 seen = [await anext(stream)]
-                store.start(job_id, "gradients:0")
+                store.start(job_id, 0)
                 seen.append(await anext(stream))
                 for number in range(2):
                     store.complete(job_id, number)

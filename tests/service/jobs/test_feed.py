@@ -61,7 +61,7 @@ def test_the_latest_jobs_come_at_once_and_then_each_change(
                 assert [(await anext(stream)).id for _ in range(3)] == earlier
                 job_id = await submit(client, ["de", "fr"])
                 seen = [await anext(stream)]
-                store.start(job_id, "gradients:0")
+                store.start(job_id, 0)
                 seen.append(await anext(stream))
                 compute(store, job_id)
                 while seen[-1].progress.done < 2:
@@ -152,7 +152,7 @@ def test_a_change_that_nothing_tells_of_is_seen_all_the_same(redis_url: str, sto
                 await anext(stream)
                 with redis.Redis.from_url(redis_url) as connection:
                     connection.client_kill_filter(_type="pubsub")
-                    store.start(job_id, "gradients:0")
+                    store.start(job_id, 0)
                 assert await until(stream, "running", job_id) == [(job_id, "running")]
                 newer = await submit(client, ["de"])
                 assert await until(stream, "queued", newer) == [(newer, "queued")]
@@ -174,7 +174,7 @@ def test_a_reading_that_fails_is_made_up_for(redis_url: str, store: Store, monke
             async with looking(client) as stream:
                 await anext(stream)
                 monkeypatch.setattr(feed, "summaries", failing)
-                store.start(job_id, "gradients:0")
+                store.start(job_id, 0)
                 assert await until(stream, "running", job_id) == [(job_id, "running")]
         assert not failures
 

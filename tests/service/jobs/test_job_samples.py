@@ -13,6 +13,7 @@ from congrad.contract import wire
 from congrad_service import keys
 from congrad_worker.tasks.store import Store
 from support.serving import announce_workers, compute, service, settings, settle
+from support.stored import record_of
 
 ASYNC = {"Prefer": "respond-async"}
 MARKER = "text-marker"
@@ -54,7 +55,7 @@ def test_the_samples_are_those_that_were_sent_in_their_order(redis_url: str, kee
         async with service(redis_url, keep_texts=True, chunk_tokens=20) as client:
             job_id = await submit(client, [*PAIRS, TURNS])
             assert await shown(client, job_id) == [*PAIRS, TURNS]
-            job = keeping.job(job_id)
+            job = record_of(keeping, job_id)
             assert job is not None
             assert job.chunks > 3
             compute(keeping, job_id)
@@ -73,7 +74,7 @@ def test_texts_go_with_the_answer(redis_url: str, keeping: Store) -> None:
             job_id = await submit(client, PAIRS)
             compute(keeping, job_id)
             settle(keeping, job_id)
-            job = keeping.job(job_id)
+            job = record_of(keeping, job_id)
             assert job is not None
             lives = {keeping.redis.pttl(key) for key in job.texts}
             answer = keeping.redis.pttl(keys.job(job_id))
@@ -93,7 +94,7 @@ def test_a_second_scoring_shows_the_samples_of_the_first_for_as_long_as_its_own_
             job_id = await submit(client, PAIRS, retain=True)
             compute(keeping, job_id)
             settle(keeping, job_id)
-            job = keeping.job(job_id)
+            job = record_of(keeping, job_id)
             assert job is not None
             for key in (keys.job(job_id), *job.texts):
                 keeping.redis.expire(key, 60)

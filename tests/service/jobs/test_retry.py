@@ -9,6 +9,7 @@ from congrad.contract import wire
 from congrad_service import keys, scripts
 from congrad_worker.tasks.store import Store
 from support.serving import announce_workers, compute, service, settle, submit
+from support.stored import record_of
 
 LANGUAGES = ["de", "fr", "sw"]
 ASYNC = {"Prefer": "respond-async"}
@@ -35,7 +36,7 @@ async def retried(client: httpx.AsyncClient, job_id: str) -> str:
 def give_up(store: Store, job_id: str, starts: int = 3) -> None:
     """Ends a job whose chunk 1 was started so often, one of whose other chunks is computed."""
     for _ in range(starts):
-        store.start(job_id, keys.gradients_work(1))
+        store.start(job_id, 1)
         store.rest()
     store.fail(job_id, LOST)
 
@@ -161,7 +162,7 @@ def test_it_is_computed_with_the_checkpoint_that_it_was_meant_for_or_refused(red
             assert (await retry(client, lost)).status_code == 503
             announce_workers(redis_url)
             assert (await listed(client))[lost]["can_be_retried"], "a refusal takes nothing away"
-            again = store.job(await retried(client, lost))
+            again = record_of(store, await retried(client, lost))
             assert again is not None
             assert again.fingerprint == "f00d"
 
@@ -180,7 +181,7 @@ def test_a_second_scoring_that_failed_is_tried_again_while_the_gradients_are_the
             store.fail(lost, LOST)
             assert (await listed(client))[lost]["can_be_retried"]
             again = await retried(client, lost)
-            record = store.job(again)
+            record = record_of(store, again)
             assert record is not None
             assert (record.source, record.aggregator, record.retain) == (source, "mean", True)
             settle(store, again)

@@ -15,6 +15,7 @@ from congrad_service.queue.registry import Registry, Role
 from congrad_worker.tasks.store import Store
 from redis.asyncio import Redis
 from support.serving import ANNOUNCEMENT, announce_workers, compute, service, settle, submit
+from support.stored import record_of
 from support.waiting import until
 
 SAMPLES = [{"language": "de", "chosen": "c", "rejected": "r"}]
@@ -68,14 +69,14 @@ def test_what_is_served_goes_before_what_is_away_unless_that_is_asked_for(redis_
     async def ask() -> None:
         await remember(redis_url, "beef", "cafe")
         async with service(redis_url, scale_from_zero=True, max_queue=4) as client:
-            served = store.job((await post(client)).json()["id"])
-            asked = store.job((await post(client, checkpoint="beef", direction="own")).json()["id"])
+            served = record_of(store, (await post(client)).json()["id"])
+            asked = record_of(store, (await post(client, checkpoint="beef", direction="own")).json()["id"])
             assert served is not None
             assert asked is not None
             assert (served.fingerprint, asked.fingerprint) == ("f00d", "beef")
             compute(store, asked.id)
             settle(store, asked.id)
-            again = store.job((await post(client, direction="own")).json()["id"])
+            again = record_of(store, (await post(client, direction="own")).json()["id"])
             assert again is not None
             assert again.fingerprint == "beef", "its direction belongs to that"
             assert (await post(client, checkpoint="unknown")).status_code == 503

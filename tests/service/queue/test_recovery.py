@@ -114,7 +114,7 @@ def test_what_is_missing_at_one_look_only_is_on_its_way(
         scene.take(noted=False)
         assert store.turn(QUEUE) == (scene.job_id, 0)
         assert await scene.sweep() == []
-        store.start(scene.job_id, keys.gradients_work(0))
+        store.start(scene.job_id, 0)
         assert await scene.sweep() == []
         assert await scene.waiting() == 1
 
@@ -137,7 +137,7 @@ def test_work_waits_again_when_its_worker_has_gone_silent_and_not_before(redis_u
     async def act(scene: Scene) -> None:
         scene.take()
         assert store.turn(QUEUE) == (scene.job_id, 0)
-        store.start(scene.job_id, keys.gradients_work(0))
+        store.start(scene.job_id, 0)
         assert await scene.sweep() == []
         scene.fall_silent()
         assert await scene.sweep() == [0]
@@ -166,11 +166,11 @@ def test_work_that_its_worker_gave_back_is_not_sent_twice(redis_url: str, store:
     async def act(scene: Scene) -> None:
         scene.take()
         assert store.turn(QUEUE) == (scene.job_id, 0)
-        store.start(scene.job_id, keys.gradients_work(0))
+        store.start(scene.job_id, 0)
         store.give_back()
         assert await scene.sweep() == []  # its message comes again as well
         assert store.turn(QUEUE) == (scene.job_id, 0)
-        assert store.start(scene.job_id, keys.gradients_work(0)) == ("running", 1), "that was no attempt"
+        assert store.start(scene.job_id, 0).attempts == 1, "that was no attempt"
 
     play(redis_url, store, act)
 
@@ -178,12 +178,12 @@ def test_work_that_its_worker_gave_back_is_not_sent_twice(redis_url: str, store:
 def test_work_that_another_worker_is_at_is_not_started_and_counts_as_no_attempt(redis_url: str, store: Store) -> None:
     async def act(scene: Scene) -> None:
         other = Store(settings(redis_url))
-        assert store.start(scene.job_id, keys.gradients_work(0)) == ("running", 1)
-        assert other.start(scene.job_id, keys.gradients_work(0)) == ("running", 0)
+        assert store.start(scene.job_id, 0).attempts == 1
+        assert other.start(scene.job_id, 0).attempts == 0
         other.rest()  # is at nothing, and says nothing of what others are at
-        assert other.start(scene.job_id, keys.gradients_work(1)) == ("running", 1)
+        assert other.start(scene.job_id, 1).attempts == 1
         store.rest()
-        assert other.start(scene.job_id, keys.gradients_work(0)) == ("running", 2)
+        assert other.start(scene.job_id, 0).attempts == 2
         other.redis.close()
 
     play(redis_url, store, act)
@@ -193,7 +193,7 @@ def test_a_heartbeat_says_what_its_worker_is_at_until_that_hangs(redis_url: str,
     async def act(scene: Scene) -> None:
         impatient = Store(settings(redis_url).model_copy(update={"visibility_timeout": 0}))
         for worker, says in ((store, True), (impatient, False)):
-            worker.start(scene.job_id, keys.gradients_work(0))
+            worker.start(scene.job_id, 0)
             scene.fall_silent()
             beat = Heartbeat(worker, Role.DECIDE)
             beat.start()
@@ -210,7 +210,7 @@ def test_a_decision_that_nobody_asked_for_is_asked_for(redis_url: str, store: St
         for number in range(2):
             scene.take(noted=False)
             assert store.turn(QUEUE) == (scene.job_id, number)
-            store.start(scene.job_id, keys.gradients_work(number))
+            store.start(scene.job_id, number)
             store.complete(scene.job_id, number)
             store.rest()
         # The last worker died before it could ask, a while ago.

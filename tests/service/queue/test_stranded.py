@@ -78,7 +78,7 @@ def test_a_checkpoint_that_comes_back_in_between_begins_another_hour(redis_url: 
 def test_a_job_that_only_waits_for_its_decision_needs_no_checkpoint(redis_url: str, store: Store) -> None:
     async def act(stranded: Stranded, jobs: Jobs) -> None:
         job = await create(jobs, "gone")
-        store.start(job, keys.gradients_work(0))
+        store.start(job, 0)
         assert store.complete(job, 0) == 0
         await stranded.sweep(0.0)
         assert await stranded.sweep(AWAY_S) == []

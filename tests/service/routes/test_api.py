@@ -14,6 +14,7 @@ from congrad_service.settings import ServiceSettings
 from congrad_worker.processes.heartbeat import Heartbeat
 from congrad_worker.tasks.store import Store
 from support.serving import ANNOUNCEMENT, service, settings
+from support.stored import chunk_of
 
 JSON = {"Content-Type": "application/json"}
 PAIR = {"language": "de", "prompt": "p", "chosen": "c", "rejected": "r"}
@@ -284,7 +285,7 @@ def test_tools_and_template_variables_reach_the_worker(redis_url: str) -> None:
     headers = {"Prefer": "respond-async"}
     response = call(redis_url, "POST", "/filter", json={"samples": [PAIR | columns]}, headers=headers)
     store = Store(settings(redis_url))
-    (sample,) = store.chunk(response.headers["location"].removeprefix("/jobs/"), 0) or []
+    (sample,) = chunk_of(store, response.headers["location"].removeprefix("/jobs/"), 0) or []
     store.redis.close()
     assert sample.model_dump(exclude_none=True) == PAIR | columns | {"id": "0"}
 

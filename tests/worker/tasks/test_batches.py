@@ -17,6 +17,7 @@ from congrad_worker.tasks.store import Store
 from redis.exceptions import OutOfMemoryError
 from support.bench import SERVED, Bench
 from support.pairs import demo_samples
+from support.stored import chunk_of, has_gradients
 
 QUEUE = keys.gradients_queue(SERVED.fingerprint)
 
@@ -57,7 +58,7 @@ def take(bench: Bench) -> list[Piece]:
 def work(bench: Bench, pieces: Sequence[Piece]) -> list[str]:
     """The jobs that are complete then."""
     complete: list[str] = []
-    work_off(bench.store, bench.processor, "gradients[1]", pieces, complete.append)
+    work_off(bench.processor, "gradients[1]", pieces, complete.append)
     return complete
 
 
@@ -90,7 +91,7 @@ def test_gradients_are_those_that_each_request_has_alone(bench: Bench) -> None:
     work(bench, pieces)
     together = [bench.store.redis.get(keys.gradients(job, 0)) for job in jobs]
     for job, found in zip(jobs, together, strict=True):
-        samples = bench.store.chunk(job, 0)
+        samples = chunk_of(bench.store, job, 0)
         assert samples is not None
         (alone,) = bench.processor.compute([samples])
         assert isinstance(found, bytes)
@@ -117,7 +118,7 @@ def test_a_chunk_that_was_begun_before_is_computed_alone(bench: Bench) -> None:
     begun = other.chunk_turns(QUEUE, 10**9)
     assert len(begun) == 4
     for job, number in begun:
-        other.start(job, keys.gradients_work(number))
+        other.start(job, number)
     other.give_back()  # as `recovery` does when a worker has died, but for the attempts
     for job in jobs[:2]:
         bench.store.redis.hset(keys.job(job), "attempts:gradients:0", 3)
@@ -167,17 +168,17 @@ def test_what_redis_has_no_room_for_waits_again_and_the_rest_is_done(
     jobs = single(bench, 3)
     put = bench.store.put_gradients
 
-    def full(job: str, *rest: Any) -> None:
+    def full(job: str, *rest: Any) -> int:
         if job == jobs[1]:
             bench.store.beat(Role.GRADIENTS, "{}")  # which no thread does here, however long a batch takes
             raise OutOfMemoryError("command not allowed when used memory > 'maxmemory'")
-        put(job, *rest)
+        return put(job, *rest)
 
     with monkeypatch.context() as patched:
         patched.setattr(bench.store, "put_gradients", full)
         with pytest.raises(OutOfMemoryError):
             work(bench, take(bench))
-    assert [bench.store.has_gradients(job, 0) for job in jobs] == [True, False, True]
+    assert [has_gradients(bench.store, job, 0) for job in jobs] == [True, False, True]
     assert bench.store.redis.hget(keys.job(jobs[1]), "attempts:gradients:0") == b"0", "that was no attempt"
     assert work(bench, take(bench)) == [jobs[1]]
     assert counted.sizes == [3], "its gradients were kept"

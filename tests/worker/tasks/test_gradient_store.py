@@ -19,6 +19,7 @@ from congrad_worker.tasks.store import Store
 from support.bench import Bench
 from support.object_store import ObjectStore
 from support.pairs import demo_samples
+from support.stored import has_gradients, record_of
 
 from benchmarks.waiting_worker.engine import WaitingEncoder, WaitingEngine
 from benchmarks.waiting_worker.settings import WaitingSettings
@@ -115,7 +116,7 @@ def test_files_are_kept_as_long_as_their_references(bench: Bench) -> None:
     assert until is not None
     assert until - bench.store.now() == pytest.approx(redis.ttl(keys.gradients(job_id, 0)), abs=2)
     bench.store.free_stored()
-    assert bench.store.gradients(bench.store.job(job_id)) is not None  # type: ignore[arg-type]
+    assert bench.store.gradients(record_of(bench.store, job_id)) is not None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("how", ["deleted", "scored again", "cancelled", "expired"])
@@ -173,12 +174,12 @@ def test_a_worker_that_dies_between_file_and_reference_loses_nothing(
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(bench.store.redis, "set", die)
+        patched.setattr(bench.store, "_complete", die)
         with pytest.raises(Killed):
             bench.processor.process(job_id, 0)
     written = files(tmp_path, job_id)
     assert len(written) == 1
-    assert not bench.store.has_gradients(job_id, 0)
+    assert not has_gradients(bench.store, job_id, 0)
     result = bench.run(job_id, chunks).result
     assert result is not None
     assert result.decisions == truth.decisions
@@ -195,7 +196,7 @@ def test_an_ended_job_gets_no_files(bench: Bench, tmp_path: Path) -> None:
     bench.cancel(job_id)
     bench.store.put_gradients(job_id, 1, result)
     assert len(files(tmp_path, job_id)) == 1
-    assert not bench.store.has_gradients(job_id, 1)
+    assert not has_gradients(bench.store, job_id, 1)
 
 
 @pytest.mark.parametrize("stage", ["gradients", "decide"])
@@ -277,7 +278,7 @@ def test_files_that_are_gone_are_no_longer_kept(when: str, bench: Bench, monkeyp
 def test_gradients_in_a_store_that_a_worker_does_not_know_are_waited_for(bench: Bench) -> None:
     job_id, chunks = bench.create(retain=True)
     bench.run(job_id, chunks)
-    job = bench.store.job(job_id)
+    job = record_of(bench.store, job_id)
     assert job is not None
     settings = bench.settings.model_copy(update={"gradient_store": "redis"})
     with pytest.raises(ShardStoreError, match="CONGRAD_GRADIENT_STORE says where, and is unset"):

@@ -12,10 +12,12 @@ from congrad_service import keys
 from congrad_service.queue.registry import Role
 from congrad_worker.errors import DeviceLostError
 from congrad_worker.gradients.device import are_lost
+from congrad_worker.tasks import store
 from congrad_worker.tasks.chunks import MAX_ATTEMPTS
 from congrad_worker.tasks.store import Store
 from support.bench import Bench
 from support.pairs import demo_samples
+from support.stored import has_gradients
 
 
 @pytest.fixture
@@ -32,6 +34,57 @@ def test_only_the_last_chunk_asks_for_the_decision_and_any_redelivery_may(bench:
     assert [bench.processor.process(job_id, number) for number in order] == [False] * (chunks - 1) + [True]
     # A worker that died between the last chunk and the asking: its task comes again, and asks.
     assert bench.processor.process(job_id, 0)
+
+
+def test_redis_is_asked_twice_for_a_chunk_and_three_times_for_its_decision(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time is most of a millisecond of a small request, on a path on which nothing else goes on."""
+    for _ in range(2):  # scripts are known then, and the direction is in memory
+        bench.run(*bench.create(direction="d"))
+    job_id, _ = bench.create(samples=demo_samples("de", each=1), direction="d", repeats="count")
+    execute, asked = bench.store.redis.execute_command, []
+
+    def counted(*command: Any, **options: Any) -> Any:
+        asked.append(command[0])
+        return execute(*command, **options)
+
+    monkeypatch.setattr(bench.store.redis, "execute_command", counted)
+    bench.processor.process(job_id, 0)
+    assert len(asked) == 2
+    bench.judge.settle(job_id)
+    assert len(asked) == 5
+    assert bench.result(job_id).decisions
+
+
+@pytest.mark.parametrize("most", [0, 10**9])
+def test_gradients_of_any_size_are_there_when_their_chunk_is_complete(
+    most: int, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "MOST_BYTES", most)
+    job_id, count = bench.create()
+    for number in range(count):
+        assert bench.processor.process(job_id, number) == (number == count - 1)
+        assert has_gradients(bench.store, job_id, number)
+        assert not bench.store.redis.exists(keys.doing(job_id, keys.gradients_work(number)))
+    bench.judge.settle(job_id)
+    assert bench.result(job_id).decisions
+    assert list(bench.store.redis.scan_iter("congrad:job:*:*")) == []
+
+
+def test_a_message_is_of_use_until_the_gradients_are_there_and_the_decision_is_asked_for(bench: Bench) -> None:
+    job_id, count = bench.create(samples=demo_samples("de", each=1))
+    assert count == 1
+    assert bench.store.is_wanted(job_id, 0, "f00d")
+    assert not bench.store.is_wanted(job_id, 0, "beef"), "another checkpoint's"
+    bench.processor.process(job_id, 0)
+    assert bench.store.is_wanted(job_id, 0, "f00d"), "whoever was to ask may have died"
+    bench.store.note_asked(job_id)
+    assert not bench.store.is_wanted(job_id, 0, "f00d")
+    cancelled, _ = bench.create()
+    bench.cancel(cancelled)
+    assert not bench.store.is_wanted(cancelled, 0, "f00d")
+    assert not bench.store.is_wanted("none", 0, "f00d")
 
 
 def test_a_redelivered_chunk_and_a_redelivered_decision_change_nothing(bench: Bench) -> None:
@@ -56,7 +109,7 @@ def test_a_lost_race_is_decided_again_on_the_new_version(bench: Bench, monkeypat
     read = bench.judge.directions.read
     races: list[int] = []
 
-    def read_and_be_overtaken(name: str) -> Any:
+    def read_and_be_overtaken(name: str, *_: Any) -> Any:
         record = read(name)
         if not races:
             races.append(record.version)
@@ -80,7 +133,7 @@ def test_a_reset_during_a_decision_is_not_undone(bench: Bench, monkeypatch: pyte
     read = bench.judge.directions.read
     resets: list[str] = []
 
-    def read_and_be_reset(name: str) -> Any:
+    def read_and_be_reset(name: str, *_: Any) -> Any:
         record = read(name)
         if not resets:
             resets.append(name)
@@ -111,16 +164,16 @@ def test_a_chunk_that_is_slower_than_the_visibility_timeout_is_no_failed_attempt
     for _ in range(MAX_ATTEMPTS + 1):
         bench.store.redis.delete(keys.doing(job_id, "gradients:0"))
         worker = Store(slow)
-        assert worker.start(job_id, "gradients:0") == ("running", 1)
+        assert worker.start(job_id, 0).attempts == 1
         worker.beat(Role.GRADIENTS, "{}")
     bench.store.redis.delete(keys.doing(job_id, "gradients:0"), keys.workers(Role.GRADIENTS))
-    assert bench.store.start(job_id, "gradients:0") == ("running", 2), "that one has died"
+    assert bench.store.start(job_id, 0).attempts == 2, "that one has died"
 
 
 def test_a_chunk_that_never_ends_is_given_up(bench: Bench) -> None:
     job_id, _ = bench.create()
     for _ in range(MAX_ATTEMPTS):
-        bench.store.start(job_id, "gradients:0")  # and the worker dies
+        bench.store.start(job_id, 0)  # and the worker dies
     assert not bench.processor.process(job_id, 0)
     job = bench.job(job_id)
     assert job.status is wire.JobStatus.FAILED
@@ -161,7 +214,7 @@ def test_a_heartbeat_that_is_under_way_does_not_bring_back_what_has_ended(bench:
         assert may_end.wait(10)
         beat(**options)
 
-    bench.store.start(job_id, work)
+    bench.store.start(job_id, 0)
     with patch.object(bench.store, "_beat", slow):
         beating = threading.Thread(target=bench.store.beat, args=("gradients", "{}"))
         beating.start()

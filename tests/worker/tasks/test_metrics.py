@@ -54,9 +54,9 @@ class Since:
 def done_by_tasks(bench: Bench, job_id: str, chunks: int) -> None:
     """Does a job as the tasks of both workers do it."""
     for number in range(chunks):
-        with reports.report(bench.store, Role.GRADIENTS, "t[1]", job_id, chunk=number):
+        with reports.report(Role.GRADIENTS, "t[1]", job_id, chunk=number):
             bench.processor.process(job_id, number)
-    with reports.report(bench.store, Role.DECIDE, "t[2]", job_id):
+    with reports.report(Role.DECIDE, "t[2]", job_id):
         bench.judge.settle(job_id)
 
 
@@ -110,7 +110,7 @@ def test_lost_races_and_failures_are_counted(bench: Bench, monkeypatch: pytest.M
     read = bench.judge.directions.read
     overtaken: list[str] = []
 
-    def read_and_be_overtaken(name: str) -> Any:
+    def read_and_be_overtaken(name: str, *_: Any) -> Any:
         record = read(name)
         if not overtaken:
             overtaken.append(name)
@@ -134,9 +134,9 @@ def test_lost_races_and_failures_are_counted(bench: Bench, monkeypatch: pytest.M
 
 def test_a_chunk_that_an_earlier_worker_did_not_end_is_a_restart(bench: Bench) -> None:
     job_id, _ = bench.create()
-    bench.store.start(job_id, "gradients:0")  # and the worker dies
+    bench.store.start(job_id, 0)  # and the worker dies
     since = Since()
-    with reports.report(bench.store, Role.GRADIENTS, "t[1]", job_id, chunk=0):
+    with reports.report(Role.GRADIENTS, "t[1]", job_id, chunk=0):
         bench.processor.process(job_id, 0)
     assert since("congrad_task_restarts_total", task="gradients") == 1
 
@@ -185,7 +185,7 @@ def test_a_task_has_one_line_that_names_its_request_and_no_text(log_format: Any,
     kept = logging.root.handlers[:]
     try:
         logging.config.dictConfig(config)
-        with reports.report(bench.store, Role.GRADIENTS, "congrad.gradients[abc]", job_id, chunk=0):
+        with reports.report(Role.GRADIENTS, "congrad.gradients[abc]", job_id, chunk=0):
             bench.processor.process(job_id, 0)
     finally:
         logging.root.handlers[:] = kept
@@ -234,7 +234,7 @@ def test_a_task_that_redis_fails_is_counted_as_given_back(bench: Bench, monkeypa
         raise RedisError("away")
 
     job_id, chunks = bench.create()
-    for method in ("origin", "chunk"):  # at once, or in the middle
+    for method in ("start", "put_gradients"):  # at once, or in the middle
         since = Since()
         with monkeypatch.context() as patched:
             patched.setattr(bench.store, method, fail)

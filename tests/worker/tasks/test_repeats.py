@@ -76,7 +76,7 @@ def test_two_jobs_in_flight_with_the_same_pairs_count_them_once(bench: Bench, mo
             bench.processor.process(job_id, number)
     read = bench.judge.directions.read
 
-    def read_and_be_overtaken(name: str) -> Any:
+    def read_and_be_overtaken(name: str, *_: Any) -> Any:
         record = read(name)
         monkeypatch.undo()
         bench.judge.settle(late[0])  # commits between our reading and our commit
@@ -98,7 +98,7 @@ def test_what_is_remembered_is_never_of_another_version_than_the_direction(
         bench.processor.process(job_id, number)
     read = bench.judge.directions.read
 
-    def read_and_be_overtaken(name: str) -> Any:
+    def read_and_be_overtaken(name: str, *_: Any) -> Any:
         record = read(name)
         monkeypatch.undo()
         posted(bench, repeats="count")

@@ -12,6 +12,7 @@ from congrad_worker.tasks.deciding.verdicts import Judge
 from support.bench import Bench
 from support.pairs import demo_samples, without_prompt
 from support.scoring import RULES, explicit_pcgrad
+from support.stored import record_of
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def scores(result: wire.FilterResult) -> np.ndarray:
 
 def gradients(bench: Bench, job_id: str) -> tuple[np.ndarray, list[str]]:
     """What a job has retained: float64 ``[n, D]``, and the languages."""
-    job = bench.store.job(job_id)
+    job = record_of(bench.store, job_id)
     assert job is not None
     chunks = [chunk.samples for chunk in bench.store.gradients(job) or []]
     rows = np.concatenate([chunk.gradients(np.arange(len(chunk.norms))) for chunk in chunks])
@@ -110,7 +111,7 @@ def test_a_reset_between_reading_the_job_and_deciding_it_fails_it(
     again = bench.rescore(job_id)
     read = bench.judge.directions.read
 
-    def reset_and_read(name: str) -> Any:
+    def reset_and_read(name: str, *_: Any) -> Any:
         monkeypatch.undo()
         bench.reset(name)
         bench.run(*bench.create())
@@ -152,7 +153,7 @@ def test_a_redelivered_rescoring_changes_nothing(bench: Bench, monkeypatch: pyte
     read = bench.judge.directions.read
     answers: list[wire.FilterResult] = []
 
-    def read_and_be_overtaken(name: str) -> Any:
+    def read_and_be_overtaken(name: str, *_: Any) -> Any:
         monkeypatch.undo()
         bench.judge.settle(again)  # another delivery, which drops the gradients
         answers.append(bench.result(again))
@@ -170,15 +171,13 @@ def test_a_redelivered_rescoring_changes_nothing(bench: Bench, monkeypatch: pyte
 def test_a_late_duplicate_of_a_gradients_task_neither_drops_nor_revives_what_is_retained(bench: Bench) -> None:
     job_id, chunks = bench.create(retain=True)
     bench.run(job_id, chunks)
-    job = bench.store.job(job_id)
+    job = record_of(bench.store, job_id)
     assert job is not None
     left = (bench.store.gradients(job) or [])[0]
     # What a worker does that was slow enough for another to have computed the chunk as well.
     bench.store.put_gradients(job_id, 0, left)
-    bench.store.complete(job_id, 0)
     assert rescored(bench, job_id).decisions
     bench.store.put_gradients(job_id, 0, left)
-    bench.store.complete(job_id, 0)
     assert list(bench.store.redis.scan_iter("congrad:job:*:*")) == []
 
 

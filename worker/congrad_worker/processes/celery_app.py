@@ -129,6 +129,13 @@ def started_or_given_up(what: str) -> Iterator[None]:
         give_up(f"{what}: {type(error).__name__}: {error}")
 
 
+def give_work_up() -> NoReturn:
+    """Ends this process, which was told to stop, while a thread of it is still at work. That is missed, and begun anew
+    by another worker."""
+    logging.shutdown()
+    os._exit(0)
+
+
 def give_up(message: str) -> NoReturn:
     """Ends the worker that this process is the child of; it exits with status 2 and this message."""
     liveness.failed(message)

@@ -3,7 +3,7 @@
 import gc
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,11 +19,13 @@ from congrad_worker.processes.celery_app import (
     OUTAGE_PAUSE_S,
     ended_with_its_device,
     give_up,
+    give_work_up,
     requeued_on_outage,
     serve_metrics,
     started_or_given_up,
     worker_app,
 )
+from congrad_worker.processes.direct import Direct
 from congrad_worker.processes.following import Following
 from congrad_worker.processes.heartbeat import Heartbeat, Rest
 from congrad_worker.settings import GradientSettings
@@ -44,6 +46,7 @@ _store: Store | None = None
 _resident: "Resident | None" = None
 _steward: "Steward | None" = None
 _heartbeat: Heartbeat | None = None
+_direct: Direct | None = None
 
 
 @app.task(name=keys.GRADIENTS_TASK)
@@ -51,23 +54,37 @@ def gradients(job_id: str, number: int) -> None:
     """Computes the chunk whose turn it is, and what else fits beside it; where nothing waits, the message's. Whoever
     finds a job complete asks for its decision."""
     assert _resident is not None
-    with ended_with_its_device(), requeued_on_outage(), _awake(_resident) as served:
+    assert _direct is not None
+    with ended_with_its_device(), requeued_on_outage(), _direct.message(), _awake(_resident) as served:
         _work(served, gradients.request.id, [(job_id, number)])
 
 
-def _work(served: "Served", task_id: str, otherwise: list[tuple[str, int]] | None = None) -> bool:
+def _work_directly() -> None:
+    assert _resident is not None
+    with ended_with_its_device(), _awake(_resident) as served:
+        _work(served, "direct", alone=True)
+
+
+def _queue_of_work() -> str | None:
+    """Where work is taken directly. One that sleeps is woken by a message only, whatever was told before it slept."""
+    assert _resident is not None
+    return None if _resident.asleep is not None else _resident.identity.queue
+
+
+def _work(served: "Served", task_id: str, otherwise: Sequence[tuple[str, int]] = (), alone: bool = False) -> bool:
     """Does what waits for a checkpoint, as far as one batch holds it; whether there was anything.
 
-    :param otherwise: what is done where nothing waits, if it is the same checkpoint's.
+    :param otherwise: what is done where nothing waits, if it is the same checkpoint's and still to be done.
+    :param alone: only a job that no other waits beside.
     """
     assert _store is not None
     own = served.identity
     room = served.processor.batch_bytes if settings.batch_requests else 0
-    pieces = _store.chunk_turns(own.queue, room)
+    pieces = _store.chunk_turns(own.queue, room, alone)
     if not pieces:
-        pieces = [piece for piece in otherwise or [] if _store.fingerprint(piece[0]) in (own.fingerprint, None)]
+        pieces = [piece for piece in otherwise if _store.is_wanted(*piece, own.fingerprint)]
     if pieces:
-        work_off(_store, served.processor, f"{keys.GRADIENTS_TASK}[{task_id}]", pieces, _ask_for_decision)
+        work_off(served.processor, f"{keys.GRADIENTS_TASK}[{task_id}]", pieces, _ask_for_decision)
     return bool(pieces)
 
 
@@ -109,7 +126,7 @@ def _ask_for_decision(job_id: str) -> None:
 @worker_process_init.connect
 def _load(**_: object) -> None:
     """Loads the checkpoint, then says that it is served."""
-    global _store, _resident, _steward, _heartbeat
+    global _store, _resident, _steward, _heartbeat, _direct
     with started_or_given_up(f"{settings.model} cannot be served"):
         tracing.begin("congrad-gradients")
         serve_metrics(settings)
@@ -119,6 +136,8 @@ def _load(**_: object) -> None:
         liveness.serves(_resident.identity.queue)
         _heartbeat.start()
         _steward.start()
+        _direct = Direct(_store, _queue_of_work, _work_directly)
+        _direct.start()
 
 
 def _residing(store: Store) -> "tuple[Resident, Steward]":
@@ -173,8 +192,11 @@ def _forget_queue(name: str) -> None:
 
 @worker_process_shutdown.connect
 def _leave(**_: object) -> None:
+    has_ended = _direct is None or _direct.stop()
     if _steward is not None:
         _steward.stop()
     if _heartbeat is not None:
         _heartbeat.stop()
     tracing.end()
+    if not has_ended:
+        give_work_up()

@@ -16,14 +16,13 @@ from redis.exceptions import RedisError
 
 from congrad_worker.errors import ShardStoreError
 from congrad_worker.tasks.reports import report
-from congrad_worker.tasks.store import Store
 
 if TYPE_CHECKING:
     from congrad_worker.tasks.chunks import ChunkProcessor, Piece  # it imports torch
 
 
 def work_off(
-    store: Store, processor: "ChunkProcessor", task: str, pieces: "Sequence[Piece]", decide: Callable[[str], object]
+    processor: "ChunkProcessor", task: str, pieces: "Sequence[Piece]", decide: Callable[[str], object]
 ) -> None:
     """Processes chunks that were taken together.
 
@@ -35,7 +34,7 @@ def work_off(
     failure: Exception | None = None
     for job_id, number in processor.begin(pieces):
         try:
-            with report(store, Role.GRADIENTS, task, job_id, chunk=number), processor.activity.task():
+            with report(Role.GRADIENTS, task, job_id, chunk=number), processor.activity.task():
                 if processor.process(job_id, number):
                     decide(job_id)
         except (RedisError, OperationalError, ShardStoreError) as error:

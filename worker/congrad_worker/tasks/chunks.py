@@ -20,8 +20,8 @@ from congrad_worker.decisions.direction import Samples
 from congrad_worker.errors import DeviceLostError, SampleErrors, ShardStoreError, Unscorable, origin
 from congrad_worker.gradients.engine import GradientEngine, Gradients
 from congrad_worker.tasks import metrics
-from congrad_worker.tasks.records import ChunkResult
-from congrad_worker.tasks.reports import note
+from congrad_worker.tasks.records import ChunkResult, StartedChunk
+from congrad_worker.tasks.reports import belongs_to, note
 from congrad_worker.tasks.store import Store
 
 MAX_ATTEMPTS = 5
@@ -59,7 +59,7 @@ class ChunkProcessor:
         self._store = store
         self._encoder = encoder
         self._engine = engine
-        self._begun: dict[Piece, int] = {}  # how often those were started that are not processed yet
+        self._begun: dict[Piece, StartedChunk] = {}  # those that are not processed yet
         self._waiting: dict[Piece, list[wire.AnySample]] = {}  # of these, what is not computed yet
         self._computed: dict[Piece, ChunkResult] = {}  # what was computed last and is not in Redis yet
 
@@ -89,11 +89,11 @@ class ChunkProcessor:
         return [piece for piece in pieces if piece in self._begun or piece == pieces[0]]
 
     def _begin(self, piece: Piece) -> None:
-        _, attempts = self._store.start(piece[0], keys.gradients_work(piece[1]))
-        if attempts:
-            self._begun[piece] = attempts
-            if (samples := self._store.chunk(*piece)) is not None:
-                self._waiting[piece] = samples
+        begun = self._store.start(*piece)
+        if begun.attempts or begun.is_there:
+            self._begun[piece] = begun
+        if (samples := begun.samples) is not None:
+            self._waiting[piece] = samples
 
     def process(self, job_id: str, number: int) -> bool:
         """Leaves the chunk's gradients in Redis; whether the job has all of them now. Doing it twice changes nothing.
@@ -104,17 +104,16 @@ class ChunkProcessor:
         :raises DeviceLostError: this process can compute nothing more.
         """
         at = job_id, keys.gradients_work(number)
-        # The message of a chunk that another task has taken along finds nothing to do, and that is no start.
-        if (job_id, number) not in self._begun and self._store.has_gradients(job_id, number):
+        begun = self._begun.pop((job_id, number), None) or self._store.start(job_id, number)
+        belongs_to(begun.origin)
+        if not begun.attempts:
             note(outcome="repeated")
-            return self._store.complete(job_id, number) == 0 and not self._store.is_asked(job_id)
-        attempts = self._begun.pop((job_id, number), 0) or self._store.start(*at)[1]
-        if not attempts:
-            note(outcome="repeated")
-            return False
-        note(attempt=attempts)
+            # The message of a chunk that another task has taken along finds nothing to do, and that was no start.
+            is_complete = begun.is_there and self._store.complete(job_id, number) == 0
+            return is_complete and not self._store.is_asked(job_id)
+        note(attempt=begun.attempts)
         try:
-            return self._run(job_id, number, attempts)
+            return self._run(job_id, number, begun)
         except (OutOfMemoryError, ShardStoreError) as error:
             if self._store.has_waited(job_id, MEMORY_PATIENCE_S):
                 detail = NO_MEMORY if isinstance(error, OutOfMemoryError) else f"{error}, for {MEMORY_PATIENCE_S:g} s"
@@ -134,22 +133,20 @@ class ChunkProcessor:
         finally:
             self._store.rest(at)
 
-    def _run(self, job_id: str, number: int, attempts: int) -> bool:
-        begun = self._waiting.pop((job_id, number), None)
-        if not self._store.has_gradients(job_id, number):
-            if attempts > MAX_ATTEMPTS:
-                self._store.uncount(job_id, keys.gradients_work(number))
-                self._fail(job_id, f"chunk {number} was given up: it was started {attempts - 1} times without an end")
-                return False
-            samples = begun or self._store.chunk(job_id, number)
-            if samples is None:
-                note(outcome="repeated")
-                return False
-            self._store.put_gradients(job_id, number, self._result((job_id, number), samples))
-            del self._computed[job_id, number]
-        else:
+    def _run(self, job_id: str, number: int, begun: StartedChunk) -> bool:
+        samples = self._waiting.pop((job_id, number), None)
+        if begun.attempts > MAX_ATTEMPTS:
+            self._store.uncount(job_id, keys.gradients_work(number))
+            starts = f"it was started {begun.attempts - 1} times without an end"
+            self._fail(job_id, f"chunk {number} was given up: {starts}")
+            return False
+        samples = samples or begun.samples
+        if samples is None:
             note(outcome="repeated")
-        return self._store.complete(job_id, number) == 0
+            return False
+        missing = self._store.put_gradients(job_id, number, self._result((job_id, number), samples))
+        del self._computed[job_id, number]
+        return missing == 0
 
     def _result(self, piece: Piece, samples: list[wire.AnySample]) -> ChunkResult:
         if piece not in self._computed:

@@ -1,20 +1,26 @@
 """What a worker reads from Redis and leaves there, as values: chunks, jobs, directions, commits."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from congrad.contract import wire
 from congrad_service import keys
 from congrad_service.directions.remembered import Table
 from congrad_service.directions.terms import Terms
+from pydantic import ConfigDict, TypeAdapter
 from safetensors.numpy import load, save
 
 from congrad_worker.decisions.consensus import Consensus
 from congrad_worker.decisions.direction import LanguageState, Samples, Stake
 from congrad_worker.decisions.rows.products import Products
+
+SAMPLES = TypeAdapter(list[wire.AnySample], config=ConfigDict(hide_input_in_errors=True))
+SELECTION: TypeAdapter[wire.Selection] = TypeAdapter(wire.Selection)
 
 
 @dataclass(frozen=True)
@@ -160,6 +166,34 @@ class JobRecord:
     started: float
     gradients_done: float
 
+    @classmethod
+    def of(cls, job_id: str, raw: Mapping[bytes, bytes]) -> "JobRecord":
+        """From the fields of a job's hash."""
+        fields = {name.decode(): value.decode() for name, value in raw.items()}
+        started = float(fields.get("started", fields["created"]))
+        standing = fields.get("standing")
+        return cls(
+            id=job_id,
+            status=wire.JobStatus(fields["status"]),
+            direction=fields["direction"],
+            update=fields["update"] == "1",
+            selection=SELECTION.validate_json(fields["selection"]),
+            fingerprint=fields["fingerprint"],
+            checkpoint=fields["checkpoint"],
+            chunks=int(fields["chunks"]),
+            retain=fields.get("retain") == "1",
+            once=fields.get("repeats") != "count",
+            half_life=float(half_life) if (half_life := fields.get("half_life")) else None,
+            aggregator=fields.get("aggregator"),
+            heard=frozenset(heard.split(",")) if (heard := fields.get("heard")) else None,
+            source=fields.get("source"),
+            source_chunks=int(fields.get("source_chunks", 0)),
+            standing=None if standing is None else Standing.parse(standing),
+            created=float(fields["created"]),
+            started=started,
+            gradients_done=float(fields.get("gradients_done", started)),
+        )
+
     @property
     def gradients(self) -> list[str]:
         """The keys of the gradients that the job is about."""
@@ -174,6 +208,63 @@ class JobRecord:
     def _origin(self) -> tuple[str, int]:
         """The job that the gradients were computed in, and its chunks."""
         return (self.id, self.chunks) if self.source is None else (self.source, self.source_chunks)
+
+
+class Origin(NamedTuple):
+    """The id of the request that made a job, and its place in a trace; '' for what is not known."""
+
+    request: str
+    trace: str
+
+    @classmethod
+    def of(cls, request: bytes | None, trace: bytes | None) -> "Origin":
+        """From fields of a job's hash."""
+        return cls((request or b"").decode(), (trace or b"").decode())
+
+
+@dataclass(frozen=True)
+class StartedChunk:
+    """What a worker is told as it starts a chunk. ``attempts`` counts the starts: 0 if it is not to be done, because
+    the job has ended or another worker is at it, or because the gradients are there."""
+
+    attempts: int
+    is_there: bool
+    origin: Origin
+    text: bytes | None
+
+    @property
+    def samples(self) -> list[wire.AnySample] | None:
+        """The samples, read anew each time; None once the job has ended."""
+        return None if self.text is None else SAMPLES.validate_json(self.text)
+
+
+@dataclass(frozen=True)
+class StartedDecision:
+    """What a worker is told as it starts a decision: ``attempts`` as above, and, where it is to be done, the fields of
+    the job, epoch and version of its direction, and its gradients if they are one chunk, and small. ``clock`` is what
+    Redis's is before this process's."""
+
+    job_id: str
+    attempts: int
+    fields: Mapping[bytes, bytes]
+    standing: tuple[str, int]
+    clock: float
+    gradients: bytes | None
+
+    @property
+    def origin(self) -> Origin:
+        """Of the job."""
+        return Origin.of(self.fields.get(b"request"), self.fields.get(b"trace"))
+
+    @cached_property
+    def job(self) -> JobRecord:
+        """It."""
+        return JobRecord.of(self.job_id, self.fields)
+
+    @property
+    def now(self) -> float:
+        """Seconds, by Redis's clock as it was at the start."""
+        return self.clock + time.monotonic()
 
 
 @dataclass(frozen=True)

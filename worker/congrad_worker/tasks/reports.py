@@ -2,8 +2,8 @@
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from congrad_worker.errors import DeviceLostError, ShardStoreError
 from congrad_worker.tasks import metrics
-from congrad_worker.tasks.store import Store
+from congrad_worker.tasks.records import Origin
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +21,8 @@ request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 """Of the job that is worked on."""
 
 _noted: ContextVar[dict[str, Any] | None] = ContextVar("noted", default=None)
+
+_belonging: ContextVar[Callable[[Origin], None] | None] = ContextVar("belonging", default=None)
 
 
 def note(**values: Any) -> None:
@@ -34,20 +36,31 @@ def note(**values: Any) -> None:
     tracing.note(**values)
 
 
+def belongs_to(origin: Origin) -> None:
+    """Says whose the task is that is being done, as soon as that is known: its span begins."""
+    belonging = _belonging.get()
+    if belonging is not None:
+        belonging(origin)
+
+
 @contextmanager
-def report(store: Store, kind: str, task: str, job_id: str, **about: Any) -> Iterator[None]:
+def report(kind: str, task: str, job_id: str, **about: Any) -> Iterator[None]:
     """One task of a job, which the block does.
 
     :param kind: `gradients` or `decide`.
     :param task: its name and Celery's id, as Celery logs them.
     """
     noted: dict[str, Any] = {"outcome": "done"}
-    tokens = request_id.set(None), _noted.set(noted)
     begun = time.perf_counter()
     try:
-        request, trace = store.origin(job_id)
-        request_id.set(request)
-        with tracing.continued(trace), tracing.span(kind, job_id=job_id, **about):
+        with ExitStack() as spans:
+
+            def belonging(origin: Origin) -> None:
+                request_id.set(origin.request)
+                spans.enter_context(tracing.continued(origin.trace))
+                spans.enter_context(tracing.span(kind, job_id=job_id, **about))
+
+            tokens = request_id.set(None), _noted.set(noted), _belonging.set(belonging)
             yield
     except (RedisError, OperationalError, DeviceLostError, ShardStoreError):
         noted["outcome"] = "requeued"
@@ -60,6 +73,7 @@ def report(store: Store, kind: str, task: str, job_id: str, **about: Any) -> Ite
         _say(task, {"job_id": job_id, **about, **noted, "seconds": round(seconds, 6)})
         request_id.reset(tokens[0])
         _noted.reset(tokens[1])
+        _belonging.reset(tokens[2])
 
 
 def _count(kind: str, noted: dict[str, Any], seconds: float) -> None:

@@ -18,9 +18,9 @@ from congrad_service.directions import remembered
 from congrad_service.directions.terms import Terms
 from congrad_service.queue.registry import LIFETIME_S, SILENT_S, Role
 from congrad_service.settings import IN_REDIS, RedisSettings
-from pydantic import ConfigDict, TypeAdapter
 from redis import Redis
 from redis.backoff import ExponentialBackoff
+from redis.commands.core import Script
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
@@ -30,12 +30,21 @@ from congrad_worker.decisions.memory import Memory, Pairs, wanted
 from congrad_worker.errors import ShardStoreError
 from congrad_worker.shards import ShardStore
 from congrad_worker.tasks import metrics
-from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Measured, Standing, Step
+from congrad_worker.tasks.records import (
+    ChunkResult,
+    DirectionRecord,
+    JobRecord,
+    Measured,
+    Origin,
+    Standing,
+    StartedChunk,
+    StartedDecision,
+    Step,
+)
 from congrad_worker.tasks.shelf import Shelf, is_reference
 
-SAMPLES = TypeAdapter(list[wire.AnySample], config=ConfigDict(hide_input_in_errors=True))
-SELECTION: TypeAdapter[wire.Selection] = TypeAdapter(wire.Selection)
-
+MOST_BYTES = 2**20
+"""Of gradients that a script takes or gives, as it has them in its own memory too. Larger ones go by themselves."""
 
 FREEING_S = 60
 """After this another worker takes files away, if the one that does has died in the middle."""
@@ -76,7 +85,8 @@ class Store:
         store = settings.gradient_store
         self.shelf = None if store == IN_REDIS else Shelf(ShardStore(store), settings.gradient_bits)
         self._stored = self.redis.register_script(scripts.STORE)
-        self._start = self.redis.register_script(scripts.START)
+        self._start_chunk = self.redis.register_script(scripts.START_CHUNK)
+        self._start_decision = self.redis.register_script(scripts.START_DECISION)
         self._complete = self.redis.register_script(scripts.COMPLETE)
         self._mark_asked = self.redis.register_script(scripts.MARK_ASKED)
         self._recall = self.redis.register_script(scripts.RECALL)
@@ -86,47 +96,69 @@ class Store:
         self._turn = self.redis.register_script(turns.TURN)
         self._give_back = self.redis.register_script(turns.GIVE_BACK)
 
-    def turn(self, queue: str) -> tuple[str, int | None] | None:
+    def is_told(self, queue: str, seconds: float) -> bool:
+        """Waits for work in a queue that was empty; whether there was some within that time."""
+        return self.redis.blpop([keys.waking(queue)], timeout=seconds) is not None
+
+    def turn(self, queue: str, alone: bool = False) -> tuple[str, int | None] | None:
         """Takes the piece of work in a queue whose turn it is: a job, and of one whose gradients are missing the number
-        of a chunk. None where nothing waits."""
-        found = self._turns(queue, 0)
+        of a chunk. None where nothing waits.
+
+        :param alone: only of a job that no other waits beside.
+        """
+        found = self._turns(queue, 0, alone)
         if not found:
             return None
         job_id, number = found
         return job_id, int(number) if number else None
 
-    def chunk_turns(self, queue: str, most_bytes: int) -> list[tuple[str, int]]:
+    def chunk_turns(self, queue: str, most_bytes: int, alone: bool = False) -> list[tuple[str, int]]:
         """Takes the chunk in a queue whose turn it is, and those whose turn it is then, as long as all of them have no
-        more than ``most_bytes``: jobs, and numbers of their chunks. None of them waits for more to come."""
-        found = self._turns(queue, most_bytes)
+        more than ``most_bytes``: jobs, and numbers of their chunks. None of them waits for more to come.
+
+        :param alone: only of a job that no other waits beside.
+        """
+        found = self._turns(queue, most_bytes, alone)
         return [(job_id, int(number)) for job_id, number in zip(found[::2], found[1::2], strict=True)]
 
-    def _turns(self, queue: str, most_bytes: int) -> list[str]:
+    def _turns(self, queue: str, most_bytes: int, alone: bool) -> list[str]:
         self._queue = queue
         holds_chunks = int(queue != keys.DECIDE_QUEUE)
-        found = cast("list[bytes]", self._turn(keys=keys.turns(queue), args=[holds_chunks, most_bytes]))
+        found = cast("list[bytes]", self._turn(keys=keys.turns(queue), args=[holds_chunks, most_bytes, int(alone)]))
         return [part.decode() for part in found]
 
-    def start(self, job_id: str, work: str) -> tuple[str, int]:
-        """Marks the job as running, and this worker as being at a piece of its work until it rests.
+    def start(self, job_id: str, number: int) -> StartedChunk:
+        """Marks the job as running, and this worker as being at a chunk of it until that is complete, or the worker
+        rests. Nothing where its gradients are there, the job has ended, or another worker is at it."""
+        work = keys.gradients_work(number)
+        more = [keys.gradients(job_id, number), keys.chunk(job_id, number)]
+        found = self._started(self._start_chunk, job_id, work, Role.GRADIENTS, more)
+        attempts, is_there, request, trace, text = cast("tuple[int, int, bytes, bytes, bytes | None]", found)
+        return StartedChunk(attempts, bool(is_there), Origin.of(request, trace), text)
 
-        :returns: the job's status ('' if it is gone), and how often the piece has been started: 0 if it is not to be
-            done, because the job has ended or another worker is at it.
-        """
-        doing = keys.doing(job_id, work)
-        workers = keys.workers(Role.DECIDE if work == keys.DECIDE_WORK else Role.GRADIENTS)
-        status, attempts = cast(
-            "tuple[bytes, int]",
-            self._start(keys=[keys.job(job_id), doing, workers], args=[job_id, work, self.worker_id, SILENT_S]),
+    def start_decision(self, job_id: str) -> StartedDecision:
+        """The same for its decision, which the worker is at until it is committed."""
+        more = [keys.gradients(job_id, 0)]
+        attempts, time_there, standing, flat, gradients = cast(
+            "tuple[int, bytes, list[bytes | None], list[bytes], bytes | None]",
+            self._started(self._start_decision, job_id, keys.DECIDE_WORK, Role.DECIDE, more),
         )
+        fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        clock = float(time_there) - time.monotonic()
+        return StartedDecision(job_id, attempts, fields, _standing(standing), clock, gradients)
+
+    def _started(self, script: Script, job_id: str, work: str, role: Role, more: list[str]) -> list[Any]:
+        doing = keys.doing(job_id, work)
+        of_it = [keys.job(job_id), doing, keys.workers(role), *more]
+        found = cast("list[Any]", script(keys=of_it, args=[job_id, work, self.worker_id, SILENT_S, MOST_BYTES]))
         # One that hangs for longer than any task takes should be replaced, although its process is there.
         until = time.monotonic() + self._settings.visibility_timeout
         with self._saying:
-            if attempts:
+            if found[0]:
                 self._doing[job_id, work] = Doing(job_id, work, doing, until)
             else:
                 self._doing.pop((job_id, work), None)
-        return status.decode(), attempts
+        return found
 
     def give_back(self, piece: tuple[str, str] | None = None, memory: bool = False) -> None:
         """Gives back what this worker is at and cannot do, as Redis does not let it; where Redis does not let that
@@ -183,37 +215,40 @@ class Store:
         self.redis.zrem(keys.workers(role), self.worker_id)
         self.redis.delete(keys.worker(self.worker_id))
 
-    def chunk(self, job_id: str, number: int) -> list[wire.AnySample] | None:
-        """The samples of a chunk; None once the job has ended."""
-        text = cast("bytes | None", self.redis.get(keys.chunk(job_id, number)))
-        return None if text is None else SAMPLES.validate_json(text)
+    def put_gradients(self, job_id: str, number: int, result: ChunkResult) -> int:
+        """Leaves a chunk's gradients for `decide`, and completes it: in Redis, or, where they are retained and there is
+        a gradient store, there, and in Redis their name. Nothing where the job has ended.
 
-    def has_gradients(self, job_id: str, number: int) -> bool:
-        """Whether an earlier delivery of the task has left its gradients."""
-        return bool(self.redis.exists(keys.gradients(job_id, number)))
-
-    def put_gradients(self, job_id: str, number: int, result: ChunkResult) -> None:
-        """Leaves a chunk's gradients for `decide`: in Redis, or, where they are retained and there is a gradient store,
-        there, and in Redis their name. Nothing where the job has ended.
-
+        :returns: as `complete`.
         :raises ShardStoreError: the gradient store does not take them now.
         """
         wanted = 0 if self.shelf is None else self._stored(**self._storing(job_id))
         if wanted < 0:
-            return
+            return -1
         kept = result.dump() if self.shelf is None or not wanted else self.shelf.put(job_id, number, result)
-        self.redis.set(keys.gradients(job_id, number), kept, ex=self._settings.job_ttl)
+        if len(kept) > MOST_BYTES:
+            self.redis.set(keys.gradients(job_id, number), kept, ex=self._settings.job_ttl)
+            kept = b""
+        return self.complete(job_id, number, kept)
 
     def _storing(self, job_id: str) -> dict[str, Any]:
         return {"keys": [keys.job(job_id), keys.STORED], "args": [job_id, self._settings.job_ttl]}
 
-    def complete(self, job_id: str, number: int) -> int:
-        """Takes a chunk out of the pending set; how many are missing, -1 if the job has ended meanwhile."""
-        own = [keys.job(job_id), keys.pending(job_id)]
-        missing = cast("int", self._complete(keys=[*own, *keys.turns(keys.DECIDE_QUEUE)], args=[job_id, number]))
-        if missing < 0:
-            self.redis.unlink(keys.gradients(job_id, number))
-        return missing
+    def complete(self, job_id: str, number: int, gradients: bytes = b"") -> int:
+        """Takes a chunk out of the pending set, and rests from it.
+
+        :param gradients: what is left for `decide`; empty where they are there.
+        :returns: how many chunks are missing, -1 if the job has ended meanwhile.
+        """
+        work = keys.gradients_work(number)
+        of_job = [keys.job(job_id), keys.pending(job_id), *keys.turns(keys.DECIDE_QUEUE)]
+        with self._saying:
+            missing = self._complete(
+                keys=[*of_job, keys.gradients(job_id, number), keys.doing(job_id, work)],
+                args=[job_id, number, self.worker_id, gradients, self._settings.job_ttl],
+            )
+            self._doing.pop((job_id, work), None)
+        return cast("int", missing)
 
     def note_asked(self, job_id: str) -> None:
         """Notes that there is a message for the decision of a job: whoever comes later need not send another one."""
@@ -224,12 +259,13 @@ class Store:
         """Whether there was a message for the decision of a job."""
         return bool(self.redis.hexists(keys.job(job_id), "asked"))
 
-    def gradients(self, job: JobRecord) -> list[ChunkResult] | None:
+    def gradients(self, job: JobRecord, known: bytes | None = None) -> list[ChunkResult] | None:
         """What the tasks left, in the order of the chunks; None once they are no longer kept.
 
+        :param known: what the task of its only chunk left, where that has been read.
         :raises ShardStoreError: the gradient store does not give them now.
         """
-        found = cast("list[bytes | None]", self.redis.mget(job.gradients))
+        found = [known] if known is not None else cast("list[bytes | None]", self.redis.mget(job.gradients))
         results = []
         for kept in found:
             result = None if kept is None else self._chunk_result(kept)
@@ -282,16 +318,16 @@ class Store:
         finally:
             self.redis.delete(keys.FREEING)
 
-    def origin(self, job_id: str) -> tuple[str, str]:
-        """The id of the request that made the job, and its place in a trace; '' for what is not known."""
-        found = cast("list[bytes | None]", self.redis.hmget(keys.job(job_id), ["request", "trace"]))
-        request, trace = ((value or b"").decode() for value in found)
-        return request, trace
-
-    def fingerprint(self, job_id: str) -> str | None:
-        """That of the checkpoint that the job asks for; None if the job is gone."""
-        found = cast("bytes | None", self.redis.hget(keys.job(job_id), "fingerprint"))
-        return None if found is None else found.decode()
+    def is_wanted(self, job_id: str, number: int, fingerprint: str) -> bool:
+        """Whether a job that asks for a checkpoint waits for a chunk, or, with all there, for somebody to ask for its
+        decision."""
+        with self.redis.pipeline(transaction=False) as pipe:
+            pipe.hmget(keys.job(job_id), ["status", "fingerprint", "asked"])
+            pipe.sismember(keys.pending(job_id), str(number))
+            (status, own, asked), is_pending = pipe.execute()
+        if status is None or wire.JobStatus(status.decode()).ended or own.decode() != fingerprint:
+            return False
+        return bool(is_pending) or asked is None
 
     def has_ended(self, job_id: str) -> bool:
         """Whether the job has ended, or is gone."""
@@ -302,36 +338,6 @@ class Store:
         """Whether it is longer than that since Redis first had no memory for the job, with no chunk done since."""
         since = cast("bytes | None", self.redis.hget(keys.job(job_id), "refused"))
         return since is not None and self.now() - float(since) > seconds
-
-    def job(self, job_id: str) -> JobRecord | None:
-        """The job; None if it is gone."""
-        raw = cast("dict[bytes, bytes]", self.redis.hgetall(keys.job(job_id)))
-        if not raw:
-            return None
-        fields = {name.decode(): value.decode() for name, value in raw.items()}
-        started = float(fields.get("started", fields["created"]))
-        standing = fields.get("standing")
-        return JobRecord(
-            id=job_id,
-            status=wire.JobStatus(fields["status"]),
-            direction=fields["direction"],
-            update=fields["update"] == "1",
-            selection=SELECTION.validate_json(fields["selection"]),
-            fingerprint=fields["fingerprint"],
-            checkpoint=fields["checkpoint"],
-            chunks=int(fields["chunks"]),
-            retain=fields.get("retain") == "1",
-            once=fields.get("repeats") != "count",
-            half_life=float(half_life) if (half_life := fields.get("half_life")) else None,
-            aggregator=fields.get("aggregator"),
-            heard=frozenset(heard.split(",")) if (heard := fields.get("heard")) else None,
-            source=fields.get("source"),
-            source_chunks=int(fields.get("source_chunks", 0)),
-            standing=None if standing is None else Standing.parse(standing),
-            created=float(fields["created"]),
-            started=started,
-            gradients_done=float(fields.get("gradients_done", started)),
-        )
 
     def direction(self, name: str) -> DirectionRecord:
         """The direction with its vectors; version 0 without languages where there is none."""
@@ -365,8 +371,7 @@ class Store:
 
     def standing(self, name: str) -> tuple[str, int]:
         """Epoch and version of a direction; as `direction` has them where there is none."""
-        epoch, version = cast("list[bytes | None]", self.redis.hmget(keys.direction(name), ["epoch", "version"]))
-        return (epoch or b"").decode(), int(version or 0)
+        return _standing(cast("list[bytes | None]", self.redis.hmget(keys.direction(name), ["epoch", "version"])))
 
     def now(self) -> float:
         """Seconds, by Redis's clock."""
@@ -380,7 +385,8 @@ class Store:
         step: Step | None,
         read: DirectionRecord,
     ) -> str:
-        """Ends the job with its answer and, at the same time, writes the direction, and keeps or drops the gradients.
+        """Ends the job with its answer and, at the same time, writes the direction, keeps or drops the gradients, and
+        rests.
 
         The answer is kept for ``result_ttl``; with gradients of its own for ``job_ttl``, as these are; and that of a
         job that scores another's again at least as long as that one. Texts go at once, or with the answer.
@@ -392,39 +398,42 @@ class Store:
         retained = job.gradients if job.retain and job.source is None else []
         texts = job.texts if self._settings.keep_texts else []
         kept = [*retained, *texts]
-        dropped = {*keys.work(job.id, job.chunks), *([] if job.retain else job.gradients)} - {*texts}
+        worked = [keys.doing(job.id, keys.DECIDE_WORK), *keys.work(job.id, job.chunks)]
+        dropped = {*worked, *([] if job.retain else job.gradients)} - {*texts}
         standing = ""
         if retained and step is not None:
             standing = Standing(step.fields["epoch"], dict(step.stakes), list(step.repeated)).dump()
-        outcome = self._commit(
-            keys=[
-                keys.job(job.id),
-                keys.JOBS_ACTIVE,
-                keys.direction(job.direction),
-                keys.DIRECTIONS,
-                keys.history(job.direction),
-                keys.conflicts(job.direction),
-                keys.pairs(job.direction),
-                keys.NONE if job.source is None else keys.job(job.source),
-                *kept,
-                *dropped,
-            ],
-            args=[
-                job.id,
-                result.model_dump_json(),
-                result.summary.kept,
-                result.summary.dropped,
-                result.timing.model_dump_json(),
-                self._settings.job_ttl if retained else self._settings.result_ttl,
-                standing,
-                len(kept),
-                job.direction,
-                int(step is not None),
-                read.epoch,
-                read.version,
-                *(_written(step) if step is not None else ["", "{}", 0]),
-            ],
-        )
+        of_direction = [keys.history(job.direction), keys.conflicts(job.direction), keys.pairs(job.direction)]
+        with self._saying:
+            outcome = self._commit(
+                keys=[
+                    keys.job(job.id),
+                    keys.JOBS_ACTIVE,
+                    keys.direction(job.direction),
+                    keys.DIRECTIONS,
+                    *of_direction,
+                    keys.NONE if job.source is None else keys.job(job.source),
+                    *kept,
+                    *dropped,
+                ],
+                args=[
+                    job.id,
+                    result.model_dump_json(),
+                    result.summary.kept,
+                    result.summary.dropped,
+                    result.timing.model_dump_json(),
+                    self._settings.job_ttl if retained else self._settings.result_ttl,
+                    standing,
+                    len(kept),
+                    job.direction,
+                    int(step is not None),
+                    read.epoch,
+                    read.version,
+                    *(_written(step) if step is not None else ["", "{}", 0]),
+                ],
+            )
+            if outcome == b"committed":
+                self._doing.pop((job.id, keys.DECIDE_WORK), None)
         return cast("bytes", outcome).decode()
 
     def fail(self, job_id: str, problem: wire.Problem) -> None:
@@ -446,6 +455,11 @@ def _written(step: Step) -> list[Any]:
         for one in (tag, " ".join(f"{number}={len(part)}" for number, part in own.items()), b"".join(own.values()))
     ]
     return [step.entry.model_dump_json(), json.dumps(step.conflicts), len(step.fields), *fields, *pairs]
+
+
+def _standing(found: Sequence[bytes | None]) -> tuple[str, int]:
+    epoch, version = found
+    return (epoch or b"").decode(), int(version or 0)
 
 
 def _language(raw: dict[bytes, bytes], tag: str, about: dict[str, Any]) -> LanguageState:

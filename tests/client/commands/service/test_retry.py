@@ -39,7 +39,7 @@ def test_what_was_given_up_is_shown_and_tried_again(redis_url: str, store: Store
             url = ("--url", str(client.base_url))
             lost, other = await submit(client, ["de"]), await submit(client, ["de"])
             for job_id in (lost, other):
-                store.start(job_id, "gradients:0")
+                store.start(job_id, 0)
                 store.fail(job_id, LOST)
             shown = await asyncio.to_thread(run, "status", *url)
             assert shown.returncode == 0, shown.stderr

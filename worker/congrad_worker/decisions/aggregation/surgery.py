@@ -116,16 +116,16 @@ def project_conflicts(gram: np.ndarray, languages: np.ndarray, others: np.ndarra
     count = len(gram)
     norms = np.diagonal(gram)
     inverse = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)[others]  # none points away from zero
-    flat = gram.ravel()
-    inner = flat.take(languages * count + others)  # ⟨v_i, ĝ_j⟩ for the j of each step, kept up to date
-    scales = np.empty_like(inner)
+    # Whole rows, though a chain will not meet all of them again: to pick single numbers takes longer.
+    inner = gram.take(languages, axis=0)  # ⟨v_i, ĝ_j⟩ for all j, kept up to date: [chains, L]
+    products, flat = np.empty_like(inner), inner.ravel()
+    places = np.arange(0, len(flat), count) + others
+    scales = np.empty(others.shape)
     for step, j in enumerate(others):
-        scale = np.minimum(inner[step], 0, out=scales[step])
+        scale = np.minimum(flat.take(places[step]), 0, out=scales[step])
         scale *= inverse[step]
-        later = others[step + 1 :]
-        if len(later) and scale.any():
-            products = flat.take(j * count + later, mode="clip")  # all are within; without it NumPy copies twice
-            products *= scale
-            inner[step + 1 :] -= products
+        gram.take(j, axis=0, out=products, mode="clip")  # all are within; without it NumPy copies twice
+        products *= scale[:, None]
+        inner -= products
     added = np.bincount((languages * count + others).ravel(), weights=scales.ravel(), minlength=count * count)
     return -added.reshape(count, count)

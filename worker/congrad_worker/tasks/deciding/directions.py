@@ -21,10 +21,13 @@ class Directions:
         self._held: OrderedDict[str, DirectionRecord] = OrderedDict()
         self._bytes = 0
 
-    def read(self, name: str) -> DirectionRecord:
-        """The direction as it stands."""
+    def read(self, name: str, standing: tuple[str, int] | None = None) -> DirectionRecord:
+        """The direction as it stands.
+
+        :param standing: epoch and version of it, where they have just been read.
+        """
         held = self._held.get(name)
-        if held is not None and (held.epoch, held.version) == self._store.standing(name):
+        if held is not None and (held.epoch, held.version) == (standing or self._store.standing(name)):
             self._held.move_to_end(name)
             return held
         read = self._store.direction(name)

@@ -26,8 +26,8 @@ from congrad_worker.tasks.deciding.directions import Directions
 from congrad_worker.tasks.deciding.ruling import Refused, Ruling
 from congrad_worker.tasks.deciding.steps import step_of
 from congrad_worker.tasks.patience import Abandoned, Patience, TooSlow
-from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Measured, Step
-from congrad_worker.tasks.reports import note
+from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Measured, StartedDecision, Step
+from congrad_worker.tasks.reports import belongs_to, note
 from congrad_worker.tasks.store import Store
 
 MAX_ATTEMPTS = 5
@@ -55,13 +55,14 @@ class Judge:
 
         A failure fails the job, except Redis's own and the gradient store's, which are for the queue to try again.
         """
-        _, attempts = self._store.start(job_id, keys.DECIDE_WORK)
-        if not attempts:
+        begun = self._store.start_decision(job_id)
+        belongs_to(begun.origin)
+        if not begun.attempts:
             note(outcome="repeated")
             return
-        note(attempt=attempts)
+        note(attempt=begun.attempts)
         try:
-            self._settle(job_id, attempts)
+            self._settle(begun)
         except RedisError:
             self._store.give_back()
             raise
@@ -83,23 +84,20 @@ class Judge:
         finally:
             self._store.rest()
 
-    def _settle(self, job_id: str, attempts: int) -> None:
-        if attempts > MAX_ATTEMPTS:
-            self._store.uncount(job_id, keys.DECIDE_WORK)
-            self._fail(job_id, f"the decision was given up: it was started {attempts - 1} times without an end")
-            return
-        job = self._store.job(job_id)
-        if job is None:
-            note(outcome="repeated")
+    def _settle(self, begun: StartedDecision) -> None:
+        if begun.attempts > MAX_ATTEMPTS:
+            self._store.uncount(begun.job_id, keys.DECIDE_WORK)
+            starts = f"it was started {begun.attempts - 1} times without an end"
+            self._fail(begun.job_id, f"the decision was given up: {starts}")
             return
         try:
-            question, at = self._known(job)
-            question = question or self._read(job)
+            question, at = self._known(begun.job)
+            question = question or self._read(begun.job, begun.gradients)
             if question is not None:
                 note(samples=len(question.ids))
-                self._answer(job, question, at)
+                self._answer(begun, question, at)
         except ShardGoneError:  # freed while they were read
-            self._end(job_id, _without_gradients(job))
+            self._end(begun.job_id, _without_gradients(begun.job))
 
     def _known(self, job: JobRecord) -> tuple[Question, DirectionRecord] | tuple[None, None]:
         """What a job asks, where no gradients need to be read for it: an earlier one has asked something about the same
@@ -112,9 +110,9 @@ class Judge:
             return None, None
         return replace(_question(job, [measured.chunk]), products=measured.products), read
 
-    def _read(self, job: JobRecord) -> Question | None:
+    def _read(self, job: JobRecord, known: bytes | None = None) -> Question | None:
         """What a job asks; None where it has no answer, and has ended with that."""
-        chunks = self._store.gradients(job)
+        chunks = self._store.gradients(job, known)
         if chunks is None:
             # Where another delivery has ended the job meanwhile, this changes nothing.
             self._end(job.id, _without_gradients(job))
@@ -124,12 +122,12 @@ class Judge:
             return None
         return _question(job, chunks)
 
-    def _answer(self, job: JobRecord, question: Question, at: DirectionRecord | None) -> None:
+    def _answer(self, begun: StartedDecision, question: Question, at: DirectionRecord | None) -> None:
         """:param at: the version that the question knows the products with."""
-        patience = Patience(self._store, job.id)
-        for _ in range(MAX_RACES):
+        job, patience = begun.job, Patience(self._store, begun.job_id)
+        for race in range(MAX_RACES):
             patience()
-            read = self.directions.read(job.direction)
+            read = self.directions.read(job.direction, None if race else begun.standing)
             if at is not None and (read.epoch, read.version) != (at.epoch, at.version):
                 at, anew = None, self._read(job)
                 if anew is None:
@@ -141,7 +139,7 @@ class Judge:
             known = self._recalled(job, read, question)
             if known is None:
                 metrics.RACES.inc()
-            elif self._commit(job, read, known, rules, patience) != "lost":
+            elif self._commit(begun, read, known, rules, patience) != "lost":
                 return
         self._fail(job.id, f"direction {plain(job.direction)!r} changed {MAX_RACES} times while the job was decided")
 
@@ -153,10 +151,10 @@ class Judge:
         return None if memory is None else replace(question, memory=memory)
 
     def _commit(
-        self, job: JobRecord, read: DirectionRecord, question: Question, rules: Rules, patience: Patience
+        self, begun: StartedDecision, read: DirectionRecord, question: Question, rules: Rules, patience: Patience
     ) -> str:
         outcome = decide(question, read.languages, rules, read.consensus, patience)
-        now = self._store.now()
+        job, now = begun.job, begun.now
         step = step_of(job, question.samples, outcome, read, rules, now)
         result = _result(job, outcome, read, step, now)
         with tracing.span("commit"):
