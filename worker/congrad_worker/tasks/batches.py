@@ -19,7 +19,7 @@ from congrad_worker.tasks.reports import report
 from congrad_worker.tasks.store import Store
 
 if TYPE_CHECKING:
-    from congrad_worker.tasks.chunks import ChunkProcessor, Piece  # it imports torch
+    from congrad_worker.tasks.chunks import ChunkProcessor, Piece  # it imports NumPy, which a parent does without
 
 
 def work_off(
