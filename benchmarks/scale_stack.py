@@ -195,7 +195,7 @@ def request_body(setup: Setup) -> bytes:
 
 def by_workers(setup: Setup) -> tuple[int, int]:
     """Orders setups so that as few workers as can be are started."""
-    return setup.dim, setup.workers
+    return setup.workers, setup.dim
 
 
 def _client(setup: Setup, ask: Callable[[], dict[str, float]], start: float, seconds: float) -> list[Asked]:
