@@ -1,118 +1,36 @@
 """What a stack was measured to do as it grows, as JSON and as Markdown."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-import numpy as np
-
 from benchmarks import pages
+from benchmarks.scale_runs import (
+    GPU_PAIRS,
+    PAPER_BATCH,
+    PARTS,
+    TOKENS,
+    Cost,
+    Idle,
+    Killed,
+    Run,
+    asked,
+    limits,
+)
 
-PARTS = ("service", "workers", "decide", "Redis", "client")
-"""Whose processor time is counted; the client is the measuring process."""
-
-TOKENS = 500
-"""Of a pair's two sequences together, as the service estimates them, the prompt counted twice."""
-
-GPUS = (1, 10, 100)
-PARAMETERS = 8e9
-GPU_FLOPS = 0.4 * 989e12
-"""An H100's dense bfloat16 peak, and the share of it that is taken to be reached."""
-
-GPU_PAIRS = GPU_FLOPS / (4 * PARAMETERS * TOKENS)
-"""Pairs a second and GPU: 4 FLOPs per weight and token, with frozen weights."""
-
-PAPER_BATCH = 1024
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What is asked: how many workers, each taking so long for a pair; requests of so many pairs in so many languages;
-    gradients of so many numbers."""
-
-    workers: int
-    pair_ms: float
-    languages: int
-    batch: int
-    dim: int
-    asking: int = 0  # clients; 0 for enough of them
-
-    def but(self, **changes: Any) -> "Setup":
-        """The same with some of it changed."""
-        return replace(self, **changes)
-
-    @property
-    def clients(self) -> int:
-        """Enough that workers do not wait for requests: two large requests for each, and more of small ones."""
-        return self.asking or self.workers * max(2, min(16, 256 // self.batch))
-
-    @property
-    def ideal(self) -> float:
-        """Pairs a second if nothing but the waiting took time."""
-        return self.workers * 1e3 / self.pair_ms
-
-
-@dataclass(frozen=True)
-class Run:
-    """One setup: seconds, what each answer tells of its time, and what was spent on all of them together (processor
-    seconds by part, bytes and commands of Redis)."""
-
-    setup: Setup
-    seconds: float
-    timings: Sequence[Mapping[str, float]]
-    spent: Mapping[str, float]
-
-    @property
-    def pairs(self) -> int:
-        """That were decided."""
-        return len(self.timings) * self.setup.batch
-
-    @property
-    def rate(self) -> float:
-        """Pairs a second."""
-        return self.pairs / self.seconds
-
-    def each(self, what: str) -> float:
-        """What a pair took of something."""
-        return self.spent[what] / self.pairs
-
-    def median(self, stage: str) -> float:
-        """Seconds of the median request."""
-        return median(timing[stage] for timing in self.timings)
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Processor milliseconds of one part, for a request and for each of its pairs: the line through the batches."""
-
-    request_ms: float
-    pair_ms: float
-
-    @classmethod
-    def of(cls, part: str, runs: Sequence[Run]) -> "Cost":
-        """Least squares on what the runs' requests took, relative to each."""
-        sizes = np.array([run.setup.batch for run in runs])
-        taken = np.array([run.spent[part] / len(run.timings) * 1e3 for run in runs])
-        design = np.stack([1 / taken, sizes / taken], axis=1)
-        (request, pair), *_ = np.linalg.lstsq(design, np.ones(len(runs)), rcond=None)
-        return cls(max(float(request), 0.0), float(pair))
-
-    def cores(self, rate: float, batch: int) -> float:
-        """Busy at so many pairs a second, in requests of so many."""
-        return rate * (self.request_ms / batch + self.pair_ms) / 1e3
-
+GPUS = (1, 10, 100, 1_000)
 
 READING = (
     "pairs/s: all pairs of a setup over the time from the first request to the last answer. Ideal is what the waiting "
     "alone would let through.",
     "where the machine does other work at the same time, as its load average tells, pairs/s are what that leaves; "
     "processor times hardly change.",
-    "what ends the growth: the machine's cores; and with small batches or many languages the decide worker, whose "
-    "queue is then most of `decided in`. A GPU of the size below takes 40 ms for a pair, not 2.",
+    "what ends the growth here is the machine's cores; with small batches or many languages also the decide worker, "
+    "whose queue is then most of `decided in`.",
     "the workers are Celery's, with the product's queue, store and heartbeat. In the place of a GPU they wait, and "
     "hand out random gradients of D numbers. They do not tokenise, and nobody reads a checkpoint.",
+    "many workers are forked from one process and share what they do not write; a real one has its checkpoint beside.",
     "clients: two large requests for each worker at a time, and up to 16 small ones. Request: the median time until "
     "its answer; decided in: from the last gradients to the decision, with the wait for the one decide worker.",
     "processor time: what Linux counts for the processes of a part, divided by pairs. Workers: of the host, beside the "
@@ -128,11 +46,13 @@ READING = (
 
 @dataclass(frozen=True)
 class ScaleReport:
-    """One run."""
+    """One run. ``runs`` has the groups `workers`, `batch`, `languages`, `dim` and `store`."""
 
     about: dict[str, Any]
     runs: Mapping[str, Sequence[Run]]
     surgery: Mapping[int, float]
+    idle: Idle
+    killed: Killed
 
     def to_json(self) -> str:
         """Every request."""
@@ -140,19 +60,24 @@ class ScaleReport:
             "about": self.about,
             "runs": {name: [asdict(run) for run in runs] for name, runs in self.runs.items()},
             "surgery_s": {str(languages): seconds for languages, seconds in self.surgery.items()},
+            "idle": asdict(self.idle),
+            "killed": asdict(self.killed),
         }
         return pages.as_json(whole)
 
     def to_markdown(self) -> str:
         """Tables and what they say."""
         lines = ["# How a stack grows", "", *(f"- {key}: {value}" for key, value in self.about.items())]
-        lines += ["", "## Workers", "", "Batches of 256 pairs, 10 languages, D = 16,384.", ""]
-        lines += [*_table(WORKERS, self.runs["workers"]), "", self._linear()]
+        lines += ["", "## Workers", "", "Requests of 32 pairs, two for each worker; 10 languages, D = 16,384.", ""]
+        lines += [*_table(WORKERS, self.runs["workers"]), "", self._linear(), "", self._idle()]
+        lines += ["", "## When half of the workers are killed", "", *self._killed()]
+        lines += ["", "## With a gradient store", "", *_table(STORES, self.runs["store"]), "", self._store()]
         for name, title in (("batch", "Batches"), ("languages", "Languages"), ("dim", "Length of gradients")):
             lines += ["", f"## {title}", "", "2 ms a pair.", "", *_table(COSTS, self.runs[name])]
         lines += ["", "## Surgery alone", "", *self._surgery()]
         lines += ["", "## A request, a pair", "", *self._costs()]
-        lines += ["", "## 1, 10 and 100 GPUs on paper", "", *self._paper()]
+        lines += ["", "## 1 to 1,000 GPUs on paper", "", *self._paper()]
+        lines += ["", "## The next limits", "", *self._limits()]
         return "\n".join([*lines, "", "## Reading it", "", *(f"- {text}" for text in READING)]) + "\n"
 
     def write(self, folder: Path) -> list[Path]:
@@ -168,6 +93,46 @@ class ScaleReport:
             f"{sum(run.spent[part] for part in PARTS) / run.seconds:.1f} cores are busy with it."
             for run in runs
             if run.setup.workers == most
+        )
+
+    def _idle(self) -> str:
+        """What a worker costs that waits for work."""
+        idle = self.idle
+        cores = {part: idle.each(part) * 1e3 for part in ("workers", "Redis", "service")}
+        return (
+            f"{idle.workers} workers with nothing to do: each keeps {cores['workers']:.1f} ‰ of a core busy in its own "
+            f"process, {cores['Redis']:.2f} ‰ in Redis and {cores['service']:.2f} ‰ in the service, with "
+            f"{idle.each('commands'):.1f} commands and {idle.each('bytes') / 1024:.1f} KiB a second; it takes "
+            f"{idle.worker_mib:.0f} MiB, and took {idle.start_cpu_s:.1f} s of a core to start."
+        )
+
+    def _killed(self) -> list[str]:
+        """Before and after, and what became of that which was under way."""
+        killed, left = self.killed, self.killed.setup.workers - self.killed.killed
+        head = ("", "workers", "ideal pairs/s", "pairs/s", "of ideal")
+        rows = [
+            [name, f"{workers}", f"{ideal:,.0f}", f"{rate:,.0f}", f"{rate / ideal:.0%}"]
+            for name, workers, ideal, rate in (
+                ("before", killed.setup.workers, killed.setup.ideal, killed.before),
+                ("from then to the last answer", left, killed.ideal_after, killed.after),
+            )
+        ]
+        text = (
+            f"{killed.setup.pair_ms:g} ms a pair, a chunk of {killed.setup.batch} pairs a request. All "
+            f"{len(killed.answers):,} requests had their answer. {len(killed.caught)} were under way when "
+            f"{killed.killed} workers were killed (SIGKILL, none was started in their place); the last had its answer "
+            f"{killed.caught_s:.1f} s later, where a request took {killed.usual_s:.1f} s before. {killed.sent_again} "
+            f"pieces of work were sent again, the last {killed.sent_again_s:.1f} s after the kill."
+        )
+        return [*pages.table(head, rows), "", text]
+
+    def _store(self) -> str:
+        """What the store takes off Redis."""
+        once, redis, file = (run.each("bytes") / 1024 for run in self.runs["store"])
+        return (
+            f"Both passes together pass {file:.0f} KiB a pair through Redis with a store at `file://`, where they pass "
+            f"{redis:.0f} without, and one pass alone {once:.0f}: {file / redis:.0%} and {file / once:.0%} of it. What "
+            f"is left are texts, messages, and the direction, which each request reads and writes."
         )
 
     def _surgery(self) -> list[str]:
@@ -188,21 +153,30 @@ class ScaleReport:
 
     def _paper(self) -> list[str]:
         """What so many GPUs would keep busy."""
-        batches = self.runs["batch"]
+        batches, (_, redis, file) = self.runs["batch"], self.runs["store"]
         costs = {part: Cost.of(part, batches) for part in PARTS if part != "client"}
         (large,) = [run for run in batches if run.setup.batch == PAPER_BATCH]
         rows = []
         for gpus in GPUS:
             rate = gpus * GPU_PAIRS
-            cores = [f"{cost.cores(rate, PAPER_BATCH):.2f}" for cost in costs.values()]
-            rows.append([f"{gpus}", f"{rate:,.0f}", *cores, f"{rate * large.each('bytes') * 8 / 1e9:.2f}"])
-        decided = PAPER_BATCH / Cost.of("decide", batches).cores(PAPER_BATCH, PAPER_BATCH)
-        head = ("GPUs", "pairs/s", *(f"cores: {part}" for part in costs), "Redis's traffic, Gbit/s")
+            idle = {part: gpus * self.idle.each(part) for part in costs}
+            cores = [f"{cost.cores(rate, PAPER_BATCH) + idle[part]:.2f}" for part, cost in costs.items()]
+            traffic = [f"{rate * run.each('bytes') * 8 / 1e9:.2f}" for run in (large, redis, file)]
+            rows.append([f"{gpus:,}", f"{rate:,.0f}", *cores, *traffic])
+        ways = (asked(run.setup) for run in (large, redis, file))
+        head = ("GPUs", "pairs/s", *(f"cores: {part}" for part in costs), *(f"Gbit/s: {way}" for way in ways))
+        return pages.table(head, rows)
+
+    def _limits(self) -> list[str]:
+        """What comes first, and what then."""
+        found = limits(self.runs["batch"], self.runs["store"], self.idle)
+        rows = [[limit.what, f"{limit.gpus:,.0f}", f"{limit.rate:,.0f}"] for limit in found]
         text = (
-            f"One decide worker, and so one direction, takes about {decided:,.0f} pairs/s of such requests: decisions "
-            "of a direction are made one after the other."
+            f"Next comes: {found[0].what}, at {found[0].gpus:,.0f} GPUs. Decisions of one direction are made one after "
+            "the other, by whichever decide worker; those of another one beside them, by another. More than a Redis "
+            "carries takes a second one, with a stack of its own."
         )
-        return [*pages.table(head, rows), "", text]
+        return [*pages.table(("what ends the growth", "GPUs", "pairs/s"), rows), "", text]
 
 
 Column = Callable[[Run], str]
@@ -222,7 +196,18 @@ WORKERS: dict[str, Column] = {
     "ideal pairs/s": lambda run: f"{run.setup.ideal:,.0f}",
     "pairs/s": lambda run: f"{run.rate:,.0f}",
     "of ideal": lambda run: f"{run.rate / run.setup.ideal:.0%}",
+    "request, s": lambda run: f"{run.median('request_s'):.1f}",
     **{f"cores: {part}": _cores(part) for part in PARTS},
+    "decide's share": lambda run: f"{run.share('decide'):.0%}",
+    "Redis, KiB a pair": lambda run: f"{run.each('bytes') / 1024:.0f}",
+}
+
+STORES: dict[str, Column] = {
+    "": lambda run: asked(run.setup),
+    "pairs/s": lambda run: f"{run.rate:,.0f}",
+    **{f"{part}, ms a pair": _pair_ms(part) for part in PARTS[:-1]},
+    "decide's share": lambda run: f"{run.share('decide'):.0%}",
+    "Redis, KiB a pair": lambda run: f"{run.each('bytes') / 1024:.1f}",
 }
 
 COSTS: dict[str, Column] = {

@@ -15,8 +15,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import typer
 
-from benchmarks.scale import PAIRS, Bench
-from benchmarks.scale_report import Run
+from benchmarks.scale import PAIRS
+from benchmarks.scale_runs import Run
+from benchmarks.scale_stack import Bench
 
 AT_ONCE = 8
 

@@ -1,5 +1,5 @@
-"""The Celery application, as `processes/gradients_worker.py` has it, around the engine that waits. Here too only the
-child imports torch."""
+"""The Celery application, as `processes/gradients_worker.py` has it, around the engine that waits. Without torch, which
+would cost each of many workers 300 MiB and ten seconds of a core; and without CUDA a child may be forked."""
 
 from typing import TYPE_CHECKING, cast
 
@@ -11,21 +11,23 @@ from congrad_worker.processes.celery_app import requeued_on_outage, worker_app
 from congrad_worker.processes.heartbeat import Heartbeat
 from congrad_worker.settings import WorkerSettings
 from congrad_worker.tasks.batches import work_off
+from congrad_worker.tasks.chunks import ChunkProcessor
 from congrad_worker.tasks.store import Store
 
+from benchmarks.waiting_worker.engine import WaitingEncoder, WaitingEngine
 from benchmarks.waiting_worker.settings import WaitingSettings
 
 if TYPE_CHECKING:
     from congrad_worker.checkpoints.encoding import Encoder
     from congrad_worker.gradients.engine import GradientEngine
-    from congrad_worker.tasks.chunks import ChunkProcessor
 
 settings = WorkerSettings()
 waiting = WaitingSettings()
 app = worker_app("benchmarks.waiting_worker.app", settings)
+app.conf.worker_pool_start_method = "fork"
 
 _store: Store | None = None
-_processor: "ChunkProcessor | None" = None
+_processor: ChunkProcessor | None = None
 _heartbeat: Heartbeat | None = None
 
 
@@ -51,10 +53,6 @@ def _ask_for_decision(job_id: str) -> None:
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def _begin(**_: object) -> None:
     global _store, _processor, _heartbeat
-    from congrad_worker.tasks.chunks import ChunkProcessor
-
-    from benchmarks.waiting_worker.engine import WaitingEncoder, WaitingEngine
-
     _store = Store(settings)
     encoder, engine = cast("Encoder", WaitingEncoder(waiting)), cast("GradientEngine", WaitingEngine(waiting))
     _processor = ChunkProcessor(_store, encoder, engine)

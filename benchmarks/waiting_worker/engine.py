@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 from congrad.contract import wire
 from congrad_worker.activity import Activity
-from congrad_worker.gradients.engine import Gradients
+from congrad_worker.gradients.compressed import Gradients
 
 from benchmarks.waiting_worker.settings import WaitingSettings
 

@@ -12,6 +12,8 @@ class WaitingSettings(BaseSettings):
 
     pair_ms_file: Path
     """Has the milliseconds that a pair takes; read for each chunk."""
+    workers: int = 1
+    """How many are started."""
     dim: int
     """Numbers that are kept of one gradient."""
     at_once: int = 1

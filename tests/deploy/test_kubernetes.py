@@ -5,33 +5,31 @@ API's JSON schemas, strictly: an unknown field is an error. KEDA ships no schema
 of the fields that are used here, written by hand after its documentation.
 """
 
-import shutil
-import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
-
 import jsonschema_rs
 import pytest
-import yaml  # type: ignore[import-untyped] # no stubs here
 from congrad_service import keys
 from congrad_service.__main__ import DRAIN_S
 from congrad_service.settings import ServiceSettings
 from congrad_worker.processes.celery_app import LOAD_TIMEOUT_S, SOFT_SHUTDOWN_S
 from congrad_worker.settings import DecideSettings, GradientSettings
 from pydantic_settings import BaseSettings
+from support.cluster.manifests import (
+    EXAMPLES,
+    FOLDER,
+    Cluster,
+    built,
+    component_of,
+    container_of,
+    environment_of,
+    filled_in,
+    pod_of,
+)
 
-FOLDER = Path(__file__).parents[2] / "deploy" / "kubernetes"
-EXAMPLES = ("stack", "round-1")
 SETTINGS: dict[str, type[BaseSettings]] = {
     "service": ServiceSettings,
     "decide": DecideSettings,
     "gradients": GradientSettings,
 }
-KUSTOMIZE = (("kustomize", "build"), ("kubectl", "kustomize"))
 TEXT = {"type": "string"}
 COUNT = {"type": "integer", "minimum": 0}
 
@@ -133,97 +131,9 @@ KEDA = {
 (a minimum above the maximum is refused) are in the tests."""
 
 
-@cache
-def built(example: str) -> list[dict[str, Any]]:
-    """What Kustomize makes of an example that is filled in."""
-    command = next((list(words) for words in KUSTOMIZE if shutil.which(words[0])), None)
-    if command is None:
-        pytest.skip("neither kustomize nor kubectl is there")
-    with TemporaryDirectory() as temporary:
-        copy = Path(shutil.copytree(FOLDER, Path(temporary, "kubernetes")))
-        for template in copy.rglob("*.env.example"):
-            shutil.copy(template, template.with_suffix(""))
-        (copy / "example" / "stack" / "redis-ca.crt").write_text("certificate")
-        done = subprocess.run([*command, str(copy / "example" / example)], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return list(yaml.safe_load_all(done.stdout))
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """The objects of both examples, as they stand beside each other in a namespace."""
-
-    objects: list[dict[str, Any]]
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [item for item in self.objects if item["kind"] == kind]
-
-    def get(self, kind: str, name: str) -> dict[str, Any]:
-        (found,) = [item for item in self.of(kind) if item["metadata"]["name"] == name]
-        return found
-
-    def deployment(self, component: str) -> dict[str, Any]:
-        (found,) = [item for item in self.of("Deployment") if component_of(item) == component]
-        return found
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Cluster:
-    return Cluster([item for example in EXAMPLES for item in built(example)])
-
-
-def component_of(deployment: dict[str, Any]) -> str:
-    return str(deployment["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/component"])
-
-
-def pod_of(deployment: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = deployment["spec"]["template"]["spec"]
-    return found
-
-
-def container_of(deployment: dict[str, Any]) -> dict[str, Any]:
-    """Its only one."""
-    (found,) = pod_of(deployment)["containers"]
-    assert isinstance(found, dict)
-    return found
-
-
-def matched(cluster: Cluster, labels: dict[str, str]) -> set[str]:
-    """The components that labels select."""
-    return {
-        component_of(item)
-        for item in cluster.of("Deployment")
-        if labels.items() <= item["spec"]["template"]["metadata"]["labels"].items()
-    }
-
-
-def is_policy_for(policy: dict[str, Any], labels: dict[str, str]) -> bool:
-    """Whether a network policy is about the pods with these labels."""
-    selector = policy["spec"]["podSelector"]
-    return selector.get("matchLabels", {}).items() <= labels.items() and all(
-        expression["operator"] == "In" and labels.get(expression["key"]) in expression["values"]
-        for expression in selector.get("matchExpressions", [])
-    )
-
-
-def environment_of(cluster: Cluster, deployment: dict[str, Any]) -> dict[str, str]:
-    """The variables of a container, with what it is given from ConfigMaps and Secrets."""
-    container = container_of(deployment)
-    found: dict[str, str] = {}
-    for source in container["envFrom"]:
-        if "secretRef" in source:  # of the gradient store, for who has one: no settings of the project
-            assert source["secretRef"]["optional"]
-            continue
-        found |= cluster.get("ConfigMap", source["configMapRef"]["name"])["data"]
-    for variable in container["env"]:
-        if "value" in variable:
-            found[variable["name"]] = variable["value"]
-        else:
-            reference = variable["valueFrom"]["secretKeyRef"]
-            secret = cluster.get("Secret", reference["name"])
-            assert reference["key"] in secret["data"], f"{variable['name']}: {reference}"
-            found[variable["name"]] = "redis://example" if reference["key"] == "url" else f"its-{reference['key']}"
-    return found
+    return filled_in()
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -303,13 +213,13 @@ def test_every_part_has_the_time_to_stop_in_order(cluster: Cluster) -> None:
 
 def test_every_selector_selects_what_it_is_named_for(cluster: Cluster) -> None:
     for deployment in cluster.of("Deployment"):
-        assert matched(cluster, deployment["spec"]["selector"]["matchLabels"]) == {component_of(deployment)}
+        assert cluster.matched(deployment["spec"]["selector"]["matchLabels"]) == {component_of(deployment)}
     for budget in cluster.of("PodDisruptionBudget"):
-        (component,) = matched(cluster, budget["spec"]["selector"]["matchLabels"])
+        (component,) = cluster.matched(budget["spec"]["selector"]["matchLabels"])
         assert component in budget["metadata"]["name"]
     assert len(cluster.of("PodDisruptionBudget")) == len(SETTINGS)
     (service,) = cluster.of("Service")
-    assert matched(cluster, service["spec"]["selector"]) == {"service"}
+    assert cluster.matched(service["spec"]["selector"]) == {"service"}
     assert service["spec"]["ports"][0]["targetPort"] in {
         port["name"] for port in container_of(cluster.deployment("service"))["ports"]
     }
@@ -319,7 +229,7 @@ def test_no_budget_keeps_a_node_from_being_drained(cluster: Cluster) -> None:
     (scaler,) = cluster.of("HorizontalPodAutoscaler")
     least = {"service": scaler["spec"]["minReplicas"], "decide": cluster.deployment("decide")["spec"]["replicas"]}
     for budget in cluster.of("PodDisruptionBudget"):
-        (component,) = matched(cluster, budget["spec"]["selector"]["matchLabels"])
+        (component,) = cluster.matched(budget["spec"]["selector"]["matchLabels"])
         if "minAvailable" in budget["spec"]:
             assert budget["spec"]["minAvailable"] < least[component]
         else:
@@ -382,19 +292,11 @@ def test_no_pod_is_told_of_services_as_if_they_were_settings(cluster: Cluster, c
     assert pod_of(cluster.deployment(component))["enableServiceLinks"] is False
 
 
-def rules(cluster: Cluster, component: str, way: str) -> Iterator[dict[str, Any]]:
-    """What network policies let in or out of a component."""
-    labels = cluster.deployment(component)["spec"]["template"]["metadata"]["labels"]
-    for policy in cluster.of("NetworkPolicy"):
-        if way in policy["spec"]["policyTypes"] and is_policy_for(policy, labels):
-            yield from policy["spec"].get(way.lower(), [])
-
-
 def test_nothing_goes_in_or_out_but_requests_metrics_names_and_redis(cluster: Cluster) -> None:
     everything = [policy["spec"] for policy in cluster.of("NetworkPolicy") if policy["spec"]["podSelector"] == {}]
     assert everything == [{"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}]
     for component in SETTINGS:
-        inward, outward = (list(rules(cluster, component, way)) for way in ("Ingress", "Egress"))
+        inward, outward = (list(cluster.rules(component, way)) for way in ("Ingress", "Egress"))
         assert all(rule["from"] for rule in inward)
         assert all(rule["to"] for rule in outward)
         open_ports = [port["port"] for rule in inward for port in rule["ports"]]

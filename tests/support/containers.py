@@ -53,6 +53,13 @@ def docker(*arguments: str, timeout: float = 600) -> str:
     return _run([DOCKER, *arguments], timeout=timeout).strip()
 
 
+def docker_build(tag: str, dockerfile: str) -> None:
+    """An image of a Dockerfile that copies nothing."""
+    build = [DOCKER, "build", "--network=host", "--quiet", "--tag", tag, "-"]
+    done = subprocess.run(build, input=dockerfile, capture_output=True, text=True, env=_environment(), timeout=600)
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
 def inspect(name: str) -> Any:
     """What the engine knows of an image or a container."""
     return json.loads(docker("inspect", name))[0]

@@ -9,7 +9,7 @@ from congrad.contract import wire
 from congrad_service import keys
 from congrad_service.queue.registry import Role
 from congrad_worker.checkpoints.pairs import EncodedPair
-from congrad_worker.gradients.engine import Gradients
+from congrad_worker.gradients.compressed import Gradients
 from congrad_worker.tasks.batches import work_off
 from congrad_worker.tasks.chunks import Piece
 from congrad_worker.tasks.records import ChunkResult

@@ -3,7 +3,7 @@
 import copy
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from congrad_worker.checkpoints.checkpoint import Checkpoint
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.errors import CheckpointError
 from congrad_worker.gradients.collector import Collector
+from congrad_worker.gradients.compressed import Gradients
 from congrad_worker.gradients.device import are_lost, is_out_of_memory
 from congrad_worker.gradients.fused import fuse_norms
 from congrad_worker.gradients.layouts.batch import Batch
@@ -37,18 +38,6 @@ LAYOUTS: tuple[Layout, ...] = (PACKED_ROW, SHARED_ROW, TWO_ROWS)
 every pair, and every model."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Gradients:
-    """Compressed gradients of some pairs.
-
-    A pair that the loss cannot tell apart has a zero row. One whose gradient overflows has entries that are not finite,
-    and so has one that is too long for the device even alone: ``out_of_memory`` says which.
-    """
-
-    values: np.ndarray  # float32 [pairs, D]
-    out_of_memory: np.ndarray  # bool [pairs]
 
 
 class GradientEngine:

@@ -18,7 +18,7 @@ from congrad_worker.errors import ShardStoreError
 from congrad_worker.tasks.reports import report
 
 if TYPE_CHECKING:
-    from congrad_worker.tasks.chunks import ChunkProcessor, Piece  # it imports torch
+    from congrad_worker.tasks.chunks import ChunkProcessor, Piece  # it imports NumPy, which a parent does without
 
 
 def work_off(

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import numpy as np
 from congrad.contract import wire
@@ -13,16 +14,19 @@ from congrad_service.jobs.comparing import refusal
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from congrad_worker.activity import Activity
-from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.checkpoints.lengths import length_ratio
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.direction import Samples
 from congrad_worker.errors import DeviceLostError, SampleErrors, ShardStoreError, Unscorable, origin
-from congrad_worker.gradients.engine import GradientEngine, Gradients
+from congrad_worker.gradients.compressed import Gradients
 from congrad_worker.tasks import metrics
 from congrad_worker.tasks.records import ChunkResult, StartedChunk
 from congrad_worker.tasks.reports import belongs_to, note
 from congrad_worker.tasks.store import Store
+
+if TYPE_CHECKING:  # they import torch, for which a stand-in may have no use
+    from congrad_worker.checkpoints.encoding import Encoder
+    from congrad_worker.gradients.engine import GradientEngine
 
 MAX_ATTEMPTS = 5
 """Starts of one chunk after which its job is given up: a chunk that kills its worker every time must not loop."""
@@ -55,7 +59,7 @@ class ChunkProcessor:
     Chunks that are begun together are computed together, by whichever of them is processed first.
     """
 
-    def __init__(self, store: Store, encoder: Encoder, engine: GradientEngine):
+    def __init__(self, store: Store, encoder: "Encoder", engine: "GradientEngine"):
         self._store = store
         self._encoder = encoder
         self._engine = engine
