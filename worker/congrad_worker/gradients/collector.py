@@ -1,7 +1,7 @@
 """Hooks that turn a forward and an activation backward into compressed per-pair gradients.
 
 The weights are frozen, so autograd differentiates activations only. What a target's weight is multiplied with is
-projected and kept; a hook on the product multiplies that with the projected gradient as soon as this is known. No
+projected and kept; a hook on the product has it multiplied with the projected gradient when this is known. No
 weight gradient is ever formed, and nothing of the size of the model is kept.
 """
 
@@ -18,6 +18,7 @@ from congrad_worker.gradients.layouts.layout import Layout
 from congrad_worker.gradients.products.calls import products_within
 from congrad_worker.gradients.products.experts import RoutedProduct, routed_products
 from congrad_worker.gradients.projection import Projection, Side
+from congrad_worker.gradients.sums import Sums
 from congrad_worker.gradients.targets import Target, Use
 
 
@@ -33,10 +34,8 @@ class Collector:
         self._calls = _by_module(targets, Use.CALL)
         self._experts = _by_module(targets, Use.ROUTED)
         self._projection = projection
-        self._layout: Layout | None = None  # of the batch
-        self._batch: Batch | None = None
         self._rows = (0, 0)  # of the batch: rows and their tokens
-        self._target: Tensor | None = None  # float32 [pairs, D]
+        self._sums: Sums | None = None  # of the batch
         # An input, its side, and what came of them. It holds on to the input, so that no later one is in its place and
         # passes for it; a module that writes into its input would, and the check of an engine sees that.
         self._latest: tuple[Tensor, Side, Tensor] | None = None
@@ -45,11 +44,11 @@ class Collector:
     def collecting(self, batch: Batch, layout: Layout) -> Iterator[Tensor]:
         """Hooks the model for the time of the block.
 
-        :returns: float32 ``[pairs, D]``, filled by the backward pass inside the block.
+        :returns: float32 ``[pairs, D]``, which has what the backward pass inside the block found when the block ends.
         """
         rows, tokens = batch.input_ids.shape
-        self._rows, self._layout, self._batch = (rows, tokens), layout, batch
-        self._target = torch.zeros(batch.pairs, self._projection.dim, device=batch.input_ids.device)
+        target = torch.zeros(batch.pairs, self._projection.dim, device=batch.input_ids.device)
+        self._rows, self._sums = (rows, tokens), Sums(self._projection, layout, batch, target)
         with ExitStack() as hooks:
             for name, module in self._layers.items():
                 hooks.callback(module.register_forward_hook(self._forward_hook(name)).remove)
@@ -59,9 +58,10 @@ class Collector:
             if self._experts:
                 hooks.enter_context(routed_products(self._experts, self._on_routed))
             try:
-                yield self._target
+                yield target
+                self._sums.finish()
             finally:
-                self._target = self._latest = self._batch = None
+                self._sums = self._latest = None
 
     def _forward_hook(self, name: str) -> Any:
         def on_forward(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -134,22 +134,17 @@ class Collector:
         return self._latest[2]
 
     def _add(self, name: str, activations: Tensor, gradient: Tensor) -> None:
+        assert self._sums is not None
         deltas = self._projection[name].project_out(gradient.reshape(*self._rows, gradient.shape[-1]))
-        self._add_products(name, deltas, activations)
+        self._sums.add(name, deltas, activations)
 
     def _add_routed(self, name: str, deltas: Tensor, activations: Tensor, experts: Tensor) -> None:
         """:param experts: int64 ``[slots]``, in the order of the tokens, as the first dimension of both sides is."""
         separation = self._projection[name].separation
         assert separation is not None
+        assert self._sums is not None
         sides = separation.apart(deltas, activations, experts)
-        self._add_products(name, *(side.unflatten(0, (self._rows[0], -1)) for side in sides))
-
-    def _add_products(self, name: str, deltas: Tensor, activations: Tensor) -> None:
-        assert self._target is not None
-        assert self._layout is not None
-        assert self._batch is not None
-        inner = self._layout.products(deltas, activations, self._batch)
-        self._projection[name].add(self._target, inner)
+        self._sums.add(name, *(side.unflatten(0, (self._rows[0], -1)) for side in sides))
 
 
 def _by_module(targets: Mapping[str, Target], use: Use) -> dict[nn.Module, dict[str, str]]:

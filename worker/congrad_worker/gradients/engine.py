@@ -187,7 +187,8 @@ class GradientEngine:
         with torch.enable_grad(), layout.apart(batch), self._collector.collecting(batch, layout) as target:
             policy = self._policy_logps(batch)
             reference = self._reference_logps(batch, policy)
-            return target * _backward(self.loss(policy, reference, batch.lengths), policy)[:, None]
+            scales = _backward(self.loss(policy, reference, batch.lengths), policy)
+        return target * scales[:, None]
 
     def _policy_logps(self, batch: Batch) -> PairLogps:
         if not self.loss.weighs_pairs:

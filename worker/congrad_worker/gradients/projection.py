@@ -13,7 +13,7 @@ part of a gradient, whatever D is; so k is large, D = k² by default, and a basi
 block-diagonal, with entries ±1. `docs/benchmarks/fidelity.md` has the figures that the defaults were chosen from.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -124,9 +124,14 @@ class ModuleProjection:
         self.project_in = side_in.project
         self.project_out = side_out.project
         self._slots = slots
-        self._signs = signs
+        self.signs = signs
         self._offset = offset
         self.separation = separation
+
+    @property
+    def fills_in_order(self) -> bool:
+        """Whether its entries are as many as those of z, with a sign for each."""
+        return self._slots is None and self.signs is not None
 
     def compress(self, target: Tensor, gradients: Tensor) -> None:
         """Adds gradients that are at hand whole to their rows, float32 ``[pairs, D]``.
@@ -143,12 +148,12 @@ class ModuleProjection:
         :param inner: Y of each pair, Σ_t of the two sides' projections: float32 ``[pairs, k_out, k_in]``.
         """
         flat = inner.flatten(1).to(target.device)  # [pairs, k_out * k_in]
-        if self._signs is None:
+        if self.signs is None:
             target[:, self._offset : self._offset + flat.shape[1]] += flat
         elif self._slots is None:
-            target.addcmul_(flat, self._signs)
+            target.addcmul_(flat, self.signs)
         else:
-            target.index_add_(1, self._slots, flat * self._signs)
+            target.index_add_(1, self._slots, flat * self.signs)
 
 
 class Projection:
@@ -202,6 +207,20 @@ class Projection:
     def first_of_its_weight(self, module: str) -> str:
         """The first of the modules that have this one's weight; itself, unless it is tied."""
         return self._ties.get(module, module)
+
+    def add(self, target: Tensor, modules: Sequence[str], inner: Tensor) -> None:
+        """Adds the parts of some modules of one shape to the compressed gradients.
+
+        :param target: float32, ``[pairs, D]``.
+        :param inner: float32 ``[modules, pairs, k_out, k_in]``, see `ModuleProjection.add`; it may be written to.
+        """
+        parts = [self[module] for module in modules]
+        if len(parts) == 1 or not all(part.fills_in_order for part in parts):
+            for part, of_module in zip(parts, inner, strict=True):
+                part.add(target, of_module)
+            return
+        signs = torch.stack([part.signs for part in parts if part.signs is not None])  # [modules, D]
+        target += inner.flatten(2).to(target.device).mul_(signs[:, None]).sum(0)
 
     def _shared_side(self, name: str, dim: int) -> Side:
         """One basis for the inputs of all modules of a parent: where these are the same, as those of queries, keys and

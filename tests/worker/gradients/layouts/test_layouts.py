@@ -65,31 +65,31 @@ def test_a_packed_row_holds_only_completions_without_a_prompt() -> None:
     assert batch.targets.ids.tolist() == [8, 2]
 
 
-def test_products_of_pairs_are_those_of_each_alone_in_every_layout() -> None:
+def test_products_of_pairs_are_those_of_each_alone_for_each_module_in_every_layout() -> None:
     pairs = [SMALL, pair(1, 1, 4), pair(5, 2, 3)]
     for layout, each in product((PACKED_ROW, SHARED_ROW, TWO_ROWS), (1, 2)):
         batch = layout.batch(pairs, pad_id=0)
         rows, tokens = batch.input_ids.shape
         draw = torch.Generator().manual_seed(0)
-        deltas, activations = (torch.randn(rows, tokens * each, size, generator=draw) for size in (3, 4))
+        deltas, activations = (torch.randn(2, rows, tokens * each, size, generator=draw) for size in (3, 4))
         found = layout.products(deltas, activations, batch)
-        flat = [v.reshape(rows * tokens, each, -1) for v in (deltas, activations)]
+        flat = [v.reshape(2, rows * tokens, each, -1) for v in (deltas, activations)]
         ends = [*batch.starts[1:], rows * tokens]
-        parts = [[v[start:end].flatten(0, 1) for v in flat] for start, end in zip(batch.starts, ends, strict=True)]
-        torch.testing.assert_close(found, torch.stack([left.T @ right for left, right in parts]))
+        parts = [[v[:, start:end].flatten(1, 2) for v in flat] for start, end in zip(batch.starts, ends, strict=True)]
+        torch.testing.assert_close(found, torch.stack([left.mT @ right for left, right in parts], dim=1))
         if layout is PACKED_ROW:  # as where launching a product for each pair would take longer than all of them
             torch.testing.assert_close(found, summed_products(*by_pair(deltas, activations, batch)))
 
 
 def test_what_is_not_finite_in_one_pair_of_a_packed_row_is_in_no_other_pairs_product() -> None:
     batch = PACKED_ROW.batch([SMALL, pair(1, 1, 1), pair(5, 2, 3)], pad_id=0)
-    deltas, activations = torch.ones(1, 19, 2), torch.ones(1, 19, 2)
-    activations[0, 0], deltas[0, 18] = torch.inf, torch.nan
+    deltas, activations = torch.ones(1, 1, 19, 2), torch.ones(1, 1, 19, 2)
+    activations[0, 0, 0], deltas[0, 0, 18] = torch.inf, torch.nan
     for found in (
         PACKED_ROW.products(deltas, activations, batch),
         summed_products(*by_pair(deltas, activations, batch)),
     ):
-        assert found.flatten(1).isfinite().all(1).tolist() == [False, True, False]
+        assert found[0].flatten(1).isfinite().all(1).tolist() == [False, True, False]
 
 
 def test_a_pair_in_two_rows_needs_neither_positions_nor_branches() -> None:

@@ -48,6 +48,11 @@ class Recording:
         recorded.add = lambda target, inner: self._keep(name, inner)  # type: ignore[method-assign] # noqa: ARG005
         return recorded
 
+    def add(self, _: Tensor, modules: Sequence[str], inner: Tensor) -> None:
+        """What is added of some modules, float32 ``[modules, pairs, k_out, k_in]``."""
+        for name, of_module in zip(modules, inner, strict=True):
+            self._keep(name, of_module)
+
     def _keep(self, name: str, inner: Tensor) -> None:
         first = self._projection.first_of_its_weight(name)
         self.products[first] = self.products[first] + inner if first in self.products else inner

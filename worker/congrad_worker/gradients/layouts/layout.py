@@ -68,14 +68,14 @@ class Layout(ABC):
         return micro_batches(sizes, budget, costs.batch)
 
     def products(self, deltas: Tensor, activations: Tensor, batch: Batch) -> Tensor:
-        """Σ_t δ_t a_tᵀ over the tokens of each pair: float32 ``[pairs, k_out, k_in]``.
+        """Σ_t δ_t a_tᵀ over the tokens of each pair, for some modules: float32 ``[modules, pairs, k_out, k_in]``.
 
         The rows of a pair are neighbours: seen as one row of all their tokens, their sums are one product.
 
-        :param deltas: ``[rows, tokens, k_out]``; of experts, each token as often as it is routed.
-        :param activations: ``[rows, tokens, k_in]``.
+        :param deltas: ``[modules, rows, tokens, k_out]``; of experts, each token as often as it is routed.
+        :param activations: ``[modules, rows, tokens, k_in]``.
         """
-        by_pair = [v.reshape(batch.pairs, -1, v.shape[-1]) for v in (deltas, activations)]
+        by_pair = [v.reshape(len(v), batch.pairs, -1, v.shape[-1]) for v in (deltas, activations)]
         return summed_products(*by_pair)
 
     def lay(self, pairs: Sequence[EncodedPair]) -> tuple[list[list[int]], list[int]]:
@@ -118,14 +118,16 @@ class Layout(ABC):
 
 
 def summed_products(deltas: Tensor, activations: Tensor) -> Tensor:
-    """Σ_t δ_t a_tᵀ, added up in float32: ``[pairs, k_out, k_in]``.
+    """Σ_t δ_t a_tᵀ, added up in float32: ``[..., k_out, k_in]``.
 
-    :param deltas: ``[pairs, tokens, k_out]``.
-    :param activations: ``[pairs, tokens, k_in]``.
+    :param deltas: ``[..., tokens, k_out]``.
+    :param activations: ``[..., tokens, k_in]``.
     """
-    left = deltas.transpose(1, 2)
+    left, right = deltas.flatten(0, -3).mT, activations.flatten(0, -3)
     is_half = deltas.dtype == activations.dtype and deltas.dtype in (torch.bfloat16, torch.float16)
     if is_half and deltas.device.type in MIXED_PRODUCTS:
         # Products of half precision are exact in float32, and matrix units take them many times as fast.
-        return torch.bmm(left, activations, out_dtype=torch.float32)
-    return torch.bmm(left.float(), activations.float())
+        found = torch.bmm(left, right, out_dtype=torch.float32)
+    else:
+        found = torch.bmm(left.float(), right.float())
+    return found.unflatten(0, deltas.shape[:-2])

@@ -49,27 +49,31 @@ class PackedRow(SharedRow):
     def products(self, deltas: Tensor, activations: Tensor, batch: Batch) -> Tensor:
         if deltas.device.type != "cpu":
             return summed_products(*by_pair(deltas, activations, batch))
-        tokens = batch.input_ids.shape[1]
-        # Routed experts have each token several times.
-        parts = [v.reshape(tokens, -1, v.shape[-1]).split(batch.sizes) for v in (deltas, activations)]
-        found = deltas.new_empty(batch.pairs, deltas.shape[-1], activations.shape[-1], dtype=torch.float32)
-        for product, delta, activation in zip(found, *parts, strict=True):
-            torch.mm(delta.flatten(0, 1).T.float(), activation.flatten(0, 1).float(), out=product)
+        found = deltas.new_empty(
+            len(deltas), batch.pairs, deltas.shape[-1], activations.shape[-1], dtype=torch.float32
+        )
+        parts = [_by_token(side, batch).split(batch.sizes, dim=1) for side in (deltas, activations)]
+        for pair, (of_deltas, of_activations) in enumerate(zip(*parts, strict=True)):
+            for products, delta, activation in zip(found, of_deltas, of_activations, strict=True):
+                torch.mm(delta.flatten(0, 1).T.float(), activation.flatten(0, 1).float(), out=products[pair])
         return found
 
 
 def by_pair(deltas: Tensor, activations: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """``[1, tokens, k]`` to ``[pairs, longest, k]`` each: one product of matrices for all pairs, where a loop would
-    launch one for each.
+    """``[modules, 1, tokens, k]`` to ``[modules, pairs, longest, k]`` each: one product of matrices for all pairs, where
+    a loop would launch one for each.
 
     Where a pair is shorter its last token stands again, with a zero for its output gradient: beside the tokens of
     another pair, a zero would not keep out what is not finite.
     """
     index, is_own = batch.padded_index(deltas.device)
-    tokens = batch.input_ids.shape[1]
-    # Routed experts have each token several times.
-    left, right = (v.reshape(tokens, -1, v.shape[-1])[index] for v in (deltas, activations))
-    return (left * is_own[..., None, None]).flatten(1, 2), right.flatten(1, 2)
+    left, right = (_by_token(v, batch)[:, index] for v in (deltas, activations))
+    return (left * is_own[..., None, None]).flatten(2, 3), right.flatten(2, 3)
+
+
+def _by_token(side: Tensor, batch: Batch) -> Tensor:
+    """``[modules, 1, n, k]`` to ``[modules, tokens, each, k]``: routed experts have each token several times."""
+    return side.reshape(len(side), batch.input_ids.shape[1], -1, side.shape[-1])
 
 
 PACKED_ROW = PackedRow()
