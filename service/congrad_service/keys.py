@@ -29,6 +29,8 @@ congrad:history:NAME           list    a `wire.HistoryEntry` for each of its lat
 congrad:conflicts:NAME         hash    pairs that were folded in and have a score, and were dropped: TAG how many,
                                        TAG:OTHER how many of them conflict with OTHER
 congrad:pairs:NAME             hash    the pairs that it remembers: see `remembered.py`
+congrad:writer:NAME            string  the decide worker that is about to write the direction: others wait; gone when
+                                       that falls silent
 congrad:work:FINGERPRINT       zset    chunks whose gradients are missing, waiting or being computed, `ID:N`, by when
                                        their jobs were created: all work for the workers of a checkpoint
 congrad:known                  hash    checkpoints that workers have announced, by fingerprint: each a
@@ -161,6 +163,10 @@ def conflicts(name: str) -> str:
 
 def pairs(name: str) -> str:
     return f"congrad:pairs:{name}"
+
+
+def writer(name: str) -> str:
+    return f"congrad:writer:{name}"
 
 
 def life(name: str) -> list[str]:

@@ -415,6 +415,19 @@ return 1
 """
 )
 
+WRITE = (
+    _PRELUDE
+    + """
+-- KEYS: job, writer   ARGV: worker, seconds until a silent worker is gone
+-- Whether the worker is the one that writes a direction. No more than a hint: what counts is the version at the commit.
+local writer = redis.call('GET', KEYS[2])
+if writer and writer ~= ARGV[1] then return 0 end
+if redis.call('EXISTS', KEYS[1]) == 1 then even_if_full(KEYS[1]) end
+redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2])
+return 1
+"""
+)
+
 RECALL = """
 -- KEYS: direction, pairs   ARGV: expected epoch, expected version, language, numbers of buckets, ...
 -- What is in the buckets of each language, one after the other: hundreds of small answers take a client longer to read

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated, TextIO
@@ -33,6 +34,9 @@ def up(
         typer.Option(metavar="DIR", help="Where Redis keeps directions and jobs; default: ~/.local/share/congrad."),
     ] = None,
     workers: Annotated[int, typer.Option(help="Gradients workers; one for each GPU.", min=1)] = 1,
+    decide_workers: Annotated[
+        int, typer.Option(help="Decide workers, a core each: more for large second passes.", min=1)
+    ] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Runs Redis, workers and the service on this machine until Ctrl-C.
@@ -46,8 +50,9 @@ def up(
     say_warnings()
     result = _stdout_alone() if as_json else None
     folder = data_dir or _default_data_dir()
+    options = StackOptions(folder, port, workers=workers, decide_workers=decide_workers)
     try:
-        with _checkpoint(model) as path, running_stack(_options(path, adapter, folder, port, workers)) as stack:
+        with _checkpoint(model) as path, running_stack(replace(options, environment=_named(path, adapter))) as stack:
             say(f"congrad is ready at {stack.url} (documentation: {stack.url}/docs). Ctrl-C stops it.")
             if result is not None:
                 print_json({"url": stack.url, "data_dir": folder}, result)
@@ -60,9 +65,9 @@ def up(
         fail(str(error), WRONG)
 
 
-def _options(model: str, adapter: str | None, folder: Path, port: int, workers: int) -> StackOptions:
-    environment = {"CONGRAD_MODEL": model} | ({"CONGRAD_ADAPTER": adapter} if adapter is not None else {})
-    return StackOptions(folder, port, workers=workers, environment=environment)
+def _named(model: str, adapter: str | None) -> dict[str, str]:
+    """The settings that say what is served."""
+    return {"CONGRAD_MODEL": model} | ({"CONGRAD_ADAPTER": adapter} if adapter is not None else {})
 
 
 @contextmanager

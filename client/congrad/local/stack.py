@@ -38,6 +38,7 @@ class StackOptions:
     port: int = 8000
     host: str = "127.0.0.1"
     workers: int = 1
+    decide_workers: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
     log: Path | None = None
     """Where the parts write; the terminal if None."""
@@ -133,7 +134,7 @@ def _metrics_port(environment: Mapping[str, str], worker: int) -> dict[str, str]
 
 @contextmanager
 def running_stack(options: StackOptions) -> Iterator[Stack]:
-    """Redis, ``workers`` gradients workers, a decide worker and the service, ready for requests.
+    """Redis, ``workers`` gradients workers, ``decide_workers`` that decide and the service, ready for requests.
 
     :raises StartError: something that is needed is missing, or a part ended while it started.
     """
@@ -149,7 +150,7 @@ def running_stack(options: StackOptions) -> Iterator[Stack]:
         ready = False
         try:
             stack.start(redis_program(redis, environment, lock))
-            _start_workers(stack, options.workers)
+            _start_workers(stack, options.workers, options.decide_workers)
             stack.start(Program("service", [sys.executable, "-m", "congrad_service"], environment))
             stack.wait_until_ready(environment.get("CONGRAD_API_KEY"))
             ready = True
@@ -167,14 +168,16 @@ def redis_program(redis: RedisConfig, environment: Mapping[str, str], lock: int)
     return Program(REDIS, redis.command, environment, orphaned, umask=0o077, inherits=(lock,), log=redis.log)
 
 
-def _start_workers(stack: Stack, count: int) -> None:
+def _start_workers(stack: Stack, count: int, deciding: int) -> None:
     environment = stack.environment
     threads = _thread_limits(count) | dict(environment)  # what is set wins
     for number in range(count):
         own = threads | _visible_gpu(number, count) | _metrics_port(environment, number)
         stack.start(Program("gradients worker", [sys.executable, "-m", "congrad_worker", "gradients"], own))
-    own = {**environment, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", **_metrics_port(environment, count)}
-    stack.start(Program("decide worker", [sys.executable, "-m", "congrad_worker", "decide"], own))
+    alone = {**environment, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    for number in range(count, count + deciding):
+        own = alone | _metrics_port(environment, number)
+        stack.start(Program("decide worker", [sys.executable, "-m", "congrad_worker", "decide"], own))
 
 
 def _environment(options: StackOptions, redis_url: str, port: int) -> dict[str, str]:

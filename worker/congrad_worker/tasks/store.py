@@ -72,6 +72,7 @@ class Store:
     def __init__(self, settings: RedisSettings):
         self._doing: dict[tuple[str, str], Doing] = {}  # by job and piece of work
         self._queue: str | None = None  # that the last turn was of
+        self._writing: str | None = None  # the key that says which direction this worker is about to write
         self._saying = threading.Lock()  # a heartbeat that is under way must not say again what has just been ended
         self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.redis = Redis.from_url(
@@ -89,6 +90,7 @@ class Store:
         self._start_decision = self.redis.register_script(scripts.START_DECISION)
         self._complete = self.redis.register_script(scripts.COMPLETE)
         self._mark_asked = self.redis.register_script(scripts.MARK_ASKED)
+        self._write = self.redis.register_script(scripts.WRITE)
         self._recall = self.redis.register_script(scripts.RECALL)
         self._commit = self.redis.register_script(scripts.COMMIT)
         self._end = self.redis.register_script(scripts.END)
@@ -193,6 +195,24 @@ class Store:
                 with suppress(RedisError):  # it lapses by itself
                     self.redis.delete(at.key)
 
+    def may_write(self, job_id: str, direction: str) -> bool:
+        """Whether this worker is the one that writes a direction, from now on, until `has_written`; of several, one at
+        a time. Who writes without asking writes as safely, and perhaps for nothing."""
+        key = keys.writer(direction)
+        with self._saying:
+            if not self._write(keys=[keys.job(job_id), key], args=[self.worker_id, SILENT_S]):
+                return False
+            self._writing = key
+        return True
+
+    def has_written(self) -> None:
+        """This worker writes no direction any more."""
+        with self._saying:
+            key, self._writing = self._writing, None
+            if key is not None:
+                with suppress(RedisError):  # it lapses by itself
+                    self.redis.delete(key)
+
     def _taken(self, piece: tuple[str, str] | None) -> list[Doing]:
         """What it was at, and is no more."""
         ended = list(self._doing) if piece is None else [piece]
@@ -205,6 +225,7 @@ class Store:
         """
         with self._saying:
             at = [one.key for one in self._doing.values() if time.monotonic() < one.until]
+            at += [self._writing] if at and self._writing else []
             self._beat(
                 keys=[keys.worker(self.worker_id), keys.workers(role), *at],
                 args=[self.worker_id, said, LIFETIME_S, SILENT_S],

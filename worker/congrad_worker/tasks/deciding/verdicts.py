@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from http import HTTPStatus
 from itertools import compress
@@ -25,6 +26,7 @@ from congrad_worker.tasks import metrics
 from congrad_worker.tasks.deciding.directions import Directions
 from congrad_worker.tasks.deciding.ruling import Refused, Ruling
 from congrad_worker.tasks.deciding.steps import step_of
+from congrad_worker.tasks.deciding.writing import writing
 from congrad_worker.tasks.patience import Abandoned, Patience, TooSlow
 from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Measured, StartedDecision, Step
 from congrad_worker.tasks.reports import belongs_to, note
@@ -125,6 +127,13 @@ class Judge:
     def _answer(self, begun: StartedDecision, question: Question, at: DirectionRecord | None) -> None:
         """:param at: the version that the question knows the products with."""
         job, patience = begun.job, Patience(self._store, begun.job_id)
+        with writing(self._store, job, patience) if job.update else nullcontext():
+            self._decide(begun, question, at, patience)
+
+    def _decide(
+        self, begun: StartedDecision, question: Question, at: DirectionRecord | None, patience: Patience
+    ) -> None:
+        job = begun.job
         for race in range(MAX_RACES):
             patience()
             read = self.directions.read(job.direction, None if race else begun.standing)

@@ -1,0 +1,171 @@
+"""Several decide workers over a real Redis, without Celery: one of them writes a direction at a time."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from congrad.contract import wire
+from congrad_service import keys
+from congrad_worker.tasks import metrics
+from congrad_worker.tasks.deciding import writing as writing_module
+from congrad_worker.tasks.patience import Patience
+from redis.exceptions import OutOfMemoryError
+from support.bench import Bench
+from support.pairs import demo_samples
+
+from benchmarks.waiting_worker.engine import WaitingEncoder, WaitingEngine
+from benchmarks.waiting_worker.settings import WaitingSettings
+
+
+@pytest.fixture
+def workers(redis_url: str, tmp_path: Path) -> Iterator[list[Bench]]:
+    """Two of them, and made-up gradients."""
+    at_once = tmp_path / "pair_ms"
+    at_once.write_text("0")
+    settings = WaitingSettings(pair_ms_file=at_once, dim=64, by_content=True)
+    both = [Bench(redis_url, (WaitingEncoder(settings), WaitingEngine(settings))) for _ in range(2)]
+    yield both
+    for bench in both:
+        bench.store.redis.close()
+
+
+@pytest.fixture
+def beside() -> Iterator[Callable[..., Future[Any]]]:
+    """Runs something in a thread of its own."""
+    with ThreadPoolExecutor(2) as pool:
+        yield pool.submit
+
+
+@pytest.fixture
+def has_paused(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Whether somebody waits for another."""
+    seen = threading.Event()
+    pause = Patience.pause
+
+    def paused(patience: Patience) -> None:
+        pause(patience)
+        seen.set()
+
+    monkeypatch.setattr(Patience, "pause", paused)
+    return seen
+
+
+def computed(bench: Bench, **body: Any) -> str:
+    """A job whose gradients are there."""
+    job_id, chunks = bench.create(**body)
+    for number in range(chunks):
+        bench.processor.process(job_id, number)
+    return job_id
+
+
+def held(bench: Bench, direction: str = "default") -> str:
+    """A direction that a worker is about to write, for a job that has not ended."""
+    job_id = computed(bench)
+    assert bench.store.may_write(job_id, direction)
+    return job_id
+
+
+def races() -> float:
+    return metrics.RACES._value.get()  # type: ignore[no-any-return] # prometheus_client has no other way
+
+
+def test_jobs_of_one_direction_are_decided_in_turns_and_none_for_nothing(
+    workers: list[Bench], beside: Callable[..., Future[Any]]
+) -> None:
+    jobs = [computed(workers[0], samples=demo_samples(tag, each=6)) for tag in ("de", "fr", "ja", "it")]
+    before = races()
+
+    def settle(bench: Bench, own: list[str]) -> None:
+        for job_id in own:
+            bench.judge.settle(job_id)
+
+    for done in [beside(settle, workers[number], jobs[number::2]) for number in range(2)]:
+        done.result(30)
+    assert sorted(workers[0].result(job_id).direction.version for job_id in jobs) == [1, 2, 3, 4]
+    assert races() == before
+    assert not workers[0].store.redis.exists(keys.writer("default"))
+
+
+def test_another_direction_and_what_changes_none_wait_for_nobody(workers: list[Bench]) -> None:
+    first, second = workers
+    retained = computed(first, retain=True)
+    first.judge.settle(retained)
+    held(first)
+    for job_id in (
+        second.rescore(retained, retain=True),
+        computed(second, update=False),
+        computed(second, direction="other"),
+    ):
+        second.judge.settle(job_id)
+        assert second.job(job_id).status is wire.JobStatus.SUCCEEDED
+
+
+def test_whoever_waits_goes_on_when_the_writer_has_fallen_silent(
+    workers: list[Bench], beside: Callable[..., Future[Any]], has_paused: threading.Event
+) -> None:
+    first, second = workers
+    held(first)
+    job_id = computed(second)
+    done = beside(second.judge.settle, job_id)
+    assert has_paused.wait(10)
+    assert second.job(job_id).status is not wire.JobStatus.SUCCEEDED
+    first.store.redis.pexpire(keys.writer("default"), 1)  # as after seconds without a heartbeat
+    done.result(30)
+    assert second.job(job_id).status is wire.JobStatus.SUCCEEDED
+
+
+def test_a_writer_that_is_there_stays_the_writer(workers: list[Bench]) -> None:
+    first, second = workers
+    job_id = held(first)
+    first.store.start(job_id, keys.DECIDE_WORK)
+    first.store.redis.pexpire(keys.writer("default"), 200)
+    first.store.beat("decide", "{}")
+    assert first.store.redis.pttl(keys.writer("default")) > 1_000
+    assert not second.store.may_write(job_id, "default")
+    assert first.store.may_write(job_id, "default")
+
+
+def test_a_job_that_is_cancelled_waits_no_longer(
+    workers: list[Bench],
+    beside: Callable[..., Future[Any]],
+    has_paused: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("congrad_worker.tasks.patience.LOOK_S", 0.0)
+    first, second = workers
+    held(first)
+    job_id = computed(second)
+    done = beside(second.judge.settle, job_id)
+    assert has_paused.wait(10)
+    first.cancel(job_id)
+    done.result(30)
+    assert second.job(job_id).status is wire.JobStatus.CANCELLED
+    assert first.store.redis.get(keys.writer("default")) == first.store.worker_id.encode()
+
+
+def test_who_has_waited_for_long_enough_goes_on_beside_the_other(
+    workers: list[Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing_module, "MOST_PAUSES", 2)
+    first, second = workers
+    held(first)
+    job_id = computed(second)
+    second.judge.settle(job_id)
+    assert second.result(job_id).direction.version == 1
+
+
+def test_a_job_ends_in_a_full_redis(workers: list[Bench]) -> None:
+    job_id = computed(workers[0])
+    redis = workers[0].store.redis
+    redis.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(OutOfMemoryError):
+            redis.set("congrad:test", "x")
+        assert workers[0].store.may_write(job_id, "default")
+        workers[0].judge.settle(job_id)
+        assert workers[0].job(job_id).status is wire.JobStatus.SUCCEEDED
+    finally:
+        redis.config_set("maxmemory", 0)
