@@ -286,25 +286,37 @@ return {attempts, is_there, origin[1], origin[2], attempts > 0 and redis.call('G
 """
 )
 
+_WRITES = """
+-- Whether a worker is the one that writes a direction. No more than a hint: what counts is the version at the commit.
+local function writes(writer, worker, seconds)
+  local other = redis.call('GET', writer)
+  if other and other ~= worker then return 0 end
+  redis.call('SET', writer, worker, 'EX', seconds)
+  return 1
+end
+"""
+
 START_DECISION = (
     _PRELUDE
     + _START
+    + _WRITES
     + """
 -- KEYS: and gradients of its first chunk   ARGV: and bytes
--- How often the decision has been started, the time, epoch and version of its direction, the fields of the job, and its
--- gradients, where they are one chunk and no more than so many bytes; of one that is not started now, those of its
--- origin.
+-- How often the decision has been started, the time, epoch and version of its direction, the fields of the job, its
+-- gradients, where they are one chunk and no more than so many bytes, and whether this worker writes the direction, if
+-- the job does; of one that is not started now, those of its origin.
 local attempts = start()
 if attempts == 0 then
   local origin = redis.call('HMGET', KEYS[1], 'request', 'trace')
-  return {0, '0', {false, false}, {'request', origin[1] or '', 'trace', origin[2] or ''}, false}
+  return {0, '0', {false, false}, {'request', origin[1] or '', 'trace', origin[2] or ''}, false, 0}
 end
-local job = redis.call('HMGET', KEYS[1], 'direction', 'chunks')
+local job = redis.call('HMGET', KEYS[1], 'direction', 'chunks', 'update')
 local standing = redis.call('HMGET', 'DIRECTION' .. job[1], 'epoch', 'version')
 local is_small = job[2] == '1' and redis.call('STRLEN', KEYS[4]) <= tonumber(ARGV[5])
 local gradients = is_small and redis.call('GET', KEYS[4])
-return {attempts, string.format('%.6f', now()), standing, redis.call('HGETALL', KEYS[1]), gradients}
-""".replace("DIRECTION", keys.direction(""))
+local writes_it = job[3] == '1' and writes('WRITER' .. job[1], ARGV[3], ARGV[4]) or 0
+return {attempts, string.format('%.6f', now()), standing, redis.call('HGETALL', KEYS[1]), gradients, writes_it}
+""".replace("DIRECTION", keys.direction("")).replace("WRITER", keys.writer(""))
 )
 
 COMPLETE = (
@@ -417,14 +429,11 @@ return 1
 
 WRITE = (
     _PRELUDE
+    + _WRITES
     + """
 -- KEYS: job, writer   ARGV: worker, seconds until a silent worker is gone
--- Whether the worker is the one that writes a direction. No more than a hint: what counts is the version at the commit.
-local writer = redis.call('GET', KEYS[2])
-if writer and writer ~= ARGV[1] then return 0 end
 if redis.call('EXISTS', KEYS[1]) == 1 then even_if_full(KEYS[1]) end
-redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[2])
-return 1
+return writes(KEYS[2], ARGV[1], ARGV[2])
 """
 )
 

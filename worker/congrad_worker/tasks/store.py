@@ -139,13 +139,17 @@ class Store:
         return StartedChunk(attempts, bool(is_there), Origin.of(request, trace), text)
 
     def start_decision(self, job_id: str) -> StartedDecision:
-        """The same for its decision, which the worker is at until it is committed."""
+        """The same for its decision, which the worker is at until it is committed; as it is at writing the direction,
+        if the job does and no other worker is: see `may_write`."""
         more = [keys.gradients(job_id, 0)]
-        attempts, time_there, standing, flat, gradients = cast(
-            "tuple[int, bytes, list[bytes | None], list[bytes], bytes | None]",
+        attempts, time_there, standing, flat, gradients, writes = cast(
+            "tuple[int, bytes, list[bytes | None], list[bytes], bytes | None, int]",
             self._started(self._start_decision, job_id, keys.DECIDE_WORK, Role.DECIDE, more),
         )
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
+        if writes:
+            with self._saying:
+                self._writing = keys.writer(fields[b"direction"].decode())
         clock = float(time_there) - time.monotonic()
         return StartedDecision(job_id, attempts, fields, _standing(standing), clock, gradients)
 
@@ -200,10 +204,10 @@ class Store:
         a time. Who writes without asking writes as safely, and perhaps for nothing."""
         key = keys.writer(direction)
         with self._saying:
-            if not self._write(keys=[keys.job(job_id), key], args=[self.worker_id, SILENT_S]):
-                return False
-            self._writing = key
-        return True
+            if self._writing != key:
+                found = self._write(keys=[keys.job(job_id), key], args=[self.worker_id, SILENT_S])
+                self._writing = key if found else None
+            return self._writing is not None
 
     def has_written(self) -> None:
         """This worker writes no direction any more."""
@@ -419,7 +423,8 @@ class Store:
         retained = job.gradients if job.retain and job.source is None else []
         texts = job.texts if self._settings.keep_texts else []
         kept = [*retained, *texts]
-        worked = [keys.doing(job.id, keys.DECIDE_WORK), *keys.work(job.id, job.chunks)]
+        writing = [keys.writer(job.direction)] if self._writing is not None else []
+        worked = [keys.doing(job.id, keys.DECIDE_WORK), *writing, *keys.work(job.id, job.chunks)]
         dropped = {*worked, *([] if job.retain else job.gradients)} - {*texts}
         standing = ""
         if retained and step is not None:
@@ -455,6 +460,7 @@ class Store:
             )
             if outcome == b"committed":
                 self._doing.pop((job.id, keys.DECIDE_WORK), None)
+                self._writing = None
         return cast("bytes", outcome).decode()
 
     def fail(self, job_id: str, problem: wire.Problem) -> None:

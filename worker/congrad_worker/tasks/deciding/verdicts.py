@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from http import HTTPStatus
 from itertools import compress
@@ -26,7 +25,7 @@ from congrad_worker.tasks import metrics
 from congrad_worker.tasks.deciding.directions import Directions
 from congrad_worker.tasks.deciding.ruling import Refused, Ruling
 from congrad_worker.tasks.deciding.steps import step_of
-from congrad_worker.tasks.deciding.writing import writing
+from congrad_worker.tasks.deciding.writing import has_waited_to_write
 from congrad_worker.tasks.patience import Abandoned, Patience, TooSlow
 from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Measured, StartedDecision, Step
 from congrad_worker.tasks.reports import belongs_to, note
@@ -84,6 +83,7 @@ class Judge:
             log.error("job %s: decision failed: %s", job_id, origin(error))
             self._fail(job_id, f"the decision failed: {type(error).__name__}: {error}")
         finally:
+            self._store.has_written()
             self._store.rest()
 
     def _settle(self, begun: StartedDecision) -> None:
@@ -127,16 +127,10 @@ class Judge:
     def _answer(self, begun: StartedDecision, question: Question, at: DirectionRecord | None) -> None:
         """:param at: the version that the question knows the products with."""
         job, patience = begun.job, Patience(self._store, begun.job_id)
-        with writing(self._store, job, patience) if job.update else nullcontext():
-            self._decide(begun, question, at, patience)
-
-    def _decide(
-        self, begun: StartedDecision, question: Question, at: DirectionRecord | None, patience: Patience
-    ) -> None:
-        job = begun.job
-        for race in range(MAX_RACES):
+        standing = None if job.update and has_waited_to_write(self._store, job, patience) else begun.standing
+        for _ in range(MAX_RACES):
             patience()
-            read = self.directions.read(job.direction, None if race else begun.standing)
+            read, standing = self.directions.read(job.direction, standing), None
             if at is not None and (read.epoch, read.version) != (at.epoch, at.version):
                 at, anew = None, self._read(job)
                 if anew is None:

@@ -6,9 +6,6 @@ what a decision costs where they are in Redis, and goes on beside the other's. J
 nobody.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from congrad_worker.tasks.patience import DECISION_S, PAUSE_S, Patience
 from congrad_worker.tasks.records import JobRecord
 from congrad_worker.tasks.store import Store
@@ -17,17 +14,14 @@ MOST_PAUSES = int(DECISION_S / PAUSE_S)
 """After these it goes on beside the other: whoever commits second begins again, and nothing is lost but time."""
 
 
-@contextmanager
-def writing(store: Store, job: JobRecord, patience: Patience) -> Iterator[None]:
-    """In the block this worker writes the job's direction, and no other that asks.
+def has_waited_to_write(store: Store, job: JobRecord, patience: Patience) -> bool:
+    """Waits until this worker is the one that writes the job's direction; whether another was, so that the direction is
+    another one now.
 
     :raises Abandoned: the job has ended meanwhile.
     """
-    for _ in range(MOST_PAUSES):
+    for pauses in range(MOST_PAUSES):
         if store.may_write(job.id, job.direction):
-            break
+            return pauses > 0
         patience.pause()
-    try:
-        yield
-    finally:
-        store.has_written()
+    return True
