@@ -12,12 +12,15 @@ demo: $(INSTALLED)
 	PYTHONDONTWRITEBYTECODE= $(BIN)/congrad demo
 
 # Side by side, those that share a stack in one process: many wait for something, so three for two cores. Then those
-# that say how long something takes, alone.
+# that say how long something takes, alone; to collect all others for them takes longer than they do. Bytecode is written
+# whatever the environment says, for tests start hundreds of processes.
 PROCESSES ?= 3
+TIMED = $(shell grep -rl '^@pytest.mark.timing' tests)
 
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(DEVELOPER)
 	$(BIN)/pytest -m "not slow and not docker and not timing" -n $(PROCESSES) --dist loadgroup --durations 15
-	$(BIN)/pytest -m "timing and not slow and not docker"
+	$(BIN)/pytest -m "timing and not slow and not docker" $(TIMED)
 
 test-slow: $(DEVELOPER)
 	$(BIN)/pytest -m slow --timeout=1800

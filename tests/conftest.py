@@ -1,6 +1,9 @@
 """Settings that all tests need, before torch is imported anywhere."""
 
+import gc
 import os
+
+import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -9,5 +12,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 for name in [name for name in os.environ if name.startswith("CONGRAD_") and name != "CONGRAD_SHARED"]:
     del os.environ[name]
+
+# To collect tests is to import torch, transformers and TRL: a million objects that stay. Python's collector would look
+# through them again and again, which takes a fifth of the time, and later whenever a test has made many of its own.
+gc.disable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Has it look from now on, at what comes after."""
+    gc.freeze()
+    gc.enable()
+
 
 pytest_plugins = ["support.distribution", "support.fixtures"]

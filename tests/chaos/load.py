@@ -33,7 +33,7 @@ RETAINED = 0.5
 """The share of requests whose gradients are kept, where any are."""
 
 PAUSE_S = 0.3
-"""The most that a client pauses between two requests, and between two tries."""
+"""The most that a client pauses between two tries, and, unless it is told otherwise, between two requests."""
 
 TRY_AGAIN = (429, 503)
 """What the service may answer while a part is away; anything else is for good."""
@@ -72,10 +72,12 @@ class Load:
     :param url: of the service.
     :param seed: decides what is sent.
     :param retain: whether the gradients of some requests are kept.
+    :param pause: the most seconds that a client pauses between two requests.
     """
 
-    def __init__(self, url: str, seed: int, retain: bool):
+    def __init__(self, url: str, seed: int, retain: bool, pause: float = PAUSE_S):
         self._url = url
+        self._pause = pause
         self._seed = seed
         self._retain = retain
         self._no_more = threading.Event()
@@ -115,7 +117,7 @@ class Load:
                 key = f"{self._seed}/{number}/{len(sent)}"
                 sent.append(Sent(_request(draw, key, number % 2, self._retain)))
                 _Conversation(http, draw, sent[-1], self._give_up).run()
-                self._no_more.wait(draw.uniform(0, PAUSE_S))
+                self._no_more.wait(draw.uniform(0, self._pause))
         return sent
 
 

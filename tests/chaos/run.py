@@ -11,7 +11,7 @@ import httpx
 
 from chaos import check
 from chaos.faults import GAP_S, Fault, Gap, Injector, Kind
-from chaos.load import Load, Sent
+from chaos.load import PAUSE_S, Load, Sent
 from chaos.recovery import Life, Recovery, lives, recoveries
 from chaos.stack import SERVED, SupervisedStack, supervised_stack
 
@@ -89,17 +89,20 @@ class Outcome:
         return "\n".join(lines)
 
 
-def run(seconds: float, seed: int, folder: Path, gap: Gap = GAP_S, store: str | None = None) -> Outcome:
+def run(
+    seconds: float, seed: int, folder: Path, gap: Gap = GAP_S, store: str | None = None, pause: float = PAUSE_S
+) -> Outcome:
     """Injects faults for so many seconds, and at least one of each kind, and then compares with a run without them.
 
     :param folder: for Redis's data and the parts' logs.
     :param store: the URL of a gradient store; the gradients of half of the jobs are kept there, and scored again when
         all is over.
+    :param pause: the most seconds that a client pauses between two requests.
     """
     draw = random.Random(seed)  # noqa: S311 # not a secret
     settings = {} if store is None else {"CONGRAD_GRADIENT_STORE": store}
     with supervised_stack(folder / "chaos", draw, settings) as stack:
-        injector, load = Injector(stack, draw, gap), Load(stack.url, seed, retain=store is not None)
+        injector, load = Injector(stack, draw, gap), Load(stack.url, seed, store is not None, pause)
         begun = time.time()
         with load.running():
             injector.run(seconds)

@@ -1,13 +1,17 @@
 """Which tests run in one process, and in which order, where `make test` has several of them.
 
 A stack or a browser takes seconds to start, and is a fixture of the session or of a module. Tests that share one go to
-one process, which so starts it once. They come first: the many small ones then fill whatever is left.
+one process, which so starts it once. The stack that most of them use is worth a start in each process: all in one, they
+would be at work when all others have long ended. They come first: the many small ones then fill whatever is left.
 """
 
 import pytest
 
-STACKS = ("stack", "watched", "kto_stack")
-"""Fixtures of the session that are worth sharing; a Redis and a small model are there in no time."""
+SHARED = ("watched", "kto_stack")
+"""Stacks of the session whose tests are too few for a second start."""
+
+STACK = "stack"
+"""The one whose tests go to all processes, module by module; a Redis and a small model are there in no time."""
 
 LONG = ("tests/chaos/", "tests/e2e/", "tests/test_docs.py", "tests/")
 """What takes longest comes first."""
@@ -28,7 +32,7 @@ def _group(item: pytest.Item) -> str | None:
     """The stack that a test shares with those of other modules, or the module whose fixtures it shares."""
     assert isinstance(item, pytest.Function)
     scopes = {name: found[-1].scope for name, found in item._fixtureinfo.name2fixturedefs.items()}
-    of_session = [name for name in STACKS if scopes.get(name) == "session"]
-    if of_session:
-        return of_session[0]
-    return item.nodeid.partition("::")[0] if "module" in scopes.values() else None
+    for name in SHARED:
+        if scopes.get(name) == "session":
+            return name
+    return item.nodeid.partition("::")[0] if "module" in scopes.values() or STACK in scopes else None

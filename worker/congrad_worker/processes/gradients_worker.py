@@ -28,6 +28,7 @@ from congrad_worker.processes.celery_app import (
 from congrad_worker.processes.direct import Direct
 from congrad_worker.processes.following import Following
 from congrad_worker.processes.heartbeat import Heartbeat, Rest
+from congrad_worker.processes.memory import uncollected
 from congrad_worker.settings import GradientSettings
 from congrad_worker.tasks import metrics
 from congrad_worker.tasks.batches import work_off
@@ -143,13 +144,14 @@ def _load(**_: object) -> None:
 def _residing(store: Store) -> "tuple[Resident, Steward]":
     # Read when torch is imported. Batches are of many sizes, and blocks of memory that cannot grow are left over.
     os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
-    from congrad_worker.serving.desk import Desk
-    from congrad_worker.serving.resident import Resident  # these import torch
-    from congrad_worker.serving.start import beginning
-    from congrad_worker.serving.steward import Steward, Surroundings
+    with uncollected():
+        from congrad_worker.serving.desk import Desk
+        from congrad_worker.serving.resident import Resident  # these import torch
+        from congrad_worker.serving.start import beginning
+        from congrad_worker.serving.steward import Steward, Surroundings
 
-    if settings.models:
-        import peft  # noqa: F401 # it takes seconds: not while somebody waits for the first adapter
+        if settings.models:
+            import peft  # noqa: F401 # it takes seconds: not while somebody waits for the first adapter
     gc.freeze()  # half a million objects of libraries, which every collection would look through for half a second
 
     desk = Desk(store)
