@@ -1,6 +1,5 @@
 """The Celery application of a gradients worker. The parent never imports torch: only the child that computes does."""
 
-import gc
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -152,7 +151,6 @@ def _residing(store: Store) -> "tuple[Resident, Steward]":
 
         if settings.models:
             import peft  # noqa: F401 # it takes seconds: not while somebody waits for the first adapter
-    gc.freeze()  # half a million objects of libraries, which every collection would look through for half a second
 
     desk = Desk(store)
     begun = beginning(desk, settings)
