@@ -49,9 +49,7 @@ class PackedRow(SharedRow):
     def products(self, deltas: Tensor, activations: Tensor, batch: Batch) -> Tensor:
         if deltas.device.type != "cpu":
             return summed_products(*by_pair(deltas, activations, batch))
-        found = deltas.new_empty(
-            len(deltas), batch.pairs, deltas.shape[-1], activations.shape[-1], dtype=torch.float32
-        )
+        found = deltas.new_empty(len(deltas), batch.pairs, deltas.shape[-1], activations.shape[-1], dtype=torch.float32)
         parts = [_by_token(side, batch).split(batch.sizes, dim=1) for side in (deltas, activations)]
         for pair, (of_deltas, of_activations) in enumerate(zip(*parts, strict=True)):
             for products, delta, activation in zip(found, of_deltas, of_activations, strict=True):
@@ -60,8 +58,8 @@ class PackedRow(SharedRow):
 
 
 def by_pair(deltas: Tensor, activations: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-    """``[modules, 1, tokens, k]`` to ``[modules, pairs, longest, k]`` each: one product of matrices for all pairs, where
-    a loop would launch one for each.
+    """``[modules, 1, tokens, k]`` to ``[modules, pairs, longest, k]`` each: one product of matrices for all pairs,
+    where a loop would launch one for each.
 
     Where a pair is shorter its last token stands again, with a zero for its output gradient: beside the tokens of
     another pair, a zero would not keep out what is not finite.
