@@ -67,7 +67,7 @@ class GradientEngine:
         self.layouts = tuple(layouts)
         self.activity = Activity()
         self.loss = PreferenceLoss(settings)
-        self.modules = target_modules(checkpoint.model, settings.target_modules)
+        self.modules = target_modules(checkpoint.model, settings.target_modules, settings.layers)
         self.projection = Projection(
             settings.projection,
             {name: target.shape for name, target in self.modules.items()},
