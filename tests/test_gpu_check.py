@@ -10,8 +10,9 @@ import torch
 from congrad_worker.gradients.layouts.packing.packed_row import PACKED_ROW
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 
-from benchmarks import operations, shapes
-from benchmarks.operations import H100, Count, Lengths, counted
+from benchmarks import counted, shapes
+from benchmarks.counted import H100, Count
+from benchmarks.operations import Lengths, Subject
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,22 +46,27 @@ def tiny(vocabulary: int) -> object:
 def test_a_packed_row_has_as_many_operations_for_many_pairs_as_for_few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(shapes.SHAPES, "tiny", tiny)
     few, many = (Lengths("", pairs, 8, 4) for pairs in (2, 16))
-    packed = [counted("tiny", lengths, PACKED_ROW, H100) for lengths in (few, many)]
-    shared = [counted("tiny", lengths, SHARED_ROW, H100) for lengths in (few, many)]
+    subject = Subject("tiny")
+    packed = [subject.count(lengths, PACKED_ROW, H100) for lengths in (few, many)]
+    shared = [subject.count(lengths, SHARED_ROW, H100) for lengths in (few, many)]
     assert packed[1].kernels == pytest.approx(packed[0].kernels, rel=0.05)
     assert shared[1].kernels > 3 * shared[0].kernels
     assert packed[1].kernels < shared[1].kernels / 4
 
 
-def test_layers_that_are_alike_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rotary_positions_and_gates_are_a_kernel_for_each_pass_where_liger_kernel_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(shapes.SHAPES, "tiny", tiny)
     lengths = Lengths("", 2, 8, 4)
-    whole = operations.Subject("tiny", 6).count(lengths, PACKED_ROW, H100)
-    assert counted("tiny", lengths, PACKED_ROW, H100).kernels == whole.kernels
+    plain, fused = (Subject("tiny", has_liger=has).count(lengths, PACKED_ROW, H100) for has in (False, True))
+    rotary, gate = 2 * (3 + 3) - 2, (2 + 3) - 2
+    assert plain.kernels - fused.kernels == 6 * (rotary + gate)
+    assert fused.device_s < plain.device_s
 
 
 def test_products_are_priced_by_their_flops() -> None:
-    counting = operations.Operations(H100, area=0)
+    counting = counted.Operations(H100, area=0)
     a = torch.empty(4096, 4096, device="meta", dtype=torch.bfloat16)
     with counting:
         (a @ a).t()

@@ -13,6 +13,7 @@ from congrad_worker import loss_names
 from congrad_worker.loss_names import LOSS_NAMES, Loss, is_unused, losses_of, without_divergence
 
 ProjectionKind = Literal["kronecker", "flora", "exact"]
+Layers = Literal["all", "upper-half", "upper-quarter", "upper-eighth"]
 
 MAX_DIM = 2**27
 """Numbers of a gradient: the sum of a language's is one value in Redis, which has 512 MiB at most."""
@@ -101,6 +102,9 @@ class GradientSettings(WorkerSettings):
     """What the losses of completions with the label false count there."""
     target_modules: str | None = None
     """A regular expression that a module's name must match somewhere."""
+    layers: Layers = "all"
+    """Which decoder layers gradients are taken of. Below the upper ones there is no backward pass: it takes less time,
+    and scores tell less."""
     unit_gradients: bool = True
     """Scales every gradient to length 1, so that each sample counts alike in the mean of its language; off is the
     paper's mean."""

@@ -419,7 +419,8 @@ class Checkpoint(Answer):
     ``seen`` is when one was heard last.
 
     ``unit_gradients`` says whether each sample counts alike in the mean of its language, however long its gradient.
-    ``coverage`` is the share of the parameters that training changes which gradients are taken of. ``shared_prompts``
+    ``layers`` are the decoder layers that gradients are taken of, as in ``CONGRAD_LAYERS``; ``coverage`` is the share of
+    the parameters that training changes which they are. ``shared_prompts``
     says whether a prompt is computed once for both of its completions. ``asleep`` counts the workers that sleep until
     there is work, and ``publication`` is what takes its place, or could not; null where nothing does.
     """
@@ -431,6 +432,7 @@ class Checkpoint(Answer):
     reference: str
     projection: Projection
     target_modules: str | None
+    layers: str = "all"
     unit_gradients: bool = False
     modules: int
     coverage: float

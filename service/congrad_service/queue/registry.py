@@ -44,6 +44,7 @@ class Announcement(BaseModel):
     reference: str
     projection: wire.Projection
     target_modules: str | None
+    layers: str = "all"
     unit_gradients: bool
     modules: int
     coverage: float

@@ -18,6 +18,7 @@ def test_a_fingerprint_depends_on_contents_and_settings_but_not_on_the_path(smal
         {"seed": 1},
         {"projection_dim": 8},
         {"target_modules": "q_proj"},
+        {"layers": "upper-half"},
         {"beta": 0.2},
         {"unit_gradients": True},
     )

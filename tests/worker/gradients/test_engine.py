@@ -11,9 +11,11 @@ from congrad_worker.checkpoints.files import locate
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.decisions.direction import Samples
 from congrad_worker.errors import CheckpointError
-from congrad_worker.gradients.engine import unit_rows
+from congrad_worker.gradients.engine import LAYOUTS, unit_rows
+from congrad_worker.gradients.layouts.layout import Layout
 from congrad_worker.gradients.modules import target_modules
 from congrad_worker.gradients.verification import verified_engine
+from support.architectures import save_random_model
 from support.autograd import pair_gradient
 from support.models import SHARED_CHECKPOINT, SHARED_PAIRS, checkpoint, engine, save_lora, settings
 from support.pairs import demo_samples, encoded, file_rows
@@ -148,6 +150,39 @@ def test_target_modules_narrow_the_choice(small_llama: Path, pairs: list[Encoded
     assert_rows_match(
         machine.compute(pairs[:2]).values, np.stack([pair_gradient(loaded, p, names) for p in pairs[:2]]), 1e-5
     )
+
+
+@pytest.mark.parametrize(
+    ("layers", "lowest"), [("all", 0), ("upper-half", 2), ("upper-quarter", 3), ("upper-eighth", 4)]
+)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_upper_layers_have_the_gradients_that_autograd_finds_there_and_no_backward_pass_goes_below(
+    layers: str, lowest: int, layout: Layout, pairs: list[EncodedPair], tmp_path: Path
+) -> None:
+    """Of five layers: shares are rounded up."""
+    model = save_random_model(tmp_path, "llama", num_hidden_layers=5)
+    machine = engine(model, projection="exact", layers=layers)
+    loaded = machine.checkpoint
+    names = [name for name in target_modules(loaded.model, None) if int(name.split(".")[2]) >= lowest]
+    assert list(machine.modules) == names
+    assert len(names) == 7 * (5 - lowest)
+    truth = np.stack([pair_gradient(loaded, pair, names) for pair in pairs[:2]])
+    differentiated: list[bool] = []
+    for layer in loaded.model.model.layers:
+        layer.register_forward_hook(lambda *seen: differentiated.append(seen[-1].requires_grad))
+    assert_rows_match(machine.batch_gradients(pairs[:2], layout).numpy(), truth, 1e-5)
+    assert differentiated == [False] * lowest + [True] * (5 - lowest)
+
+
+def test_layers_of_an_adapter_are_those_of_its_base(small_llama: Path, tmp_path: Path) -> None:
+    machine = engine(small_llama, adapter=str(save_lora(small_llama, tmp_path)), layers="upper-half")
+    assert {name.split(".")[4] for name in machine.modules} == {"1"}
+    assert all("lora" in name for name in machine.modules)
+
+
+def test_a_pattern_that_matches_nothing_in_the_upper_layers_is_refused(small_llama: Path) -> None:
+    with pytest.raises(CheckpointError, match="matches no linear layer of CONGRAD_LAYERS=upper-half"):
+        engine(small_llama, target_modules=r"layers\.0\.", layers="upper-half")
 
 
 def test_gradients_that_redis_could_not_hold_are_refused_at_the_start(

@@ -65,7 +65,7 @@ def test_the_peak_is_that_of_a_forward_and_the_activations_kept(layout: Layout, 
     batch = layout.batch(pairs, pad_id=0)
 
     def forward() -> Tensor:
-        with layout.apart(batch):
+        with engine.running(batch, layout):
             return token_logps(loaded.model, batch)
 
     with torch.no_grad():

@@ -2,7 +2,8 @@
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from congrad_worker.errors import CheckpointError
 from congrad_worker.gradients.collector import Collector
 from congrad_worker.gradients.compressed import Gradients
 from congrad_worker.gradients.device import are_lost, is_out_of_memory
-from congrad_worker.gradients.fused import fuse_norms
+from congrad_worker.gradients.fused.chains import Chains
 from congrad_worker.gradients.layouts.batch import Batch
 from congrad_worker.gradients.layouts.budget import Budget
 from congrad_worker.gradients.layouts.costs import Costs
@@ -55,7 +56,7 @@ class GradientEngine:
         self.layouts = tuple(layouts)
         self.activity = Activity()
         self.loss = PreferenceLoss(settings)
-        self.modules = target_modules(checkpoint.model, settings.target_modules)
+        self.modules = target_modules(checkpoint.model, settings.target_modules, settings.layers)
         self.projection = Projection(
             settings.projection,
             {name: target.shape for name, target in self.modules.items()},
@@ -75,7 +76,7 @@ class GradientEngine:
         self.costs = Costs.of(checkpoint.device.type, self._layer_weights, attends_at_once(checkpoint))
         self._has_unit_gradients = settings.unit_gradients
         self._collector = Collector(self.modules, self.projection)
-        fuse_norms(checkpoint.model)
+        self._chains = Chains(checkpoint.model)
         if settings.gradient_checkpointing:
             recompute_layers(checkpoint.model)
 
@@ -184,11 +185,18 @@ class GradientEngine:
     def batch_gradients(self, pairs: Sequence[EncodedPair], layout: Layout) -> Tensor:
         """The gradients of one micro-batch, on the device: float32 ``[pairs, D]``."""
         batch = layout.batch(pairs, self.checkpoint.pad_id).to(self.checkpoint.device)
-        with torch.enable_grad(), layout.apart(batch), self._collector.collecting(batch, layout) as target:
+        with torch.enable_grad(), self.running(batch, layout), self._collector.collecting(batch, layout) as target:
             policy = self._policy_logps(batch)
             reference = self._reference_logps(batch, policy)
             scales = _backward(self.loss(policy, reference, batch.lengths), policy)
         return target * scales[:, None]
+
+    @contextmanager
+    def running(self, batch: Batch, layout: Layout) -> Iterator[None]:
+        """What every pass over a batch is computed in, its backward pass included: sequences that share a row do not
+        see each other, and chains of operations are fused."""
+        with layout.apart(batch), self._chains.fused():
+            yield
 
     def _policy_logps(self, batch: Batch) -> PairLogps:
         if not self.loss.weighs_pairs:

@@ -1,6 +1,7 @@
 """Which weights gradients are taken of."""
 
 import logging
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -11,10 +12,14 @@ from torch import nn
 from congrad_worker.checkpoints.adapters import Model, decoder_of, is_adapted
 from congrad_worker.errors import CheckpointError
 from congrad_worker.gradients.targets import Target, Use, is_batched, is_routed, is_router, targets_of
+from congrad_worker.settings import Layers
 
 ADAPTER_LAYER = re.compile(r"\.(lora_[AB]|modules_to_save)\.")
 """PEFT keeps the two linear layers of a LoRA adapter, and whole modules that are trained beside it, in dictionaries of
 these names."""
+
+SHARES: dict[Layers, int] = {"all": 1, "upper-half": 2, "upper-quarter": 4, "upper-eighth": 8}
+"""What the number of layers is divided by."""
 
 ADAPTER_PARAMETER = re.compile(r"\.(lora_\w+|modules_to_save)\.")
 """What training an adapter changes."""
@@ -22,16 +27,16 @@ ADAPTER_PARAMETER = re.compile(r"\.(lora_\w+|modules_to_save)\.")
 log = logging.getLogger(__name__)
 
 
-def target_modules(model: Model, pattern: str | None) -> dict[str, Target]:
+def target_modules(model: Model, pattern: str | None, layers: Layers = "all") -> dict[str, Target]:
     """The adapter's own linear layers where there is an adapter; otherwise those of the decoder blocks, and the experts
     and routers in these that have none.
 
-    Embeddings and the head are left out. ``pattern`` (a regular expression that must match somewhere in the name)
-    narrows the choice.
+    Embeddings and the head are left out. ``layers`` and ``pattern`` (a regular expression that must match somewhere in
+    the name) narrow the choice.
 
     :raises CheckpointError: nothing is left, or the blocks cannot be found.
     """
-    linear = _block_targets(model)
+    linear = _block_targets(model, _upper_prefixes(model, layers))
     has_adapter = is_adapted(model)
     chosen = {name: module for name, module in linear.items() if ADAPTER_LAYER.search(name) or not has_adapter}
     if has_adapter and not chosen:
@@ -40,12 +45,14 @@ def target_modules(model: Model, pattern: str | None) -> dict[str, Target]:
         raise CheckpointError(
             f"CONGRAD_ADAPTER ({kind}) has no linear layers of its own in the decoder blocks; LoRA has"
         )
-    if pattern is not None:
+    if pattern is not None and chosen:
         chosen = {name: module for name, module in chosen.items() if re.search(pattern, name)}
         if not chosen:
-            raise CheckpointError(f"CONGRAD_TARGET_MODULES={pattern!r} matches no linear layer of the model")
+            where = "the model" if layers == "all" else f"CONGRAD_LAYERS={layers}"
+            raise CheckpointError(f"CONGRAD_TARGET_MODULES={pattern!r} matches no linear layer of {where}")
     if not chosen:
-        raise CheckpointError(f"{type(model).__name__} has no linear layers in its decoder blocks")
+        where = "decoder blocks" if layers == "all" else f"decoder blocks that CONGRAD_LAYERS={layers} are"
+        raise CheckpointError(f"{type(model).__name__} has no linear layers in its {where}")
     if not all(target.weight.is_floating_point() for target in chosen.values()):
         raise CheckpointError("quantised weights are not trained; set CONGRAD_ADAPTER to the adapter that is")
     return chosen
@@ -58,8 +65,7 @@ def tied(targets: Mapping[str, Target]) -> dict[str, str]:
     return {name: earlier for name, earlier in found.items() if name != earlier}
 
 
-def _block_targets(model: Model) -> dict[str, Target]:
-    prefixes = _block_prefixes(model)
+def _block_targets(model: Model, prefixes: tuple[str, ...]) -> dict[str, Target]:
     modules = {path: module for path, module in model.named_modules() if path.startswith(prefixes)}
     mixtures = {path.rpartition(".")[0] for path, module in modules.items() if is_routed(module) or is_batched(module)}
     targets: dict[str, Target] = {}
@@ -107,6 +113,15 @@ def decoder_blocks(model: Model) -> dict[str, nn.ModuleList]:
     lists = {name: blocks for name, blocks in within.items() if len(blocks) == layers} or within
     depth = min((name.count(".") for name in lists), default=0)
     return {f"{root}.{name}".lstrip("."): blocks for name, blocks in lists.items() if name.count(".") == depth}
+
+
+def _upper_prefixes(model: Model, layers: Layers) -> tuple[str, ...]:
+    """What the names of modules in the upper layers begin with; of each list of blocks, where there are several."""
+    return tuple(
+        f"{name}.{number}."
+        for name, blocks in decoder_blocks(model).items()
+        for number in range(len(blocks) - math.ceil(len(blocks) / SHARES[layers]), len(blocks))
+    )
 
 
 def _block_prefixes(model: Model) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ def announce(
             seed=settings.seed,
         ),
         target_modules=settings.target_modules,
+        layers=settings.layers,
         unit_gradients=settings.unit_gradients,
         modules=len(engine.modules),
         coverage=round(coverage(checkpoint.model, engine.modules), 4),

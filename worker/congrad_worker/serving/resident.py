@@ -14,7 +14,6 @@ from congrad_worker.checkpoints.adapters import Arrangement, base_model, leaves_
 from congrad_worker.checkpoints.checkpoint import Base, Checkpoint, load_base
 from congrad_worker.checkpoints.files import CheckpointFiles
 from congrad_worker.errors import CheckpointError, NothingServedError
-from congrad_worker.gradients.fused import unfuse_norms
 from congrad_worker.serving.served import Identity, Served, ready, serve
 from congrad_worker.serving.weights import Places, give_memory_back, offload, put_back
 from congrad_worker.settings import GradientSettings
@@ -100,7 +99,6 @@ class Resident:
             self._served = self._aside = None
             is_movable = checkpoint is not None and not getattr(base_model(checkpoint.model), "is_quantized", False)
             if level == "offload" and checkpoint is not None and is_movable:
-                unfuse_norms(checkpoint.model)
                 models = [model for model in (checkpoint.model, checkpoint.reference_model) if model is not None]
                 self._asleep = Asleep("offload", checkpoint, offload(models))
             else:  # what bitsandbytes has quantised cannot be moved

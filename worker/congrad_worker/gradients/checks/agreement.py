@@ -42,7 +42,7 @@ def states_error(engine: GradientEngine, layout: Layout, pair: EncodedPair, side
     :param side: 0 for chosen, 1 for rejected.
     """
     batch = layout.batch([pair], engine.checkpoint.pad_id).to(engine.checkpoint.device)
-    with layout.apart(batch):
+    with engine.running(batch, layout):
         states = hidden_states(decoder_output(engine.checkpoint.model, batch)).flatten(0, 1)
     found = states[batch.targets.sources[batch.targets.completions % 2 == side].to(states.device)]
     sequence = pair.prompt_ids + (pair.chosen_ids, pair.rejected_ids)[side]

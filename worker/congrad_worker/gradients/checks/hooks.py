@@ -77,7 +77,12 @@ def compared(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair
     batch = layout.batch(pairs, engine.checkpoint.pad_id).to(engine.checkpoint.device)
     hooked, weighed = Recording(engine.projection), Recording(engine.projection)
     collector = Collector(engine.modules, hooked)  # type: ignore[arg-type] # stands in for a projection
-    with torch.enable_grad(), layout.apart(batch), collector.collecting(batch, layout), _weights(engine, weighed):
+    with (
+        torch.enable_grad(),
+        engine.running(batch, layout),
+        collector.collecting(batch, layout),
+        _weights(engine, weighed),
+    ):
         logps = token_logps(engine.checkpoint.model, batch)
         of_first = torch.tensor([1.0, -1.0] + [0.0] * (2 * len(pairs) - 2), device=logps.device)
         (logps * of_first[batch.targets.completions]).sum().backward()

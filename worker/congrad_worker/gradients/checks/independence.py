@@ -37,7 +37,7 @@ def leak(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair]) -
     ids = batch.input_ids.cpu()
     changed = torch.tensor([other.get(number, next(iter(other))) for number in ids.flatten().tolist()]).view_as(ids)
     ids = torch.where(kept, ids, changed).to(batch.input_ids.device)
-    with torch.no_grad(), layout.apart(batch):
+    with torch.no_grad(), engine.running(batch, layout):
         before, after = (_states(engine, b, kept) for b in (batch, replace(batch, input_ids=ids)))
     if torch.equal(before, after):
         return 0.0
@@ -71,7 +71,7 @@ def _has_path(engine: GradientEngine, layout: Layout, batch: Batch, kept: Tensor
 
     hook = engine.checkpoint.input_embeddings.register_forward_hook(keep)
     try:
-        with torch.enable_grad(), layout.apart(batch):
+        with torch.enable_grad(), engine.running(batch, layout):
             states = _states(engine, batch, kept)
             (gradient,) = torch.autograd.grad(states, embedded[:1], torch.ones_like(states))
     finally:

@@ -1,0 +1,61 @@
+"""Norms in few operations: PyTorch's kernel on a GPU, a function of ours on a CPU."""
+
+import pytest
+import torch
+from congrad_worker.gradients.fused import norms
+from congrad_worker.gradients.fused.chains import Chains
+from support.architectures import random_model
+from torch import nn
+
+CALLS = {"llama": 5, "gemma2": 9, "qwen3": 9, "gpt2": 0}
+
+
+@pytest.mark.parametrize("kernels", [("cpu",), ("cuda",)], ids=["kernel", "function"])
+@pytest.mark.parametrize("name", list(CALLS))
+def test_a_norm_is_fused_where_it_computes_the_same(
+    name: str, kernels: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's own function stands in for the kernel: on a CPU it is a chain of operations, and as right."""
+    monkeypatch.setattr(norms, "KERNELS", kernels)
+    model = random_model(name, 128)
+    for module in model.modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            nn.init.normal_(module.weight, std=0.3)  # type: ignore[arg-type]
+    assert len(list(norms.fused_norms(model))) == CALLS[name]
+    ids = torch.randint(1, 128, (1, 12), generator=torch.Generator().manual_seed(0))
+    before, gradient = outputs(model, ids)
+    with Chains(model).fused():
+        inside = outputs(model, ids)
+        assert sum("forward" in vars(module) for module in model.modules()) == CALLS[name]
+    torch.testing.assert_close(inside, (before, gradient), rtol=1e-4, atol=1e-4)
+    assert not any("forward" in vars(module) for module in model.modules()), "the model's own again"
+
+
+def outputs(model: nn.Module, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits, and the gradient of some of them in the embeddings of tokens."""
+    model.requires_grad_(False)
+    embedded = model.get_input_embeddings()(ids).requires_grad_()  # type: ignore[operator]
+    logits = model(inputs_embeds=embedded).logits
+    (gradient,) = torch.autograd.grad(logits[..., 3].sum(), embedded)
+    return logits.detach(), gradient
+
+
+class OddRMSNorm(nn.Module):
+    """Has the name, and computes something else."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(8))
+        self.eps = 1e-6
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs * self.weight / inputs.abs().mean(-1, keepdim=True)
+
+
+def test_what_only_has_the_name_of_a_norm_is_left_as_it_is() -> None:
+    assert not list(norms.fused_norms(nn.Sequential(OddRMSNorm())))  # type: ignore[arg-type]
+
+
+def test_norms_in_half_precision_are_left_as_they_are_on_a_cpu() -> None:
+    """transformers' classes compute them in float32."""
+    assert not list(norms.fused_norms(random_model("llama", 128).to(torch.bfloat16)))

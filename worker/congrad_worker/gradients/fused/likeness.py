@@ -1,0 +1,40 @@
+"""Whether two functions compute the same."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+HALF_TOLERANCE = 0.01
+"""Relative differences that are rounding once instead of several times."""
+
+Function = Callable[..., Tensor | tuple[Tensor, ...]]
+
+
+def are_alike(own: Function, other: Function, inputs: Sequence[Tensor], constants: Sequence[Tensor] = ()) -> bool:
+    """Whether the outputs of two functions, and the gradients of their ``inputs``, are the same but for rounding."""
+    found, expected = (_forward_and_backward(function, inputs, constants) for function in (other, own))
+    if len(found) != len(expected):
+        return False
+    tolerance = TOLERANCE.get(inputs[0].dtype, HALF_TOLERANCE)
+    pairs = zip(found, expected, strict=True)
+    return all(a.shape == b.shape and float((a - b).norm()) <= tolerance * float(b.norm()) for a, b in pairs)
+
+
+def drawn(shape: Sequence[int], like: Tensor, seed: int) -> Tensor:
+    """Random numbers on the device and in the dtype of another tensor."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(tuple(shape), generator=generator).to(like.device, like.dtype)
+
+
+def _forward_and_backward(function: Function, inputs: Sequence[Tensor], constants: Sequence[Tensor]) -> list[Tensor]:
+    with torch.enable_grad():
+        # Kernels may write into what they are given, which is then no leaf either.
+        leaves = [tensor.clone().requires_grad_() for tensor in inputs]
+        given = function(*(leaf * 1 for leaf in leaves), *constants)
+        outputs = [given] if isinstance(given, Tensor) else list(given)
+        directions = [drawn(output.shape, output, seed) for seed, output in enumerate(outputs)]
+        kept = [output.detach().float() for output in outputs]
+        gradients = torch.autograd.grad(outputs, leaves, directions)
+    return kept + [gradient.float() for gradient in gradients]
