@@ -321,7 +321,8 @@ class Progress(Answer):
 
 
 class Job(Answer):
-    """A job's state. ``result`` is there once it succeeded, ``error`` once it failed."""
+    """A job's state. ``result`` is there once it succeeded, ``error`` once it failed; where its gradients are
+    ``retained`` then, it can be scored again."""
 
     id: str
     status: JobStatus
@@ -331,6 +332,7 @@ class Job(Answer):
     progress: Progress
     result: FilterResult | None = None
     error: Problem | None = None
+    retained: bool = False
 
 
 class JobSummary(Answer):
