@@ -32,8 +32,9 @@ from congrad.protocol.options import (
 from congrad.protocol.policy import Policy, Timeouts
 from congrad.protocol.requests import SampleLike, split_async
 from congrad.protocol.rescoring import Rescored, Round
-from congrad.protocol.results import Fallback, Filtered, Part
+from congrad.protocol.results import Fallback, Filtered, Part, timing_of
 from congrad.protocol.room import check_room
+from congrad.showing.passes import Passes
 from congrad.showing.progress import progress_bar
 from congrad.workers import AsyncWorkers
 
@@ -118,8 +119,9 @@ class AsyncClient(BaseClient):
             samples = [sample async for sample in samples]
         call = self._filtering(samples, **options)
         await self._run(call.prepared())
-        with progress_bar(call.samples * call.passes, call.progress) as advance:
+        with progress_bar(call.samples, call.progress, call.passes) as advance:
             await self._drive(call.first_pass(), call.concurrency, advance)
+            advance.again()
             await self._drive(call.second_pass(), call.concurrency, advance)
             await self._run(call.released())
         return call.result()
@@ -177,14 +179,14 @@ class AsyncClient(BaseClient):
 
         return follow_async(self._http, job_id, self._policy)
 
-    async def _drive(self, stage: Pass[I], concurrency: int, advance: Callable[[int], None]) -> None:
+    async def _drive(self, stage: Pass[I], concurrency: int, advance: Passes) -> None:
         async with aclosing(self._ahead(each(stage.pending()), stage.send, concurrency)) as outcomes:
             async for parts in outcomes:
                 for part in parts:
                     stage.answers.add(part)
-                    advance(len(part[0]))
+                    advance(len(part[0]), timing_of(part))
 
-    async def _play(self, one: Round, advance: Callable[[int], None]) -> None:
+    async def _play(self, one: Round, advance: Passes) -> None:
         def run(job_id: str) -> Awaitable[wire.FilterResult]:
             return self._run(one.send(job_id))
 

@@ -34,8 +34,9 @@ from congrad.protocol.options import (
 from congrad.protocol.policy import Policy, Timeouts
 from congrad.protocol.requests import SampleLike, split
 from congrad.protocol.rescoring import Rescored, Round
-from congrad.protocol.results import Fallback, Filtered, Part
+from congrad.protocol.results import Fallback, Filtered, Part, timing_of
 from congrad.protocol.room import check_room
+from congrad.showing.passes import Passes
 from congrad.showing.progress import progress_bar
 from congrad.workers import Workers
 
@@ -135,8 +136,9 @@ class Client(BaseClient):
         """
         call = self._filtering(samples, **options)
         self._run(call.prepared())
-        with progress_bar(call.samples * call.passes, call.progress) as advance:
+        with progress_bar(call.samples, call.progress, call.passes) as advance:
             self._drive(call.first_pass(), call.concurrency, advance)
+            advance.again()
             self._drive(call.second_pass(), call.concurrency, advance)
             self._run(call.released())
         return call.result()
@@ -225,16 +227,16 @@ class Client(BaseClient):
         # The stream looks the connections up when it is opened: in a forked process they are others.
         return follow(self._http, job_id, self._policy)
 
-    def _drive(self, stage: Pass[I], concurrency: int, advance: Callable[[int], None]) -> None:
+    def _drive(self, stage: Pass[I], concurrency: int, advance: Passes) -> None:
         # Closed at once when something is raised here, Ctrl-C included: threads would go on sending until it is
         # collected.
         with closing(self._ahead(stage.pending(), stage.send, concurrency)) as outcomes:
             for parts in outcomes:
                 for part in parts:
                     stage.answers.add(part)
-                    advance(len(part[0]))
+                    advance(len(part[0]), timing_of(part))
 
-    def _play(self, one: Round, advance: Callable[[int], None]) -> None:
+    def _play(self, one: Round, advance: Passes) -> None:
         def run(job_id: str, gone: threading.Event) -> wire.FilterResult:
             return self._run(one.send(job_id), gone)
 

@@ -295,6 +295,41 @@ def test_a_jobs_page_has_its_decisions_to_sort_and_filter(
         assert page.locator(".pages").get_by_role("status").inner_text() == "No pair is like that"
 
 
+def test_what_if_asks_another_question_about_a_job_that_retains_its_gradients(
+    browser: Browser, stack: Stack, ask: Callable[[str], Any]
+) -> None:
+    rows = demo_samples("de", "fr", "ja", "en", each=8)
+    about: dict[str, Any] = {"direction": f"what-if-{time.time_ns()}", "batch_size": len(rows)}
+    with Client(stack.url) as client:
+        (once,) = client.filter_batches(rows, retain=True, **about)
+        (other,) = client.filter_batches(rows[:2], **about)
+        with dashboard(browser, stack, f"job={other.job_id}") as page:
+            assert page.locator("#what-if").count() == 0, "it retains none"
+        direction = ask(f"directions/{about['direction']}")
+        with dashboard(browser, stack, f"job={once.job_id}") as page:
+            page.get_by_role("combobox", name="Aggregator").select_option("mean")
+            page.get_by_role("checkbox", name="ja").uncheck()
+            page.get_by_role("button", name="Ask").click()
+            page.get_by_role("button", name="Back to the job’s answer").wait_for()
+            expected = client.rescore([once.job_id], aggregator="mean", languages=["de", "en", "fr"])
+            shown = [row[4] for row in rows_of(page, "table.decisions tbody tr:not(.texts)")]
+            assert shown == [decimal(float(one.conflict_score or 0), 3) for one in expected.decisions]
+            sides = [one.keep != before.keep for one, before in zip(expected.decisions, once.decisions, strict=True)]
+            said = page.locator("#what-if").get_by_role("status").inner_text()
+            assert said.startswith(f"{sum(sides)} pair" if any(sides) else "Every pair would stay")
+            kept = page.locator(".figures").first.locator("dd:first-of-type").first
+            assert kept.inner_text() == str(sum(expected.keep))
+            assert accessibility_faults(page) == []
+
+            page.get_by_role("button", name="Back to the job’s answer").click()
+            assert kept.inner_text() == str(once.summary.kept)
+
+            client.jobs.cancel(once.job_id)  # the gradients go
+            page.get_by_role("button", name="Ask").click()
+            page.get_by_text("no longer kept").wait_for()
+    assert ask(f"directions/{about['direction']}") == direction
+
+
 def scores_and_ratios(decisions: list[dict[str, Any]], tag: str) -> tuple[list[float], list[float]]:
     """Of a language, with ratios counted from the texts that were sent."""
     texts = {row["id"]: row for row in demo_samples(tag)}

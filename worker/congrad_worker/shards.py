@@ -7,6 +7,7 @@ and whoever writes it a second time changes nothing.
 """
 
 import hashlib
+import mmap
 import os
 import shutil
 import uuid
@@ -83,6 +84,18 @@ class ShardStore:
                 return (Path(self._root) / name).read_bytes()
             content: bytes = self._system.cat_file(f"{self._root}/{name}")
             return content
+        return None
+
+    def view(self, name: str) -> memoryview | None:
+        """The same of a file that is read once: of a disk nothing is copied, and what is looked at is read then.
+
+        :raises ShardStoreError: as above. Where a disk fails later on, the system ends the process.
+        """
+        if not self._is_local:
+            content = self.get(name)
+            return None if content is None else memoryview(content)
+        with _told(self._kind), suppress(FileNotFoundError), (Path(self._root) / name).open("rb") as file:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         return None
 
     def free(self, folder: str) -> bool:

@@ -282,7 +282,7 @@ def _answer(run: Run, client: Client, journal: Journal, order: Order) -> None:
     passes = 2 if run.asked.two_pass else 1
     with (
         without_answers(run, journal, order.outputs.journal),
-        progress_bar(rows * passes, None) as advance,
+        progress_bar(rows, None, passes) as advance,
     ):
         if run.asked.update and not (journal.rows or _exists(client, run.asked.direction)):
             journal.begin()

@@ -18,6 +18,13 @@ from congrad.protocol.requests import Pairs
 Part = tuple[Pairs, wire.FilterResult | CongradError]
 """Some neighbouring pairs, and what came of them."""
 
+
+def timing_of(part: Part) -> wire.Timing | None:
+    """Where the time of a part went; None where nothing came of it."""
+    _, outcome = part
+    return None if isinstance(outcome, CongradError) else outcome.timing
+
+
 log = logging.getLogger("congrad")
 
 

@@ -17,10 +17,11 @@ export const Api = createContext(null);
 
 /* `onUnauthorized(message)` is called whenever a route asks for a token. */
 export function createApi(onUnauthorized) {
-  const ask = async (path, accept, signal) => {
+  const ask = async (path, accept, signal, options = {}) => {
     const token = sessionStorage.getItem(TOKEN);
-    const headers = { Accept: accept, ...(token ? { Authorization: `Bearer ${token}` } : {}) };
-    const response = await fetch(path, { headers, signal, cache: "no-store" });
+    const own = token ? { Authorization: `Bearer ${token}` } : {};
+    const headers = { Accept: accept, ...own, ...options.headers };
+    const response = await fetch(path, { ...options, headers, signal, cache: "no-store" });
     if (response.ok) return response;
     const refused = new Refused(response.status, await response.json().catch(() => null));
     if (response.status === 401 && !signal?.aborted) onUnauthorized(refused.message); // not for a token of before
@@ -28,11 +29,18 @@ export function createApi(onUnauthorized) {
   };
   return {
     text: async (path, signal) => (await ask(path, "application/json", signal)).text(),
+    send: async (path, body) => (await ask(path, "application/json", undefined, posted(body))).json(),
     events: (path, signal, onOpen) => events(ask, path, signal, onOpen),
     hasToken: () => sessionStorage.getItem(TOKEN) !== null,
     setToken: (token) => (token ? sessionStorage.setItem(TOKEN, token) : sessionStorage.removeItem(TOKEN)),
   };
 }
+
+const posted = (body) => ({
+  method: "POST",
+  headers: { "Content-Type": "application/json" },
+  body: JSON.stringify(body),
+});
 
 /* The server-sent events of a route: `{ event, data }` each. EventSource could not send a token. It ends with the
  * stream, and throws where that fails or falls silent. */

@@ -9,6 +9,7 @@ import { Ago, Empty, Figure, Picture, Problem, Section, Tag, useTitle } from "./
 import { goTo, useRoute } from "./routes.js";
 import { count, number, percent, plural, score, seconds } from "./say.js";
 import { Threshold } from "./threshold.js";
+import { WhatIf } from "./what-if.js";
 
 const HINT = "By language, the most conflicting on top. Moving the threshold changes nothing.";
 const BIN = 0.01; // as the service's own histograms have it
@@ -16,6 +17,7 @@ const BIN = 0.01; // as the service's own histograms have it
 export function Job({ id, again }) {
   useTitle(`Job ${id.slice(0, 8)}`);
   const [ended, setEnded] = useState(false); // what has ended stays as it is
+  const [answer, setAnswer] = useState(null); // to another question than the job's
   const { data: job, error } = useRoute(`jobs/${encodeURIComponent(id)}`, ended ? 0 : again);
   if (error?.status === 404)
     return html`<${Empty} title="There is no such job"><p>Jobs and their answers are forgotten after a while.</p><//>`;
@@ -31,7 +33,12 @@ export function Job({ id, again }) {
     </div>
     ${job.error ? html`<${Failure} problem=${job.error} />` : null}
     ${hasEnded(job) ? null : html`<${Progress} progress=${job.progress} />`}
-    ${job.result ? html`<${Result} result=${job.result} />` : null}
+    ${
+      job.result && job.retained
+        ? html`<${WhatIf} id=${job.id} result=${job.result} answer=${answer} onAnswer=${setAnswer} />`
+        : null
+    }
+    ${job.result ? html`<${Result} result=${answer ?? job.result} texts=${job.id} />` : null}
   `;
 }
 
@@ -49,7 +56,7 @@ const Failure = ({ problem }) => html`
   </div>
 `;
 
-function Result({ result }) {
+function Result({ result, texts }) {
   const { summary, timing, decisions, direction } = result;
   const scores = decisions.map((decision) => decision.conflict_score).filter((value) => value !== null);
   const share = (part) => percent(part / Math.max(1, decisions.length));
@@ -75,7 +82,7 @@ function Result({ result }) {
       </p>
     <//>
     ${scores.length ? html`<${Scores} decisions=${decisions} summary=${summary} />` : null}
-    <${Decisions} id=${result.job_id} decisions=${decisions} />
+    <${Decisions} id=${texts} decisions=${decisions} />
   `;
 }
 

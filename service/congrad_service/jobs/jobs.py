@@ -278,6 +278,7 @@ class Jobs:
         fields, missing = await self._read(job_id)
         total = int(fields["chunks"])
         missing = missing_chunks(fields, missing)
+        is_again = "source" in fields  # the gradients are another job's
         return wire.Job(
             id=job_id,
             status=wire.JobStatus(fields["status"]),
@@ -287,6 +288,7 @@ class Jobs:
             progress=wire.Progress(done=total - missing, total=total),
             result=_parse(wire.FilterResult, fields.get("result")),
             error=_parse(wire.Problem, fields.get("error")),
+            retained=fields["status"] == wire.JobStatus.SUCCEEDED and fields.get("retain") == "1" and not is_again,
         )
 
     async def samples(self, job_id: str) -> bytes:

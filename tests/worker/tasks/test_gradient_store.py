@@ -222,7 +222,7 @@ def test_a_store_that_fails_is_waited_for_and_then_given_up(
 
     with monkeypatch.context() as patched:
         patched.setattr(shelf_of(bench).shards, "put", fail)
-        patched.setattr(shelf_of(bench).shards, "get", fail)
+        patched.setattr(shelf_of(bench).shards, "view", fail)
         for _ in range(verdicts.MAX_ATTEMPTS + 2):  # which is no failed attempt
             with pytest.raises(ShardStoreError):
                 work()

@@ -82,19 +82,31 @@ def _decisions(
     repeated: np.ndarray,
     ratios: Sequence[float | None],
 ) -> list[wire.Decision]:
+    columns = zip(
+        question.ids,
+        question.samples.languages,
+        keep.tolist(),
+        scores.conflict.tolist(),
+        scores.conflicts_with,
+        question.truncated,
+        scores.reasons,
+        repeated.tolist(),
+        ratios,
+        strict=True,
+    )
     return [
         wire.Decision(
-            id=question.ids[i],
-            language=question.samples.languages[i],
-            keep=bool(keep[i]),
-            conflict_score=None if np.isnan(scores.conflict[i]) else float(scores.conflict[i]),
-            conflicts_with=scores.conflicts_with[i],
-            truncated=question.truncated[i],
-            repeated=bool(repeated[i]),
-            length_ratio=ratios[i],
-            reason=scores.reasons[i],
+            id=name,
+            language=tag,
+            keep=kept,
+            conflict_score=None if score != score else score,  # NaN
+            conflicts_with=away,
+            truncated=cut,
+            reason=reason,
+            repeated=again,
+            length_ratio=ratio,
         )
-        for i in range(len(question.ids))
+        for name, tag, kept, score, away, cut, reason, again, ratio in columns
     ]
 
 

@@ -6,8 +6,9 @@ that would be most of what a score costs.
 
 import numpy as np
 
-BLOCK = 2**18
-"""Numbers of one block: 1 MiB in single precision and 2 in double, which stay in a cache from one step to the next."""
+BLOCK = 2**17
+"""Numbers of one block: half a MiB in single precision and one in double, which stay in a cache from one step to the
+next."""
 
 _MASK = np.int32(-0x70000001)
 _SCALE = np.float32(2.0**112)

@@ -49,6 +49,16 @@ class Entries:
 
     def places(self, asked: Collection[bytes]) -> dict[bytes, int]:
         """The places of those of some hashes that are here."""
+        found = self._places(asked)
+        return {pair: found[pair] for pair in asked if pair in found}
+
+    def rows(self, asked: Sequence[bytes]) -> np.ndarray:
+        """The place here of each of some hashes, which may come more than once; -1 where there is none: int64."""
+        found = self._places(asked)
+        return np.array([found.get(pair, -1) for pair in asked], np.int64)
+
+    def _places(self, asked: Collection[bytes]) -> dict[bytes, int]:
+        """Those of all hashes here that begin as some do, which are next to none but these."""
         if not asked or not len(self.pairs):
             return {}
         # A request reads ten times as many pairs as it has. The first halves of their hashes, all compared at once,
@@ -57,8 +67,7 @@ class Entries:
         nearest = np.minimum(np.searchsorted(wanted, own), len(wanted) - 1)
         alike = np.flatnonzero(wanted[nearest] == own)
         raw = self.pairs["hash"][alike].tobytes()
-        found = {raw[HASH_BYTES * i : HASH_BYTES * (i + 1)]: place for i, place in enumerate(alike.tolist())}
-        return {pair: found[pair] for pair in asked if pair in found}
+        return {raw[HASH_BYTES * i : HASH_BYTES * (i + 1)]: place for i, place in enumerate(alike.tolist())}
 
 
 def _first_halves(hashes: np.ndarray) -> np.ndarray:
@@ -93,14 +102,15 @@ class Memory:
 
         :param pairs: of length n, as are their languages ``tags``.
         """
-        rows_of: defaultdict[str, dict[bytes, list[int]]] = defaultdict(dict)
+        rows_of: defaultdict[str, list[int]] = defaultdict(list)
         for row, (pair, tag) in enumerate(zip(pairs, tags, strict=True)):
             if pair is not None:
-                rows_of[tag].setdefault(pair, []).append(row)
+                rows_of[tag].append(row)
         rows, places = np.zeros(len(pairs), bool), np.zeros(len(pairs), np.int64)
         for tag, entries in self.read.items():
-            for pair, place in entries.places(rows_of[tag]).items():
-                rows[rows_of[tag][pair]], places[rows_of[tag][pair]] = True, place
+            own = np.array(rows_of[tag], np.int64)
+            known = entries.rows([pairs[row] or b"" for row in rows_of[tag]])
+            rows[own], places[own] = known >= 0, np.maximum(known, 0)
         return Known(rows, places)
 
     def shares(

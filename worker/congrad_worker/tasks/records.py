@@ -13,11 +13,12 @@ from congrad_service import keys
 from congrad_service.directions.remembered import Table
 from congrad_service.directions.terms import Terms
 from pydantic import ConfigDict, TypeAdapter
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from congrad_worker.decisions.consensus import Consensus
 from congrad_worker.decisions.direction import LanguageState, Samples, Stake
 from congrad_worker.decisions.rows.products import Products
+from congrad_worker.tensors import views
 
 SAMPLES = TypeAdapter(list[wire.AnySample], config=ConfigDict(hide_input_in_errors=True))
 SELECTION: TypeAdapter[wire.Selection] = TypeAdapter(wire.Selection)
@@ -59,9 +60,9 @@ class ChunkResult:
         }
 
     @classmethod
-    def parse(cls, data: bytes) -> "ChunkResult":
-        """The inverse of `dump`."""
-        arrays = load(data)
+    def parse(cls, data: bytes | memoryview) -> "ChunkResult":
+        """The inverse of `dump`; its arrays are views of the data."""
+        arrays = views(data)
         units = arrays["units"]
         if "scales" in arrays:
             units = (units * arrays["scales"][:, None]).astype(np.float16)
@@ -96,8 +97,8 @@ class Measured:
 
     @classmethod
     def parse(cls, data: bytes) -> "Measured":
-        """The inverse of `dump`."""
-        arrays = load(data)
+        """The inverse of `dump`; likewise."""
+        arrays = views(data)
         rest = json.loads(arrays["rest"].tobytes())
         none = np.zeros((0, rest["dim"]), np.float16)
         found = Products(rest["tags"], arrays["dots"], arrays["squares"])

@@ -77,7 +77,7 @@ class Shelf:
         if name in self._held:
             self._held.move_to_end(name)
             return self._held[name]
-        content = self.shards.get(name)
+        content = self.shards.view(name)
         if content is None:
             return None
         result = self._held[name] = ChunkResult.parse(content)

@@ -3,7 +3,7 @@
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
@@ -20,6 +20,7 @@ from congrad.files.samples import Fields, Survey
 from congrad.files.source import Source
 from congrad.protocol.ahead import ahead, until_failure
 from congrad.protocol.results import Selecting
+from congrad.showing.passes import Passes
 
 GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 
@@ -76,13 +77,13 @@ class Run:
         """How many rows of the file have an answer."""
         return (journal.answered & Counter(digest for _, digest in self.found.samples)).total()
 
-    def ask(self, client: Client, journal: Journal, concurrency: int, advance: Callable[[int], None]) -> None:
+    def ask(self, client: Client, journal: Journal, concurrency: int, advance: Passes) -> None:
         """Puts all answers into the journal, those to requests that were under way when one failed included.
 
         :param advance: told how many rows have been answered.
         :raises CongradError: the service did not answer.
         """
-        advance(self.answered(journal))
+        advance.had(self.answered(journal))
         digests = dict(self.found.samples)
         results = client.filter_batches(
             self._unanswered(journal),
@@ -100,16 +101,17 @@ class Run:
         )
         for result in results:
             journal.add(result, [digests[decision.id] for decision in result.decisions])
-            advance(len(result.decisions))
+            advance(len(result.decisions), result.timing)
 
-    def ask_again(self, client: Client, journal: Journal, concurrency: int, advance: Callable[[int], None]) -> None:
+    def ask_again(self, client: Client, journal: Journal, concurrency: int, advance: Passes) -> None:
         """Puts all second answers into the journal: scores against the direction that all rows have been folded into.
 
         :raises GradientsGoneError: it can no longer be done.
         :raises CongradError: the service did not answer.
         """
         left = [result.job_id for result in journal.results if result.job_id not in journal.rescored]
-        advance(sum(len(again.decisions) for again in journal.rescored.values()))
+        advance.again()
+        advance.had(sum(len(again.decisions) for again in journal.rescored.values()))
         failures: list[CongradError] = []
 
         def rescore(job_id: str, _: threading.Event) -> wire.FilterResult:
