@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -29,8 +30,8 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from benchmarks.report import describe_machine
-from benchmarks.scale_report import ScaleReport
-from benchmarks.scale_runs import Idle, Killed, Run, Setup
+from benchmarks.scale_report import Measured, ScaleReport
+from benchmarks.scale_runs import Run, Setup
 from benchmarks.scale_stack import Bench, by_workers
 
 PAIRS = Setup(workers=2, pair_ms=2, languages=10, batch=256, dim=16_384)
@@ -40,14 +41,17 @@ MANY = PAIRS.but(batch=32, asking=0)
 GROUPS: dict[str, list[Setup]] = {
     "workers": [
         MANY.but(workers=number, pair_ms=pair_ms, asking=2 * number, each=each)
-        for pair_ms, each in ((200, 2), (40, 4))
+        for pair_ms, each in ((200, 1), (40, 4))
         for number in (1, 8, 64)
     ],
     "languages": [PAIRS.but(workers=1, languages=number) for number in (10, 50, 200)],
     "batch": [PAIRS.but(batch=size) for size in (16, 64, 256, 1024, 4096)],
     "dim": [PAIRS.but(dim=number) for number in (4_096, 16_384, 65_536)],
+    "store": [PAIRS, PAIRS.but(passes=2), PAIRS.but(passes=2, store="file")],
 }
-STORES = [PAIRS, PAIRS.but(passes=2), PAIRS.but(passes=2, store="file")]
+PARTS = (*GROUPS, "idle", "killed", "surgery")
+"""Of the report."""
+
 KILLED = MANY.but(workers=64, pair_ms=100, asking=128)
 KILLED_S = 9.0
 """How long before, and how long after."""
@@ -65,49 +69,64 @@ def surgery_s(languages: int) -> float:
     return time.process_time() - start
 
 
-def in_redis(folder: Path, seconds: float, console: Console) -> tuple[dict[Setup, Run], Idle, Killed]:
-    """All that is measured with gradients in Redis."""
+def in_redis(bench: Bench, groups: Mapping[str, Sequence[Setup]], seconds: float, console: Console) -> dict[Setup, Run]:
+    """The setups of some groups whose gradients are in Redis."""
     measured: dict[Setup, Run] = {}
-    bench = Bench(folder)
-    setups = {setup for group in (*GROUPS.values(), STORES) for setup in group if setup.store == "redis"}
-    try:
-        for setup in sorted(setups, key=by_workers):
-            measured[setup] = bench.run(setup, seconds)
-            console.print(f"{setup}: {measured[setup].rate:,.0f} pairs/s")
-        idle = bench.idle(IDLE, seconds)
-        killed = bench.killed(KILLED, KILLED_S, KILLED_S)
-    finally:
-        bench.close()
-    return measured, idle, killed
+    setups = {setup for group in groups.values() for setup in group if setup.store == "redis"}
+    for setup in sorted(setups, key=by_workers):
+        measured[setup] = bench.run(setup, seconds)
+        console.print(f"{setup}: {measured[setup].rate:,.0f} pairs/s")
+    return measured
 
 
-def with_a_store(folder: Path, seconds: float) -> dict[Setup, Run]:
-    """The same setups as in Redis, with the gradients in a folder."""
+def with_a_store(folder: Path, setups: Sequence[Setup], seconds: float) -> dict[Setup, Run]:
+    """The setups whose gradients are in a folder."""
     bench = Bench(folder, CONGRAD_GRADIENT_STORE=f"file://{folder}/gradients")
     try:
-        return {setup: bench.run(setup, seconds) for setup in STORES if setup.store == "file"}
+        return {setup: bench.run(setup, seconds) for setup in setups if setup.store == "file"}
     finally:
         bench.close()
+
+
+def measured(only: Sequence[str], seconds: float, console: Console) -> Measured:
+    """What was asked for."""
+    groups = {name: group for name, group in GROUPS.items() if name in only}
+    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+        bench = Bench(Path(one))
+        try:
+            runs = in_redis(bench, groups, seconds, console)
+            idle = bench.idle(IDLE, seconds) if "idle" in only else None
+            killed = bench.killed(KILLED, KILLED_S, KILLED_S) if "killed" in only else None
+        finally:
+            bench.close()
+        if "store" in groups:
+            runs |= with_a_store(Path(other), groups["store"], seconds)
+    surgery = {number: surgery_s(number) for number in SURGERY} if "surgery" in only else {}
+    return Measured({name: [runs[setup] for setup in group] for name, group in groups.items()}, idle, killed, surgery)
 
 
 def main(
     seconds: Annotated[float, typer.Option(help="How long each setup is asked.", min=1)] = 10,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help=f"Measure this alone, and leave the rest of the report as it is: {', '.join(PARTS)}."),
+    ] = None,
     output: Annotated[Path, typer.Option(help="Folder for the JSON and Markdown files.")] = Path("docs/benchmarks"),
 ) -> None:
     """Measures all setups and writes the report."""
     console = Console(width=max(Console().width, 140))  # a log file has no width of its own
+    chosen = only or list(PARTS)
+    if unknown := set(chosen) - set(PARTS):
+        raise typer.BadParameter(f"{', '.join(unknown)}: there is {', '.join(PARTS)}")
     load_before = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
-        measured, idle, killed = in_redis(Path(one), seconds, console)
-        measured |= with_a_store(Path(other), seconds)
+    found = measured(chosen, seconds, console)
+    loads = dict.fromkeys(chosen, load_before)
     about = {
-        "command": f"`python benchmarks/scale.py --seconds {seconds:g}`",
+        "command": "`python benchmarks/scale.py`",
         "cores": f"{len(os.sched_getaffinity(0))}, for the stack and its clients together",
-        "load average of the machine before": f"{load_before:.1f}",
         **{key: value for key, value in describe_machine(THREADS, torch.device("cpu")).items() if value},
     }
-    runs = {name: [measured[setup] for setup in group] for name, group in {**GROUPS, "store": STORES}.items()}
-    report = ScaleReport(about, runs, {number: surgery_s(number) for number in SURGERY}, idle, killed)
+    report = ScaleReport(about, loads, found) if only is None else ScaleReport.read(output).with_(about, loads, found)
     console.print(Markdown(report.to_markdown()))
     for path in report.write(output):
         console.print(f"written: {path}")

@@ -1,5 +1,6 @@
 """What a stack was measured to do as it grows, as JSON and as Markdown."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,14 +12,17 @@ from benchmarks.scale_runs import (
     PAPER_BATCH,
     PARTS,
     TOKENS,
+    Answer,
     Cost,
     Idle,
     Killed,
     Run,
+    Setup,
     asked,
     limits,
 )
 
+NAME = "scale"
 GPUS = (1, 10, 100, 1_000)
 
 READING = (
@@ -45,70 +49,123 @@ READING = (
 
 
 @dataclass(frozen=True)
+class Measured:
+    """``runs`` has the groups `workers`, `batch`, `languages`, `dim` and `store`, or some of them; ``surgery``
+    processor seconds by the number of languages. What was not measured is not there."""
+
+    runs: Mapping[str, Sequence[Run]]
+    idle: Idle | None
+    killed: Killed | None
+    surgery: Mapping[int, float]
+
+
+@dataclass(frozen=True)
 class ScaleReport:
-    """One run. ``runs`` has the groups `workers`, `batch`, `languages`, `dim` and `store`."""
+    """One run, or several of which each has measured a part.
+
+    :param loads: of the machine, before each part was measured.
+    """
 
     about: dict[str, Any]
-    runs: Mapping[str, Sequence[Run]]
-    surgery: Mapping[int, float]
-    idle: Idle
-    killed: Killed
+    loads: Mapping[str, float]
+    found: Measured
+
+    @classmethod
+    def read(cls, folder: Path) -> "ScaleReport":
+        """The one that is there."""
+        data = json.loads((folder / f"{NAME}.json").read_text(encoding="utf-8"))
+        runs = {name: [Run(Setup(**run.pop("setup")), **run) for run in group] for name, group in data["runs"].items()}
+        idle, killed = data["idle"], data["killed"]
+        if killed:
+            answers = [Answer(*answer) for answer in killed["answers"]]
+            killed = Killed(**{**killed, "setup": Setup(**killed["setup"]), "answers": answers})
+        surgery = {int(languages): seconds for languages, seconds in data["surgery_s"].items()}
+        return cls(data["about"], data["loads"], Measured(runs, Idle(**idle) if idle else None, killed, surgery))
+
+    def with_(self, about: dict[str, Any], loads: Mapping[str, float], found: Measured) -> "ScaleReport":
+        """The same with what was measured anew."""
+        old = self.found
+        runs = {**old.runs, **found.runs}
+        both = Measured(runs, found.idle or old.idle, found.killed or old.killed, found.surgery or old.surgery)
+        return ScaleReport(about, {**self.loads, **loads}, both)
 
     def to_json(self) -> str:
         """Every request."""
+        found = self.found
         whole = {
             "about": self.about,
-            "runs": {name: [asdict(run) for run in runs] for name, runs in self.runs.items()},
-            "surgery_s": {str(languages): seconds for languages, seconds in self.surgery.items()},
-            "idle": asdict(self.idle),
-            "killed": asdict(self.killed),
+            "loads": self.loads,
+            "runs": {name: [asdict(run) for run in runs] for name, runs in found.runs.items()},
+            "surgery_s": {str(languages): seconds for languages, seconds in found.surgery.items()},
+            "idle": asdict(found.idle) if found.idle else None,
+            "killed": asdict(found.killed) if found.killed else None,
         }
         return pages.as_json(whole)
 
     def to_markdown(self) -> str:
         """Tables and what they say."""
         lines = ["# How a stack grows", "", *(f"- {key}: {value}" for key, value in self.about.items())]
-        lines += ["", "## Workers", "", "Requests of 32 pairs, two for each worker; 10 languages, D = 16,384.", ""]
-        lines += [*_table(WORKERS, self.runs["workers"]), "", self._linear(), "", self._idle()]
-        lines += ["", "## When half of the workers are killed", "", *self._killed()]
-        lines += ["", "## With a gradient store", "", *_table(STORES, self.runs["store"]), "", self._store()]
-        for name, title in (("batch", "Batches"), ("languages", "Languages"), ("dim", "Length of gradients")):
-            lines += ["", f"## {title}", "", "2 ms a pair.", "", *_table(COSTS, self.runs[name])]
-        lines += ["", "## Surgery alone", "", *self._surgery()]
-        lines += ["", "## A request, a pair", "", *self._costs()]
-        lines += ["", "## 1 to 1,000 GPUs on paper", "", *self._paper()]
-        lines += ["", "## The next limits", "", *self._limits()]
+        loads = ", ".join(f"{load:.1f} ({name})" for name, load in self.loads.items())
+        lines += [f"- load average of the machine before each part: {loads}"]
+        for title, needed, section in self._sections():
+            if needed <= self.loads.keys():
+                lines += ["", f"## {title}", "", *section()]
         return "\n".join([*lines, "", "## Reading it", "", *(f"- {text}" for text in READING)]) + "\n"
+
+    def _sections(self) -> list[tuple[str, set[str], Callable[[], list[str]]]]:
+        """Titles, what has to have been measured, and the lines."""
+        runs = self.found.runs
+        costs = [
+            (title, {name}, lambda name=name: ["2 ms a pair.", "", *_table(COSTS, runs[name])])
+            for name, title in (("batch", "Batches"), ("languages", "Languages"), ("dim", "Length of gradients"))
+        ]
+        return [
+            ("Workers", {"workers"}, self._workers),
+            ("Workers with nothing to do", {"idle"}, self._idle),
+            ("When half of the workers are killed", {"killed"}, self._killed),
+            ("With a gradient store", {"store"}, self._store),
+            *costs,
+            ("Surgery alone", {"surgery"}, self._surgery),
+            ("A request, a pair", {"batch"}, self._costs),
+            ("1 to 1,000 GPUs on paper", {"batch", "store", "idle"}, self._paper),
+            ("The next limits", {"batch", "store", "idle"}, self._limits),
+        ]
 
     def write(self, folder: Path) -> list[Path]:
         """Writes both files."""
-        return pages.write(folder, "scale", self.to_markdown(), self.to_json())
+        return pages.write(folder, NAME, self.to_markdown(), self.to_json())
 
-    def _linear(self) -> str:
-        """How much of the ideal is left where workers are many."""
-        runs = self.runs["workers"]
+    def _workers(self) -> list[str]:
+        """Few and many, and how much of the ideal is left where they are many."""
+        runs = self.found.runs["workers"]
         most = max(run.setup.workers for run in runs)
-        return " ".join(
+        text = " ".join(
             f"With {run.setup.pair_ms:g} ms a pair {most} workers reach {run.rate / run.setup.ideal:.0%} of the ideal; "
             f"{sum(run.spent[part] for part in PARTS) / run.seconds:.1f} cores are busy with it."
             for run in runs
             if run.setup.workers == most
         )
+        head = "Requests of 32 pairs, two for each worker; 10 languages, D = 16,384."
+        return [head, "", *_table(WORKERS, runs), "", text]
 
-    def _idle(self) -> str:
+    def _idle(self) -> list[str]:
         """What a worker costs that waits for work."""
-        idle = self.idle
+        idle = self.found.idle
+        assert idle is not None
         cores = {part: idle.each(part) * 1e3 for part in ("workers", "Redis", "service")}
-        return (
-            f"{idle.workers} workers with nothing to do: each keeps {cores['workers']:.1f} ‰ of a core busy in its own "
+        text = (
+            f"Of {idle.workers} each keeps {cores['workers']:.1f} ‰ of a core busy in its own "
             f"process, {cores['Redis']:.2f} ‰ in Redis and {cores['service']:.2f} ‰ in the service, with "
             f"{idle.each('commands'):.1f} commands and {idle.each('bytes') / 1024:.1f} KiB a second; it takes "
             f"{idle.worker_mib:.0f} MiB, and took {idle.start_cpu_s:.1f} s of a core to start."
         )
+        return [text]
 
     def _killed(self) -> list[str]:
         """Before and after, and what became of that which was under way."""
-        killed, left = self.killed, self.killed.setup.workers - self.killed.killed
+        killed = self.found.killed
+        assert killed is not None
+        left = killed.setup.workers - killed.killed
         head = ("", "workers", "ideal pairs/s", "pairs/s", "of ideal")
         rows = [
             [name, f"{workers}", f"{ideal:,.0f}", f"{rate:,.0f}", f"{rate / ideal:.0%}"]
@@ -126,19 +183,20 @@ class ScaleReport:
         )
         return [*pages.table(head, rows), "", text]
 
-    def _store(self) -> str:
+    def _store(self) -> list[str]:
         """What the store takes off Redis."""
-        once, redis, file = (run.each("bytes") / 1024 for run in self.runs["store"])
-        return (
+        once, redis, file = (run.each("bytes") / 1024 for run in self.found.runs["store"])
+        text = (
             f"Both passes together pass {file:.0f} KiB a pair through Redis with a store at `file://`, where they pass "
             f"{redis:.0f} without, and one pass alone {once:.0f}: {file / redis:.0%} and {file / once:.0%} of it. What "
             f"is left are texts, messages, and the direction, which each request reads and writes."
         )
+        return [*_table(STORES, self.found.runs["store"]), "", text]
 
     def _surgery(self) -> list[str]:
         rows = [
             [f"{languages}", f"{seconds * 1e3:,.0f}", f"{1 / seconds:.3g}"]
-            for languages, seconds in self.surgery.items()
+            for languages, seconds in self.found.surgery.items()
         ]
         text = (
             "Processor time. Surgery is done once a request, whatever its size, and one request of a direction after "
@@ -147,20 +205,21 @@ class ScaleReport:
         return [*pages.table(("languages", "ms", "requests/s of a direction at most"), rows), "", text]
 
     def _costs(self) -> list[str]:
-        costs = {part: Cost.of(part, self.runs["batch"]) for part in PARTS}
+        costs = {part: Cost.of(part, self.found.runs["batch"]) for part in PARTS}
         rows = [[part, f"{cost.request_ms:.2f}", f"{cost.pair_ms:.3f}"] for part, cost in costs.items()]
         return pages.table(("processor time", "ms a request", "ms a pair"), rows)
 
     def _paper(self) -> list[str]:
         """What so many GPUs would keep busy."""
-        batches, (_, redis, file) = self.runs["batch"], self.runs["store"]
+        batches, (_, redis, file) = self.found.runs["batch"], self.found.runs["store"]
+        idle = self.found.idle
+        assert idle is not None
         costs = {part: Cost.of(part, batches) for part in PARTS if part != "client"}
         (large,) = [run for run in batches if run.setup.batch == PAPER_BATCH]
         rows = []
         for gpus in GPUS:
             rate = gpus * GPU_PAIRS
-            idle = {part: gpus * self.idle.each(part) for part in costs}
-            cores = [f"{cost.cores(rate, PAPER_BATCH) + idle[part]:.2f}" for part, cost in costs.items()]
+            cores = [f"{cost.cores(rate, PAPER_BATCH) + gpus * idle.each(part):.2f}" for part, cost in costs.items()]
             traffic = [f"{rate * run.each('bytes') * 8 / 1e9:.2f}" for run in (large, redis, file)]
             rows.append([f"{gpus:,}", f"{rate:,.0f}", *cores, *traffic])
         ways = (asked(run.setup) for run in (large, redis, file))
@@ -169,7 +228,8 @@ class ScaleReport:
 
     def _limits(self) -> list[str]:
         """What comes first, and what then."""
-        found = limits(self.runs["batch"], self.runs["store"], self.idle)
+        assert self.found.idle is not None
+        found = limits(self.found.runs["batch"], self.found.runs["store"], self.found.idle)
         rows = [[limit.what, f"{limit.gpus:,.0f}", f"{limit.rate:,.0f}"] for limit in found]
         text = (
             f"Next comes: {found[0].what}, at {found[0].gpus:,.0f} GPUs. Decisions of one direction are made one after "

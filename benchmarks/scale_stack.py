@@ -52,7 +52,7 @@ class Bench:
             "CONGRAD_PORT": str(port),
             "CONGRAD_MAX_BODY_BYTES": str(2**28),
             "CONGRAD_MAX_RETAINED_BYTES": str(2**45),
-            "CONGRAD_RESULT_TTL": "5",
+            "CONGRAD_RESULT_TTL": "60",
             "WAITING_PAIR_MS_FILE": str(self._pair_ms),
             "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}",
             **settings,

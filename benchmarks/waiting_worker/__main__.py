@@ -13,7 +13,7 @@ from importlib import import_module
 
 from congrad_service import keys
 
-from benchmarks.waiting_worker.app import app, waiting
+from benchmarks.waiting_worker.app import app, end_with_parent, waiting
 
 LATE = (
     "celery.apps.worker",
@@ -53,6 +53,7 @@ def main() -> None:
 def _forked() -> int:
     if process := os.fork():
         return process
+    end_with_parent()
     app.worker_main(
         [
             "worker",

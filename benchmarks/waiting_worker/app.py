@@ -1,10 +1,13 @@
 """The Celery application, as `processes/gradients_worker.py` has it, around the engine that waits. Without torch, which
 would cost each of many workers 300 MiB and ten seconds of a core; and without CUDA a child may be forked."""
 
+import ctypes
+import signal
 from typing import TYPE_CHECKING, cast
 
 from celery.signals import worker_process_init, worker_process_shutdown
 from congrad.contract import wire
+from congrad.local.part import PR_SET_PDEATHSIG
 from congrad_service import keys
 from congrad_service.queue.registry import Announcement, Role
 from congrad_worker.processes.celery_app import requeued_on_outage, worker_app
@@ -50,9 +53,15 @@ def _ask_for_decision(job_id: str) -> None:
     _store.note_asked(job_id)
 
 
+def end_with_parent() -> None:
+    """Has Linux kill this process when the one that has forked it ends: the kernel tells a stack's own parts only."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def _begin(**_: object) -> None:
     global _store, _processor, _heartbeat
+    end_with_parent()
     _store = Store(settings)
     encoder, engine = cast("Encoder", WaitingEncoder(waiting)), cast("GradientEngine", WaitingEngine(waiting))
     _processor = ChunkProcessor(_store, encoder, engine)

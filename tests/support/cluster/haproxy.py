@@ -1,5 +1,7 @@
 """A container with HAProxy, and its configuration."""
 
+from functools import cache
+
 from support.cluster.engine import CPU_SHARES, LABEL, address_of
 from support.containers import docker, docker_build
 
@@ -13,7 +15,12 @@ CMD ["sh", "-c", "printf '%s\\\\n' \\"$CONFIGURATION\\" > /tmp/haproxy.cfg && ex
 
 def run(name: str, network: str, configuration: str, *arguments: str) -> str:
     """Starts one; its address in the network."""
-    docker_build(IMAGE, DOCKERFILE)
+    _build()
     place = ("--name", name, "--network", network, "--label", LABEL, f"--cpu-shares={CPU_SHARES}")
     docker("run", "--detach", *place, *arguments, f"--env=CONFIGURATION={configuration}", IMAGE)
     return address_of(name, network)
+
+
+@cache
+def _build() -> None:
+    docker_build(IMAGE, DOCKERFILE)

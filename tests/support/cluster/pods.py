@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 
-from support.cluster.engine import CPU_SHARES, LABEL, address_of
+from support.cluster.engine import CPU_SHARES, LABEL
 from support.cluster.manifests import Cluster, Object, container_of, environment_of, pod_of
 from support.cluster.policies import enforce
 from support.containers import DOCKER, docker, inspect
@@ -53,10 +53,10 @@ class Pod:
             *_mounts(self._pod, self._container, claims),
             f"--cpu-shares={CPU_SHARES}",
         ]
-        docker("create", *arguments, image, *self._container["command"])
-        docker("start", self.name)
-        self.address = address_of(self.name, network)
-        enforce(cluster, deployment, inspect(self.name)["State"]["Pid"], peers)
+        docker("run", "--detach", *arguments, image, *self._container["command"])
+        state = inspect(self.name)
+        self.address = str(state["NetworkSettings"]["Networks"][network]["IPAddress"])
+        enforce(cluster, deployment, state["State"]["Pid"], peers)
 
     def wait_until_started(self) -> float:
         """Blocks until the startup probe has succeeded, and then the one of readiness; the seconds that it took.

@@ -21,21 +21,24 @@ def enforce(cluster: Cluster, deployment: Object, process: int, peers: Mapping[s
     :param peers: addresses of others, or networks of them, by the label of their namespace: that is how policies name
         them; and the node's.
     """
-    rules = [
-        *(["-P", chain, "DROP"] for chain in ("INPUT", "OUTPUT", "FORWARD")),
-        *(["-A", chain, *way, "-j", "ACCEPT"] for chain, way in (("INPUT", ["-i", "lo"]), ("OUTPUT", ["-o", "lo"]))),
-        *(["-A", chain, "-m", "conntrack", "--ctstate", "ESTABLISHED,RELATED", "-j", "ACCEPT"]
-          for chain in ("INPUT", "OUTPUT")),
-        ["-A", "INPUT", "-s", peers[NODE], "-j", "ACCEPT"],
-        *_allowed(cluster, deployment, peers),
-    ]  # fmt: skip
-    for rule in rules:
-        command = ["nsenter", f"--target={process}", "--net", "iptables", "--wait", *rule]
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    rules = "\n".join(
+        [
+            "*filter",
+            *(f":{chain} DROP" for chain in ("INPUT", "FORWARD", "OUTPUT")),
+            "-A INPUT -i lo -j ACCEPT",
+            "-A OUTPUT -o lo -j ACCEPT",
+            *(f"-A {chain} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT" for chain in ("INPUT", "OUTPUT")),
+            f"-A INPUT -s {peers[NODE]} -j ACCEPT",
+            *_allowed(cluster, deployment, peers),
+            "COMMIT\n",
+        ]
+    )
+    command = ["nsenter", f"--target={process}", "--net", "iptables-restore", "--wait", "--noflush"]
+    done = subprocess.run(command, input=rules, capture_output=True, text=True)
+    assert done.returncode == 0, f"{rules}: {done.stderr}"
 
 
-def _allowed(cluster: Cluster, deployment: Object, peers: Mapping[str, str]) -> Iterator[list[str]]:
+def _allowed(cluster: Cluster, deployment: Object, peers: Mapping[str, str]) -> Iterator[str]:
     ports = {port["name"]: port["containerPort"] for port in container_of(deployment)["ports"]}
     for way, chain, side, key in (("Ingress", "INPUT", "-s", "from"), ("Egress", "OUTPUT", "-d", "to")):
         for rule in cluster.rules(component_of(deployment), way):
