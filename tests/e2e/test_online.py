@@ -13,7 +13,7 @@ import datasets
 import pytest
 from congrad import Client
 from congrad.integrations.trl import FilterCallback
-from congrad.local.stack import Stack, StackOptions, running_stack
+from congrad.local.stack import Stack
 from support.models import DEMO_CHECKPOINT
 
 from examples.trl_dpo_online import trainer_of
@@ -29,19 +29,24 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(publishable: Path) -> Path:
     """Where adapters go."""
-    return tmp_path_factory.mktemp("online")
+    made = publishable / "online"
+    made.mkdir()
+    return made
 
 
 @pytest.fixture(scope="module")
-def online(folder: Path) -> Iterator[Stack]:
-    """A stack whose workers may load what lies in the folder."""
-    environment = {"CONGRAD_MODEL": str(DEMO_CHECKPOINT), "CONGRAD_MODELS": str(folder)}
-    options = StackOptions(folder / "data", port=0, environment=environment, log=folder / "log")
-    with running_stack(options) as running:
-        yield running
-        running.kill_all_but_redis()
+def online(stack: Stack) -> Iterator[Stack]:
+    """The stack of other tests, whose workers may load what lies in the folder. What it served at first is published
+    again at the end."""
+    with Client(stack.url) as client:
+        (first,) = client.checkpoints()
+        yield stack
+        (last,) = client.checkpoints()
+        if last.fingerprint != first.fingerprint:
+            again = client.checkpoints.publish(model=DEMO_CHECKPOINT, replaces=last.fingerprint, timeout=120)
+            assert again.fingerprint == first.fingerprint
 
 
 @pytest.fixture

@@ -212,7 +212,7 @@ def test_a_worker_that_is_told_to_stop_ends_its_task_first(
     whole.wait_until(lambda: process.returncode is not None)
 
 
-@pytest.mark.parametrize("killed", [3, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("killed", [4, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_chunk_that_kills_its_worker_every_time_is_given_up_and_the_queue_moves_on(
     killed: int, whole: SupervisedStack, http: httpx.Client, direction: str
 ) -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from congrad.contract import wire
 from congrad_service.directions.directions import Directions
 from congrad_service.jobs.jobs import Jobs
 from congrad_service.settings import ServiceSettings
+from congrad_worker.activity import Activity
 from congrad_worker.checkpoints.encoding import Encoder
 from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.tasks.chunks import ChunkProcessor
@@ -15,7 +17,7 @@ from congrad_worker.tasks.deciding.verdicts import Judge
 from congrad_worker.tasks.store import Store
 from redis.asyncio import Redis
 
-from support.models import DEMO_CHECKPOINT, checkpoint, engine
+from support.models import DEMO_CHECKPOINT, engine
 from support.pairs import demo_samples
 from support.scoring import RULES
 
@@ -28,8 +30,19 @@ SERVED = wire.Checkpoint(
 )  # fmt: skip
 
 
+@cache
 def _loaded() -> tuple[Encoder, GradientEngine]:
-    return Encoder(checkpoint(DEMO_CHECKPOINT).tokenizer, 1024), engine(DEMO_CHECKPOINT)
+    """Once in a process: to load it and to verify its engine takes longer than what most tests do with it."""
+    loaded = engine(DEMO_CHECKPOINT)
+    return Encoder(loaded.checkpoint.tokenizer, 1024), loaded
+
+
+def _hands() -> tuple[Encoder, GradientEngine]:
+    """With an engine that has counted nothing, and that a test may replace parts of."""
+    encoder, loaded = _loaded()
+    own = loaded.restricted(loaded.layouts)
+    own.activity = Activity()
+    return encoder, own
 
 
 class Bench:
@@ -42,7 +55,7 @@ class Bench:
     def __init__(self, redis_url: str, hands: tuple[Any, Any] | None = None, **options: Any):
         self.settings = ServiceSettings.model_validate({"redis_url": redis_url, "chunk_tokens": 200, **options})
         self.store = Store(self.settings)
-        self.processor = ChunkProcessor(self.store, *(hands or _loaded()))
+        self.processor = ChunkProcessor(self.store, *(hands or _hands()))
         self.judge = Judge(self.store, RULES)
 
     def create(self, fingerprint: str = "f00d", **body: Any) -> tuple[str, int]:
