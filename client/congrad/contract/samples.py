@@ -101,7 +101,7 @@ Language = Annotated[
 class Request(BaseModel):
     """Refuses unknown fields, so that a misspelt option is an error and not a silent default."""
 
-    model_config = ConfigDict(extra="forbid", defer_build=True)  # as in `Answer`
+    model_config = ConfigDict(extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
