@@ -14,11 +14,11 @@ from congrad.directions import AsyncDirections
 from congrad.errors import CongradError
 from congrad.jobs import AsyncJobs, JobLike, id_of
 from congrad.protocol import calls
-from congrad.protocol.ahead import ahead_async, each, until_failure_async
+from congrad.protocol.ahead_async import ahead_async, each, until_failure_async
 from congrad.protocol.answers.replies import QUEUE, Reply
 from congrad.protocol.base_client import BaseClient, PerProcess, new_policy
 from congrad.protocol.calls import Call, HttpRequest, Pause, resumed
-from congrad.protocol.connections.event_stream import follow_async
+from congrad.protocol.connections.certificates import trusted
 from congrad.protocol.connections.proxies import mounts_for
 from congrad.protocol.filtering import Item, Pass, failed
 from congrad.protocol.options import (
@@ -68,6 +68,7 @@ class AsyncClient(BaseClient):
                 headers=self._headers,
                 transport=self._transport,
                 mounts=mounts_for(self.base_url),
+                verify=trusted(self.base_url),
             )
         )
 
@@ -91,7 +92,7 @@ class AsyncClient(BaseClient):
     @property
     def jobs(self) -> AsyncJobs:
         """See `Client.jobs`."""
-        return AsyncJobs(self._run, lambda job_id: follow_async(self._http, job_id, self._policy), self._policy)
+        return AsyncJobs(self._run, self._follow, self._policy)
 
     @property
     def directions(self) -> AsyncDirections:
@@ -170,6 +171,11 @@ class AsyncClient(BaseClient):
     async def wait_until_ready(self, timeout: float = 600.0) -> None:  # noqa: ASYNC109 # the same as the other client's
         """See `Client.wait_until_ready`."""
         await self._run(calls.until_ready(timeout))
+
+    def _follow(self, job_id: str) -> AsyncGenerator[wire.Job]:
+        from congrad.protocol.connections.event_stream import follow_async  # most programs follow no job
+
+        return follow_async(self._http, job_id, self._policy)
 
     async def _drive(self, stage: Pass[I], concurrency: int, advance: Callable[[int], None]) -> None:
         async with aclosing(self._ahead(each(stage.pending()), stage.send, concurrency)) as outcomes:

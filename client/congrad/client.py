@@ -20,7 +20,7 @@ from congrad.protocol.ahead import ahead, until_failure
 from congrad.protocol.answers.replies import QUEUE, Reply
 from congrad.protocol.base_client import BaseClient, PerProcess, new_policy
 from congrad.protocol.calls import Call, HttpRequest, Pause, resumed
-from congrad.protocol.connections.event_stream import follow
+from congrad.protocol.connections.certificates import trusted
 from congrad.protocol.connections.proxies import mounts_for
 from congrad.protocol.filtering import Item, Pass, failed
 from congrad.protocol.options import (
@@ -78,6 +78,7 @@ class Client(BaseClient):
                 headers=self._headers,
                 transport=self._transport,
                 mounts=mounts_for(self.base_url),
+                verify=trusted(self.base_url),
             )
         )
 
@@ -101,8 +102,7 @@ class Client(BaseClient):
     @property
     def jobs(self) -> Jobs:
         """Jobs: submitted, waited for, followed, cancelled, scored again."""
-        # The stream looks the connections up when it is opened: in a forked process they are others.
-        return Jobs(self._run, lambda job_id: follow(self._http, job_id, self._policy), self._policy)
+        return Jobs(self._run, self._follow, self._policy)
 
     @property
     def directions(self) -> Directions:
@@ -218,6 +218,12 @@ class Client(BaseClient):
         :raises APITimeoutError: they are not within ``timeout`` seconds.
         """
         self._run(calls.until_ready(timeout))
+
+    def _follow(self, job_id: str) -> Generator[wire.Job]:
+        from congrad.protocol.connections.event_stream import follow  # most programs follow no job
+
+        # The stream looks the connections up when it is opened: in a forked process they are others.
+        return follow(self._http, job_id, self._policy)
 
     def _drive(self, stage: Pass[I], concurrency: int, advance: Callable[[int], None]) -> None:
         # Closed at once when something is raised here, Ctrl-C included: threads would go on sending until it is

@@ -22,8 +22,39 @@ def test_the_client_needs_nothing_of_the_service(module: str) -> None:
     assert not packages & (HEAVY | {"congrad_service", "congrad_worker"})
 
 
-def test_the_client_leaves_to_its_command_and_integrations_what_only_they_need() -> None:
-    assert not imported("congrad") & {"typer", "pyarrow", "datasets", "safetensors"}
+def loaded(code: str) -> set[str]:
+    """The modules that a fresh interpreter has after running it."""
+    code = f"{code}; import sys; print(*sys.modules)"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_importing_the_package_imports_nothing_that_takes_time() -> None:
+    of_this_project = {name for name in loaded("import congrad") if name.partition(".")[0] == "congrad"}
+    assert of_this_project == {"congrad"}
+    assert not loaded("import congrad") & {"pydantic", "httpx", "asyncio", "ssl", "importlib.metadata", "rich", "typer"}
+
+
+def test_a_client_is_made_without_what_its_first_call_may_not_need() -> None:
+    packages = loaded("import congrad; congrad.Client()")
+    assert {"httpx", "pydantic", "congrad.client"} <= packages
+    assert not packages & {"httpx_sse", "langcodes", "pyarrow", "datasets", "safetensors"}
+    assert not packages & {"congrad.async_client", "congrad.formats", "congrad.gradients", "congrad.showing.notebook"}
+    # httpx brings others, where it finds click and trio.
+    own = packages - loaded("import httpx, pydantic; httpx.Client()")
+    assert not {name.partition(".")[0] for name in own} & {"asyncio", "rich", "typer"}
+
+
+def seconds(code: str) -> float:
+    """The least of three fresh interpreters."""
+    timed = f"import time; start = time.perf_counter(); {code}; print(time.perf_counter() - start)"
+    runs = [subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True) for _ in range(3)]
+    return min(float(run.stdout) for run in runs)
+
+
+@pytest.mark.timing
+def test_the_package_is_imported_and_a_client_made_in_no_time_that_anyone_would_notice() -> None:
+    assert seconds("import congrad") < 0.3
+    assert seconds("import congrad; congrad.Client()") < 0.9  # 0.2 where nothing else runs
 
 
 def test_the_service_needs_nothing_of_the_worker() -> None:

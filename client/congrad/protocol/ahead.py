@@ -1,9 +1,9 @@
-"""A few requests in flight at once, their answers in order, and no more made than are asked for."""
+"""A few requests in flight at once, their answers in order, and no more made than are asked for. With threads:
+`ahead_async` has the tasks."""
 
-import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextvars import Context, copy_context
@@ -117,45 +117,6 @@ class _Threads(Generic[I, T]):
                 future.set_exception(error)
 
 
-async def ahead_async(
-    items: AsyncIterator[I], run: Callable[[I], Awaitable[T]], concurrency: int
-) -> AsyncGenerator[tuple[I, T | CongradError]]:
-    """`ahead` with tasks, which `run` ends in time by itself."""
-    window: deque[tuple[I, asyncio.Future[T]]] = deque()
-    is_exhausted, failure = False, None
-    check(concurrency)
-    try:
-        while True:
-            while not is_exhausted and len(window) < concurrency:
-                try:
-                    item = await anext(items)
-                except StopAsyncIteration:
-                    is_exhausted = True
-                except Exception as error:
-                    is_exhausted, failure = True, error
-                else:
-                    # The event loop keeps weak references only: it is the window that keeps a task alive.
-                    window.append((item, asyncio.ensure_future(run(item))))
-                    if window[0][1].done():
-                        break
-            if not window and failure is not None:
-                raise failure
-            if not window:
-                return
-            item, future = window.popleft()
-            try:
-                outcome: T | CongradError = await future
-            except CongradError as error:
-                outcome = error
-            yield item, outcome
-    finally:
-        # Cancelled and waited for: a task must not outlive the call, and no exception of one go unnoticed.
-        left = [future for _, future in window]
-        for future in left:
-            future.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-
-
 def until_failure(items: Iterable[I], failures: Sized) -> Iterator[I]:
     """The items, until there is a failure: what is under way then is the last."""
     source = iter(items)
@@ -164,22 +125,6 @@ def until_failure(items: Iterable[I], failures: Sized) -> Iterator[I]:
             item = next(source)
         except StopIteration:
             return
-        yield item
-
-
-async def until_failure_async(items: AsyncIterator[I], failures: Sized) -> AsyncIterator[I]:
-    """`until_failure` of what comes asynchronously."""
-    while not failures:
-        try:
-            item = await anext(items)
-        except StopAsyncIteration:
-            return
-        yield item
-
-
-async def each(items: Iterable[I]) -> AsyncIterator[I]:
-    """An iterable as an asynchronous one."""
-    for item in items:
         yield item
 
 

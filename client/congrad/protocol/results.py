@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
+from functools import cache
 
 from pydantic import TypeAdapter
 
@@ -19,7 +20,10 @@ Part = tuple[Pairs, wire.FilterResult | CongradError]
 
 log = logging.getLogger("congrad")
 
-_SELECTION: TypeAdapter[wire.Selection] = TypeAdapter(wire.Selection)
+
+@cache
+def _selection() -> TypeAdapter[wire.Selection]:
+    return TypeAdapter(wire.Selection)
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Selecting:
     def __init__(self, selection: SelectionLike | None):
         self._own: wire.FractionSelection | None = None
         self.of_requests = selection
-        parsed = _SELECTION.validate_python(selection or wire.ThresholdSelection())
+        parsed = _selection().validate_python(selection or wire.ThresholdSelection())
         if isinstance(parsed, wire.FractionSelection) and parsed.within != "stream":
             self._own, self.of_requests = parsed, None
 

@@ -7,7 +7,8 @@ from queue import SimpleQueue
 
 import pytest
 from congrad.errors import APITimeoutError
-from congrad.protocol.ahead import ahead, ahead_async, each
+from congrad.protocol.ahead import ahead
+from congrad.protocol.ahead_async import ahead_async, each
 
 PATIENCE_S = 20
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -29,12 +30,15 @@ Parse = Callable[[Reply], T]
 
 def parse_as(model: Any) -> Parse[Any]:
     """Reads an answer as a model of the contract."""
-    # Built once, at import: to build one takes longer than to read most answers.
-    adapter: TypeAdapter[Any] = TypeAdapter(model)
+
+    # Built once, for the first such answer: to build one takes longer than to read most of them.
+    @cache
+    def adapter() -> TypeAdapter[Any]:
+        return TypeAdapter(model)
 
     def parse(reply: Reply) -> Any:
         try:
-            return adapter.validate_json(reply.content)
+            return adapter().validate_json(reply.content)
         except ValidationError as error:
             raise _no_answer(reply) from error
 
