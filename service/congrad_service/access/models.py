@@ -46,7 +46,10 @@ class Allowed:
                 raise NotAllowedError(f"{path.name!r} is a link out of what the operator allows with CONGRAD_MODELS")
 
     def _has(self, path: Path) -> bool:
-        real = path.resolve()  # without `..` and links
+        try:
+            real = path.resolve()  # without `..` and links
+        except (OSError, RuntimeError):  # links in a circle, which lead to no file
+            return False
         return any(real.is_relative_to(root) for root in self._roots)
 
     def _names_it(self, name: str) -> bool:

@@ -32,6 +32,17 @@ def test_what_only_seems_to_may_not(path: str, root: Path) -> None:
         Allowed(str(root / "models")).check(f"{root}/{path}")
 
 
+def test_links_in_a_circle_lead_to_nothing_that_may_be_loaded(root: Path) -> None:
+    circle = root / "models" / "mine" / "circle"
+    circle.symlink_to(circle)
+    allowed = Allowed(str(root / "models"))
+    for path in (circle, circle / "next"):
+        with pytest.raises(NotAllowedError, match="is not among what the operator allows"):
+            allowed.check(str(path))
+    with pytest.raises(NotAllowedError, match="'circle' is a link out of what the operator allows"):
+        allowed.check_files(root / "models" / "mine")
+
+
 @pytest.mark.parametrize("path", ["../models", "./x", "~/models", "a/b/c", "", "org/../x", "-x", "org/"])
 def test_what_is_neither_a_whole_path_nor_a_name_is_told_apart_from_what_is_not_allowed(path: str) -> None:
     with pytest.raises(
