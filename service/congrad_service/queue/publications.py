@@ -100,9 +100,19 @@ class Publications:
         )
         own = [keys.publishing(replaced.fingerprint), keys.publication(asked.id)]
         if not await self._ask(keys=own, args=[earlier, asked.id, asked.model_dump_json(), self._ttl]):
-            raise Conflict(f"something else was published in the place of {replaced.name!r} just now")
+            return await self._faster(request, replaced)
         await tell(self._redis, await self._registry.serving(), replaced.fingerprint)
         return await self.get(asked.id)
+
+    async def _faster(self, request: wire.PublishRequest, replaced: wire.Checkpoint) -> wire.Publication:
+        """What somebody else has asked for meanwhile: the processes of one training run may all ask for the same.
+
+        :raises Conflict: it is something else.
+        """
+        found = cast("bytes | None", await self._redis.get(keys.publishing(replaced.fingerprint)))
+        if found is None or not (await self._asked(found.decode())).is_same(request):
+            raise Conflict(f"something else was published in the place of {replaced.name!r} just now")
+        return await self.get(found.decode())
 
 
 async def tell(redis: Redis, live: Mapping[str, str], fingerprint: str) -> None:

@@ -178,6 +178,15 @@ def test_one_thing_at_a_time_takes_the_place_of_a_checkpoint(redis_url: str) -> 
     run(redis_url, test)
 
 
+@pytest.mark.usefixtures("worker")
+def test_processes_that_all_ask_for_the_same_at_once_have_asked_for_one_publication(redis_url: str) -> None:
+    async def test(client: httpx.AsyncClient) -> None:
+        begun = await asyncio.gather(*(post(client, adapter=FOLDER) for _ in range(6)))
+        assert len({publication["id"] for publication in begun}) == 1
+
+    run(redis_url, test)
+
+
 @pytest.mark.parametrize(
     ("body", "status", "detail"),
     [
