@@ -60,12 +60,15 @@ def counts_table(what: str, by_language: Mapping[str, int]) -> Table:
 
 
 def checkpoints_table(checkpoints: Sequence[wire.Checkpoint]) -> Table:
-    """What the live workers serve."""
+    """What the live workers serve, how many of them are asleep, and what takes its place."""
     table = Table(title="Checkpoints")
     for name in ("name", "fingerprint", "loss", "devices"):
         table.add_column(name)
-    table.add_column("workers", justify="right")
-    table.add_column("max length", justify="right")
+    for name in ("workers", "max length"):
+        table.add_column(name, justify="right")
+    has_next = any(checkpoint.publication is not None for checkpoint in checkpoints)
+    if has_next:
+        table.add_column("in its place", overflow="fold")
     for checkpoint in checkpoints:
         # Text and no strings: the names are anyone's, and rich would read brackets in them as markup.
         table.add_row(
@@ -73,10 +76,21 @@ def checkpoints_table(checkpoints: Sequence[wire.Checkpoint]) -> Table:
             checkpoint.fingerprint,
             checkpoint.loss,
             Text(" ".join(checkpoint.devices)),
-            str(checkpoint.workers),
+            f"{checkpoint.workers}, {checkpoint.asleep} asleep" if checkpoint.asleep else str(checkpoint.workers),
             str(checkpoint.max_length),
+            *([_next(checkpoint.publication)] if has_next else []),
         )
     return table
+
+
+def _next(publication: wire.Publication | None) -> Text:
+    """A checkpoint on its way: its name, how far it is, and why it is no further."""
+    if publication is None:
+        return Text("")
+    stages = sorted({one.stage for one in publication.workers})  # what `loading` is made of, where workers have begun
+    standing = publication.status if publication.status.ended or not stages else " ".join(stages)
+    name = publication.name or "what was published"  # nobody has looked at the files yet
+    return Text(f"{name}: {standing}{'' if publication.error is None else f': {publication.error}'}")
 
 
 def directions_table(directions: Sequence[wire.DirectionSummary]) -> Table:
