@@ -4,9 +4,13 @@
     python examples/trl_dpo_online.py
 
 trains a LoRA on the shipped checkpoint. Before each epoch the adapter is published to the running workers, all pairs
-are scored against it, and the epoch is trained on what is kept. With several processes: `accelerate launch
---num_processes 2 examples/trl_dpo_online.py`. Needs the extra `trl`. With pairs and a checkpoint of your own: `--data`,
-`--model`; where the trainer and the workers share a GPU, `--sleep`.
+are scored against it, and the epoch is trained on what is kept. In two processes, on two GPUs or, where there is none,
+on the CPU:
+
+    accelerate launch --multi_gpu --num_processes 2 examples/trl_dpo_online.py
+
+(with `--cpu` accelerate starts one process, and leaves the others to MPI). Needs the extra `trl`. With pairs and a
+checkpoint of your own: `--data`, `--model`; where the trainer and the workers share a GPU, `--sleep`.
 """
 
 import argparse
