@@ -178,8 +178,9 @@ def page(shape: str, card: Card, rows: Sequence[Row]) -> str:
         "",
         "What PyTorch's kernels on a GPU do at once is counted as one although the meta device has it in pieces: its",
         "attention of whole rows, and RMSNorm. So are the kernels of Liger-Kernel where a row names it, rotary",
-        "positions of queries and keys and the product in a gated MLP: a worker on a GPU takes them where `liger-kernel` is",
-        "installed beside it and computes the same on random numbers at load. They have not run here either.",
+        "positions of queries and keys and the product in a gated MLP: a worker on a GPU takes them where",
+        "`liger-kernel` is installed beside it and computes the same on random numbers at load. They have not run here",
+        "either.",
     ]
     return "\n".join(lines) + "\n"
 
