@@ -421,10 +421,10 @@ class Checkpoint(Answer):
     ``seen`` is when one was heard last.
 
     ``unit_gradients`` says whether each sample counts alike in the mean of its language, however long its gradient.
-    ``layers`` are the decoder layers that gradients are taken of, as in ``CONGRAD_LAYERS``; ``coverage`` is the share
-    of the parameters that training changes which they are. ``shared_prompts`` says whether a prompt is computed once
-    for both of its completions. ``asleep`` counts the workers that sleep until there is work, and ``publication`` is
-    what takes its place, or could not; null where nothing does.
+    ``layers`` are the decoder layers that gradients are taken of, as in ``CONGRAD_LAYERS``, and ``coverage`` is the
+    share of the parameters that training changes which they are taken of. ``shared_prompts`` says whether a prompt is
+    computed once for both of its completions. ``asleep`` counts the workers that sleep until there is work, and
+    ``publication`` is what takes its place, or could not; null where nothing does.
     """
 
     name: str

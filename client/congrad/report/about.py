@@ -65,9 +65,10 @@ def _of_checkpoint(checkpoint: wire.Checkpoint | None) -> list[Setting]:
     projection = checkpoint.projection
     rank = "" if projection.rank is None else f", rank {projection.rank}"
     coverage = f"{checkpoint.modules} layers, {100 * checkpoint.coverage:.1f} % of what is trained"
+    layers = "" if checkpoint.layers == "all" else f", {checkpoint.layers.replace('-', ' ')} of the layers"
     return [
         ("Loss", f"{checkpoint.loss}, β {checkpoint.beta:g}, reference {checkpoint.reference}"),
-        ("Gradients", f"{coverage}; target modules {checkpoint.target_modules or 'all'}"),
+        ("Gradients", f"{coverage}; target modules {checkpoint.target_modules or 'all'}{layers}"),
         ("Projection", f"{projection.kind}{rank}, {projection.dim:,} dimensions, seed {projection.seed}"),
         ("Longest pair", f"{checkpoint.max_length:,} tokens"),
         ("Precision", f"{checkpoint.dtype} on {', '.join(checkpoint.devices)}"),

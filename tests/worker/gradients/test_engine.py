@@ -181,7 +181,7 @@ def test_layers_of_an_adapter_are_those_of_its_base(small_llama: Path, tmp_path:
 
 
 def test_a_pattern_that_matches_nothing_in_the_upper_layers_is_refused(small_llama: Path) -> None:
-    with pytest.raises(CheckpointError, match="matches no linear layer of CONGRAD_LAYERS=upper-half"):
+    with pytest.raises(CheckpointError, match="no linear layer of the decoder blocks of CONGRAD_LAYERS=upper-half"):
         engine(small_llama, target_modules=r"layers\.0\.", layers="upper-half")
 
 

@@ -37,22 +37,20 @@ def target_modules(model: Model, pattern: str | None, layers: Layers = "all") ->
     :raises CheckpointError: nothing is left, or the blocks cannot be found.
     """
     linear = _block_targets(model, _upper_prefixes(model, layers))
+    blocks = "decoder blocks" + ("" if layers == "all" else f" of CONGRAD_LAYERS={layers}")
     has_adapter = is_adapted(model)
     chosen = {name: module for name, module in linear.items() if ADAPTER_LAYER.search(name) or not has_adapter}
     if has_adapter and not chosen:
         config: Any = model.active_peft_config
         kind = config.peft_type.value
-        raise CheckpointError(
-            f"CONGRAD_ADAPTER ({kind}) has no linear layers of its own in the decoder blocks; LoRA has"
-        )
+        raise CheckpointError(f"CONGRAD_ADAPTER ({kind}) has no linear layers of its own in the {blocks}; LoRA has")
     if pattern is not None and chosen:
         chosen = {name: module for name, module in chosen.items() if re.search(pattern, name)}
         if not chosen:
-            where = "the model" if layers == "all" else f"CONGRAD_LAYERS={layers}"
+            where = "the model" if layers == "all" else f"the {blocks}"
             raise CheckpointError(f"CONGRAD_TARGET_MODULES={pattern!r} matches no linear layer of {where}")
     if not chosen:
-        where = "decoder blocks" if layers == "all" else f"decoder blocks that CONGRAD_LAYERS={layers} are"
-        raise CheckpointError(f"{type(model).__name__} has no linear layers in its {where}")
+        raise CheckpointError(f"{type(model).__name__} has no linear layers in its {blocks}")
     if not all(target.weight.is_floating_point() for target in chosen.values()):
         raise CheckpointError("quantised weights are not trained; set CONGRAD_ADAPTER to the adapter that is")
     return chosen
