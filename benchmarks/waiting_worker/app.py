@@ -44,7 +44,7 @@ def gradients(job_id: str, number: int) -> None:
         queue = keys.gradients_queue(_announcement().fingerprint)
         room = _processor.batch_bytes if waiting.together else 0
         pieces = _store.chunk_turns(queue, room) or [(job_id, number)]
-        work_off(_store, _processor, task, pieces, _ask_for_decision)
+        work_off(_processor, task, pieces, _ask_for_decision)
 
 
 def _ask_for_decision(job_id: str) -> None:

@@ -82,7 +82,7 @@ def test_a_job_that_is_no_longer_among_the_latest_is_told_of_when_it_changes(red
             oldest, *rest = [await submit(client, ["de"]) for _ in range(LISTED + 1)]
             async with looking(client) as stream:
                 assert [(await anext(stream)).id for _ in range(LISTED)] == rest
-                store.start(oldest, "gradients:0")
+                store.start(oldest, 0)
                 assert await until(stream, "running", oldest) == [(oldest, "running")]
 
     asyncio.run(watch())

@@ -29,7 +29,7 @@ def test_a_row_says_of_a_job_what_the_job_itself_says(redis_url: str, store: Sto
             compute_chunk(store, running, 1)
             compute(store, succeeded)
             settle(store, succeeded)
-            store.start(failed, "gradients:0")
+            store.start(failed, 0)
             store.fail(failed, wire.Problem(title="t", status=500, detail="d"))
             await client.delete(f"/jobs/{cancelled}")
             rows = {row["id"]: row for row in await jobs(client)}

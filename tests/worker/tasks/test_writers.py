@@ -120,7 +120,7 @@ def test_whoever_waits_goes_on_when_the_writer_has_fallen_silent(
 def test_a_writer_that_is_there_stays_the_writer(workers: list[Bench]) -> None:
     first, second = workers
     job_id = held(first)
-    first.store.start(job_id, keys.DECIDE_WORK)
+    first.store.start_decision(job_id)
     first.store.redis.pexpire(keys.writer("default"), 200)
     first.store.beat("decide", "{}")
     assert first.store.redis.pttl(keys.writer("default")) > 1_000
