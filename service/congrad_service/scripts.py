@@ -327,9 +327,13 @@ COMPLETE = (
 -- KEYS: job, pending, ready and turns of decisions, gradients, doing   ARGV: id, chunk, worker, gradients, seconds
 -- Takes gradients, where they are not there already and given as ''. How many chunks are missing; -1 when the job has
 -- ended and nobody wants the gradients.
+local function rest()
+  if redis.call('GET', KEYS[6]) == ARGV[3] then redis.call('DEL', KEYS[6]) end
+end
 local job = redis.call('HMGET', KEYS[1], 'status', 'retain')
-if job[1] == 'succeeded' and job[2] == '1' then return 0 end
 if not job[1] or ended(job[1]) then
+  rest()
+  if job[1] == 'succeeded' and job[2] == '1' then return 0 end
   redis.call('UNLINK', KEYS[5])
   return -1
 end
@@ -338,7 +342,7 @@ if ARGV[4] ~= '' then
   local taken = redis.pcall('SET', KEYS[5], ARGV[4], 'EX', ARGV[5])
   if taken.err then return redis.error_reply((string.gsub(taken.err, '^@[^-]*-', ''))) end -- Redis 6 says where, too
 end
-if redis.call('GET', KEYS[6]) == ARGV[3] then redis.call('DEL', KEYS[6]) end
+rest()
 local removed = redis.call('SREM', KEYS[2], ARGV[2])
 local missing = redis.call('SCARD', KEYS[2])
 if removed == 1 then

@@ -158,6 +158,21 @@ def test_a_cancelled_job_is_never_folded_in(bench: Bench) -> None:
     assert list(bench.store.redis.scan_iter("congrad:job:*:*")) == []
 
 
+def test_who_computes_a_chunk_of_a_job_that_ends_meanwhile_rests_then(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, _ = bench.create()
+    compute = bench.processor.compute
+
+    def be_cancelled(*chunks: Any) -> Any:
+        bench.cancel(job_id)
+        return compute(*chunks)
+
+    monkeypatch.setattr(bench.processor, "compute", be_cancelled)
+    assert not bench.processor.process(job_id, 0)
+    assert list(bench.store.redis.scan_iter("congrad:job:*:*")) == []
+
+
 def test_a_chunk_that_is_slower_than_the_visibility_timeout_is_no_failed_attempt(bench: Bench) -> None:
     job_id, _ = bench.create()
     slow = bench.settings.model_copy(update={"visibility_timeout": 0})  # no heartbeat says any longer that it is at it
