@@ -91,7 +91,7 @@ class Load:
                     self.failed.append(repr(error))
 
     def _wait_on(self, http: httpx.Client, response: httpx.Response) -> None:
-        """Until a job has succeeded whose answer took longer than a service waits, which it does for 10 s when it ends."""
+        """Until a job has succeeded whose answer did not come with the request: a service that ends waits for none."""
         if response.status_code == httpx.codes.ACCEPTED:
             job = str(response.json()["id"])
             wait_until(lambda: done(http, job), "the job is done")
