@@ -145,7 +145,8 @@ class ScaleReport:
             for run in runs
             if run.setup.workers == most
         )
-        head = "Requests of 32 pairs, two for each worker; 10 languages, D = 16,384."
+        setup = runs[0].setup
+        head = f"Requests of {setup.batch} pairs, two for each worker; {setup.languages} languages, D = {setup.dim:,}."
         return [head, "", *_table(WORKERS, runs), "", text]
 
     def _idle(self) -> list[str]:

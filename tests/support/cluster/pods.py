@@ -135,7 +135,8 @@ def _security(pod: Object, container: Object) -> list[str]:
         # With a shared process namespace, process 1 is the pod's own, which hands on signals.
         *(["--init"] if pod.get("shareProcessNamespace") else []),
         f"--memory={memory}",
-        *(["--env=CONGRAD_DEVICE=cpu"] if GPU in limits else []),
+        # On a CPU in its place, as in `docker-compose.yml`.
+        *(["--env=OMP_WAIT_POLICY=PASSIVE"] if GPU in limits else []),
     ]
 
 

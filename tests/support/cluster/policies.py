@@ -24,7 +24,7 @@ def enforce(cluster: Cluster, deployment: Object, process: int, peers: Mapping[s
     rules = "\n".join(
         [
             "*filter",
-            *(f":{chain} DROP" for chain in ("INPUT", "FORWARD", "OUTPUT")),
+            *(f":{chain} DROP [0:0]" for chain in ("INPUT", "FORWARD", "OUTPUT")),
             "-A INPUT -i lo -j ACCEPT",
             "-A OUTPUT -o lo -j ACCEPT",
             *(f"-A {chain} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT" for chain in ("INPUT", "OUTPUT")),
