@@ -46,9 +46,17 @@ class SupervisedStack:
 
     :param draw: decides how long parts stay away.
     :param settings: further settings of all parts.
+    :param publishes: whether workers may be told to load something else. They import PEFT for it, which takes seconds.
     """
 
-    def __init__(self, folder: Path, draw: random.Random, gradients_workers: int, settings: Mapping[str, str]):
+    def __init__(
+        self,
+        folder: Path,
+        draw: random.Random,
+        gradients_workers: int,
+        settings: Mapping[str, str],
+        publishes: bool,
+    ):
         self._draw = draw
         redis_port, port = free_port(), free_port()
         config = configure(folder, redis_port)
@@ -62,7 +70,7 @@ class SupervisedStack:
             **os.environ,
             "CONGRAD_REDIS_URL": config.url,
             "CONGRAD_MODEL": str(CHECKPOINT),
-            "CONGRAD_MODELS": f"{CHECKPOINT},{self._adapter}",
+            **({"CONGRAD_MODELS": f"{CHECKPOINT},{self._adapter}"} if publishes else {}),
             "CONGRAD_PORT": str(port),
             "CONGRAD_RESULT_TTL": "86400",  # the check comes when the load has ended
             "OMP_NUM_THREADS": "1",
@@ -177,11 +185,15 @@ class SupervisedStack:
 
 @contextmanager
 def supervised_stack(
-    folder: Path, draw: random.Random, settings: Mapping[str, str] | None = None, gradients_workers: int = 2
+    folder: Path,
+    draw: random.Random,
+    settings: Mapping[str, str] | None = None,
+    gradients_workers: int = 2,
+    publishes: bool = True,
 ) -> Iterator[SupervisedStack]:
     """Starts one, and waits until it works. ``folder`` is for Redis's data and the parts' logs."""
     folder.mkdir(parents=True, exist_ok=True)
-    stack = SupervisedStack(folder, draw, gradients_workers, settings or {})
+    stack = SupervisedStack(folder, draw, gradients_workers, settings or {}, publishes)
     try:
         for part in stack.parts:
             part.start()

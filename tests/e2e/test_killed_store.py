@@ -27,7 +27,8 @@ def stack(tmp_path: Path) -> Iterator[SupervisedStack]:
         "CONGRAD_BATCH_REQUESTS": "false",
         "CONGRAD_CHUNK_TOKENS": "200",
     }
-    with supervised_stack(tmp_path / "stack", random.Random(0), settings, gradients_workers=1) as running:  # noqa: S311
+    folder, draw = tmp_path / "stack", random.Random(0)  # noqa: S311
+    with supervised_stack(folder, draw, settings, gradients_workers=1, publishes=False) as running:
         yield running
 
 

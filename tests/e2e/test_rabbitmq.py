@@ -39,7 +39,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def stack(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisedStack]:
     """Two gradients workers, a decide worker and the service."""
     options = {"CONGRAD_BROKER_URL": broker, "CONGRAD_CHUNK_TOKENS": "2000"}
-    with supervised_stack(tmp_path_factory.mktemp("stack"), random.Random(0), options) as running:  # noqa: S311
+    folder, draw = tmp_path_factory.mktemp("stack"), random.Random(0)  # noqa: S311
+    with supervised_stack(folder, draw, options, publishes=False) as running:
         yield running
 
 

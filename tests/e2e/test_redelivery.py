@@ -34,7 +34,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SupervisedStack]
         "CONGRAD_CHUNK_TOKENS": "10000000",  # one chunk a request
         "CONGRAD_MAX_SAMPLES": "100000",
     }
-    with supervised_stack(tmp_path_factory.mktemp("redelivery"), random.Random(0), options) as running:  # noqa: S311
+    folder, draw = tmp_path_factory.mktemp("redelivery"), random.Random(0)  # noqa: S311
+    with supervised_stack(folder, draw, options, publishes=False) as running:
         yield running
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from congrad.contract.tokens import Role, TokenEntry, new_token
 from congrad.local.redis_server import free_port
+from congrad_service.__main__ import main
 from congrad_service.access.tokens import Caller, Tokens, TokensError
 from congrad_service.settings import ServiceSettings
 from pydantic import ValidationError
@@ -169,14 +170,24 @@ def test_loopback_needs_no_token(host: str) -> None:
         ({"CONGRAD_BROKER_URL": "redis://u:hun?ter@h"}, "CONGRAD_BROKER_URL: Value error, should be a URL, in which"),
     ],
 )
-def test_the_service_does_not_start_and_says_why_in_one_line(environment: dict[str, str], message: str) -> None:
+def test_the_service_does_not_start_and_says_why_in_one_line(
+    environment: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert main() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"congrad service: {message}")
+    assert "hun" not in line
+
+
+def test_a_service_that_does_not_start_says_nothing_else_and_has_a_status() -> None:
     command = [sys.executable, "-m", "congrad_service"]
-    environment = os.environ | {"CONGRAD_PORT": str(free_port())} | environment
+    environment = os.environ | {"CONGRAD_PORT": str(free_port()), "CONGRAD_API_KEY": " "}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"congrad service: {message}")
-    assert "hun" not in line
+    assert line.startswith("congrad service: CONGRAD_API_KEY: Value error, should be a token")
 
 
 def test_settings_that_are_printed_show_no_secret() -> None:
