@@ -25,13 +25,12 @@ def run(*arguments: str, timeout: float = 120, stdin: bytes | None = None) -> su
         done = subprocess.run([*CONGRAD, *arguments], capture_output=True, timeout=timeout, input=stdin)
         return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
     with TemporaryDirectory(prefix="congrad-command-") as folder:
-        files = [Path(folder, name) for name in ("stdout", "stderr")]
-        for file in files:
-            file.touch()
-        status = _forks.run(arguments, *files, timeout)
-        return subprocess.CompletedProcess(
-            [*CONGRAD, *arguments], status, *(file.read_bytes().decode() for file in files)
-        )
+        stdout, stderr = (Path(folder, name) for name in ("stdout", "stderr"))
+        stdout.touch()
+        stderr.touch()
+        status = _forks.run(arguments, stdout, stderr, timeout)
+        said = (file.read_bytes().decode() for file in (stdout, stderr))
+        return subprocess.CompletedProcess([*CONGRAD, *arguments], status, *said)
 
 
 class _Forks:
