@@ -22,6 +22,7 @@ from congrad.files.samples import Fields, survey
 from congrad.files.source import Source
 from congrad.local.redis_server import free_port
 from congrad.local.stack import Stack
+from congrad.showing.passes import Passes
 from pyarrow import parquet
 from support.commands import CONGRAD, run
 from support.models import DEMO_CHECKPOINT
@@ -227,7 +228,7 @@ def interrupted(stack: Stack, client: Client, direction: str, source: Path, kept
         suppress(KeyboardInterrupt),
         open_journal(journal_of(str(kept)), asked.on_record(stack.url), False) as journal,
     ):
-        Run(rows, Fields(), asked, survey(rows, Fields())).ask(client, journal, 1, lambda _: None)
+        Run(rows, Fields(), asked, survey(rows, Fields())).ask(client, journal, 1, Passes(8, 2))
         yield journal
         raise KeyboardInterrupt
 

@@ -19,6 +19,7 @@ from congrad.contract import wire
 from congrad.files.kinds.rows import FileError
 from congrad.files.samples import Fields, survey
 from congrad.files.source import Source
+from congrad.showing.passes import Passes
 from support.stub_service import StubService, problem, sample
 
 ASKED = {"direction": "default", "batch_size": 2}
@@ -230,7 +231,7 @@ def test_a_share_of_the_file_is_taken_when_all_is_answered_and_may_be_another_wh
         open_journal(tmp_path / "journal", asked_for(half).on_record("http://stub"), False) as journal,
     ):
         found = survey(rows, Fields())
-        Run(rows, Fields(), asked_for(half), found).ask(client, journal, concurrency=1, advance=lambda _: None)
+        Run(rows, Fields(), asked_for(half), found).ask(client, journal, concurrency=1, advance=Passes(6))
         assert [body.get("selection") for body in stub.bodies] == [None, None]
         for selection, kept in ((half, [1, 1, 1, 0, 0, 0]), (third, [0, 1, 1, 0, 0, 0])):
             assert asked_for(selection).on_record("u") == asked_for(half).on_record("u")
@@ -261,8 +262,8 @@ def test_requests_that_are_cut_by_their_bytes_are_the_same_ones_when_a_run_goes_
         assert two_done.wait(30)
         return response
 
-    def interrupt(rows: int) -> None:
-        if rows:
+    def interrupt() -> None:
+        if passes.done:
             raise KeyboardInterrupt
 
     asked = asked_for(wire.ThresholdSelection())
@@ -270,10 +271,11 @@ def test_requests_that_are_cut_by_their_bytes_are_the_same_ones_when_a_run_goes_
     with Source(str(source)) as rows, Client("http://stub", transport=httpx.MockTransport(serve)) as client:
         run = Run(rows, Fields(), asked, survey(rows, Fields()))
         with suppress(KeyboardInterrupt), open_journal(path, asked.on_record("http://stub"), False) as journal:
-            run.ask(client, journal, concurrency=2, advance=interrupt)
+            passes = Passes(11, changed=interrupt)
+            run.ask(client, journal, concurrency=2, advance=passes)
         with open_journal(path, asked.on_record("http://stub"), False) as journal:
             assert journal.rows == rows_in_a_request
-            run.ask(client, journal, concurrency=2, advance=lambda _: None)
+            run.ask(client, journal, concurrency=2, advance=Passes(11))
             assert [decision.id for decision in run.decisions(journal)] == [f"line {n}" for n in range(1, 12)]
     assert stub.folded == {f"line {n}": 1 for n in range(1, 12)}
 
@@ -289,9 +291,11 @@ def answered(path: Path, journal_path: Path, transport: httpx.MockTransport, **o
         run = run_of(rows, **options)
         with open_journal(journal_path, {}, restart=False) as journal:
             run.check(journal)
-            run.ask(client, journal, 3, lambda _: None)
+            passes = Passes(len(run.found.samples), 2)
+            run.ask(client, journal, 3, passes)
             if run.asked.two_pass:
-                run.ask_again(client, journal, 3, lambda _: None)
+                run.ask_again(client, journal, 3, passes)
+                assert passes.done == passes.total
             return run.decisions(journal)
 
 
