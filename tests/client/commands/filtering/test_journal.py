@@ -295,7 +295,6 @@ def answered(path: Path, journal_path: Path, transport: httpx.MockTransport, **o
             run.ask(client, journal, 3, passes)
             if run.asked.two_pass:
                 run.ask_again(client, journal, 3, passes)
-                assert passes.done == passes.total
             return run.decisions(journal)
 
 
