@@ -228,7 +228,7 @@ def interrupted(stack: Stack, client: Client, direction: str, source: Path, kept
         suppress(KeyboardInterrupt),
         open_journal(journal_of(str(kept)), asked.on_record(stack.url), False) as journal,
     ):
-        Run(rows, Fields(), asked, survey(rows, Fields())).ask(client, journal, 1, Passes(8))
+        Run(rows, Fields(), asked, survey(rows, Fields())).ask(client, journal, 1, Passes(8, 2))
         yield journal
         raise KeyboardInterrupt
 

@@ -231,7 +231,7 @@ def test_a_share_of_the_file_is_taken_when_all_is_answered_and_may_be_another_wh
         open_journal(tmp_path / "journal", asked_for(half).on_record("http://stub"), False) as journal,
     ):
         found = survey(rows, Fields())
-        Run(rows, Fields(), asked_for(half), found).ask(client, journal, 1, Passes(6))
+        Run(rows, Fields(), asked_for(half), found).ask(client, journal, concurrency=1, advance=Passes(6))
         assert [body.get("selection") for body in stub.bodies] == [None, None]
         for selection, kept in ((half, [1, 1, 1, 0, 0, 0]), (third, [0, 1, 1, 0, 0, 0])):
             assert asked_for(selection).on_record("u") == asked_for(half).on_record("u")
@@ -263,7 +263,7 @@ def test_requests_that_are_cut_by_their_bytes_are_the_same_ones_when_a_run_goes_
         return response
 
     def interrupt() -> None:
-        if told.done:
+        if passes.done:
             raise KeyboardInterrupt
 
     asked = asked_for(wire.ThresholdSelection())
@@ -271,11 +271,11 @@ def test_requests_that_are_cut_by_their_bytes_are_the_same_ones_when_a_run_goes_
     with Source(str(source)) as rows, Client("http://stub", transport=httpx.MockTransport(serve)) as client:
         run = Run(rows, Fields(), asked, survey(rows, Fields()))
         with suppress(KeyboardInterrupt), open_journal(path, asked.on_record("http://stub"), False) as journal:
-            told = Passes(11, changed=interrupt)
-            run.ask(client, journal, 2, told)
+            passes = Passes(11, changed=interrupt)
+            run.ask(client, journal, concurrency=2, advance=passes)
         with open_journal(path, asked.on_record("http://stub"), False) as journal:
             assert journal.rows == rows_in_a_request
-            run.ask(client, journal, 2, Passes(11))
+            run.ask(client, journal, concurrency=2, advance=Passes(11))
             assert [decision.id for decision in run.decisions(journal)] == [f"line {n}" for n in range(1, 12)]
     assert stub.folded == {f"line {n}": 1 for n in range(1, 12)}
 
@@ -291,10 +291,10 @@ def answered(path: Path, journal_path: Path, transport: httpx.MockTransport, **o
         run = run_of(rows, **options)
         with open_journal(journal_path, {}, restart=False) as journal:
             run.check(journal)
-            told = Passes(12, passes=2)
-            run.ask(client, journal, 3, told)
+            passes = Passes(len(run.found.samples), 2)
+            run.ask(client, journal, 3, passes)
             if run.asked.two_pass:
-                run.ask_again(client, journal, 3, told)
+                run.ask_again(client, journal, 3, passes)
             return run.decisions(journal)
 
 
