@@ -45,18 +45,7 @@ def _allowed(cluster: Cluster, deployment: Object, peers: Mapping[str, str]) -> 
             for address in _addresses(rule[key], peers):
                 for port in rule["ports"]:
                     number = str(ports.get(port["port"], port["port"]))
-                    yield [
-                        "-A",
-                        chain,
-                        side,
-                        address,
-                        "-p",
-                        port["protocol"].lower(),
-                        "--dport",
-                        number,
-                        "-j",
-                        "ACCEPT",
-                    ]
+                    yield f"-A {chain} {side} {address} -p {port['protocol'].lower()} --dport {number} -j ACCEPT"
 
 
 def _addresses(named: Sequence[Object], peers: Mapping[str, str]) -> Iterator[str]:
