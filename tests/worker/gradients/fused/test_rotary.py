@@ -1,6 +1,7 @@
 """Rotary positions in few operations, and by Liger-Kernel's kernel, which a CPU has not: what it does stands in."""
 
 from contextlib import suppress
+from typing import Any
 
 import pytest
 import torch
@@ -62,14 +63,14 @@ class InPlace(torch.autograd.Function):
     """As Liger-Kernel does it: into what it is given, where that lies as a layer puts it out."""
 
     @staticmethod
-    def forward(ctx, q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]
+    def forward(ctx: Any, q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(cos, sin)
         for vectors in (q, k):
             vectors.copy_(vectors * cos[:, None] + modeling_llama.rotate_half(vectors) * sin[:, None])
         return q.view_as(q), k.view_as(k)
 
     @staticmethod
-    def backward(ctx, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         cos, sin = ctx.saved_tensors
         back = [g * cos[:, None] - modeling_llama.rotate_half(g * sin[:, None]) for g in gradients]
         return *back, None, None

@@ -26,7 +26,9 @@ def fused_gates(model: Model) -> Iterator[tuple[nn.Module, Callable[[Tensor], Te
                 if kernels is None:
                     continue
                 forward = partial(_forward, module, kernels)
-                if known.setdefault(type(module), _is(module, forward)):
+                if type(module) not in known:
+                    known[type(module)] = _is(module, forward)
+                if known[type(module)]:
                     yield module, forward
 
 

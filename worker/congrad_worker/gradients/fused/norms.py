@@ -53,13 +53,16 @@ def _fused(module: Any) -> Norm | None:
 def _norm(scale: Tensor, epsilon: float) -> Norm | None:
     if scale.device.type in KERNELS:
         return partial(F.rms_norm, normalized_shape=list(scale.shape), weight=scale, eps=epsilon)
-    if scale.dtype in EXACT:
-        return lambda inputs: _RMSNorm.apply(inputs, scale, epsilon)  # type: ignore[no-any-return]
-    return None
+    return partial(_in_few_operations, scale=scale, epsilon=epsilon) if scale.dtype in EXACT else None
 
 
 def _is(module: Any, norm: Norm, weight: Tensor) -> bool:
     return are_alike(module, norm, [drawn((ROWS, weight.shape[0]), weight, seed=0)])
+
+
+def _in_few_operations(inputs: Tensor, scale: Tensor, epsilon: float) -> Tensor:
+    normed: Tensor = _RMSNorm.apply(inputs, scale, epsilon)
+    return normed
 
 
 class _RMSNorm(torch.autograd.Function):

@@ -48,7 +48,7 @@ class Rotary:
         if kernels is not None and unsqueeze_dim == 1 and cos.ndim == 3:
             return kernels.rotary(q, k, cos, sin)
         cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
-        return _Rotation.apply(q, cos, sin), _Rotation.apply(k, cos, sin)  # type: ignore[no-untyped-call]
+        return _Rotation.apply(q, cos, sin), _Rotation.apply(k, cos, sin)
 
 
 def rotaries(model: Model) -> Iterator[tuple[ModuleType, Rotary]]:
