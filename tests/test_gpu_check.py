@@ -49,8 +49,9 @@ def test_a_packed_row_has_as_many_operations_for_many_pairs_as_for_few(monkeypat
     subject = Subject("tiny")
     packed = [subject.count(lengths, PACKED_ROW, H100) for lengths in (few, many)]
     shared = [subject.count(lengths, SHARED_ROW, H100) for lengths in (few, many)]
-    assert packed[1].kernels == pytest.approx(packed[0].kernels, rel=0.05)
-    assert shared[1].kernels > 3 * shared[0].kernels
+    assert packed[1].kernels == packed[0].kernels
+    # Eight times as many pairs: what is of the model as a whole, and not of each pair, stays as it is.
+    assert shared[1].kernels > 3.5 * shared[0].kernels
     assert packed[1].kernels < shared[1].kernels / 4
 
 

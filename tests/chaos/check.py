@@ -127,9 +127,10 @@ def replay(http: httpx.Client, committed: Commits) -> None:
         list(pool.map(one_direction, committed.values()))
 
 
-ROUNDING = 1e-3
+ROUNDING = 2**-10
 """What the company of other requests in a batch may do to the entries of a vector, relative to the largest: which
-share one is chance. A pair too many or too few shows in the counts."""
+share one is chance. It moves a float32 in its last places, and gradients wait in Redis in half precision, where that is
+one step to the next number or none. A pair too many or too few shows in the counts."""
 
 
 def different(found: Vectors, truth: Vectors) -> list[str]:
