@@ -54,7 +54,7 @@ def seconds(code: str) -> float:
 @pytest.mark.timing
 def test_the_package_is_imported_and_a_client_made_in_no_time_that_anyone_would_notice() -> None:
     assert seconds("import congrad") < 0.3
-    assert seconds("import congrad; congrad.Client()") < 0.9  # 0.2 where nothing else runs
+    assert seconds("import congrad; congrad.Client()") < 0.9
 
 
 def test_the_service_needs_nothing_of_the_worker() -> None:
