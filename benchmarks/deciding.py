@@ -108,11 +108,12 @@ def main(
         for number in range(chunks):
             bench.processor.process(job_id, number)
         table = Table("microseconds a pair", *WATCHED, "all", "pairs/s of a core", title=f"{store}, {pairs:,} pairs")
-        for name, ask in {
+        questions: dict[str, Callable[[], str]] = {
             "first pass": lambda: job_id,
             "second pass": lambda: bench.rescore(job_id, retain=True),
             "another aggregator": lambda: bench.rescore(job_id, retain=True, aggregator="agreement"),
-        }.items():
+        }
+        for name, ask in questions.items():
             asked = ask()
             with watched() as spent:
                 bench.judge.settle(asked)

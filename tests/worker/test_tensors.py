@@ -8,7 +8,7 @@ import pytest
 from congrad_worker.tensors import views
 from safetensors.numpy import load, save
 
-ARRAYS = {
+ARRAYS: dict[str, np.ndarray] = {
     "units": np.arange(12, dtype=np.float16).reshape(3, 4),
     "norms": np.array([1, np.nan, -2], np.float32),
     "dots": np.linspace(0, 1, 6).reshape(2, 3),

@@ -1,6 +1,7 @@
 """Modules that wait for one another, as on a GPU."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,9 +27,14 @@ def test_gradients_do_not_depend_on_how_many_modules_wait(
     """With as many entries of a module's product as of a gradient, and with others."""
     one = engine(save_random_model(tmp_path, name), projection_rank=rank, projection_dim=dim)
     truth = one.batch_gradients(PAIRS, layout).numpy()
-    calls = []
+    calls: list[int] = []
     add = Projection.add
-    monkeypatch.setattr(Projection, "add", lambda self, *rest: (calls.append(len(rest[1])), add(self, *rest))[1])
+
+    def counted(self: Projection, *rest: Any) -> None:
+        calls.append(len(rest[1]))
+        add(self, *rest)
+
+    monkeypatch.setattr(Projection, "add", counted)
     monkeypatch.setattr(sums, "WAITING_BYTES", {"cpu": held})
     assert_rows_match(one.batch_gradients(PAIRS, layout).numpy(), truth, 1e-6)
     assert sum(calls) == len(one.modules)

@@ -58,4 +58,4 @@ def test_what_only_has_the_name_of_a_norm_is_left_as_it_is() -> None:
 
 def test_norms_in_half_precision_are_left_as_they_are_on_a_cpu() -> None:
     """transformers' classes compute them in float32."""
-    assert not list(norms.fused_norms(random_model("llama", 128).to(torch.bfloat16)))
+    assert not list(norms.fused_norms(random_model("llama", 128).bfloat16()))

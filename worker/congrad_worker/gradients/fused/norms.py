@@ -73,7 +73,8 @@ class _RMSNorm(torch.autograd.Function):
         norms = torch.linalg.vector_norm(inputs, dim=-1, keepdim=True)
         inverse = norms.square_().div_(inputs.shape[-1]).add_(epsilon).rsqrt_()
         ctx.save_for_backward(inputs, inverse, scale)
-        return (inputs * inverse).mul_(scale)
+        normed: Tensor = (inputs * inverse).mul_(scale)
+        return normed
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:

@@ -54,7 +54,7 @@ class Rotary:
 def rotaries(model: Model) -> Iterator[tuple[ModuleType, Rotary]]:
     """The Python modules that the layers of ``model`` find that function in, with what computes the same."""
     names = {type(module).__module__ for blocks in decoder_blocks(model).values() for module in blocks.modules()}
-    weight = base_model(model).get_input_embeddings().weight
+    weight: Tensor = base_model(model).get_input_embeddings().weight  # type: ignore[assignment]
     for name in sorted(names):
         own = getattr(sys.modules[name], NAME, None)
         if own is not None and tuple(inspect.signature(own).parameters) == PARAMETERS and _is(own, weight):
@@ -76,12 +76,14 @@ class _Rotation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         ctx.save_for_backward(cos, sin)
-        return _rotated(vectors, cos, *sin.chunk(2, -1), sign=1)
+        first_sin, second_sin = sin.chunk(2, -1)
+        return _rotated(vectors, cos, first_sin, second_sin, sign=1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
-        return _rotated(gradient, cos, *reversed(sin.chunk(2, -1)), sign=-1), None, None
+        first_sin, second_sin = sin.chunk(2, -1)
+        return _rotated(gradient, cos, second_sin, first_sin, sign=-1), None, None
 
 
 def _rotated(vectors: Tensor, cos: Tensor, first_sin: Tensor, second_sin: Tensor, sign: int) -> Tensor:

@@ -130,4 +130,5 @@ def summed_products(deltas: Tensor, activations: Tensor) -> Tensor:
         found = torch.bmm(left, right, out_dtype=torch.float32)
     else:
         found = torch.bmm(left.float(), right.float())
-    return found.unflatten(0, deltas.shape[:-2])
+    summed: Tensor = found.unflatten(0, deltas.shape[:-2])
+    return summed
