@@ -212,7 +212,7 @@ def test_the_reference_has_the_public_names_and_no_others() -> None:
             assert hasattr(import_module(module), name), path
             documented.add(name)
     of_formats = set(formats.__all__)
-    assert set(congrad.__all__) == documented - of_formats
+    assert set(congrad.__all__) - {"errors", "formats"} == documented - of_formats
     assert documented & of_formats >= {"Fields", "Recognised", "RowFormat", "recognised"}
 
 

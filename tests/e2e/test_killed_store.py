@@ -64,8 +64,9 @@ class Passes:
 
         def submit() -> str:
             response = self._http.post(path, json=body, headers={"Prefer": "respond-async"})
-            assert response.status_code == 202, response.text
-            return str(response.json()["id"])
+            assert response.status_code in (200, 202), response.text  # as one that is sent again may be
+            said = response.json()
+            return str(said.get("id") or said["job_id"])
 
         job_id = strike(submit)
         self._stack.wait_until(lambda: self._result(job_id) is not None)

@@ -79,7 +79,9 @@ def test_a_job_is_taken_only_where_its_gradients_will_have_room(redis_url: str, 
                 compute(store, job_id)
                 settle(store, job_id)
                 assert (await client.get(f"/jobs/{job_id}")).json()["status"] == "succeeded"
-            assert (await post(client, 200)).status_code == 202, "there is room again"
+            async with asyncio.timeout(10):  # Redis gives the buffers of its connections back when they have been idle
+                while (await post(client, 200)).status_code != 202:  # noqa: ASYNC110 # nobody tells when
+                    await asyncio.sleep(0.1)
 
     play(redis_url, act)
 

@@ -69,7 +69,7 @@ class FailoverRedis:
 
     def _configuration(self) -> str:
         """As the page has it, with the names of these two."""
-        (found,) = re.findall(r"```haproxy\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+        (found,) = re.findall(r"```text\n(defaults\n.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
         configuration: str = found.replace("PASSWORD", self._password)
         for which in ("a", "b"):
             configuration = configuration.replace(f"redis-{which}.example", self._address(f"{self._name}-{which}"))
