@@ -196,7 +196,7 @@ class ScaleReport:
 
     def _surgery(self) -> list[str]:
         rows = [
-            [f"{languages}", f"{seconds * 1e3:,.0f}", f"{1 / seconds:.3g}"]
+            [f"{languages}", f"{seconds * 1e3:,.3g}", f"{1 / seconds:.3g}"]
             for languages, seconds in self.found.surgery.items()
         ]
         text = (
