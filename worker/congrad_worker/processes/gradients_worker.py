@@ -13,6 +13,7 @@ from congrad_service.observability import tracing
 from congrad_service.queue.registry import Role
 
 from congrad_worker.errors import CheckpointError
+from congrad_worker.memory import uncollected
 from congrad_worker.processes import liveness
 from congrad_worker.processes.celery_app import (
     OUTAGE_PAUSE_S,
@@ -27,7 +28,6 @@ from congrad_worker.processes.celery_app import (
 from congrad_worker.processes.direct import Direct
 from congrad_worker.processes.following import Following
 from congrad_worker.processes.heartbeat import Heartbeat, Rest
-from congrad_worker.processes.memory import uncollected
 from congrad_worker.settings import GradientSettings
 from congrad_worker.tasks import metrics
 from congrad_worker.tasks.batches import work_off

@@ -10,8 +10,8 @@ from congrad_service.queue.registry import HEARTBEAT_S, Announcement, Beat, Role
 from redis.exceptions import RedisError
 
 from congrad_worker.activity import Activity
+from congrad_worker.memory import memory_of
 from congrad_worker.processes import liveness
-from congrad_worker.processes.memory import memory_of
 from congrad_worker.tasks import metrics
 from congrad_worker.tasks.store import Store
 

@@ -3,7 +3,7 @@
 import gc
 
 import pytest
-from congrad_worker.processes.memory import uncollected
+from congrad_worker.memory import uncollected
 
 
 def test_the_collector_rests_meanwhile_and_leaves_alone_what_was_made() -> None:
