@@ -341,7 +341,7 @@ class JobSummary(Answer):
     ``ended`` is null until it has; ``kept``, ``dropped`` and ``timing`` are there once it succeeded, ``error`` once it
     failed, and then ``starts`` says how often a piece of its work was started, the most of any. One that was given up
     for no fault of its request's ``can_be_retried`` for as long as its samples are kept; ``retried`` is the job that it
-    was tried again as.
+    was tried again as. ``retained`` is as in `Job`.
     """
 
     id: str
@@ -359,6 +359,7 @@ class JobSummary(Answer):
     starts: int | None = None
     can_be_retried: bool = False
     retried: str | None = None
+    retained: bool = False
 
 
 class DirectionLanguage(Answer):

@@ -26,6 +26,8 @@ FIELDS = (
     "starts",
     "again",
     "retried",
+    "retain",
+    "source",
 )
 
 
@@ -60,6 +62,11 @@ def missing_chunks(fields: Mapping[str, str], pending: int) -> int:
     return 0 if fields["status"] == wire.JobStatus.SUCCEEDED else int(fields.get("missing", pending))
 
 
+def is_retained(fields: Mapping[str, str]) -> bool:
+    """Whether a job has gradients of its own that can be scored again. One with a source is about another job's."""
+    return fields["status"] == wire.JobStatus.SUCCEEDED and fields.get("retain") == "1" and "source" not in fields
+
+
 def _fields(values: Sequence[bytes | None]) -> dict[str, str]:
     return {name: value.decode() for name, value in zip(FIELDS, values, strict=True) if value}
 
@@ -82,6 +89,7 @@ def _summarised(job_id: str, fields: Mapping[str, str], pending: int) -> Summari
         starts=int(fields["starts"]) if "starts" in fields else None,
         can_be_retried="again" in fields,
         retried=fields.get("retried"),
+        retained=is_retained(fields),
     )
     return Summarised(teams.team_of(fields["direction"]), summary)
 

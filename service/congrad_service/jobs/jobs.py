@@ -37,7 +37,7 @@ from congrad_service.http.idempotency import Claim
 from congrad_service.jobs import chunks
 from congrad_service.jobs.given_up import INHERITED, GivenUp, given_up
 from congrad_service.jobs.job_id import new_job_id
-from congrad_service.jobs.job_summaries import missing_chunks, summaries
+from congrad_service.jobs.job_summaries import is_retained, missing_chunks, summaries
 from congrad_service.jobs.room import REFERENCE, REFUSED, Gradients, gradient_bytes
 from congrad_service.observability import tracing
 from congrad_service.settings import IN_REDIS, ServiceSettings
@@ -278,7 +278,6 @@ class Jobs:
         fields, missing = await self._read(job_id)
         total = int(fields["chunks"])
         missing = missing_chunks(fields, missing)
-        is_again = "source" in fields  # the gradients are another job's
         return wire.Job(
             id=job_id,
             status=wire.JobStatus(fields["status"]),
@@ -288,7 +287,7 @@ class Jobs:
             progress=wire.Progress(done=total - missing, total=total),
             result=_parse(wire.FilterResult, fields.get("result")),
             error=_parse(wire.Problem, fields.get("error")),
-            retained=fields["status"] == wire.JobStatus.SUCCEEDED and fields.get("retain") == "1" and not is_again,
+            retained=is_retained(fields),
         )
 
     async def samples(self, job_id: str) -> bytes:
