@@ -2,18 +2,19 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import httpx
 import numpy as np
+import pytest
 import redis
 from congrad.contract import wire
 from congrad_service import keys
 from congrad_service.app import create_app
 from congrad_service.edge.server import BoundedServer
-from congrad_service.queue.registry import LIFETIME_S, Announcement, Beat, Role, Status
+from congrad_service.queue.registry import LIFETIME_S, Announcement, Beat, Registry, Role, Status
 from congrad_service.settings import ServiceSettings
 from congrad_service.state import State
 from congrad_worker.decisions.aggregation.surgery import pcgrad
@@ -99,6 +100,18 @@ async def listening(app: Any, max_connections: int = 100, **config: Any) -> Asyn
         finally:
             server.should_exit = True
             await running
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, do: Callable[[], None]) -> None:
+    """Has ``do`` done while the next request is looked at: what it asks has been looked for, and nothing is written."""
+    look = Registry.look
+
+    async def looks(self: Registry) -> Any:
+        monkeypatch.setattr(Registry, "look", look)
+        await asyncio.to_thread(do)
+        return await look(self)
+
+    monkeypatch.setattr(Registry, "look", looks)
 
 
 async def submit(client: httpx.AsyncClient, languages: Sequence[str], **body: Any) -> str:

@@ -21,7 +21,7 @@ own are 0.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar, cast
@@ -230,6 +230,19 @@ class Jobs:
             return None
         outcome, found = await self._known(keys=[self._idempotency(claim)], args=[claim.request])
         return None if outcome == b"new" else await self._accepted(outcome.decode(), found.decode())
+
+    async def created_or_known(self, claim: Claim | None, creation: Awaitable[Accepted]) -> Accepted:
+        """What is created; or, where that cannot be, what this claim has made since it was last looked for. The same
+        request, sent beside this one, may have been answered by now, and what both are about dropped with that.
+
+        :raises ServiceError: as ``creation``, where the claim has made nothing.
+        """
+        try:
+            return await creation
+        except (Conflict, NotFound):
+            if (known := await self.known(claim)) is not None:
+                return known
+            raise
 
     async def _accepted(self, outcome: str, job_id: str) -> Accepted:
         if outcome == "mismatch":

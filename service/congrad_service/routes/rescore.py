@@ -47,4 +47,4 @@ async def _accept(state: State, job_id: str, request: wire.RescoreRequest, idemp
         assert request.direction is not None  # the request was checked
         await state.directions.check_room(request.direction, state.settings.max_directions)
     check_decide_worker(await state.registry.look())
-    return await state.jobs.create_rescoring(job_id, request, claimed)
+    return await state.jobs.created_or_known(claimed, state.jobs.create_rescoring(job_id, request, claimed))

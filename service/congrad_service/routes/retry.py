@@ -43,4 +43,4 @@ async def _accept(state: State, job_id: str) -> Accepted:
         owner = None if standing is None else standing.fingerprint
         await state.registry.choose(live.served, failed.fields["fingerprint"], owner, await state.known_checkpoints())
     check_decide_worker(live)
-    return await state.jobs.create_retry(failed)
+    return await state.jobs.created_or_known(failed.claim, state.jobs.create_retry(failed))

@@ -11,7 +11,7 @@ import redis
 from congrad.contract import wire
 from congrad_service import keys
 from congrad_worker.tasks.store import Store
-from support.serving import announce_workers, compute, service, settings, settle, submit
+from support.serving import announce_workers, compute, meanwhile, service, settings, settle, submit
 
 LANGUAGES = ["de", "fr", "de"]
 JOB_TTL, RESULT_TTL = 5_000, 700
@@ -216,6 +216,23 @@ def test_the_same_key_and_body_get_the_same_answer_when_the_gradients_are_gone(r
         response = running.rescore(job_id, key="k")
         assert response.status_code == 200
         assert wire.FilterResult.model_validate(response.json()) == running.job(again).result
+
+
+def test_of_two_requests_at_once_under_one_key_the_later_finds_what_the_earlier_made(
+    running: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = running.finish(retain=True)
+    earlier: list[str] = []
+
+    def once() -> None:
+        earlier.append(accepted(running.rescore(job_id, key="k")))
+        settle(running.store, earlier[0])
+
+    meanwhile(monkeypatch, once)
+    response = running.rescore(job_id, key="k")
+    assert response.status_code == 200, response.text
+    assert response.json()["job_id"] == earlier[0]
+    assert not running.gradients(job_id), "the earlier has scored them, for the last time"
 
 
 def test_a_key_stands_for_one_job_and_one_body(running: Service) -> None:

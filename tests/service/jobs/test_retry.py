@@ -8,7 +8,7 @@ import pytest
 from congrad.contract import wire
 from congrad_service import keys, scripts
 from congrad_worker.tasks.store import Store
-from support.serving import announce_workers, compute, service, settle, submit
+from support.serving import announce_workers, compute, meanwhile, service, settle, submit
 from support.stored import record_of
 
 LANGUAGES = ["de", "fr", "sw"]
@@ -102,6 +102,36 @@ def test_a_request_that_is_sent_again_and_its_job_tried_again_are_one_job(redis_
             assert await samples_of(client, store, third) == 1
 
     asyncio.run(ask())
+
+
+def test_of_two_that_try_again_at_once_the_later_finds_what_the_earlier_made(
+    redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier: list[str] = []
+
+    def once() -> None:
+        async def ask() -> None:
+            async with service(redis_url) as client:
+                earlier.append(await retried(client, lost))
+                await samples_of(client, store, earlier[0])
+
+        asyncio.run(ask())
+
+    async def first() -> str:
+        async with service(redis_url) as client:
+            lost = await submit(client, ["de"])
+            give_up(store, lost)
+            return lost
+
+    async def second() -> httpx.Response:
+        async with service(redis_url) as client:
+            return await retry(client, lost)
+
+    lost = asyncio.run(first())
+    meanwhile(monkeypatch, once)
+    response = asyncio.run(second())
+    assert response.status_code == 200, response.text
+    assert response.json()["job_id"] == earlier[0]
 
 
 def test_only_what_failed_for_no_fault_of_its_own_can_be_tried_again(redis_url: str, store: Store) -> None:
