@@ -56,6 +56,9 @@ DEMO = Path(str(files("congrad"))) / "demo_data"
 CHECKED_PAIRS = 3
 """Pairs whose gradients are compared with autograd's."""
 
+LARGEST_ERROR = 0.1
+"""More than rounding leaves in half precision."""
+
 
 class Bench:
     """One model and everything that is measured on it."""
@@ -63,7 +66,10 @@ class Bench:
     def __init__(self, shape: str, tokenizer: Path, device: torch.device, batch_tokens: int, console: Console):
         self.device, self.console = device, console
         self.batch_tokens = batch_tokens
-        self.settings = GradientSettings(model=shape, device=str(device), max_batch_tokens=batch_tokens)
+        # Not of unit length, which takes no time and would hide a wrong one from the comparison with autograd.
+        self.settings = GradientSettings(
+            model=shape, device=str(device), max_batch_tokens=batch_tokens, unit_gradients=False
+        )
         loaded = AutoTokenizer.from_pretrained(tokenizer)
         self.model = model = build(shape, len(loaded), device)
         self.checkpoint = Checkpoint(shape, model, loaded, "policy", None, self.settings.max_length)
@@ -127,10 +133,16 @@ class Bench:
         return float(FLOPS_PER_WEIGHT[key] * self.weights * tokens)
 
     def errors(self, pairs: PairSet, folder: Path) -> dict[str, dict[str, float]]:
-        """How far each arm's gradients are from autograd's."""
+        """How far each arm's gradients are from autograd's.
+
+        :raises RuntimeError: so far that what is timed would be something else.
+        """
         subject = Subject(self.model, self.checkpoint, self.settings, self.targets, pairs.pairs[:CHECKED_PAIRS])
         with self.console.status("comparing with autograd"):
-            return check(subject, self.baselines, self.engines, self.bergson, folder)
+            found = check(subject, self.baselines, self.engines, self.bergson, folder)
+        if wrong := [key for key, errors in found.items() if max(errors.values(), default=0.0) > LARGEST_ERROR]:
+            raise RuntimeError(f"gradients of {', '.join(wrong)} are not autograd's: {found}")
+        return found
 
     def note(self, text: str) -> None:
         """Something that the reader of the report should know, said at once as well."""

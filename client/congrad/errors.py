@@ -97,7 +97,8 @@ class AuthenticationError(APIStatusError):
 
 
 class PermissionDeniedError(APIStatusError):
-    """The token's role does not include this."""
+    """The token's role does not include this, or the operator has not allowed what is to be loaded
+    (``CONGRAD_MODELS``)."""
 
 
 class NotFoundError(APIStatusError):
@@ -105,7 +106,8 @@ class NotFoundError(APIStatusError):
 
 
 class ConflictError(APIStatusError):
-    """The direction belongs to another checkpoint, or the job has ended."""
+    """What is asked does not fit what is there: another checkpoint's direction, a job that has ended, gradients or an
+    answer that is no longer kept, or as many as a team may have. ``problem.detail`` says which."""
 
 
 class ContentTooLargeError(APIStatusError):

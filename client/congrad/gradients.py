@@ -37,12 +37,13 @@ class Gradients:
 
 
 def load_gradients(jobs: Iterable[JobLike] | JobLike, store: str | None = None) -> Iterator[Gradients]:
-    """Reads what jobs retain, a chunk at a time, so that any number of samples can be gone through. Needs NumPy and
-    safetensors, and for stores elsewhere fsspec with what it needs for them.
+    """Reads what jobs retain, a chunk at a time, so that any number of samples can be gone through. Needs
+    ``congrad-filter[gradients]`` (NumPy, safetensors, fsspec), and for a store elsewhere what fsspec names for it, such
+    as s3fs.
 
     :param jobs: a job, or several, as `Filtered.retained` has them.
     :param store: its URL; default ``CONGRAD_GRADIENT_STORE``.
-    :raises CongradError: a job has nothing there.
+    :raises CongradError: a job has nothing there, or what reads it is not installed.
     """
     store = store or os.environ.get("CONGRAD_GRADIENT_STORE", "")
     if "://" not in store:
@@ -63,7 +64,10 @@ def _of_job(store: str, job_id: str) -> Iterator[Gradients]:
 
 def _folder(url: str) -> tuple[list[str], Callable[[str], bytes]]:
     """The names of the files in a folder, and what reads one of them."""
-    import fsspec
+    try:
+        import fsspec
+    except ImportError as error:
+        raise CongradError("to read a gradient store: pip install 'congrad-filter[gradients]'") from error
 
     system, path = fsspec.core.url_to_fs(url)
     try:

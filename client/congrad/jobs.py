@@ -69,9 +69,10 @@ class Jobs:
         return self._run(_wait(job, self._policy))
 
     def cancel(self, job: JobLike) -> wire.Job:
-        """Cancels a job. One that has not been folded in never will be.
+        """Cancels a job: one that has not been folded in never will be. Of one that has succeeded and retains its
+        gradients these are freed.
 
-        :raises ConflictError: it has ended.
+        :raises ConflictError: it has ended, and retains nothing.
         """
         return self._run(_cancel(job, self._policy))
 

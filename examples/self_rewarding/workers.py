@@ -23,9 +23,6 @@ from .settings import Settings
 RESULT_TTL_S = 86_400
 """How long a filter request that is repeated is the same one: a run may be resumed the next morning."""
 
-VISIBILITY_TIMEOUT_S = 120
-"""A resumed run waits for so long if the killed one's workers had taken a task along."""
-
 
 class Filtered(BaseModel):
     """A decision for each pair, in their order, and the direction that came of them."""
@@ -81,7 +78,6 @@ def serving(folder: Path, settings: Settings) -> Iterator[Client]:
         "CONGRAD_LENGTH_PENALTY": str(settings.length_penalty),
         "CONGRAD_MAX_LENGTH": str(settings.max_length),
         "CONGRAD_RESULT_TTL": str(RESULT_TTL_S),
-        "CONGRAD_VISIBILITY_TIMEOUT": str(VISIBILITY_TIMEOUT_S),
     }
     folder.mkdir(exist_ok=True)
     options = StackOptions(folder, 0, workers=settings.workers, environment=environment, log=folder / "stack.log")

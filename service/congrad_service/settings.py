@@ -55,8 +55,8 @@ class RedisSettings(BaseSettings):
     again for longer: for ``job_ttl`` from its beginning."""
     gradient_store: Annotated[str, Field(repr=False)] = IN_REDIS
     """Where gradients are kept that jobs retain, as two passes do: `redis`, or a folder as fsspec names it, such as
-    `file:///srv/congrad`, `s3://bucket/folder` or `gs://bucket/folder`, which the workers reach under the same name.
-    Credentials are in the workers' environment, as the file system's own library reads them there."""
+    `file:///srv/congrad/gradients`, `s3://bucket/folder` or `gs://bucket/folder`, which the workers reach under the
+    same name. Credentials are in the workers' environment, as the file system's own library reads them there."""
     gradient_bits: Literal[8, 16] = 16
     """Bits of a number in a gradient store that is not Redis: with 8, and a scale for each pair, a pair takes half as
     much, and its score changes a little."""

@@ -1,5 +1,6 @@
 """What `load_gradients` says where there is nothing to load."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,9 @@ def test_a_store_that_is_no_url_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("CONGRAD_GRADIENT_STORE", "redis")
     with pytest.raises(ValueError, match="should be the URL of a gradient store"):
         load_gradients("abc")
+
+
+def test_what_is_missing_to_read_one_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(CongradError, match=r"pip install 'congrad-filter\[gradients\]'"):
+        list(load_gradients("abc", f"file://{tmp_path}"))

@@ -45,7 +45,7 @@ def test_the_worker_is_torch_and_little_else() -> None:
 
 
 def test_a_changed_source_costs_seconds(built: ComposeStack) -> None:
-    source = built.folder / "worker" / "congrad_worker" / "store.py"
+    source = built.folder / "worker" / "congrad_worker" / "tasks" / "store.py"
     before = {image: inspect(image)["Id"] for image in (SERVICE, WORKER)}
     source.write_text(f"{source.read_text(encoding='utf-8')}# {time.time_ns()}\n", encoding="utf-8")
     begin = time.monotonic()

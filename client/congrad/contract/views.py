@@ -112,12 +112,13 @@ class Room(Answer):
     """Room for gradients that jobs retain: bytes of those of the caller's team, how many they may be, and what is left
     of Redis's own memory beside what unfinished jobs will need (null where that has no bound that is told). ``store``
     is where they are kept: ``redis``, or a gradient store such as ``file`` or ``s3``, of whose own room nothing is
-    known."""
+    known; and ``bits`` those of each number there."""
 
     retained_bytes: int
     limit_bytes: int
     free_bytes: int | None
     store: str = "redis"
+    bits: int = 16
 
 
 class Queue(Answer):

@@ -25,11 +25,12 @@ def check_room(samples: int, checkpoint: str | None, policy: Policy, *, is_again
     named = [one for one in served if checkpoint in (None, one.name, one.fingerprint)]
     if not named:  # how long its gradients are is not known before a worker is there
         return 0
-    own = 2 * max(one.projection.dim for one in named) + BESIDE
+    dim = max(one.projection.dim for one in named)
     try:
         room = (yield from calls.request(HttpRequest("GET", "/queue"), QUEUE, policy)).room
     except APIStatusError:  # its broker does not answer: whether there is room is seen when a request comes
         room = None
+    own = dim * (16 if room is None else room.bits) // 8 + BESIDE
     is_in_redis = room is None or room.store == "redis"
     needed = samples * (own + ANSWERS if is_in_redis else ANSWERS)
     if room is not None:

@@ -38,7 +38,7 @@ from congrad_service.jobs import chunks
 from congrad_service.jobs.given_up import INHERITED, GivenUp, given_up
 from congrad_service.jobs.job_id import new_job_id
 from congrad_service.jobs.job_summaries import is_retained, missing_chunks, summaries
-from congrad_service.jobs.room import REFERENCE, REFUSED, Gradients, gradient_bytes
+from congrad_service.jobs.room import REFERENCE, REFUSED, Gradients, gradient_bytes, retained_bits
 from congrad_service.observability import tracing
 from congrad_service.settings import IN_REDIS, ServiceSettings
 
@@ -105,7 +105,7 @@ class Jobs:
         asked = {"half_life": request.half_life, "aggregator": request.aggregator}
         fields |= {name: str(value) for name, value in asked.items() if value is not None}
         is_elsewhere = request.retain and self._settings.gradient_store != IN_REDIS
-        kept = gradient_bytes(checkpoint.projection.dim, self._settings.gradient_bits if is_elsewhere else 16)
+        kept = gradient_bytes(checkpoint.projection.dim, retained_bits(self._settings))
         expected = Gradients(
             awaited=REFERENCE * len(runs) if is_elsewhere else size * len(request.samples),
             retained=kept * len(request.samples) if request.retain else 0,

@@ -16,7 +16,7 @@ from congrad_service.http.errors import (
     ServiceError,
     Unavailable,
 )
-from congrad_service.settings import ServiceSettings
+from congrad_service.settings import IN_REDIS, ServiceSettings
 
 BESIDE = 512
 """Bytes of a sample's norm, id, language and keys, beside its gradient."""
@@ -40,6 +40,11 @@ def gradient_bytes(dim: int, bits: int = 16) -> int:
     return dim * bits // 8 + BESIDE
 
 
+def retained_bits(settings: ServiceSettings) -> int:
+    """Those of each number of a gradient that is retained."""
+    return 16 if settings.gradient_store == IN_REDIS else settings.gradient_bits
+
+
 async def room(redis: Redis, settings: ServiceSettings, team: str | None) -> wire.Room:
     """What there is for gradients that a team's jobs retain. Of the gradient store no more is told than its kind."""
     read = redis.register_script(scripts.ROOM)
@@ -49,6 +54,7 @@ async def room(redis: Redis, settings: ServiceSettings, team: str | None) -> wir
         limit_bytes=settings.max_retained_bytes,
         free_bytes=max(int(float(free[0])), 0) if free else None,
         store=settings.gradient_store.partition(":")[0],
+        bits=retained_bits(settings),
     )
 
 

@@ -59,7 +59,8 @@ async def job_samples(state: Congrad, job_id: JobId) -> Response:
 
 @router.delete("/{job_id}")
 async def cancel_job(state: Congrad, job_id: JobId) -> wire.Job:
-    """Cancels a job. One that has not been folded into its direction never will be."""
+    """Cancels a job: one that has not been folded into its direction never will be. Of one that has succeeded and
+    retains its gradients these are freed."""
     return await state.jobs.cancel(job_id)
 
 

@@ -81,3 +81,11 @@ def test_a_call_that_fails_frees_what_it_cannot_be_scored_with() -> None:
     with client_of(StubService(before=early), ROOM) as client, pytest.raises(Exception, match="401"):
         client.filter(map(sample, range(5)), batch_size=2, concurrency=1, two_pass=True)
     assert freed[0] == "/jobs/job0"
+
+
+def test_numbers_of_eight_bits_take_half_as_much_of_it() -> None:
+    room = ROOM | {"limit_bytes": 6 * OWN, "store": "file", "bits": 8}
+    with client_of(StubService(), room) as client:
+        assert len(client.filter(map(sample, range(9)), batch_size=4, two_pass=True).decisions) == 9
+        with pytest.raises(NoRoomError, match="CONGRAD_MAX_RETAINED_BYTES"):
+            client.check_room(10)

@@ -128,6 +128,8 @@ def test_what_goes_to_a_gradient_store_takes_up_no_room_in_redis_and_counts_for_
         assert refused.status_code == 409, "not 429: Redis has next to nothing of the first"
         assert "CONGRAD_MAX_RETAINED_BYTES" in refused.json()["detail"]
         assert (await post(client, 4)).status_code == 429, "what is not retained goes through Redis as ever"
+        told = (await client.get("/queue")).json()["room"]
+        assert (told["store"], told["bits"]) == ("s3", 16)
         await client.delete(f"/jobs/{kept}")
         assert store.redis.zcard(keys.retained(None)) == 0
         assert (await post(client, 4, retain=True)).status_code == 202
@@ -139,7 +141,7 @@ def test_what_goes_to_a_gradient_store_takes_up_no_room_in_redis_and_counts_for_
 def test_what_there_is_room_for_is_told_before_anything_is_sent(redis_url: str, store: Store) -> None:
     async def act(client: httpx.AsyncClient) -> None:
         store.redis.config_set("maxmemory", 0)
-        empty = {"retained_bytes": 0, "limit_bytes": 7 * SIZE, "free_bytes": None, "store": "redis"}
+        empty = {"retained_bytes": 0, "limit_bytes": 7 * SIZE, "free_bytes": None, "store": "redis", "bits": 16}
         assert (await client.get("/queue")).json()["room"] == empty
         kept = await submit(client, ["de"] * 4, retain=True)
         told = (await client.get("/queue")).json()["room"]
@@ -209,3 +211,12 @@ def test_a_chunk_that_a_full_redis_does_not_take_waits_and_is_computed_once(
         assert bench.store.turn(keys.gradients_queue("f00d")) == (job_id, 0)
         bench.processor.process(job_id, 0)
     assert bench.job(job_id).error.status == 503  # type: ignore[union-attr]
+
+
+def test_numbers_in_a_gradient_store_may_have_eight_bits_and_take_half_as_much(redis_url: str, store: Store) -> None:
+    async def act(client: httpx.AsyncClient) -> None:
+        assert (await post(client, 4, retain=True)).status_code == 202
+        told = (await client.get("/queue")).json()["room"]
+        assert (told["bits"], told["retained_bytes"]) == (8, 4 * (16 + 512))
+
+    play(redis_url, act, gradient_store="s3://bucket/folder", gradient_bits=8)

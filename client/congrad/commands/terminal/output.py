@@ -40,7 +40,7 @@ def explained(error: CongradError) -> str:
     match error:
         case AuthenticationError():
             return f"{error}\n{UNAUTHORIZED_HINT}"
-        case PermissionDeniedError():
+        case PermissionDeniedError() if "token of role" in error.problem.detail:
             return f"{error}\n{FORBIDDEN_HINT}"
     return str(error)
 

@@ -169,9 +169,8 @@ class FilterCallback(TrainerCallback):
         filtered = filter_dataset(rows, self._client, self._language, **options)
         scored = Scored(step, served.fingerprint, filtered[KEEP][:])
         log.info("step %d: %d of %d pairs are kept by %s", step, scored.kept, len(scored.keep), served.fingerprint)
-        for earlier in self._folder.glob("step-*"):
-            if earlier != folder:
-                shutil.rmtree(earlier)
+        for earlier in {self._folder / f"step-{one.step}" for one in self.history} - {folder}:
+            shutil.rmtree(earlier, ignore_errors=True)
         if self._sleeps:
             self._client.workers.sleep(served.fingerprint)
         return scored
