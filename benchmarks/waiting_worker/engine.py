@@ -50,7 +50,7 @@ class WaitingEngine:
         self.projection = SimpleNamespace(dim=settings.dim)
         self.loss = SimpleNamespace(name="sigmoid")
         self.activity = Activity()
-        self.batch_tokens = 8192
+        self.batch_tokens = settings.batch_tokens
         self._pair_ms = settings.pair_ms_file
         self._at_once = settings.at_once
         self._rows = np.random.default_rng(0).standard_normal((ROWS, settings.dim), dtype=np.float32)

@@ -18,6 +18,8 @@ class WaitingSettings(BaseSettings):
     """Numbers that are kept of one gradient."""
     at_once: int = 1
     """Pairs that take as long together as one alone."""
+    batch_tokens: int = 8192
+    """Tokens of what is computed together."""
     together: bool = True
     """Computes requests that wait at the same time in one batch."""
 
