@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 import pytest
@@ -78,3 +78,13 @@ def test_the_page_about_the_method_has_the_figures_of_first_steps(found: dict[st
             measure = first_step.ACCURACY if steps == "one step" else first_step.LATER
             values = found[MODELS["SmolLM2"]]["first_step"][regime][row[0].lower()][measure]
             assert cell == f"{100 * mean(values):.1f}", (row[0], column)
+
+
+def test_the_page_about_reliability_has_the_figures_of_the_load() -> None:
+    load = json.loads((DOCS / "benchmarks" / "load.json").read_text(encoding="utf-8"))
+    page = " ".join((DOCS / "reliability.md").read_text(encoding="utf-8").split())
+    beyond = sorted(1e3 * (trip["request_s"] - trip["engine_s"]) for trip in load["trips"])
+    assert f"took {median(beyond):.1f} ms more than the engine alone at the median" in page
+    rates = {level["clients"]: f"{level['rate']:.1f}" for level in load["levels"]}
+    assert f"1, 8 and 64 clients got {rates[1]}, {rates[8]} and {rates[64]} answers a second" in page
+    assert f"After {load['memory'][-1]['requests']:,} requests" in page
