@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,11 @@ import numpy as np
 import pytest
 from congrad import AsyncClient, Client, PermissionDeniedError, PublicationFailedError
 from congrad.local.stack import Stack
+from congrad_service import keys
+from congrad_service.queue.broker import UNACKED
+from congrad_service.queue.queue import Queue
+from congrad_service.settings import ServiceSettings
+from redis import Redis
 from support.adapters import save_adapter
 from support.commands import run
 from support.models import DEMO_CHECKPOINT
@@ -174,3 +180,22 @@ def test_an_adapter_is_published_and_has_scored_within_a_second(client: Client, 
     seconds = {"published": published - begun, "scored": time.monotonic() - begun}
     print(json.dumps(seconds))
     assert seconds["scored"] < 1
+
+
+def test_a_message_whose_work_is_done_wakes_nobody(stack: Stack, client: Client, first: str) -> None:
+    done = client.filter(demo_samples(each=1), direction=f"done-{uuid.uuid4().hex}", checkpoint=first)
+    client.workers.sleep(first, timeout=60)
+    queue = keys.gradients_queue(first)
+    url = stack.environment["CONGRAD_REDIS_URL"]
+    Queue(ServiceSettings.model_validate({"redis_url": url})).enqueue_chunk(done.job_ids[0], 0, first)
+    with Redis.from_url(url) as redis:
+        deadline = time.monotonic() + 30
+        while (left := redis.llen(queue) + redis.hlen(UNACKED)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert not left, "the message was not taken, or not acknowledged"
+    after = datetime.now(UTC)
+    while (worker := next(one for one in client.workers() if one.role == "gradients")).seen < after:
+        time.sleep(0.05)
+    assert worker.asleep is not None
+    assert httpx.get(f"{stack.url}/readyz").json() == {"status": "asleep"}
+    client.workers.wake(timeout=60)

@@ -55,8 +55,18 @@ def gradients(job_id: str, number: int) -> None:
     finds a job complete asks for its decision."""
     assert _resident is not None
     assert _direct is not None
-    with ended_with_its_device(), requeued_on_outage(), _direct.message(), _awake(_resident) as served:
-        _work(served, gradients.request.id, [(job_id, number)])
+    with ended_with_its_device(), requeued_on_outage(), _direct.message():
+        if _resident.asleep is not None and not _is_there_work(job_id, number):
+            return  # it was done before its message came, and the device may be somebody else's now
+        with _awake(_resident) as served:
+            _work(served, gradients.request.id, [(job_id, number)])
+
+
+def _is_there_work(job_id: str, number: int) -> bool:
+    assert _store is not None
+    assert _resident is not None
+    own = _resident.identity
+    return _store.has_waiting(own.queue) or _store.is_wanted(job_id, number, own.fingerprint)
 
 
 def _work_directly() -> None:

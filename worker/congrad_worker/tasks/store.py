@@ -102,6 +102,10 @@ class Store:
         """Waits for work in a queue that was empty; whether there was some within that time."""
         return self.redis.blpop([keys.waking(queue)], timeout=seconds) is not None
 
+    def has_waiting(self, queue: str) -> bool:
+        """Whether a piece of work waits in a queue for its turn."""
+        return bool(self.redis.exists(keys.turns(queue)[0]))
+
     def turn(self, queue: str, alone: bool = False) -> tuple[str, int | None] | None:
         """Takes the piece of work in a queue whose turn it is: a job, and of one whose gradients are missing the number
         of a chunk. None where nothing waits.
