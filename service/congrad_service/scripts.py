@@ -166,6 +166,8 @@ if keyed then
   if found[1] ~= 'new' then return found end
   before = found[2]
 end
+-- The service's client asks again where the connection broke before the answer: the job is there, and may have ended.
+if redis.call('EXISTS', KEYS[1]) == 1 then return {'created', id} end
 local chunks = #KEYS - 10
 local fields = #ARGV - chunks -- where the fields end and the chunks begin
 local t = now()
@@ -240,11 +242,13 @@ return found
 
 MARK_ENQUEUED = """
 -- KEYS: job. A job that has expired must not come back as a hash of one field.
+redis.call('HDEL', KEYS[1], '') -- in a full Redis as well
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'enqueued', '1') end
 """
 
 MARK_ASKED = """
 -- KEYS: job. There is a message that its decision is due; as above.
+redis.call('HDEL', KEYS[1], '')
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'asked', '1') end
 """
 
@@ -302,19 +306,19 @@ START_DECISION = (
     + _WRITES
     + """
 -- KEYS: and gradients of its first chunk   ARGV: and bytes
--- How often the decision has been started, the time, epoch and version of its direction, the fields of the job, its
--- gradients, where they are one chunk and no more than so many bytes, and whether this worker writes the direction, if
--- the job does; of one that is not started now, those of its origin.
+-- How often the decision has been started, the time, the mark of its direction, the fields of the job, its gradients,
+-- where they are one chunk and no more than so many bytes, and then whether this worker writes the direction, if the
+-- job does: whoever has yet to read gradients holds up nobody. Of one that is not started now, those of its origin.
 local attempts = start()
 if attempts == 0 then
   local origin = redis.call('HMGET', KEYS[1], 'request', 'trace')
-  return {0, '0', {false, false}, {'request', origin[1] or '', 'trace', origin[2] or ''}, false, 0}
+  return {0, '0', {false, false, false}, {'request', origin[1] or '', 'trace', origin[2] or ''}, false, 0}
 end
 local job = redis.call('HMGET', KEYS[1], 'direction', 'chunks', 'update')
-local standing = redis.call('HMGET', 'DIRECTION' .. job[1], 'epoch', 'version')
+local standing = redis.call('HMGET', 'DIRECTION' .. job[1], 'epoch', 'version', 'by')
 local is_small = job[2] == '1' and redis.call('STRLEN', KEYS[4]) <= tonumber(ARGV[5])
 local gradients = is_small and redis.call('GET', KEYS[4])
-local writes_it = job[3] == '1' and writes('WRITER' .. job[1], ARGV[3], ARGV[4]) or 0
+local writes_it = gradients and job[3] == '1' and writes('WRITER' .. job[1], ARGV[3], ARGV[4]) or 0
 return {attempts, string.format('%.6f', now()), standing, redis.call('HGETALL', KEYS[1]), gradients, writes_it}
 """.replace("DIRECTION", keys.direction("")).replace("WRITER", keys.writer(""))
 )
@@ -364,20 +368,22 @@ COMMIT = (
 -- KEYS: job, active, direction, directions, history, conflicts, pairs, source (or none), kept with the job...,
 --       dropped...
 -- ARGV: id, result, kept, dropped, timing, ttl of the job, standing, number of keys kept with it, direction name,
---       update, expected epoch, expected version, entry of the history, counts of conflicts (JSON), number of the
---       direction's fields, field, value, ..., language, its buckets of pairs that change (number=bytes ...), their
---       contents in that order, ...
+--       update, expected epoch, expected version/job that made it, entry of the history, counts of conflicts (JSON),
+--       number of the direction's fields, field, value, ..., language, its buckets of pairs that change
+--       (number=bytes ...), their contents in that order, ...
 -- 'committed'; 'ended' when the job has its answer already; 'lost' when another job committed in between.
 local status = redis.call('HGET', KEYS[1], 'status')
 if not status or ended(status) then return 'ended' end
 if ARGV[10] == '1' then
-  local current = redis.call('HMGET', KEYS[3], 'epoch', 'version')
-  if (current[1] or '') ~= ARGV[11] or (current[2] or '0') ~= ARGV[12] then return 'lost' end
+  local current = redis.call('HMGET', KEYS[3], 'epoch', 'version', 'by')
+  local state = (current[2] or '0') .. '/' .. (current[3] or '')
+  if (current[1] or '') ~= ARGV[11] or state ~= ARGV[12] then return 'lost' end
 end
 even_if_full(KEYS[1])
 if ARGV[10] == '1' then
   local buckets = 16 + 2 * ARGV[15]
   for i = 16, buckets - 1, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
+  redis.call('HSET', KEYS[3], 'by', ARGV[1])
   for i = buckets, #ARGV, 3 do
     local at = 1
     for number, bytes in string.gmatch(ARGV[i + 1], '(%d+)=(%d+)') do
@@ -442,11 +448,11 @@ return writes(KEYS[2], ARGV[1], ARGV[2])
 )
 
 RECALL = """
--- KEYS: direction, pairs   ARGV: expected epoch, expected version, language, numbers of buckets, ...
+-- KEYS: direction, pairs   ARGV: expected epoch, expected version/job that made it, language, numbers of buckets, ...
 -- What is in the buckets of each language, one after the other: hundreds of small answers take a client longer to read
 -- than all else takes. Nothing where the direction is not what it was.
-local current = redis.call('HMGET', KEYS[1], 'epoch', 'version')
-if current[1] ~= ARGV[1] or current[2] ~= ARGV[2] then return nil end
+local current = redis.call('HMGET', KEYS[1], 'epoch', 'version', 'by')
+if current[1] ~= ARGV[1] or (current[2] or '0') .. '/' .. (current[3] or '') ~= ARGV[2] then return nil end
 local found = {}
 for i = 3, #ARGV, 2 do
   local parts = {}
@@ -499,7 +505,7 @@ if ARGV[2] == 'failed' then
   local failed = team == '' and 'FAILED' or 'FAILED:' .. team
   redis.call('ZADD', failed, t, ARGV[1])
   redis.call('ZREMRANGEBYRANK', failed, 0, -RECENT - 1)
-  redis.call('EXPIRE', failed, ARGV[5])
+  if redis.call('TTL', failed) < tonumber(ARGV[5]) then redis.call('EXPIRE', failed, ARGV[5]) end -- others stay longer
 end
 if is_kept then
   redis.call('ZREMRANGEBYSCORE', 'GIVEN_UP', '-inf', t)

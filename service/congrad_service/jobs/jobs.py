@@ -61,6 +61,7 @@ class Accepted:
     chunks: int
     fingerprint: str
     enqueued: bool
+    is_new: bool
 
 
 class Jobs:
@@ -216,7 +217,7 @@ class Jobs:
             ],
         )
         if outcome == b"created":
-            return Accepted(job_id, len(texts), str(fields["fingerprint"]), enqueued=False)
+            return Accepted(job_id, len(texts), str(fields["fingerprint"]), enqueued=False, is_new=True)
         return await self._accepted(outcome.decode(), found.decode())
 
     async def known(self, claim: Claim | None) -> Accepted | None:
@@ -261,7 +262,7 @@ class Jobs:
             raise REFUSED[outcome](int(float(job_id)), self._settings)
         found = await self._redis.hmget(keys.job(job_id), ["chunks", "fingerprint", "enqueued"])
         count, fingerprint, enqueued = cast("list[bytes | None]", found)
-        return Accepted(job_id, int(count or 0), (fingerprint or b"").decode(), enqueued is not None)
+        return Accepted(job_id, int(count or 0), (fingerprint or b"").decode(), enqueued is not None, is_new=False)
 
     async def _seconds_per_job(self) -> int:
         """About how long it takes until a job of a full queue ends. In the time that the oldest one has been there,
@@ -344,7 +345,7 @@ class Jobs:
         job = await self.get(job_id)
         gradients = keys.all_gradients(job_id, job.progress.total)
         if await self._release(keys=[keys.job(job_id), *gradients], args=[job_id]):
-            return job
+            return await self.get(job_id)
         end = scripts.end(job_id, job.progress.total, wire.JobStatus.CANCELLED, None, self._settings)
         status, _ = await self._end(**end)
         if (now := status.decode()) != wire.JobStatus.CANCELLED:

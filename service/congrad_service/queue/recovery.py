@@ -92,12 +92,20 @@ class Recovery:
             seconds = SWEEP_S
             try:
                 if await self._redis.set(keys.RECOVERY, "1", nx=True, ex=LOCK_S):
-                    await self.sweep()
-                    await self._redis.pexpire(keys.RECOVERY, int(900 * SWEEP_S))
+                    await self._sweep_alone()
             except Exception as error:  # the next sweep is another try, and must come
                 log.warning("could not look for lost work: %s: %s", type(error).__name__, error)
                 seconds = 2 * SILENT_S  # where Redis was away, workers were silent through no fault of theirs
             await pause(stopped, seconds)
+
+    async def _sweep_alone(self) -> None:
+        """Leaves the others to wait for no longer than until the next one, whatever becomes of this one."""
+        begun = time.monotonic()
+        try:
+            await self.sweep()
+        finally:
+            if time.monotonic() < begun + LOCK_S:  # it is still this process's
+                await self._redis.pexpire(keys.RECOVERY, int(900 * SWEEP_S))
 
     async def sweep(self) -> list[Piece]:
         """Has what was lost wait again, and sends messages that are missing; the pieces that these were sent for."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any
 
 from congrad.contract import wire
@@ -58,14 +59,22 @@ async def answer(state: State, accepted: Accepted, send: Callable[[], None], pre
 
 
 async def _enqueue(state: State, accepted: Accepted, send: Callable[[], None]) -> None:
-    """A job whose tasks cannot be sent ends at once, so that it does not fill the queue."""
+    """A job whose tasks cannot be sent ends at once, so that it does not fill the queue; but for one that was there
+    before: its tasks may have been sent, and be under way.
+
+    :raises Unavailable: they cannot, of that one.
+    """
     try:
         # Celery's producer blocks; a thread keeps the event loop free.
         await asyncio.to_thread(send)
-    except (OperationalError, RedisError):  # kombu lets Redis's own answers pass: it is full
-        await state.jobs.fail(accepted, errors.problem_of(errors.Unavailable("the queue cannot be reached")))
+    except (OperationalError, RedisError) as error:  # kombu lets Redis's own answers pass: it is full
+        away = errors.Unavailable("the queue cannot be reached", retry_after=errors.RETRY_AFTER_S)
+        if not accepted.is_new:
+            raise away from error
+        await state.jobs.fail(accepted, errors.problem_of(away))
     else:
-        await state.jobs.mark_enqueued(accepted.job_id)
+        with suppress(RedisError):  # they are sent once more, perhaps, which changes nothing
+            await state.jobs.mark_enqueued(accepted.job_id)
 
 
 async def wait(state: State, job_id: str, seconds: float) -> wire.Job:

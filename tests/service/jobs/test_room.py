@@ -213,7 +213,8 @@ def test_a_chunk_that_a_full_redis_does_not_take_waits_and_is_computed_once(
     assert bench.job(job_id).error.status == 503  # type: ignore[union-attr]
 
 
-def test_numbers_in_a_gradient_store_may_have_eight_bits_and_take_half_as_much(redis_url: str, store: Store) -> None:
+@pytest.mark.usefixtures("store")
+def test_numbers_in_a_gradient_store_may_have_eight_bits_and_take_half_as_much(redis_url: str) -> None:
     async def act(client: httpx.AsyncClient) -> None:
         assert (await post(client, 4, retain=True)).status_code == 202
         told = (await client.get("/queue")).json()["room"]

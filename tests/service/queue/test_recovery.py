@@ -265,3 +265,20 @@ def test_a_worker_has_an_id_of_its_own_each_time(redis_url: str) -> None:
     assert first.redis.zscore(keys.workers(Role.DECIDE), first.worker_id) is None
     for each in (first, second):
         each.redis.close()
+
+
+def test_a_sweep_that_fails_keeps_nobody_else_from_sweeping(
+    redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act(scene: Scene) -> None:
+        stopped = asyncio.Event()
+
+        async def fails() -> None:
+            stopped.set()
+            raise RuntimeError("Redis is full")
+
+        monkeypatch.setattr(scene.recovery, "sweep", fails)
+        await scene.recovery.run(stopped)
+        assert store.redis.pttl(keys.RECOVERY) <= 1000 * recovery.SWEEP_S
+
+    play(redis_url, store, act)

@@ -169,3 +169,71 @@ def test_a_job_ends_in_a_full_redis(workers: list[Bench]) -> None:
         assert workers[0].job(job_id).status is wire.JobStatus.SUCCEEDED
     finally:
         redis.config_set("maxmemory", 0)
+
+
+def test_who_reads_many_gradients_holds_up_nobody(
+    workers: list[Bench],
+    beside: Callable[..., Future[Any]],
+    has_paused: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = workers
+    large = computed(first, samples=demo_samples("de", "fr", "ja", each=8))
+    assert first.store.redis.hget(keys.job(large), "chunks") != b"1"
+    small = computed(second, samples=demo_samples("it", each=1))
+    reads, may_go_on, read = threading.Event(), threading.Event(), first.store.gradients
+
+    def slow(*args: Any) -> Any:
+        reads.set()
+        assert may_go_on.wait(20)
+        return read(*args)
+
+    monkeypatch.setattr(first.store, "gradients", slow)
+    reading = beside(first.judge.settle, large)
+    assert reads.wait(20)
+    try:
+        second.judge.settle(small)
+    finally:
+        may_go_on.set()
+    reading.result(20)
+    assert not has_paused.is_set()
+    assert [second.result(job).direction.version for job in (small, large)] == [1, 2]
+
+
+def test_what_another_has_written_while_gradients_were_read_is_read_before_anything_is_decided(
+    workers: list[Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = workers
+    second.judge.settle(computed(second, samples=demo_samples("de", each=3)))  # and has the direction in memory
+    jobs = [computed(first, samples=demo_samples(tag, each=3)) for tag in ("fr", "ja")]
+    assert first.store.may_write(jobs[0], "default")
+    before, read = races(), second.judge._read
+
+    def slow(*args: Any) -> Any:
+        found = read(*args)
+        first.judge.settle(jobs[0])
+        return found
+
+    monkeypatch.setattr(second.judge, "_read", slow)
+    second.judge.settle(jobs[1])
+    assert second.result(jobs[1]).direction.version == 3
+    assert races() == before
+
+
+def test_a_version_that_redis_has_lost_is_not_taken_for_the_one_that_has_its_number(workers: list[Bench]) -> None:
+    first, second = workers
+    redis, more = first.store.redis, demo_samples("fr")
+    first.judge.settle(computed(first, samples=demo_samples("de", each=3)))
+    kept = {key: redis.dump(key) for key in keys.life("default")}
+    lost = computed(second, samples=more[:4])
+    second.judge.settle(lost)  # and has version 2 in memory
+    for key, dumped in kept.items():  # as after a kill, or where a replica takes over that had not been told
+        redis.delete(key)
+        if dumped is not None:
+            redis.restore(key, 0, dumped)
+    redis.delete(*redis.keys(f"{keys.job(lost)}*"))
+    jobs = [computed(first, samples=more[4:6]), computed(second, samples=more[6:9])]
+    for bench, job in zip(workers, jobs, strict=True):
+        bench.judge.settle(job)
+    assert [first.result(job).direction.version for job in jobs] == [2, 3]
+    assert first.result(jobs[1]).direction.languages == {"de": 3, "fr": 5}

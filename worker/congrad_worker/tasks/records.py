@@ -239,16 +239,41 @@ class StartedChunk:
         return None if self.text is None else SAMPLES.validate_json(self.text)
 
 
+class Mark(NamedTuple):
+    """Which state of a direction one is. Redis may come back without its last second, and number anew: then the job
+    that made a version tells it from another one of its number. It is empty where no job did, or an earlier release."""
+
+    epoch: str = ""
+    version: int = 0
+    job_id: str = ""
+
+    @classmethod
+    def of(cls, found: Sequence[bytes | None]) -> "Mark":
+        """Of the fields ``epoch``, ``version`` and ``by`` of a direction's hash."""
+        epoch, version, job_id = found
+        return cls((epoch or b"").decode(), int(version or 0), (job_id or b"").decode())
+
+    @property
+    def state(self) -> str:
+        """Version and job, as scripts compare them."""
+        return f"{self.version}/{self.job_id}"
+
+    @property
+    def name(self) -> str:
+        """Of a file about it."""
+        return "-".join(str(part) for part in self if part != "")
+
+
 @dataclass(frozen=True)
 class StartedDecision:
     """What a worker is told as it starts a decision: ``attempts`` as above, and, where it is to be done, the fields of
-    the job, epoch and version of its direction, and its gradients if they are one chunk, and small. ``clock`` is what
+    the job, the mark of its direction, and its gradients if they are one chunk, and small. ``clock`` is what
     Redis's is before this process's."""
 
     job_id: str
     attempts: int
     fields: Mapping[bytes, bytes]
-    standing: tuple[str, int]
+    standing: Mark
     clock: float
     gradients: bytes | None
 
@@ -270,7 +295,8 @@ class StartedDecision:
 
 @dataclass(frozen=True)
 class DirectionRecord:
-    """A direction as it was read; ``epoch`` and ``version`` are what a commit is compared with.
+    """A direction as it was read; its ``mark`` is what a commit is compared with, and ``job_id`` the job that made this
+    version.
 
     ``terms`` are what it began with, None where there is no direction yet; ``tables`` say where in Redis the pairs are
     that it remembers, and ``forgotten`` how many it had to give up. ``consensus`` is what is known of it without
@@ -286,6 +312,12 @@ class DirectionRecord:
     tables: Mapping[str, Table] = field(default_factory=dict)
     forgotten: int = 0
     consensus: Consensus | None = None
+    job_id: str = ""
+
+    @property
+    def mark(self) -> Mark:
+        """Which state this is."""
+        return Mark(self.epoch, self.version, self.job_id)
 
     @property
     def bytes(self) -> int:

@@ -34,6 +34,7 @@ from congrad_worker.tasks.records import (
     ChunkResult,
     DirectionRecord,
     JobRecord,
+    Mark,
     Measured,
     Origin,
     Standing,
@@ -155,7 +156,7 @@ class Store:
             with self._saying:
                 self._writing = keys.writer(fields[b"direction"].decode())
         clock = float(time_there) - time.monotonic()
-        return StartedDecision(job_id, attempts, fields, _standing(standing), clock, gradients)
+        return StartedDecision(job_id, attempts, fields, Mark.of(standing), clock, gradients)
 
     def _started(self, script: Script, job_id: str, work: str, role: Role, more: list[str]) -> list[Any]:
         doing = keys.doing(job_id, work)
@@ -202,6 +203,10 @@ class Store:
             for at in self._taken(piece):
                 with suppress(RedisError):  # it lapses by itself
                     self.redis.delete(at.key)
+
+    def writes(self, direction: str) -> bool:
+        """Whether this worker is the one that writes a direction."""
+        return self._writing == keys.writer(direction)
 
     def may_write(self, job_id: str, direction: str) -> bool:
         """Whether this worker is the one that writes a direction, from now on, until `has_written`; of several, one at
@@ -317,7 +322,7 @@ class Store:
 
         :raises ShardStoreError: the gradient store does not give it now.
         """
-        return None if self.shelf is None else self.shelf.measured(job_id, f"{read.epoch}-{read.version}")
+        return None if self.shelf is None else self.shelf.measured(job_id, read.mark.name)
 
     def put_measured(self, job_id: str, read: DirectionRecord, measured: Measured) -> None:
         """Keeps that, where the job's gradients are in the gradient store: it goes with them.
@@ -325,7 +330,7 @@ class Store:
         :raises ShardStoreError: the gradient store does not take it now.
         """
         if self.shelf is not None and self.redis.zscore(keys.STORED, job_id) is not None:
-            self.shelf.put_measured(job_id, f"{read.epoch}-{read.version}", measured)
+            self.shelf.put_measured(job_id, read.mark.name, measured)
 
     def free_stored(self) -> None:
         """Takes files of the gradient store away that no job needs any more; of several workers, one at a time.
@@ -385,6 +390,7 @@ class Store:
             tables=remembered.tables_of(raw.get(b"tables")),
             forgotten=int(raw.get(b"forgotten", 0)),
             consensus=_consensus(raw, languages),
+            job_id=raw.get(b"by", b"").decode(),
         )
 
     def recall(self, name: str, read: DirectionRecord, pairs: Pairs, languages: Sequence[str]) -> Memory | None:
@@ -395,12 +401,12 @@ class Store:
             return Memory(read.tables)
         asked = [part for tag, own in numbers.items() for part in (tag, " ".join(map(str, own)))]
         keys_of = [keys.direction(name), keys.pairs(name)]
-        found = cast("list[bytes] | None", self._recall(keys=keys_of, args=[read.epoch, read.version, *asked]))
+        found = cast("list[bytes] | None", self._recall(keys=keys_of, args=[read.epoch, read.mark.state, *asked]))
         return None if found is None else Memory(read.tables, numbers, dict(zip(numbers, found, strict=True)))
 
-    def standing(self, name: str) -> tuple[str, int]:
-        """Epoch and version of a direction; as `direction` has them where there is none."""
-        return _standing(cast("list[bytes | None]", self.redis.hmget(keys.direction(name), ["epoch", "version"])))
+    def standing(self, name: str) -> Mark:
+        """The mark of a direction; as `direction` has it where there is none."""
+        return Mark.of(cast("list[bytes | None]", self.redis.hmget(keys.direction(name), ["epoch", "version", "by"])))
 
     def now(self) -> float:
         """Seconds, by Redis's clock."""
@@ -458,7 +464,7 @@ class Store:
                     job.direction,
                     int(step is not None),
                     read.epoch,
-                    read.version,
+                    read.mark.state,
                     *(_written(step) if step is not None else ["", "{}", 0]),
                 ],
             )
@@ -486,11 +492,6 @@ def _written(step: Step) -> list[Any]:
         for one in (tag, " ".join(f"{number}={len(part)}" for number, part in own.items()), b"".join(own.values()))
     ]
     return [step.entry.model_dump_json(), json.dumps(step.conflicts), len(step.fields), *fields, *pairs]
-
-
-def _standing(found: Sequence[bytes | None]) -> tuple[str, int]:
-    epoch, version = found
-    return (epoch or b"").decode(), int(version or 0)
 
 
 def _language(raw: dict[bytes, bytes], tag: str, about: dict[str, Any]) -> LanguageState:

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from congrad_worker.tasks.records import DirectionRecord
+from congrad_worker.tasks.records import DirectionRecord, Mark
 from congrad_worker.tasks.store import Store
 
 MAX_BYTES = 2**29
@@ -10,9 +10,9 @@ MAX_BYTES = 2**29
 
 
 class Directions:
-    """The latest directions as they were read or written, each checked against the version in Redis before it is used.
+    """The latest directions as they were read or written, each checked against its mark in Redis before it is used.
 
-    Another worker's commit, a reset or an import changes epoch or version, and with a stale one no commit goes through.
+    Another worker's commit, a reset or an import changes the mark, and with a stale one no commit goes through.
     """
 
     def __init__(self, store: Store, max_bytes: int = MAX_BYTES):
@@ -21,13 +21,13 @@ class Directions:
         self._held: OrderedDict[str, DirectionRecord] = OrderedDict()
         self._bytes = 0
 
-    def read(self, name: str, standing: tuple[str, int] | None = None) -> DirectionRecord:
+    def read(self, name: str, standing: Mark | None = None) -> DirectionRecord:
         """The direction as it stands.
 
-        :param standing: epoch and version of it, where they have just been read.
+        :param standing: its mark, where that has just been read.
         """
         held = self._held.get(name)
-        if held is not None and (held.epoch, held.version) == (standing or self._store.standing(name)):
+        if held is not None and held.mark == (standing or self._store.standing(name)):
             self._held.move_to_end(name)
             return held
         read = self._store.direction(name)

@@ -25,7 +25,7 @@ from congrad_worker.tasks import metrics
 from congrad_worker.tasks.deciding.directions import Directions
 from congrad_worker.tasks.deciding.ruling import Refused, Ruling
 from congrad_worker.tasks.deciding.steps import step_of
-from congrad_worker.tasks.deciding.writing import has_waited_to_write
+from congrad_worker.tasks.deciding.writing import may_be_another
 from congrad_worker.tasks.patience import Abandoned, Patience, TooSlow
 from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Measured, StartedDecision, Step
 from congrad_worker.tasks.reports import belongs_to, note
@@ -127,11 +127,11 @@ class Judge:
     def _answer(self, begun: StartedDecision, question: Question, at: DirectionRecord | None) -> None:
         """:param at: the version that the question knows the products with."""
         job, patience = begun.job, Patience(self._store, begun.job_id)
-        standing = None if job.update and has_waited_to_write(self._store, job, patience) else begun.standing
+        standing = None if job.update and may_be_another(self._store, job, patience) else begun.standing
         for _ in range(MAX_RACES):
             patience()
             read, standing = self.directions.read(job.direction, standing), None
-            if at is not None and (read.epoch, read.version) != (at.epoch, at.version):
+            if at is not None and read.mark != at.mark:
                 at, anew = None, self._read(job)
                 if anew is None:
                     return
@@ -201,6 +201,7 @@ def _known(job: JobRecord, read: DirectionRecord, outcome: Outcome, step: Step |
         tables=outcome.learnt.tables,
         forgotten=step.fields["forgotten"],
         consensus=outcome.consensus,
+        job_id=job.id,
     )
 
 

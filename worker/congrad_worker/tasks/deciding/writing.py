@@ -14,14 +14,16 @@ MOST_PAUSES = int(DECISION_S / PAUSE_S)
 """After these it goes on beside the other: whoever commits second begins again, and nothing is lost but time."""
 
 
-def has_waited_to_write(store: Store, job: JobRecord, patience: Patience) -> bool:
-    """Waits until this worker is the one that writes the job's direction; whether another was, so that the direction is
-    another one now.
+def may_be_another(store: Store, job: JobRecord, patience: Patience) -> bool:
+    """Waits until this worker is the one that writes the job's direction; whether another may have written it since the
+    decision was started.
 
     :raises Abandoned: the job has ended meanwhile.
     """
-    for pauses in range(MOST_PAUSES):
+    if store.writes(job.direction):  # since then
+        return False
+    for _ in range(MOST_PAUSES):
         if store.may_write(job.id, job.direction):
-            return pauses > 0
+            break
         patience.pause()
     return True

@@ -1,0 +1,123 @@
+"""What comes between two commands, or finds Redis full: over a real Redis, without Celery."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from congrad.contract import wire
+from congrad_service import keys, turns
+from congrad_service.jobs.jobs import Accepted, Jobs
+from redis.asyncio import Redis
+from support.bench import SERVED, Bench
+from support.pairs import demo_samples
+
+from benchmarks.waiting_worker.engine import WaitingEncoder, WaitingEngine
+from benchmarks.waiting_worker.settings import WaitingSettings
+
+
+@pytest.fixture
+def bench(redis_url: str, tmp_path: Path) -> Iterator[Bench]:
+    """A worker with made-up gradients."""
+    at_once = tmp_path / "pair_ms"
+    at_once.write_text("0")
+    settings = WaitingSettings(pair_ms_file=at_once, dim=64, by_content=True)
+    bench = Bench(redis_url, (WaitingEncoder(settings), WaitingEngine(settings)))
+    yield bench
+    bench.store.redis.close()
+
+
+@contextmanager
+def full(bench: Bench) -> Iterator[None]:
+    """Redis has no room for anything."""
+    bench.store.redis.config_set("maxmemory", 1)
+    try:
+        yield
+    finally:
+        bench.store.redis.config_set("maxmemory", 0)
+
+
+def test_a_job_whose_creation_is_sent_again_as_its_answer_was_lost_is_one_job(bench: Bench, redis_url: str) -> None:
+    request = wire.FilterRequest.model_validate({"samples": demo_samples("de", each=3), "repeats": "count"})
+
+    async def create() -> Accepted:
+        async with Redis.from_url(redis_url) as redis:
+            jobs = Jobs(redis, bench.settings)
+            send = jobs._create
+
+            async def twice(**asked: Any) -> Any:
+                _, found = await send(**asked)
+                job_id = found.decode()
+                count = int(bench.store.redis.hget(keys.job(job_id), "chunks") or 0)
+                await asyncio.to_thread(bench.run, job_id, count)
+                return await send(**asked)
+
+            jobs._create = twice  # type: ignore[assignment] # as the client does of its own accord
+            return await jobs.create(request, SERVED.model_copy(update={"fingerprint": "f00d"}), None)
+
+    accepted = asyncio.run(create())
+    assert bench.job(accepted.job_id).status is wire.JobStatus.SUCCEEDED
+    again = bench.run(accepted.job_id, accepted.chunks)
+    assert again.result is not None
+    assert again.result.direction.languages == {"de": 3}
+
+
+def test_a_job_that_is_decided_while_it_is_cancelled_is_told_as_it_is(
+    bench: Bench, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, chunks = bench.create(retain=True)
+    for number in range(chunks):
+        bench.processor.process(job_id, number)
+
+    async def cancel() -> wire.Job:
+        async with Redis.from_url(redis_url) as redis:
+            jobs = Jobs(redis, bench.settings)
+            get = jobs.get
+
+            async def slow(asked: str) -> wire.Job:
+                found = await get(asked)
+                monkeypatch.setattr(jobs, "get", get)
+                await asyncio.to_thread(bench.judge.settle, asked)
+                return found
+
+            monkeypatch.setattr(jobs, "get", slow)
+            return await jobs.cancel(job_id)
+
+    told = asyncio.run(cancel())
+    assert told == bench.job(job_id)
+    assert (told.status, told.retained) == (wire.JobStatus.SUCCEEDED, False)
+
+
+def test_what_was_given_up_stays_listed_for_as_long_as_it_can_be_tried_again(bench: Bench) -> None:
+    redis, (given_up, _), (refused, _) = bench.store.redis, bench.create(), bench.create()
+    bench.store.fail(given_up, wire.Problem(title="t", status=500, detail="d"))
+    bench.store.fail(refused, wire.Problem(title="t", status=422, detail="d"))
+    assert redis.ttl(keys.failed_jobs(None)) >= redis.ttl(keys.job(given_up)) > bench.settings.result_ttl
+
+
+def test_a_decision_that_was_lost_waits_again_in_a_full_redis(bench: Bench) -> None:
+    redis, jobs = bench.store.redis, []
+    for _ in range(2):
+        job_id, chunks = bench.create(samples=demo_samples("de", each=2))
+        for number in range(chunks):
+            bench.processor.process(job_id, number)
+        jobs.append(job_id)
+    assert bench.store.turn(keys.DECIDE_QUEUE) == (jobs[0], None)  # by a worker that dies
+    offer = redis.register_script(turns.OFFER)
+    with full(bench):
+        offer(keys=[*keys.turns(keys.DECIDE_QUEUE), keys.job(jobs[0]), keys.ready_chunks(jobs[0])], args=[""])
+    assert redis.zcard(keys.turns(keys.DECIDE_QUEUE)[0]) == 2
+
+
+def test_that_the_tasks_of_a_job_are_sent_is_noted_in_a_full_redis(bench: Bench, redis_url: str) -> None:
+    job_id, _ = bench.create()
+
+    async def mark() -> None:
+        async with Redis.from_url(redis_url) as redis:
+            await Jobs(redis, bench.settings).mark_enqueued(job_id)
+
+    with full(bench):
+        asyncio.run(mark())
+    assert bench.store.redis.hget(keys.job(job_id), "enqueued") == b"1"
