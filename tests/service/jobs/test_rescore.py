@@ -418,3 +418,12 @@ def test_directions_have_their_bound_here_too(running: Service) -> None:
     job_id = running.finish(retain=True)
     asked: dict[str, Any] = {"update": True, "direction": "other"}
     assert "1 at most" in problem_of(running.rescore(job_id, options={"max_directions": 1}, **asked), 409).detail
+
+
+def test_a_job_that_is_under_way_is_not_ended_by_a_second_sender_who_cannot_reach_the_queue(running: Service) -> None:
+    job_id = running.finish(retain=True)
+    again = accepted(running.rescore(job_id, key="k"))
+    running.redis.hdel(keys.job(again), "enqueued")  # the first could not note it
+    problem_of(running.rescore(job_id, key="k", options={"broker_url": "redis://127.0.0.1:1/0"}), 503)
+    settle(running.store, again)
+    assert running.job(again).status is wire.JobStatus.SUCCEEDED
