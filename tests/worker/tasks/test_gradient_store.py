@@ -52,6 +52,12 @@ def files(folder: Path, job_id: str) -> list[str]:
     return sorted(path.name for path in (folder / job_id).glob("*"))
 
 
+def all_due(bench: Bench) -> None:
+    """The store is looked at again after this, whatever is in it."""
+    for member in cast("list[bytes]", bench.store.redis.zrange(keys.STORED, 0, -1)):
+        bench.store.redis.zadd(keys.STORED, {member: 1.0})
+
+
 def two_passes(bench: Bench) -> list[list[wire.Decision]]:
     """The decisions of both passes over three jobs, one of which has a pair again."""
     rows = {tag: demo_samples(tag, each=9) for tag in ("de", "fr", "ja")}
@@ -157,6 +163,70 @@ def test_one_worker_frees_at_a_time(bench: Bench, tmp_path: Path) -> None:
     bench.store.redis.set(keys.FREEING, "another")
     bench.store.free_stored()
     assert len(files(tmp_path, job_id)) == chunks
+
+
+def test_who_has_taken_too_long_to_free_does_not_end_the_turn_of_another(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, chunks = bench.create(retain=True)
+    bench.run(job_id, chunks)
+    bench.cancel(job_id)
+    redis, free = bench.store.redis, shelf_of(bench).shards.free
+
+    def slow(folder: str) -> bool:
+        redis.set(keys.FREEING, "another")  # its own has lapsed
+        return free(folder)
+
+    monkeypatch.setattr(shelf_of(bench).shards, "free", slow)
+    bench.store.free_stored()
+    assert redis.get(keys.FREEING) == b"another"
+
+
+def test_files_that_cannot_go_hold_up_no_other_job(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = [bench.create(retain=True) for _ in range(3)]
+    for job in jobs:
+        bench.run(*job)
+    stuck, *others = (job_id for job_id, _ in jobs)
+    for job_id in (stuck, *others):
+        bench.cancel(job_id)
+    free = shelf_of(bench).shards.free
+
+    def fail(folder: str) -> bool:
+        if folder == stuck:
+            raise ShardStoreError("the gradient store (file) fails: Directory not empty")
+        return free(folder)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shelf_of(bench).shards, "free", fail)
+        bench.store.free_stored()
+        bench.store.free_stored()
+    assert [(tmp_path / job_id).exists() for job_id in (stuck, *others)] == [True, False, False]
+    assert [stuck in message for message in caplog.messages] == [True], "it is not tried again at once"
+    all_due(bench)
+    bench.store.free_stored()
+    assert not (tmp_path / stuck).exists()
+
+
+def test_files_are_not_mapped_by_the_worker_that_takes_them_away(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On NFS a file that is mapped stays under another name, and its folder with it."""
+    job_id, chunks = bench.create(retain=True)
+    bench.run(job_id, chunks)
+    free = shelf_of(bench).shards.free
+
+    def as_on_nfs(folder: str) -> bool:
+        if str(tmp_path / folder) in Path("/proc/self/maps").read_text():
+            raise ShardStoreError("the gradient store (file) fails: Directory not empty")
+        return free(folder)
+
+    monkeypatch.setattr(shelf_of(bench).shards, "free", as_on_nfs)
+    assert str(tmp_path / job_id) in Path("/proc/self/maps").read_text()
+    bench.cancel(job_id)
+    bench.store.free_stored()
+    assert not (tmp_path / job_id).exists()
 
 
 def test_a_worker_that_dies_between_file_and_reference_loses_nothing(

@@ -5,7 +5,6 @@ import threading
 
 from redis.exceptions import RedisError
 
-from congrad_worker.errors import ShardStoreError
 from congrad_worker.tasks.store import Store
 
 SWEEP_S = 5.0
@@ -34,5 +33,5 @@ class Freeing:
         while not self._stopped.wait(SWEEP_S):
             try:
                 self._store.free_stored()
-            except (RedisError, ShardStoreError) as error:  # the next look is another try
+            except RedisError as error:  # the next look is another try
                 log.warning("could not free what the gradient store has: %s", error)

@@ -1,6 +1,8 @@
 """The gradients of chunks in a gradient store: what Redis has of them, and which of them are in memory."""
 
+import threading
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 
@@ -35,6 +37,7 @@ class Shelf:
         self._max_bytes = max_bytes
         self._held: OrderedDict[str, ChunkResult] = OrderedDict()
         self._bytes = 0
+        self._lock = threading.Lock()  # of what is held: who frees files is not who reads them
 
     def put(self, job_id: str, number: int, result: ChunkResult) -> bytes:
         """Writes a chunk's gradients; the reference to them.
@@ -72,26 +75,49 @@ class Shelf:
         content = self.shards.get(_measured(job_id, version))
         return None if content is None else Measured.parse(content)
 
+    @property
+    def jobs(self) -> set[str]:
+        """Those of which something is in memory."""
+        with self._lock:
+            return {_job_of(name) for name in self._held}
+
+    def forget(self, jobs: Collection[str]) -> None:
+        """Has nothing of some jobs in memory any more. A file that is mapped may not go: NFS renames it, and its folder
+        is not empty then."""
+        with self._lock:
+            for name in [name for name in self._held if _job_of(name) in jobs]:
+                self._bytes -= self._held.pop(name).samples.units.nbytes
+
     def _chunk(self, name: str) -> ChunkResult | None:
         """From memory, or else from the store."""
-        if name in self._held:
-            self._held.move_to_end(name)
-            return self._held[name]
+        with self._lock:
+            if name in self._held:
+                self._held.move_to_end(name)
+                return self._held[name]
         content = self.shards.view(name)
         if content is None:
             return None
-        result = self._held[name] = ChunkResult.parse(content)
+        result = ChunkResult.parse(content)
+        with self._lock:
+            self._hold(name, result)
+        return result
+
+    def _hold(self, name: str, result: ChunkResult) -> None:
+        self._held[name] = result
         self._bytes += result.samples.units.nbytes
         while self._bytes > self._max_bytes and len(self._held) > 1:
             _, oldest = self._held.popitem(last=False)
             self._bytes -= oldest.samples.units.nbytes
-        return result
 
     def _units(self, name: str) -> np.ndarray:
         result = self._chunk(name)
         if result is None:
             raise ShardGoneError(f"{name} is no longer in the gradient store")
         return result.samples.units
+
+
+def _job_of(name: str) -> str:
+    return name.partition("/")[0]
 
 
 def _measured(job_id: str, version: str) -> str:

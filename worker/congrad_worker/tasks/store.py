@@ -1,6 +1,7 @@
 """The workers' side of Redis: chunks in, gradients out, directions committed."""
 
 import json
+import logging
 import os
 import socket
 import threading
@@ -21,7 +22,7 @@ from congrad_service.settings import IN_REDIS, RedisSettings
 from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.commands.core import Script
-from redis.exceptions import RedisError
+from redis.exceptions import LockNotOwnedError, RedisError
 from redis.retry import Retry
 
 from congrad_worker.decisions.consensus import Consensus
@@ -52,6 +53,11 @@ FREEING_S = 60
 
 FREED_AT_ONCE = 100
 """Jobs whose files are taken away in one turn."""
+
+STUCK_S = 60
+"""Until files that could not be taken away are tried again."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -336,21 +342,42 @@ class Store:
         """Takes files of the gradient store away that no job needs any more; of several workers, one at a time.
 
         A folder is looked at again after a while: a worker that was slower than its job may have written there since.
-
-        :raises ShardStoreError: they cannot be taken away now.
+        One that cannot be taken away now holds up no other.
         """
-        if self.shelf is None or not self.redis.set(keys.FREEING, self.worker_id, nx=True, ex=FREEING_S):
+        if self.shelf is None:
             return
+        now = self.now()
+        self._forget_freed(self.shelf, now)
+        lock = self.redis.lock(keys.FREEING, timeout=FREEING_S, blocking=False)
+        if not lock.acquire():
+            return
+        until = time.monotonic() + FREEING_S / 2
         try:
-            now = self.now()
             due = cast("list[bytes]", self.redis.zrangebyscore(keys.STORED, "-inf", now, 0, FREED_AT_ONCE))
             for job_id in (one.decode() for one in due):
-                if self.shelf.shards.free(job_id):
-                    self.redis.zadd(keys.STORED, {job_id: now + self._settings.visibility_timeout}, xx=True)
-                else:
-                    self.redis.zrem(keys.STORED, job_id)
+                if time.monotonic() < until:  # a store that is away takes its time to say so
+                    self._free(self.shelf, job_id, now)
         finally:
-            self.redis.delete(keys.FREEING)
+            with suppress(LockNotOwnedError):  # it has lapsed, and may be another's
+                lock.release()
+
+    def _forget_freed(self, shelf: Shelf, now: float) -> None:
+        """Takes out of this worker's memory what may go from the store, whichever worker takes it away there."""
+        if jobs := list(shelf.jobs):
+            until = cast("list[float | None]", self.redis.zmscore(keys.STORED, jobs))
+            shelf.forget({job for job, score in zip(jobs, until, strict=True) if score is None or score <= now})
+
+    def _free(self, shelf: Shelf, job_id: str, now: float) -> None:
+        try:
+            was_there = shelf.shards.free(job_id)
+        except ShardStoreError as error:
+            log.warning("the files of job %s cannot be taken away now: %s", job_id, error)
+            self.redis.zadd(keys.STORED, {job_id: now + STUCK_S}, xx=True)
+            return
+        if was_there:
+            self.redis.zadd(keys.STORED, {job_id: now + self._settings.visibility_timeout}, xx=True)
+        else:
+            self.redis.zrem(keys.STORED, job_id)
 
     def is_wanted(self, job_id: str, number: int, fingerprint: str) -> bool:
         """Whether a job that asks for a checkpoint waits for a chunk, or, with all there, for somebody to ask for its
