@@ -14,7 +14,8 @@ congrad:sequence               string  how many jobs there have been
 congrad:jobs:active            zset    unfinished jobs by time of creation
 congrad:retained               zset    jobs without a team whose gradients are retained, `ID:BYTES`, by when that ends;
                                        congrad:retained:TEAM those of a team
-congrad:stored                 zset    jobs that have files in the gradient store, by when these may go
+congrad:stored                 zset    jobs that have files in the gradient store, by when these may go; `ID:again` one
+                                       whose folder was looked at then, by when it is once more
 congrad:freeing                string  there while a decide worker takes them away
 congrad:jobs:recent            zset    the latest jobs without a team, by time of creation, whatever became of them;
                                        congrad:jobs:recent:TEAM those of a team
@@ -64,6 +65,7 @@ SEQUENCE = "congrad:sequence"
 ORDERS = "congrad:orders"
 PUBLISHED = "congrad:published"
 STORED = "congrad:stored"
+AGAIN = ":again"
 TOLD = ":told"
 FREEING = "congrad:freeing"
 

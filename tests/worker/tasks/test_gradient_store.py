@@ -2,6 +2,7 @@
 little in Redis, and nothing lost or left over whatever is killed."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,10 +53,17 @@ def files(folder: Path, job_id: str) -> list[str]:
     return sorted(path.name for path in (folder / job_id).glob("*"))
 
 
-def all_due(bench: Bench) -> None:
-    """The store is looked at again after this, whatever is in it."""
+def known(bench: Bench, job_id: str) -> bool:
+    """Whether a decide worker will look for files of a job."""
+    members = cast("list[bytes]", bench.store.redis.zrange(keys.STORED, 0, -1))
+    return any(member.decode().startswith(job_id) for member in members)
+
+
+def look_again(bench: Bench) -> None:
+    """Frees as if all times had come."""
     for member in cast("list[bytes]", bench.store.redis.zrange(keys.STORED, 0, -1)):
         bench.store.redis.zadd(keys.STORED, {member: 1.0})
+    bench.store.free_stored()
 
 
 def two_passes(bench: Bench) -> list[list[wire.Decision]]:
@@ -145,15 +153,41 @@ def test_what_is_no_longer_needed_is_freed(how: str, bench: Bench, tmp_path: Pat
             bench.store.redis.zadd(keys.STORED, {job_id: bench.store.now()})
     bench.store.free_stored()
     assert not (tmp_path / job_id).exists()
-    until = bench.store.redis.zscore(keys.STORED, job_id)
-    assert until is not None, "it is looked at once more"
+    assert known(bench, job_id), "it is looked at once more"
     late = shelf_of(bench).shards.put(job_id, "000000", b"of a worker that was slower than its job")
-    bench.store.redis.zadd(keys.STORED, {job_id: 1.0})
-    bench.store.free_stored()
+    look_again(bench)
     assert shelf_of(bench).shards.get(late) is None
-    bench.store.redis.zadd(keys.STORED, {job_id: 1.0})
-    bench.store.free_stored()
-    assert bench.store.redis.zscore(keys.STORED, job_id) is None
+    look_again(bench)
+    assert not known(bench, job_id)
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["", "and dies"])
+def test_what_a_worker_writes_after_its_job_was_looked_for_is_freed(
+    dies: bool, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, _ = bench.create(retain=True)
+    shards, put = shelf_of(bench).shards, shelf_of(bench).shards.put
+
+    class Killed(BaseException):
+        """As SIGKILL: nobody catches it."""
+
+    def slow(*args: Any) -> str:
+        bench.cancel(job_id)
+        bench.store.free_stored()
+        if not dies:
+            look_again(bench)
+        name = put(*args)
+        if dies:
+            raise Killed
+        return name
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shards, "put", slow)
+        with pytest.raises(Killed) if dies else nullcontext():
+            bench.processor.process(job_id, 0)
+    assert len(files(tmp_path, job_id)) == 1
+    look_again(bench)
+    assert files(tmp_path, job_id) == []
 
 
 def test_one_worker_frees_at_a_time(bench: Bench, tmp_path: Path) -> None:
@@ -204,28 +238,40 @@ def test_files_that_cannot_go_hold_up_no_other_job(
         bench.store.free_stored()
     assert [(tmp_path / job_id).exists() for job_id in (stuck, *others)] == [True, False, False]
     assert [stuck in message for message in caplog.messages] == [True], "it is not tried again at once"
-    all_due(bench)
-    bench.store.free_stored()
+    look_again(bench)
     assert not (tmp_path / stuck).exists()
 
 
-def test_files_are_not_mapped_by_the_worker_that_takes_them_away(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_files_are_not_mapped_by_a_worker_that_takes_them_away_nor_for_long_by_another(
+    bench: Bench, redis_url: str, hands: Hands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On NFS a file that is mapped stays under another name, and its folder with it."""
     job_id, chunks = bench.create(retain=True)
     bench.run(job_id, chunks)
+    other = Bench(redis_url, hands, gradient_store=f"file://{tmp_path}")
     free = shelf_of(bench).shards.free
 
+    def is_mapped() -> bool:
+        return str(tmp_path / job_id) in Path("/proc/self/maps").read_text()
+
     def as_on_nfs(folder: str) -> bool:
-        if str(tmp_path / folder) in Path("/proc/self/maps").read_text():
+        if is_mapped():
             raise ShardStoreError("the gradient store (file) fails: Directory not empty")
         return free(folder)
 
     monkeypatch.setattr(shelf_of(bench).shards, "free", as_on_nfs)
-    assert str(tmp_path / job_id) in Path("/proc/self/maps").read_text()
+    record = record_of(other.store, job_id)
+    assert record is not None
+    assert other.store.gradients(record) is not None
+    bench.store.free_stored()
+    assert shelf_of(bench).jobs == shelf_of(other).jobs == {job_id}, "it is still needed"
     bench.cancel(job_id)
     bench.store.free_stored()
+    assert shelf_of(bench).jobs == set()
+    assert (tmp_path / job_id).exists(), "the other maps it"
+    other.store.free_stored()
+    assert not is_mapped()
+    look_again(bench)
     assert not (tmp_path / job_id).exists()
 
 

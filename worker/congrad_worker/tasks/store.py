@@ -269,7 +269,10 @@ class Store:
         if len(kept) > MOST_BYTES:
             self.redis.set(keys.gradients(job_id, number), kept, ex=self._settings.job_ttl)
             kept = b""
-        return self.complete(job_id, number, kept)
+        missing = self.complete(job_id, number, kept)
+        if missing < 0 and is_reference(kept):  # the job has ended since, and its folder may have been looked at
+            self.redis.zadd(keys.STORED, {job_id: self.now()}, nx=True)
+        return missing
 
     def _storing(self, job_id: str) -> dict[str, Any]:
         return {"keys": [keys.job(job_id), keys.STORED], "args": [job_id, self._settings.job_ttl]}
@@ -341,8 +344,8 @@ class Store:
     def free_stored(self) -> None:
         """Takes files of the gradient store away that no job needs any more; of several workers, one at a time.
 
-        A folder is looked at again after a while: a worker that was slower than its job may have written there since.
-        One that cannot be taken away now holds up no other.
+        A folder is looked at again after a while, though nothing was there: a worker that was slower than its job may
+        have written there since. One that cannot be taken away now holds up no other.
         """
         if self.shelf is None:
             return
@@ -354,9 +357,9 @@ class Store:
         until = time.monotonic() + FREEING_S / 2
         try:
             due = cast("list[bytes]", self.redis.zrangebyscore(keys.STORED, "-inf", now, 0, FREED_AT_ONCE))
-            for job_id in (one.decode() for one in due):
+            for member in (one.decode() for one in due):
                 if time.monotonic() < until:  # a store that is away takes its time to say so
-                    self._free(self.shelf, job_id, now)
+                    self._free(self.shelf, member, now)
         finally:
             with suppress(LockNotOwnedError):  # it has lapsed, and may be another's
                 lock.release()
@@ -367,17 +370,21 @@ class Store:
             until = cast("list[float | None]", self.redis.zmscore(keys.STORED, jobs))
             shelf.forget({job for job, score in zip(jobs, until, strict=True) if score is None or score <= now})
 
-    def _free(self, shelf: Shelf, job_id: str, now: float) -> None:
+    def _free(self, shelf: Shelf, member: str, now: float) -> None:
+        """Takes a job's folder away. Unless that was its second look, and nothing was there, it notes when the next is:
+        under another name, so that whoever writes there meanwhile finds its job unknown, and makes it known."""
+        job_id = member.removesuffix(keys.AGAIN)
+        seconds = self._settings.visibility_timeout
         try:
-            was_there = shelf.shards.free(job_id)
+            is_over = not shelf.shards.free(job_id) and member != job_id
         except ShardStoreError as error:
             log.warning("the files of job %s cannot be taken away now: %s", job_id, error)
-            self.redis.zadd(keys.STORED, {job_id: now + STUCK_S}, xx=True)
-            return
-        if was_there:
-            self.redis.zadd(keys.STORED, {job_id: now + self._settings.visibility_timeout}, xx=True)
-        else:
-            self.redis.zrem(keys.STORED, job_id)
+            seconds, is_over = STUCK_S, False
+        with self.redis.pipeline() as pipe:
+            pipe.zrem(keys.STORED, member)
+            if not is_over:
+                pipe.zadd(keys.STORED, {job_id + keys.AGAIN: now + seconds})
+            pipe.execute()
 
     def is_wanted(self, job_id: str, number: int, fingerprint: str) -> bool:
         """Whether a job that asks for a checkpoint waits for a chunk, or, with all there, for somebody to ask for its
