@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 
@@ -26,14 +26,16 @@ class Hands:
 
     def __init__(self, store: Store):
         self.done: SimpleQueue[str] = SimpleQueue()
+        self.begun = 0
         self.fails = 0
         self._store = store
 
-    def work(self) -> None:
+    def work(self, alone: bool) -> None:
+        self.begun += 1
         if self.fails:
             self.fails -= 1
             raise RedisError("away")
-        if (turn := self._store.turn(QUEUE, alone=True)) is not None:
+        if (turn := self._store.turn(QUEUE, alone)) is not None:
             self.done.put(turn[0])
 
 
@@ -48,8 +50,8 @@ def ask(redis_url: str) -> str:
 
 
 @contextmanager
-def taking(store: Store, hands: Hands, queue: str | None = QUEUE) -> Iterator[Direct]:
-    taker = Direct(store, lambda: queue, hands.work)
+def taking(store: Store, hands: Hands, queue: Callable[[], str | None] = lambda: QUEUE) -> Iterator[Direct]:
+    taker = Direct(store, queue, hands.work)
     taker.start()
     try:
         yield taker
@@ -74,7 +76,7 @@ def test_a_job_that_waits_alone_is_taken_without_a_message(redis_url: str, store
 
 def test_nothing_is_taken_beside_a_message_nor_by_a_worker_that_sleeps(redis_url: str, store: Store) -> None:
     hands = Hands(store)
-    with taking(store, hands, queue=None):
+    with taking(store, hands, queue=lambda: None):
         job = ask(redis_url)
         with pytest.raises(Empty):
             hands.done.get(timeout=0.3)
@@ -84,16 +86,40 @@ def test_nothing_is_taken_beside_a_message_nor_by_a_worker_that_sleeps(redis_url
         assert store.turn(QUEUE) == (job, 0)
 
 
+def test_what_a_busy_worker_holds_the_messages_of_is_taken_by_an_idle_one(redis_url: str, store: Store) -> None:
+    hands = Hands(store)
+    jobs = [ask(redis_url) for _ in range(2)]
+    store.redis.delete(keys.waking(QUEUE))  # one was told of the first, and left both to their messages
+    with taking(store, hands):
+        assert [hands.done.get(timeout=10) for _ in jobs] == jobs
+
+
+def test_who_has_nothing_to_do_does_nothing(store: Store) -> None:
+    """It would keep its checkpoint from sleeping."""
+    hands = Hands(store)
+    with taking(store, hands), pytest.raises(Empty):
+        hands.done.get(timeout=0.3)
+    assert not hands.begun
+
+
+def test_who_has_fallen_asleep_meanwhile_is_not_woken(redis_url: str, store: Store) -> None:
+    hands = Hands(store)
+    ask(redis_url)
+    store.redis.delete(keys.waking(QUEUE))
+    awake = iter([QUEUE])
+    with taking(store, hands, queue=lambda: next(awake, None)), pytest.raises(Empty):
+        hands.done.get(timeout=0.3)
+    assert not hands.begun
+
+
 def test_a_redis_that_is_away_for_a_moment_is_tried_again(redis_url: str, store: Store) -> None:
     hands = Hands(store)
     hands.fails = 1
     with taking(store, hands):
-        ask(redis_url)
-        while hands.fails:  # it has been told
-            threading.Event().wait(0.01)
-        store.turn(QUEUE)  # as its message does
-        job = ask(redis_url)
-        assert hands.done.get(timeout=10) == job
+        for _ in range(2):
+            job = ask(redis_url)
+            assert hands.done.get(timeout=10) == job
+        assert not hands.fails
 
 
 def test_who_is_told_to_stop_ends_what_is_under_way_and_takes_no_more(
@@ -101,7 +127,7 @@ def test_who_is_told_to_stop_ends_what_is_under_way_and_takes_no_more(
 ) -> None:
     begun, may_end = threading.Event(), threading.Event()
 
-    def work() -> None:
+    def work(_alone: bool) -> None:
         begun.set()
         assert may_end.wait(10)
 

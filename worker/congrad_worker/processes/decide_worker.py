@@ -57,9 +57,9 @@ def decide(job_id: str) -> None:
             _settle(decide.request.id, job_id)
 
 
-def _decide_directly() -> None:
+def _decide_directly(alone: bool) -> None:
     assert _store is not None
-    if (turn := _store.turn(keys.DECIDE_QUEUE, alone=True)) is not None:
+    if (turn := _store.turn(keys.DECIDE_QUEUE, alone)) is not None:
         _settle("direct", turn[0])
 
 

@@ -69,10 +69,10 @@ def _is_there_work(job_id: str, number: int) -> bool:
     return _store.has_waiting(own.queue) or _store.is_wanted(job_id, number, own.fingerprint)
 
 
-def _work_directly() -> None:
+def _work_directly(alone: bool) -> None:
     assert _resident is not None
     with ended_with_its_device(), _awake(_resident) as served:
-        _work(served, "direct", alone=True)
+        _work(served, "direct", alone=alone)
 
 
 def _queue_of_work() -> str | None:
