@@ -367,7 +367,7 @@ class Store:
     def _forget_freed(self, shelf: Shelf, now: float) -> None:
         """Takes out of this worker's memory what may go from the store, whichever worker takes it away there."""
         if jobs := list(shelf.jobs):
-            until = cast("list[float | None]", self.redis.zmscore(keys.STORED, jobs))
+            until = self.redis.zmscore(keys.STORED, jobs)
             shelf.forget({job for job, score in zip(jobs, until, strict=True) if score is None or score <= now})
 
     def _free(self, shelf: Shelf, member: str, now: float) -> None:
