@@ -65,13 +65,15 @@ class Worker:
         own = self.resident.identity
         return relocate(own.files, own.settings.model_copy(update={"adapter": str(adapter)}))
 
-    def ask(self, sequence: int = 0, model: Path | None = None, adapter: Path | None = None) -> Asked:
+    def ask(
+        self, sequence: int = 0, model: Path | None = None, adapter: Path | None = None, replaces: str | None = None
+    ) -> Asked:
         """Publishes something, as the service does."""
         sources = {"model": model and str(model), "adapter": adapter and str(adapter)}
-        name = uuid.uuid4().hex
-        asked = Asked(id=name, replaces=self.fingerprint, created=0, sequence=sequence, **sources)
+        name, replaces = uuid.uuid4().hex, replaces or self.fingerprint
+        asked = Asked(id=name, replaces=replaces, created=self.store.now(), sequence=sequence, **sources)
         self.store.redis.hset(keys.publication(name), "asked", asked.model_dump_json())
-        self.store.redis.set(keys.publishing(self.fingerprint), name)
+        self.store.redis.set(keys.publishing(replaces), name)
         return asked
 
     def state(self, asked: Asked) -> Any:
@@ -152,6 +154,42 @@ def test_what_is_published_while_work_for_the_last_begins_is_served_without_a_wa
     worker.steward.look()
     assert worker.fingerprint == expected
     assert time.monotonic() - begun < 30
+
+
+def test_a_worker_that_is_late_with_a_publication_does_the_next_one_too(
+    worker: Worker, adapter: Path, small_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = save_adapter(small_llama, tmp_path / "second", seed=1)
+    first, middle, last = worker.fingerprint, worker.located(adapter).fingerprint, worker.located(second).fingerprint
+    replace = worker.resident.replace
+
+    def late(*args: Any) -> None:
+        """While it loads, others have the checkpoint, and the next is asked for in its place."""
+        monkeypatch.setattr(worker.resident, "replace", replace)
+        worker.ask(adapter=second, replaces=middle)
+        replace(*args)
+
+    monkeypatch.setattr(worker.resident, "replace", late)
+    asked = worker.ask(adapter=adapter)
+    worker.steward.look()
+    assert [one.fingerprint for one in worker.announced] == [middle, last]
+    successor = worker.desk.successor(first)
+    assert successor is not None
+    assert (successor.fingerprint, successor.created > asked.created) == (last, True)
+
+
+def test_a_worker_goes_back_to_an_earlier_checkpoint_and_stays_there(
+    worker: Worker, adapter: Path, small_llama: Path
+) -> None:
+    first = worker.fingerprint
+    for _ in range(2):
+        worker.ask(adapter=adapter)
+        worker.steward.look()
+        asked = worker.ask(model=small_llama)
+        worker.steward.look()
+        assert (worker.state(asked).status, worker.fingerprint) == ("served", first)
+        worker.steward.look()
+        assert (worker.fingerprint, worker.desk.asked(first)) == (first, None)
 
 
 def test_jobs_that_came_late_are_computed_against_what_they_asked_for(

@@ -268,7 +268,7 @@ class Steward:
 
     def _announce(self, asked: Asked, previous: Identity) -> None:
         own = self._resident.identity
-        self._desk.succeed(self._origin.fingerprint, _successor(own, _successor(previous)))
+        self._desk.succeed(self._origin.fingerprint, _successor(own, asked.created, _successor(previous)))
         self._around.announce(own)
         self._desk.note(asked, "served")
 
@@ -342,10 +342,11 @@ def _with(settings: GradientSettings, asked: Asked) -> GradientSettings:
     return settings.model_copy(update={"model": model, "adapter": asked.adapter})
 
 
-def _successor(identity: Identity, previous: Successor | None = None) -> Successor:
+def _successor(identity: Identity, created: float = 0.0, previous: Successor | None = None) -> Successor:
     return Successor(
         fingerprint=identity.fingerprint,
         model=identity.settings.model,
         adapter=identity.settings.adapter,
+        created=created,
         previous=previous,
     )
