@@ -611,6 +611,11 @@ local asked = id and redis.call('HGET', 'PUBLICATION' .. id, 'asked')
 if not asked or is_no_later(asked) then redis.call('DEL', KEYS[2]) end
 """.replace("PUBLICATION", keys.publication(""))
 
+SETTLE = """
+-- KEYS: what leads to a publication   ARGV: its id
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+"""
+
 
 def end(
     job_id: str, chunks: int, status: wire.JobStatus, error: wire.Problem | None, settings: RedisSettings

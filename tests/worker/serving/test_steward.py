@@ -282,6 +282,29 @@ def test_what_is_served_already_is_there_at_once(worker: Worker, small_llama: Pa
     assert worker.announced == []
 
 
+def test_what_is_served_already_is_looked_at_once_and_leaves_the_place_to_others(
+    worker: Worker, small_llama: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = worker.ask(model=small_llama)
+    worker.steward.look()
+    said = worker.state(first).workers
+    worker.steward.look()
+    assert worker.state(first).workers == said, "with the time of the first look"
+    asked, settle = worker.ask(model=small_llama), worker.desk.settle
+
+    def late(own: Asked) -> None:
+        """Another worker has said it before, and something else was asked for since."""
+        settle(own)
+        worker.ask(adapter=adapter)
+        settle(own)
+
+    monkeypatch.setattr(worker.desk, "settle", late)
+    worker.steward.look()
+    assert worker.state(asked).status == "served"
+    worker.steward.look()
+    assert worker.fingerprint == worker.located(adapter).fingerprint
+
+
 def test_orders_are_obeyed_once_nothing_waits(worker: Worker, redis_url: str) -> None:
     waiting = job(redis_url, worker.fingerprint)
     worker.order(1, "discard")

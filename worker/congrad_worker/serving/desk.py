@@ -10,7 +10,7 @@ from congrad_service.http.errors import Unavailable, problem_of
 from congrad_service.queue.orders import Order
 from congrad_service.queue.publication import Asked, Successor, asked_in, deaths
 from congrad_service.queue.registry import LIFETIME_S, Beat, Role
-from congrad_service.scripts import SUCCEED
+from congrad_service.scripts import SETTLE, SUCCEED
 
 from congrad_worker.tasks.store import Store
 
@@ -26,6 +26,7 @@ class Desk:
         self._redis = store.redis
         self._worker = store.worker_id
         self._succeed = store.redis.register_script(SUCCEED)
+        self._settle = store.redis.register_script(SETTLE)
 
     def wait(self, seconds: float) -> bool:
         """Until there is something to look at, or the time is up; whether there is."""
@@ -77,6 +78,11 @@ class Desk:
         what was asked for later."""
         own = [keys.PUBLISHED, keys.publishing(successor.fingerprint)]
         self._succeed(keys=own, args=[origin, successor.model_dump_json()])
+
+    def settle(self, asked: Asked) -> None:
+        """Says that what was published is what it should replace: nothing is to take its place any more."""
+        self.note(asked, "served")
+        self._settle(keys=[keys.publishing(asked.replaces)], args=[asked.id])
 
     def waiting(self, queue: str, sequence: int | None = None) -> int:
         """How many jobs have work in a queue that no worker has taken, of those up to a number or of all."""

@@ -209,7 +209,7 @@ class Steward:
                     self._replace(asked, files, settings)
                     return True
             else:
-                self._note(asked, "served")
+                self._desk.settle(asked)
         except NothingServedError:
             raise
         except (CheckpointError, ValueError, OSError) as error:
