@@ -1,6 +1,7 @@
 """What the steward does when it looks: a real Redis, and a real checkpoint in memory."""
 
 import asyncio
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -205,6 +206,42 @@ def test_jobs_that_came_late_are_computed_against_what_they_asked_for(
     later = job_past_the_service(worker, redis_url, first)
     worker.steward.look()
     assert worker.worked[1:] == [(first, [(later, 0)])]
+
+
+def test_jobs_for_a_checkpoint_before_the_last_are_computed_too(
+    worker: Worker, adapter: Path, small_llama: Path, tmp_path: Path, redis_url: str
+) -> None:
+    """The worker that was at them has died, and the others have gone on twice."""
+    first, middle = worker.fingerprint, worker.located(adapter).fingerprint
+    second = save_adapter(small_llama, tmp_path / "second", seed=1)
+    for source in (adapter, second):
+        worker.ask(adapter=source)
+        worker.steward.look()
+    late = [job_past_the_service(worker, redis_url, one) for one in (first, middle)]
+    worker.steward.look()
+    assert sorted(worker.worked) == sorted([(first, [(late[0], 0)]), (middle, [(late[1], 0)])])
+    assert worker.fingerprint == worker.located(second).fingerprint
+    gone = [*worker.forgotten]
+    worker.steward.look()
+    assert worker.forgotten == gone, "nothing has come since"
+
+
+def test_jobs_for_a_checkpoint_before_the_last_that_is_gone_are_left_to_who_may_have_it(
+    worker: Worker, adapter: Path, small_llama: Path, tmp_path: Path, redis_url: str
+) -> None:
+    middle, second = worker.located(adapter).fingerprint, save_adapter(small_llama, tmp_path / "second", seed=1)
+    for sources in ({"adapter": adapter}, {"adapter": second}, {"model": small_llama}):
+        worker.ask(**sources)  # type: ignore[arg-type] # the names are right
+        worker.steward.look()
+    shutil.rmtree(adapter)
+    late = job_past_the_service(worker, redis_url, middle)
+    for _ in range(2):
+        worker.steward.look()
+    assert not worker.store.has_ended(late)
+    assert worker.desk.waiting(keys.gradients_queue(middle)) == 1
+    worker.ask(adapter=second)
+    worker.steward.look()
+    assert worker.fingerprint == worker.located(second).fingerprint
 
 
 def job_past_the_service(worker: Worker, redis_url: str, fingerprint: str) -> str:
