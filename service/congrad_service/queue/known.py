@@ -105,7 +105,11 @@ class Remembering:
         if found is None:
             return False
         raw = cast("dict[bytes, bytes]", await self._redis.hgetall(keys.publication(found.decode())))
-        return bool(raw) and read(raw, {}).status is wire.PublicationStatus.SERVED
+        if not raw:
+            return False
+        publication = read(raw, {})
+        is_itself = publication.fingerprint == fingerprint  # published once more while it was served
+        return publication.status is wire.PublicationStatus.SERVED and not is_itself
 
 
 def _checkpoint(text: bytes, seen: float) -> wire.Checkpoint:

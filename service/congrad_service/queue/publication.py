@@ -33,11 +33,13 @@ class Asked(BaseModel):
 
 class Successor(BaseModel):
     """What workers serve in place of the checkpoint that they were started on: where it lies, and what they served
-    before it, if that was loaded from somewhere else than its own successor."""
+    before it, if that was loaded from somewhere else than its own successor. ``created`` is when that was asked
+    for, and 0 where an earlier release wrote it down."""
 
     fingerprint: str
     model: str
     adapter: str | None
+    created: float = 0.0
     previous: "Successor | None" = None
 
 

@@ -108,6 +108,22 @@ def test_what_was_replaced_in_its_workers_is_forgotten(redis_url: str, store: St
     asyncio.run(ask())
 
 
+def test_what_was_published_in_its_own_place_is_remembered(redis_url: str, store: Store) -> None:
+    async def ask() -> None:
+        async with Redis.from_url(redis_url) as redis:
+            known = Known(redis)
+            await remember(redis_url, "beef")
+            asked = Asked(id="p", replaces="beef", model="/m", adapter=None, created=0.0, sequence=0)
+            served = wire.Loading(worker="w", stage="served", since=datetime.now(UTC)).model_dump_json()
+            store.redis.set(keys.publishing("beef"), "p")
+            hashed: Any = {"asked": asked.model_dump_json(), "fingerprint": "beef", "worker:w": served}
+            store.redis.hset(keys.publication("p"), mapping=hashed)
+            await Remembering(redis, known, Registry(redis)).look()
+            assert "beef" in [one.fingerprint for one in await known.checkpoints()]
+
+    asyncio.run(ask())
+
+
 def test_it_is_forgotten_on_request_with_time_and_for_others(
     redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

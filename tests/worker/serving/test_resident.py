@@ -187,6 +187,23 @@ def test_what_was_served_before_is_read_again_where_nothing_of_it_is_left(
     np.testing.assert_array_equal(now(resident), new)
 
 
+@pytest.mark.parametrize("model", ["first", "second"])
+def test_what_was_served_before_the_last_is_served_once_more_beside_that(
+    model: str, models: Path, bare_store: Store
+) -> None:
+    chain = [wanted(models, model), wanted(models, adapter="one"), wanted(models, adapter="two")]
+    resident = Resident(bare_store, locate(chain[0]), chain[0])
+    before = [(resident.identity.files, now(resident))]
+    for asked in chain[1:]:
+        resident.replace(locate(asked), asked, nothing)
+        before.append((resident.identity.files, now(resident)))
+    for number in (1, 0, 1, 0):
+        files, gradients = before[number]
+        with resident.back_to(files, chain[number]) as served:
+            np.testing.assert_array_equal(bits(served), gradients)
+        np.testing.assert_array_equal(now(resident), before[-1][1])
+
+
 @pytest.mark.parametrize("adapter", [None, "one"])
 def test_what_was_asleep_computes_the_same_bits(adapter: str | None, models: Path, bare_store: Store) -> None:
     resident = start(models, bare_store, adapter)

@@ -32,8 +32,11 @@ def adapted(small_llama: Path, tmp_path: Path) -> GradientSettings:
     return settings(small_llama, adapter=str(save_adapter(small_llama, tmp_path / "adapter")))
 
 
-def successor(of: GradientSettings, previous: Successor | None = None) -> Successor:
-    return Successor(fingerprint=locate(of).fingerprint, model=of.model, adapter=of.adapter, previous=previous)
+def successor(of: GradientSettings, previous: Successor | None = None, created: float = 0.0) -> Successor:
+    found = locate(of)
+    return Successor(
+        fingerprint=found.fingerprint, model=of.model, adapter=of.adapter, created=created, previous=previous
+    )
 
 
 def served(begun: Beginning) -> tuple[str, str | None]:
@@ -70,6 +73,22 @@ def test_what_is_published_again_by_others_is_served_by_those_whose_own_it_is(
     desk.succeed(second, successor(own))  # by workers that were started on the other one
     assert served(beginning(desk, own)) == (first, None)
     assert served(beginning(desk, adapted)) == (first, None)
+
+
+def test_what_a_late_worker_announces_takes_the_place_of_nothing_newer(
+    desk: Desk, own: GradientSettings, adapted: GradientSettings
+) -> None:
+    first, second = locate(own).fingerprint, locate(adapted).fingerprint
+    desk.succeed(first, successor(adapted))  # by an earlier release
+    desk.succeed(first, successor(own, successor(adapted), created=2.5))
+    desk.succeed(first, successor(adapted, successor(own), created=1.5))
+    assert served(beginning(desk, own)) == (first, second)
+    desk.succeed(second, successor(own, created=2.5))
+    desk.succeed(first, successor(adapted, created=1.5))
+    assert served(beginning(desk, adapted)) == (first, None)
+    desk.succeed(first, successor(adapted, successor(own), created=3.5))
+    assert served(beginning(desk, own)) == (second, first)
+    assert served(beginning(desk, adapted)) == (second, None)
 
 
 @pytest.mark.parametrize("fault", ["gone", "others"])

@@ -1,6 +1,7 @@
 """What the steward does when it looks: a real Redis, and a real checkpoint in memory."""
 
 import asyncio
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -65,13 +66,15 @@ class Worker:
         own = self.resident.identity
         return relocate(own.files, own.settings.model_copy(update={"adapter": str(adapter)}))
 
-    def ask(self, sequence: int = 0, model: Path | None = None, adapter: Path | None = None) -> Asked:
+    def ask(
+        self, sequence: int = 0, model: Path | None = None, adapter: Path | None = None, replaces: str | None = None
+    ) -> Asked:
         """Publishes something, as the service does."""
         sources = {"model": model and str(model), "adapter": adapter and str(adapter)}
-        name = uuid.uuid4().hex
-        asked = Asked(id=name, replaces=self.fingerprint, created=0, sequence=sequence, **sources)
+        name, replaces = uuid.uuid4().hex, replaces or self.fingerprint
+        asked = Asked(id=name, replaces=replaces, created=self.store.now(), sequence=sequence, **sources)
         self.store.redis.hset(keys.publication(name), "asked", asked.model_dump_json())
-        self.store.redis.set(keys.publishing(self.fingerprint), name)
+        self.store.redis.set(keys.publishing(replaces), name)
         return asked
 
     def state(self, asked: Asked) -> Any:
@@ -154,6 +157,42 @@ def test_what_is_published_while_work_for_the_last_begins_is_served_without_a_wa
     assert time.monotonic() - begun < 30
 
 
+def test_a_worker_that_is_late_with_a_publication_does_the_next_one_too(
+    worker: Worker, adapter: Path, small_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = save_adapter(small_llama, tmp_path / "second", seed=1)
+    first, middle, last = worker.fingerprint, worker.located(adapter).fingerprint, worker.located(second).fingerprint
+    replace = worker.resident.replace
+
+    def late(*args: Any) -> None:
+        """While it loads, others have the checkpoint, and the next is asked for in its place."""
+        monkeypatch.setattr(worker.resident, "replace", replace)
+        worker.ask(adapter=second, replaces=middle)
+        replace(*args)
+
+    monkeypatch.setattr(worker.resident, "replace", late)
+    asked = worker.ask(adapter=adapter)
+    worker.steward.look()
+    assert [one.fingerprint for one in worker.announced] == [middle, last]
+    successor = worker.desk.successor(first)
+    assert successor is not None
+    assert (successor.fingerprint, successor.created > asked.created) == (last, True)
+
+
+def test_a_worker_goes_back_to_an_earlier_checkpoint_and_stays_there(
+    worker: Worker, adapter: Path, small_llama: Path
+) -> None:
+    first = worker.fingerprint
+    for _ in range(2):
+        worker.ask(adapter=adapter)
+        worker.steward.look()
+        asked = worker.ask(model=small_llama)
+        worker.steward.look()
+        assert (worker.state(asked).status, worker.fingerprint) == ("served", first)
+        worker.steward.look()
+        assert (worker.fingerprint, worker.desk.asked(first)) == (first, None)
+
+
 def test_jobs_that_came_late_are_computed_against_what_they_asked_for(
     worker: Worker, adapter: Path, redis_url: str
 ) -> None:
@@ -167,6 +206,42 @@ def test_jobs_that_came_late_are_computed_against_what_they_asked_for(
     later = job_past_the_service(worker, redis_url, first)
     worker.steward.look()
     assert worker.worked[1:] == [(first, [(later, 0)])]
+
+
+def test_jobs_for_a_checkpoint_before_the_last_are_computed_too(
+    worker: Worker, adapter: Path, small_llama: Path, tmp_path: Path, redis_url: str
+) -> None:
+    """The worker that was at them has died, and the others have gone on twice."""
+    first, middle = worker.fingerprint, worker.located(adapter).fingerprint
+    second = save_adapter(small_llama, tmp_path / "second", seed=1)
+    for source in (adapter, second):
+        worker.ask(adapter=source)
+        worker.steward.look()
+    late = [job_past_the_service(worker, redis_url, one) for one in (first, middle)]
+    worker.steward.look()
+    assert sorted(worker.worked) == sorted([(first, [(late[0], 0)]), (middle, [(late[1], 0)])])
+    assert worker.fingerprint == worker.located(second).fingerprint
+    gone = [*worker.forgotten]
+    worker.steward.look()
+    assert worker.forgotten == gone, "nothing has come since"
+
+
+def test_jobs_for_a_checkpoint_before_the_last_that_is_gone_are_left_to_who_may_have_it(
+    worker: Worker, adapter: Path, small_llama: Path, tmp_path: Path, redis_url: str
+) -> None:
+    middle, second = worker.located(adapter).fingerprint, save_adapter(small_llama, tmp_path / "second", seed=1)
+    for sources in ({"adapter": adapter}, {"adapter": second}, {"model": small_llama}):
+        worker.ask(**sources)  # type: ignore[arg-type] # the names are right
+        worker.steward.look()
+    shutil.rmtree(adapter)
+    late = job_past_the_service(worker, redis_url, middle)
+    for _ in range(2):
+        worker.steward.look()
+    assert not worker.store.has_ended(late)
+    assert worker.desk.waiting(keys.gradients_queue(middle)) == 1
+    worker.ask(adapter=second)
+    worker.steward.look()
+    assert worker.fingerprint == worker.located(second).fingerprint
 
 
 def job_past_the_service(worker: Worker, redis_url: str, fingerprint: str) -> str:
@@ -242,6 +317,29 @@ def test_what_is_served_already_is_there_at_once(worker: Worker, small_llama: Pa
     worker.steward.look()
     assert worker.state(asked).status == "served"
     assert worker.announced == []
+
+
+def test_what_is_served_already_is_looked_at_once_and_leaves_the_place_to_others(
+    worker: Worker, small_llama: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = worker.ask(model=small_llama)
+    worker.steward.look()
+    said = worker.state(first).workers
+    worker.steward.look()
+    assert worker.state(first).workers == said, "with the time of the first look"
+    asked, settle = worker.ask(model=small_llama), worker.desk.settle
+
+    def late(own: Asked) -> None:
+        """Another worker has said it before, and something else was asked for since."""
+        settle(own)
+        worker.ask(adapter=adapter)
+        settle(own)
+
+    monkeypatch.setattr(worker.desk, "settle", late)
+    worker.steward.look()
+    assert worker.state(asked).status == "served"
+    worker.steward.look()
+    assert worker.fingerprint == worker.located(adapter).fingerprint
 
 
 def test_orders_are_obeyed_once_nothing_waits(worker: Worker, redis_url: str) -> None:

@@ -10,6 +10,7 @@ from congrad_service.http.errors import Unavailable, problem_of
 from congrad_service.queue.orders import Order
 from congrad_service.queue.publication import Asked, Successor, asked_in, deaths
 from congrad_service.queue.registry import LIFETIME_S, Beat, Role
+from congrad_service.scripts import SETTLE, SUCCEED
 
 from congrad_worker.tasks.store import Store
 
@@ -24,6 +25,8 @@ class Desk:
         self._store = store
         self._redis = store.redis
         self._worker = store.worker_id
+        self._succeed = store.redis.register_script(SUCCEED)
+        self._settle = store.redis.register_script(SETTLE)
 
     def wait(self, seconds: float) -> bool:
         """Until there is something to look at, or the time is up; whether there is."""
@@ -71,11 +74,15 @@ class Desk:
         return None if text is None else Successor.model_validate_json(text)
 
     def succeed(self, origin: str, successor: Successor) -> None:
-        """Writes that down. What has or was to take the place of what is served now is of no account any more."""
-        self._redis.hset(keys.PUBLISHED, origin, successor.model_dump_json())
-        if successor.fingerprint != origin:
-            self._redis.hdel(keys.PUBLISHED, successor.fingerprint)
-        self._redis.delete(keys.publishing(successor.fingerprint))
+        """Writes that down. What has or was to take the place of what is served now is of no account any more, but for
+        what was asked for later."""
+        own = [keys.PUBLISHED, keys.publishing(successor.fingerprint)]
+        self._succeed(keys=own, args=[origin, successor.model_dump_json()])
+
+    def settle(self, asked: Asked) -> None:
+        """Says that what was published is what it should replace: nothing is to take its place any more."""
+        self.note(asked, "served")
+        self._settle(keys=[keys.publishing(asked.replaces)], args=[asked.id])
 
     def waiting(self, queue: str, sequence: int | None = None) -> int:
         """How many jobs have work in a queue that no worker has taken, of those up to a number or of all."""

@@ -153,7 +153,7 @@ class Resident:
             self.wake()
             base = self._base
             assert base is not None
-            if self._aside is None and not self._shares_base(files):
+            if not self._is_aside(files) and not self._shares_base(files):
                 with self._instead(files, settings) as served:
                     yield served
                 return
@@ -178,6 +178,9 @@ class Resident:
         """Whether a checkpoint can be put on the base that is in memory."""
         is_plain = files.adapter is None or leaves_its_base(files.adapter)
         return is_plain and self.identity.leaves_base and files.has_base_of(self.identity.files)
+
+    def _is_aside(self, files: CheckpointFiles) -> bool:
+        return self._aside is not None and self._aside.served.identity.fingerprint == files.fingerprint
 
     def _put_on(self, files: CheckpointFiles, settings: GradientSettings, note: Callable[[wire.Stage], None]) -> None:
         base, old = self._base, self._served
@@ -232,7 +235,7 @@ class Resident:
 
     def _put_aside_on(self, base: Base, files: CheckpointFiles, settings: GradientSettings) -> Served:
         aside = self._aside
-        if aside is not None and aside.served.identity.fingerprint == files.fingerprint:
+        if aside is not None and self._is_aside(files):
             aside.arrangement.restore()
             return aside.served
         assert self._served is not None

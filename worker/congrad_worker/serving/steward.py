@@ -39,6 +39,10 @@ hands out the messages of another queue."""
 ASIDE_S = 60.0
 """How long an adapter that was replaced is kept in memory for jobs that came late."""
 
+MOST_PREVIOUS = 4
+"""Checkpoints that the worker goes back to: one that ends at work for an earlier one leaves it to others, which may be
+some publications further by then."""
+
 log = logging.getLogger(__name__)
 
 
@@ -50,13 +54,15 @@ class Origin:
     settings: GradientSettings
 
 
-@dataclass(frozen=True)
+@dataclass
 class Previous:
-    """What was served before; its files as they were looked at, where this process has."""
+    """What was served before; its files as they were looked at, where this process has. ``is_over`` is whether nobody
+    serves it any more, and all traces of it are gone."""
 
     fingerprint: str
     settings: GradientSettings
     files: CheckpointFiles | None = None
+    is_over: bool = False
 
     def located(self) -> CheckpointFiles:
         """Its files.
@@ -103,9 +109,8 @@ class Steward:
         self._resident = resident
         self._around = around
         self._origin = origin
-        self._previous = previous
+        self._previous = [] if previous is None else [previous]  # the latest first
         self._replaced_at = time.monotonic()
-        self._is_over = previous is None  # nobody serves what was served before, and all traces of it are gone
         self._failed: set[str] = set()  # publications
         self._outbox: deque[Callable[[], None]] = deque()  # what has to be said, as soon as Redis hears it
         self._stopped = threading.Event()
@@ -209,7 +214,7 @@ class Steward:
                     self._replace(asked, files, settings)
                     return True
             else:
-                self._note(asked, "served")
+                self._desk.settle(asked)
         except NothingServedError:
             raise
         except (CheckpointError, ValueError, OSError) as error:
@@ -257,8 +262,10 @@ class Steward:
     def _replace(self, asked: Asked, files: CheckpointFiles, settings: GradientSettings) -> None:
         own = self._resident.identity
         self._resident.replace(files, settings, partial(self._note, asked))
-        self._previous = Previous(own.fingerprint, own.settings, own.files)
-        self._replaced_at, self._is_over = time.monotonic(), False
+        both = {own.fingerprint, files.fingerprint}
+        others = [one for one in self._previous if one.fingerprint not in both]
+        self._previous = [Previous(own.fingerprint, own.settings, own.files), *others][:MOST_PREVIOUS]
+        self._replaced_at = time.monotonic()
         log.info("%s has taken the place of %s", files.name, own.files.name)
         self._outbox.append(partial(self._announce, asked, own))
         self._flush()
@@ -268,7 +275,7 @@ class Steward:
 
     def _announce(self, asked: Asked, previous: Identity) -> None:
         own = self._resident.identity
-        self._desk.succeed(self._origin.fingerprint, _successor(own, _successor(previous)))
+        self._desk.succeed(self._origin.fingerprint, _successor(own, asked.created, _successor(previous)))
         self._around.announce(own)
         self._desk.note(asked, "served")
 
@@ -303,22 +310,26 @@ class Steward:
             self._desk.give_up_waiting(keys.gradients_queue(fingerprint), detail)
 
     def _go_back(self) -> None:
-        """Does what is left of the checkpoint that was served before, and removes its traces once nobody serves it."""
-        if (previous := self._previous) is None:
-            return
+        """Does what is left of the checkpoints that were served before, and removes the traces of each once nobody
+        serves it."""
+        for previous in tuple(self._previous):
+            self._go_back_to(previous)
+
+    def _go_back_to(self, previous: Previous) -> None:
         queue = keys.gradients_queue(previous.fingerprint)
         is_waiting = self._desk.waiting(queue) > 0
-        if not is_waiting and time.monotonic() > self._replaced_at + ASIDE_S:
+        if not is_waiting and previous is self._previous[0] and time.monotonic() > self._replaced_at + ASIDE_S:
             self._resident.forget_aside()
-        if (not is_waiting and self._is_over) or previous.fingerprint in self._desk.serving().values():
+        if (not is_waiting and previous.is_over) or previous.fingerprint in self._desk.serving().values():
             return
-        if is_waiting:
-            self._do_late(previous, queue)
+        if is_waiting and not self._has_done_late(previous, queue):
+            return
         self._around.forget_queue(queue)
         self._desk.lapse(previous.fingerprint)
-        self._is_over = True
+        previous.is_over = True
 
-    def _do_late(self, previous: Previous, queue: str) -> None:
+    def _has_done_late(self, previous: Previous, queue: str) -> bool:
+        """Whether nothing is left of it."""
         try:
             with self._resident.back_to(previous.located(), previous.settings) as served:
                 log.info("%s is served once more, for what came late", served.identity.files.name)
@@ -327,8 +338,13 @@ class Steward:
         except NothingServedError:
             raise
         except CheckpointError as error:
+            if previous is not self._previous[0]:  # a worker that has served it since may have it in memory still
+                self._previous = [one for one in self._previous if one is not previous]
+                log.warning("what waits for %s is left to others: %s", previous.fingerprint, error)
+                return False
             log.warning("what waited for %s is given up: %s", previous.fingerprint, error)
             self._desk.give_up_waiting(queue, f"the checkpoint that it waited for is no longer served: {error}")
+        return True
 
     def _note(self, asked: Asked, stage: wire.Stage, waiting: int | None = None) -> None:
         """Nothing depends on it."""
@@ -342,10 +358,11 @@ def _with(settings: GradientSettings, asked: Asked) -> GradientSettings:
     return settings.model_copy(update={"model": model, "adapter": asked.adapter})
 
 
-def _successor(identity: Identity, previous: Successor | None = None) -> Successor:
+def _successor(identity: Identity, created: float = 0.0, previous: Successor | None = None) -> Successor:
     return Successor(
         fingerprint=identity.fingerprint,
         model=identity.settings.model,
         adapter=identity.settings.adapter,
+        created=created,
         previous=previous,
     )
