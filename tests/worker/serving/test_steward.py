@@ -157,6 +157,22 @@ def test_what_is_published_while_work_for_the_last_begins_is_served_without_a_wa
     assert time.monotonic() - begun < 30
 
 
+def test_a_worker_that_is_told_to_sleep_while_work_for_a_checkpoint_begins_stays_asleep(
+    worker: Worker, adapter: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BEGIN_S", 1.0)
+
+    def order(_: Served) -> None:
+        worker.order(1, "discard")
+        worker.store.redis.rpush(keys.told(worker.store.worker_id), "1")
+
+    worker.meanwhile = order
+    worker.ask(adapter=adapter)
+    worker.steward.look()
+    assert worker.steward.order == 1
+    assert worker.resident.asleep == "discard"
+
+
 def test_a_worker_that_is_late_with_a_publication_does_the_next_one_too(
     worker: Worker, adapter: Path, small_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -280,14 +280,14 @@ class Steward:
         self._desk.note(asked, "served")
 
     def _begin(self) -> None:
-        """Does work for a new checkpoint, until the broker hands it out or the next checkpoint is published."""
+        """Does work for a new checkpoint until the broker hands it out, the next is published, or sleep is ordered."""
         end = time.monotonic() + BEGIN_S
         while time.monotonic() < end and not self._stopped.is_set():
             with self._resident.at_work() as served:
                 self._around.work(served)
             if self._desk.wait(BEGIN_LOOK_S):
                 self._obey()
-                if self._asked() is not None:
+                if self._resident.asleep is not None or self._asked() is not None:
                     return
 
     def _fail(self, asked: Asked, reason: str) -> None:
