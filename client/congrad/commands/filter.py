@@ -209,12 +209,7 @@ def _filter(order: Order) -> None:
     if not service.checkpoint:
         connect(service.url, service.api_key).close()  # an address that is none is told of before a long file is read
     with _read(order) as (run, found):
-        with (
-            _reached(order) as client,
-            open_journal(
-                outputs.journal, run.asked.on_record(service.stack or client.base_url), order.restart
-            ) as journal,
-        ):
+        with _reached(order, run) as (client, journal):
             _free(client, journal)
             run.check(journal)
             _answer(run, client, journal, order)
@@ -230,18 +225,23 @@ def _filter(order: Order) -> None:
 
 
 @contextmanager
-def _reached(order: Order) -> Iterator[Client]:
-    """A client of the service, or of a stack that runs as long as this command does."""
-    service = order.service
+def _reached(order: Order, run: Run) -> Iterator[tuple[Client, Journal]]:
+    """A client of the service, or of a stack that runs as long as this command does; and the answers so far."""
+    service, path = order.service, order.outputs.journal
     if not service.checkpoint:
-        with connect(service.url, service.api_key, timeout=service.timeout) as client:
-            yield client
+        with (
+            connect(service.url, service.api_key, timeout=service.timeout) as client,
+            open_journal(path, run.asked.on_record(client.base_url), order.restart) as journal,
+        ):
+            yield client, journal
         return
+    # The journal first: whoever has it has the data of the stack too.
     with (
-        own_stack(service.checkpoint, order.outputs.journal, order.restart) as stack,
+        open_journal(path, run.asked.on_record(service.stack), order.restart) as journal,
+        own_stack(service.checkpoint, path, goes_on=journal.rows > 0) as stack,
         connect(stack.url, stack.environment.get("CONGRAD_API_KEY"), timeout=service.timeout) as client,
     ):
-        yield client
+        yield client, journal
 
 
 @contextmanager

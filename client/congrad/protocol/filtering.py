@@ -197,13 +197,14 @@ class Filtering:
                 yield from check_room(self.samples, self._options.checkpoint, self._policy, is_again=is_again)
 
     def released(self) -> Call[None]:
-        """Frees the gradients of a call that will not be scored, unless it can be made again under its key."""
-        if self._is_scored or not self._answers.has_failed or self._options.idempotency_key is not None:
+        """Frees the gradients of a call whose two passes have failed, unless it can be made again under its key."""
+        if not self._two_pass or not self._answers.has_failed or self._options.idempotency_key is not None:
             return
-        results = [outcome for _, outcome in self._answers.parts if not isinstance(outcome, CongradError)]
-        with suppress(CongradError):  # they expire within a day
-            for result in results:
-                yield from request(HttpRequest("DELETE", job_path(result.job_id)), JOB, self._policy)
+        of_first = self._retained if self._is_scored else self._answers.job_ids
+        with suppress(APIConnectionError):  # they expire within a day
+            for job_id in of_first:
+                with suppress(APIStatusError):  # it is scored, and has none any more
+                    yield from request(HttpRequest("DELETE", job_path(job_id)), JOB, self._policy)
 
     def first_pass(self) -> Pass[Pairs]:
         """Sends the pairs."""

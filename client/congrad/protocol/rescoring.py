@@ -82,8 +82,10 @@ class Rescored:
         return decide(rescore_request(job_id, key=self._key, **fields), self._policy, self._policy.max_downtime)
 
     def ended(self) -> Call[None]:
-        """Forgets a direction that was made for this call alone."""
-        if self._is_new and self._options.direction is None:
+        """Forgets a direction that was made for this call alone; not where the call has failed and can be made again
+        under its key, which finds in it what was folded in."""
+        is_done = len(self._scored) == len(self.jobs) or self._options.idempotency_key is None
+        if self._is_new and self._options.direction is None and is_done:
             forget = HttpRequest("DELETE", f"/directions/{quote(str(self._direction), safe='')}")
             with suppress(CongradError):  # there is none where nothing was folded in
                 yield from request(forget, nothing, self._policy)

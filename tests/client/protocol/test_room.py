@@ -83,6 +83,19 @@ def test_a_call_that_fails_frees_what_it_cannot_be_scored_with() -> None:
     assert freed[0] == "/jobs/job0"
 
 
+def test_a_call_whose_scoring_fails_frees_what_it_has_kept_for_it() -> None:
+    freed = []
+
+    def early(request: httpx.Request) -> httpx.Response | None:
+        if request.method == "DELETE":
+            freed.append(request.url.path)
+        return httpx.Response(401) if request.url.path == "/jobs/job1/rescore" else None
+
+    with client_of(StubService(before=early), ROOM) as client, pytest.raises(Exception, match="401"):
+        client.filter(map(sample, range(5)), batch_size=2, concurrency=1, two_pass=True)
+    assert freed == ["/jobs/job0", "/jobs/job1", "/jobs/job2"]
+
+
 def test_numbers_of_eight_bits_take_half_as_much_of_it() -> None:
     room = ROOM | {"limit_bytes": 6 * OWN, "store": "file", "bits": 8}
     with client_of(StubService(), room) as client:

@@ -66,11 +66,19 @@ class Run:
     found: Survey
 
     def check(self, journal: Journal) -> None:
-        """:raises FileError: the journal has answers, and none for a row of this file."""
+        """
+        :raises FileError: the journal has answers, and none for a row of this file; or rows have been added since it
+            was scored.
+        """
         if journal.rows and not self.answered(journal):
             raise FileError(
                 f"{self.source.name}: has none of the rows that an unfinished run has answers for; begin anew with "
                 "--restart"
+            )
+        if journal.rescored and self.answered(journal) < self.found.rows:
+            raise FileError(
+                f"{self.source.name}: has rows that were added after an unfinished run had begun to score the others "
+                "against all of them; finish it without them, or begin anew with --restart"
             )
 
     def answered(self, journal: Journal) -> int:

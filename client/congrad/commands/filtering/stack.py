@@ -43,14 +43,15 @@ def settings_of(model: str | None, adapter: str | None) -> dict[str, str]:
 
 
 @contextmanager
-def own_stack(settings: Mapping[str, str], journal: Path | None, restart: bool) -> Iterator[Stack]:
+def own_stack(settings: Mapping[str, str], journal: Path | None, goes_on: bool) -> Iterator[Stack]:
     """A stack that lasts as long as the block. Its data lie beside the journal until the run has come to its end, so
     that the same command goes on where it was cut short.
 
-    :param journal: where the answers so far are kept; None where that is nowhere.
+    :param journal: where the answers so far are kept; None where that is nowhere. It is locked by the caller.
+    :param goes_on: whether there are any. Without, what is left of an earlier stack is of other rows, perhaps.
     """
     folder = Path(tempfile.mkdtemp(prefix="congrad-")) if journal is None else journal.with_name(f"{journal.name}.d")
-    if restart:
+    if not goes_on:
         shutil.rmtree(folder, ignore_errors=True)
     interrupt_on_signals()
     options = StackOptions(folder, port=0, environment=settings, log=folder / "log")

@@ -1,0 +1,71 @@
+"""A run that was cut short, and what it finds when it is begun again."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from congrad import Client
+from congrad.commands.filtering import stack
+from congrad.commands.filtering.asking import Asked, Run
+from congrad.commands.filtering.journal import open_journal
+from congrad.commands.filtering.selection import selection_of
+from congrad.files.kinds.rows import FileError
+from congrad.files.samples import Fields, survey
+from congrad.files.source import Source
+from congrad.local.stack import StackOptions
+from congrad.showing.passes import Passes
+from support.stub_service import StubService, sample
+
+
+def test_rows_that_were_added_since_it_began_to_score_are_refused(tmp_path: Path) -> None:
+    path, asked = tmp_path / "pairs.jsonl", Asked("default", True, selection_of(None, None, None, None), None, 2, True)
+    refused = {"/jobs/job1/rescore"}
+
+    def early(request: httpx.Request) -> httpx.Response | None:
+        return httpx.Response(401) if request.url.path in refused else None
+
+    transport = httpx.MockTransport(StubService(before=early))
+
+    def run(rows: int) -> None:
+        path.write_text("".join(json.dumps(sample(number)) + "\n" for number in range(rows)), encoding="utf-8")
+        with (
+            Source(str(path), fields=Fields().by_column) as source,
+            open_journal(tmp_path / "journal", {}, restart=False) as journal,
+            Client("http://stub", transport=transport, max_retries=0) as client,
+        ):
+            one, advance = Run(source, Fields(), asked, survey(source, Fields())), Passes(rows, 2)
+            one.check(journal)
+            one.ask(client, journal, 1, advance)
+            one.ask_again(client, journal, 1, advance)
+
+    with pytest.raises(Exception, match="401"):
+        run(4)
+    refused.clear()
+    with pytest.raises(FileError, match="rows that were added after an unfinished run had begun to score"):
+        run(8)
+    run(4)
+
+
+def test_the_data_of_a_stack_outlive_only_a_run_that_has_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+
+    @contextmanager
+    def running(options: StackOptions) -> Iterator[str]:
+        found.append(options.data_dir.exists())
+        options.data_dir.mkdir(exist_ok=True)
+        yield "a stack"
+
+    monkeypatch.setattr(stack, "running_stack", running)
+    monkeypatch.setattr(stack, "interrupt_on_signals", lambda: None)
+    for goes_on in (False, False, True):
+        with (
+            pytest.raises(KeyboardInterrupt),
+            stack.own_stack({"CONGRAD_MODEL": "m"}, tmp_path / "kept.jsonl.congrad", goes_on=goes_on),
+        ):
+            raise KeyboardInterrupt
+    assert found == [False, False, True]
