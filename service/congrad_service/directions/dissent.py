@@ -13,6 +13,9 @@ NOTHING = 5e-4
 APART = -0.02
 """A mean cosine above this is no pulling apart: that of a language without a direction is about 0, on either side."""
 
+ALIKE = 0.02
+"""A mean cosine up to this is nothing in common, for the same reason."""
+
 NAMED = 8
 """Languages that are named in one note; of more the first are."""
 
@@ -35,10 +38,26 @@ def notes(tags: Sequence[str], cosines: Sequence[Sequence[float]], weights: Mapp
         return ["no language agrees with the others: nothing here is a consensus"]
     against = _minority(matrix)
     found = [_against(against, tags, matrix, weights)] if against else []
-    unheard = [tag for i, tag in enumerate(tags) if weights.get(tag, 1.0) < NOTHING and i not in against]
-    if unheard:
-        found.append(f"{_named(unheard)} {_has(unheard)} nothing in common with the consensus of the others: weight 0")
-    return found
+    others = [i for i in range(len(tags)) if i not in against]
+    return found + _unheard([i for i in others if weights.get(tags[i], 1.0) < NOTHING], tags, matrix, weights)
+
+
+def _unheard(found: list[int], tags: Sequence[str], matrix: np.ndarray, weights: Mapping[str, float]) -> list[str]:
+    """What is said of languages that count nothing, or less. Some aggregators take those that agree with all others for
+    spare, as the shortest gradient stands for them, and give others a negative weight."""
+    heard = [i for i in range(len(tags)) if i not in found]
+    minus = [tags[i] for i in found if weights[tags[i]] <= -NOTHING]
+    zero = [i for i in found if tags[i] not in minus]
+    apart = [tags[i] for i in zero if not heard or matrix[i, heard].mean() <= ALIKE]
+    spare = [tags[i] for i in zero if tags[i] not in apart]
+    said = []
+    if apart:
+        said.append(f"{_named(apart)} {_has(apart)} nothing in common with the consensus of the others: weight 0")
+    if spare:
+        said.append(f"the aggregator gives {_named(spare)} weight 0")
+    if minus:
+        said.append(f"the aggregator counts {_named(minus)} against the direction")
+    return said
 
 
 def _camps(matrix: np.ndarray) -> tuple[list[int], list[int]]:
@@ -76,11 +95,13 @@ def _against(against: list[int], tags: Sequence[str], matrix: np.ndarray, weight
 
 def _weighing(named: Sequence[str], weights: Mapping[str, float]) -> str:
     """What they count nevertheless."""
-    known = [max(weights[tag], 0.0) for tag in named if tag in weights]
+    known = [weights[tag] for tag in named if tag in weights]
     if not known:
         return ""
-    if max(known) < NOTHING:
+    if max(map(abs, known)) < NOTHING:
         return ": weight 0"
+    if sum(known) < 0:
+        return ", and the aggregator counts them against the direction"
     share = f"{sum(known):.1%}".replace("%", " %")
     return f", and yet they count {share} of the direction"
 

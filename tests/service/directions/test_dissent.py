@@ -82,3 +82,17 @@ def test_of_very_many_languages_not_all_are_named() -> None:
     tags = [f"l{number:02}" for number in range(40)]
     [note] = notes(tags, cosines(*[1] * 25, *[-1] * 15), {})
     assert note == "the labels of l25, l26, l27, l28, l29, l30, l31, l32 and 7 more pull against all others"
+
+
+def test_a_language_that_agrees_and_counts_nothing_or_less_is_not_said_to_have_nothing_in_common() -> None:
+    alike = cosines(1, 1, 1, within=0.95)
+    assert notes(["de", "en", "fr"], alike, {"de": 0.0, "en": 1.0, "fr": 0.0}) == [
+        "the aggregator gives de and fr weight 0",
+    ]
+    assert notes(["de", "en", "fr"], alike, {"de": 0.7, "en": 0.7, "fr": -0.4}) == [
+        "the aggregator counts fr against the direction",
+    ]
+    weights = dict.fromkeys(TAGS, 0.3) | {"ko": -0.2}
+    assert notes(TAGS, cosines(1, 1, 1, 1, -1), weights) == [
+        "the labels of ko pull against all others, and the aggregator counts them against the direction",
+    ]

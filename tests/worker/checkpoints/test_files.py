@@ -77,3 +77,24 @@ def _write(folder: Path, *names: str) -> Path:
     for name in names:
         (folder / name).write_bytes(b"{}")
     return folder
+
+
+def test_chat_templates_in_a_folder_of_their_own_count(small_llama: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(small_llama, tmp_path / "model")
+    before = locate(settings(folder)).fingerprint
+    template = folder / "additional_chat_templates" / "tool_use.jinja"
+    template.parent.mkdir()
+    found = []
+    for text in ("{{ messages }}", "{{ tools }}"):
+        template.write_text(text, encoding="utf-8")
+        found.append(locate(settings(folder)))
+    assert len({before, *(one.fingerprint for one in found)}) == 3
+    with pytest.raises(CheckpointError, match=r"tool_use\.jinja was changed"):
+        found[0].check_unchanged()
+
+
+def test_an_adapter_beside_a_model_is_refused(small_llama: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(small_llama, tmp_path / "model")
+    (folder / "adapter_config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(CheckpointError, match="holds a PEFT adapter beside the model"):
+        locate(settings(folder))

@@ -59,7 +59,7 @@ class Contents:
 def contents(folder: Path, patterns: Sequence[str]) -> Contents:
     """The files in ``folder`` that match any of ``patterns``."""
     paths = sorted(path for pattern in patterns for path in folder.glob(pattern))
-    return Contents(folder, tuple((path.name, *_digest(path)) for path in paths))
+    return Contents(folder, tuple((path.relative_to(folder).as_posix(), *_digest(path)) for path in paths))
 
 
 def _digest(path: Path) -> tuple[str, str]:

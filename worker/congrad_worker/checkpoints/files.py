@@ -13,7 +13,7 @@ from congrad_worker.errors import CheckpointError
 from congrad_worker.settings import GradientSettings
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-READ = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+READ = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "additional_chat_templates/*.jinja")
 """What transformers reads of a checkpoint when pickles and remote code are out of the question."""
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -150,6 +150,11 @@ def _check_model(setting: str, folder: Path) -> None:
         )
     if not (folder / "config.json").exists():
         raise CheckpointError(f"{setting}={folder}: has no config.json, so it is not a model's folder")
+    if (folder / "adapter_config.json").exists():  # transformers would put it onto the model, and no more is said of it
+        raise CheckpointError(
+            f"{setting}={folder}: holds a PEFT adapter beside the model; move it to a folder of its own, and set "
+            "CONGRAD_ADAPTER to that if it is meant"
+        )
     _check_safetensors(setting, folder)
 
 
