@@ -122,6 +122,8 @@ def test_the_command_asks_again_by_the_names_of_the_rows(kto_stack: Stack, tmp_p
     assert same.returncode == 0, same.stderr
     assert Path(first).read_text() == Path(again).read_text()
     assert "scored against version" in same.stderr
+    nowhere = run("rescore", jobs, "-o", again, "--direction", "defualt", *url)
+    assert (nowhere.returncode, "there is no direction 'defualt' to score against" in nowhere.stderr) == (2, True)
     none = run("rescore", jobs, "-o", again, "--keep", "0", "--half-life", "inf", "--free", "--json", *url)
     assert none.returncode == 0, none.stderr
     assert json.loads(none.stdout)["kept"] == 0

@@ -39,6 +39,7 @@ from congrad.commands.filtering.options import (
 from congrad.commands.filtering.outputs import Outputs
 from congrad.commands.filtering.selection import selection_of
 from congrad.commands.filtering.stack import Adapter, Model, own_stack, settings_of
+from congrad.commands.filtering.standing import check_direction, exists
 from congrad.commands.filtering.telling.endings import without_answers, without_outputs
 from congrad.commands.filtering.telling.notices import notices
 from congrad.commands.filtering.telling.reporting import about_run, notes_on
@@ -46,7 +47,7 @@ from congrad.commands.filtering.telling.summary import print_summary, show_plan,
 from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
 from congrad.commands.terminal.output import WRONG, fail, fail_with, out, say
 from congrad.commands.terminal.signals import interrupt_on_signals
-from congrad.errors import APIStatusError, CongradError, NoRoomError, NotFoundError
+from congrad.errors import APIStatusError, CongradError, NoRoomError
 from congrad.files.bad_rows import BadRowsError
 from congrad.files.formats import Format
 from congrad.files.kinds.rows import FileError
@@ -278,13 +279,13 @@ def _answer(run: Run, client: Client, journal: Journal, order: Order) -> None:
     if answered:
         say(f"resuming: {answered} of {rows} rows have decisions")
     if not run.asked.update:
-        _check_direction(client, run.asked.direction)
+        check_direction(client, run.asked.direction, "--no-update begins none")
     passes = 2 if run.asked.two_pass else 1
     with (
         without_answers(run, journal, order.outputs.journal),
         progress_bar(rows, None, passes) as advance,
     ):
-        if run.asked.update and not (journal.rows or _exists(client, run.asked.direction)):
+        if run.asked.update and not (journal.rows or exists(client, run.asked.direction)):
             journal.begin()
         if run.asked.two_pass and answered < rows:
             needed = _room_for(client, rows - answered, run.asked.checkpoint)
@@ -316,18 +317,3 @@ def _room_for(client: Client, rows: int, checkpoint: str | None) -> str:
     if not needed:
         return "two passes: what they take up in Redis is known when a worker is there"
     return f"two passes: up to {mib(needed)} of Redis, {needed / rows / 1024:.1f} KiB a row, until the rows are scored"
-
-
-def _check_direction(client: Client, name: str) -> None:
-    """Without an update there is nothing to compare with in a direction that does not exist: all rows would be kept."""
-    if not _exists(client, name):
-        known = ", ".join(row.name for row in client.directions.list()) or "none"
-        fail(f"there is no direction {name!r} to score against (there are: {known}); --no-update begins none", WRONG)
-
-
-def _exists(client: Client, direction: str) -> bool:
-    try:
-        client.directions.get(direction)
-    except NotFoundError:
-        return False
-    return True

@@ -10,6 +10,7 @@ import typer
 from congrad.commands.filtering.options import SCORING, SELECTION, Concurrency, KeepShare, MaxConflict, ShareOf, Timeout
 from congrad.commands.filtering.retained import Retained, read_retained
 from congrad.commands.filtering.selection import selection_of
+from congrad.commands.filtering.standing import check_direction
 from congrad.commands.filtering.telling.summary import print_summary, show_summary
 from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
 from congrad.commands.terminal.output import WRONG, fail, fail_with
@@ -98,6 +99,8 @@ def rescore_file(
             raise FileError(f"{output}: is the input; it would be overwritten")
         interrupt_on_signals()
         with connect(url, api_key, timeout=timeout) as client:
+            if direction is not None and samples is None:
+                check_direction(client, direction, "with --half-life it would be made of these rows")
             found = client.rescore(
                 [one.job for one in retained],
                 selection=selection,
