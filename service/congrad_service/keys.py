@@ -7,7 +7,7 @@ congrad:job:ID:chunk:N         string  the samples of a chunk, JSON; gone when t
 congrad:job:ID:gradients:N     string  the compressed gradients of a chunk, safetensors, or the name of a file in the
                                        gradient store that has them; gone when the job ends, unless they are retained
 congrad:job:ID:ready           list    numbers of the chunks that no worker has taken
-congrad:ready:QUEUE            zset    jobs with work in a queue that no worker has taken: see `turns.py`
+congrad:ready:QUEUE            zset    jobs with work in a queue that no worker has taken: see `turns.lua`
 congrad:ready:QUEUE:told       list    work has come where there was none: a worker with nothing to do waits for it
 congrad:turns:QUEUE            hash    whose turn it is there, likewise
 congrad:sequence               string  how many jobs there have been

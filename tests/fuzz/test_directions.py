@@ -16,7 +16,7 @@ from congrad_service import keys
 from congrad_service.directions.directions import Directions
 from congrad_service.http.errors import Conflict, NotFound
 from congrad_service.jobs.jobs import Jobs
-from congrad_service.scripts import HISTORY
+from congrad_service.scripts.limits import HISTORY
 from congrad_worker.decisions.aggregation.surgery import pcgrad
 from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Rules

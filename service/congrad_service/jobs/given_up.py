@@ -7,11 +7,12 @@ from typing import cast
 from congrad.contract import wire
 from redis.asyncio import Redis
 
-from congrad_service import keys, scripts
+from congrad_service import keys
 from congrad_service.access import teams
 from congrad_service.http.errors import Conflict, NotFound
 from congrad_service.http.idempotency import Claim, retry_claim
 from congrad_service.jobs.room import Gradients
+from congrad_service.scripts.limits import FAULTY
 
 INHERITED = ("direction", "repeats", "fingerprint", "checkpoint", "samples", "standing")
 """What a job that scores another's samples again has from that one; there is a standing only where it was folded in."""
@@ -70,7 +71,7 @@ async def given_up(redis: Redis, job_id: str, fields: Mapping[str, str]) -> Give
     """
     if (status := fields["status"]) != wire.JobStatus.FAILED:
         raise Conflict(f"job {job_id} has not failed: its status is {status}")
-    if int(fields["error_status"]) < scripts.FAULTY:
+    if int(fields["error_status"]) < FAULTY:
         raise Conflict(f"job {job_id} failed for what it asks, and would again: its error says why")
     return GivenUp(job_id, fields, await _claim(redis, job_id, fields))
 

@@ -12,7 +12,7 @@ that it tries again);
 attempts:* (how often each piece of work was started, but for beside a slow worker) and by:* (by which worker last);
 refused (since when Redis or the gradient store has not taken what is its); bytes and awaited (of its texts, and of what
 Redis will have of its gradients); keeps and retained (bytes of the gradients that it retains, wherever they are, and
-the key where those are counted); turn (its place among the jobs that wait: see `turns.py`).
+the key where those are counted); turn (its place among the jobs that wait: see `scripts/lua/functions/turns.lua`).
 
 Retain is 1 where the gradients are kept for another scoring, and `dropped` once that is over; standing (JSON) is what
 such a job's samples were in their direction when they were folded in. A job that scores those of another again has
@@ -40,6 +40,7 @@ from congrad_service.jobs.job_id import new_job_id
 from congrad_service.jobs.job_summaries import is_retained, missing_chunks, summaries
 from congrad_service.jobs.room import REFERENCE, REFUSED, Gradients, gradient_bytes, retained_bits
 from congrad_service.observability import tracing
+from congrad_service.scripts import ending
 from congrad_service.settings import IN_REDIS, ServiceSettings
 
 MAX_RETRY_AFTER_S = 60
@@ -281,7 +282,7 @@ class Jobs:
 
     async def fail(self, accepted: Accepted, problem: wire.Problem) -> None:
         """Ends a job that cannot be worked on."""
-        end = scripts.end(accepted.job_id, accepted.chunks, wire.JobStatus.FAILED, problem, self._settings)
+        end = ending.end(accepted.job_id, accepted.chunks, wire.JobStatus.FAILED, problem, self._settings)
         await self._end(**end)
 
     async def get(self, job_id: str) -> wire.Job:
@@ -346,7 +347,7 @@ class Jobs:
         gradients = keys.all_gradients(job_id, job.progress.total)
         if await self._release(keys=[keys.job(job_id), *gradients], args=[job_id]):
             return await self.get(job_id)
-        end = scripts.end(job_id, job.progress.total, wire.JobStatus.CANCELLED, None, self._settings)
+        end = ending.end(job_id, job.progress.total, wire.JobStatus.CANCELLED, None, self._settings)
         status, _ = await self._end(**end)
         if (now := status.decode()) != wire.JobStatus.CANCELLED:
             raise Conflict(f"job {job_id} can no longer be cancelled: it has {now}")

@@ -1,6 +1,6 @@
 """Pieces of work that nobody is at any more wait for their turn again, and messages that were lost are sent again.
 
-A piece of an unfinished job, a chunk without gradients or a decision that is due, waits for its turn (see `turns.py`),
+A piece of an unfinished job, a chunk without gradients or a decision that is due, waits for its turn (see `turns.lua`),
 or a live worker says that it is at it. One of which neither is true was taken by a worker that has died since: the
 message that it held comes back only after the visibility timeout, which is longer than any task takes. And for each
 piece that waits there is a message, which has no name on it. One that a worker had taken and not yet noted is gone for
@@ -22,7 +22,7 @@ from typing import cast
 from congrad.contract import wire
 from redis.asyncio import Redis
 
-from congrad_service import keys, turns
+from congrad_service import keys, scripts
 from congrad_service.background import pause
 from congrad_service.observability.metrics import Metrics
 from congrad_service.queue.broker import Messages, messages
@@ -82,7 +82,7 @@ class Recovery:
         self._broker = broker
         self._queue = queue
         self._recovered = metrics.recovered
-        self._offer = redis.register_script(turns.OFFER)
+        self._offer = redis.register_script(scripts.OFFER)
         self._missed: dict[Piece | str, float] = {}  # pieces, and queues with too few messages: since when
         self._handed_out: dict[str, float] = {}  # messages by delivery tag: when they were first seen with a worker
 

@@ -17,6 +17,7 @@ from congrad_service.background import pause
 from congrad_service.http.errors import RETRY_AFTER_S, Unavailable, problem_of
 from congrad_service.queue.queue import Queue
 from congrad_service.queue.registry import Registry
+from congrad_service.scripts import ending
 from congrad_service.settings import RedisSettings
 
 AWAY_S = 3600.0
@@ -83,4 +84,4 @@ class Stranded:
         log.warning("job %s: given up, for no worker serves its checkpoint any more", job)
         detail = f"no worker has served checkpoint {name!r} for {AWAY_S / 60:.0f} minutes"
         problem = problem_of(Unavailable(detail, retry_after=RETRY_AFTER_S))
-        await self._end(**scripts.end(job, chunks, wire.JobStatus.FAILED, problem, self._settings))
+        await self._end(**ending.end(job, chunks, wire.JobStatus.FAILED, problem, self._settings))

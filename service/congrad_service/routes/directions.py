@@ -7,7 +7,7 @@ from congrad.contract import wire
 from fastapi import APIRouter, Body, Query, Response
 
 from congrad_service.edge.in_flight import Room
-from congrad_service.scripts import HISTORY
+from congrad_service.scripts.limits import HISTORY
 from congrad_service.state import Congrad
 
 router = APIRouter(tags=["directions"])

@@ -15,7 +15,7 @@ from congrad_service.jobs.feed import LISTED
 from congrad_service.jobs.job_id import JobId
 from congrad_service.jobs.watching import Reading, Watch
 from congrad_service.routes.waiting import Prefer, wait
-from congrad_service.scripts import RECENT
+from congrad_service.scripts.limits import RECENT
 from congrad_service.state import Congrad, State
 
 PING_S = 15.0

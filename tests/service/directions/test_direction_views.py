@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 from congrad_service import keys
-from congrad_service.scripts import HISTORY
+from congrad_service.scripts.limits import HISTORY
 from congrad_worker.tasks.store import Store
 from safetensors.numpy import save
 from support.serving import DIM, compute, service, settle, submit

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from congrad.contract import wire
 from congrad_service import keys
-from congrad_service.scripts import RECENT
+from congrad_service.scripts.limits import RECENT
 from congrad_worker.tasks.store import Store
 from support.hands import compute_chunk
 from support.serving import compute, service, settle, submit

@@ -6,7 +6,8 @@ from typing import Any
 import httpx
 import pytest
 from congrad.contract import wire
-from congrad_service import keys, scripts
+from congrad_service import keys
+from congrad_service.scripts import limits
 from congrad_worker.tasks.store import Store
 from support.serving import announce_workers, compute, meanwhile, service, settle, submit
 from support.stored import record_of
@@ -170,12 +171,12 @@ def test_what_was_given_up_is_kept_as_long_as_an_unfinished_job_and_takes_up_no_
             assert 3_600 < store.redis.ttl(keys.job(first)) <= 86_400
             assert 3_600 < store.redis.ttl(keys.chunk(first, 0)) <= 86_400
             size = int(store.redis.hget(keys.job(first), "bytes") or 0)
-            monkeypatch.setattr(scripts, "GIVEN_UP_BYTES", size + 1)
+            monkeypatch.setattr(limits, "GIVEN_UP_BYTES", size + 1)
             give_up(store, second)
             rows = await listed(client)
             assert [rows[job]["can_be_retried"] for job in (first, second)] == [False, True]
             assert [store.redis.exists(keys.chunk(job, 0)) for job in (first, second)] == [0, 1]
-            monkeypatch.setattr(scripts, "GIVEN_UP_BYTES", 0)
+            monkeypatch.setattr(limits, "GIVEN_UP_BYTES", 0)
             third = await submit(client, ["de"])
             give_up(store, third)
             assert store.redis.zcard(keys.GIVEN_UP) == 0

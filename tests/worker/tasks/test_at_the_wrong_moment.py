@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from congrad.contract import wire
-from congrad_service import keys, turns
+from congrad_service import keys, scripts
 from congrad_service.jobs.jobs import Accepted, Jobs
 from redis.asyncio import Redis
 from support.bench import SERVED, Bench
@@ -105,7 +105,7 @@ def test_a_decision_that_was_lost_waits_again_in_a_full_redis(bench: Bench) -> N
             bench.processor.process(job_id, number)
         jobs.append(job_id)
     assert bench.store.turn(keys.DECIDE_QUEUE) == (jobs[0], None)  # by a worker that dies
-    offer = redis.register_script(turns.OFFER)
+    offer = redis.register_script(scripts.OFFER)
     with full(bench):
         offer(keys=[*keys.turns(keys.DECIDE_QUEUE), keys.job(jobs[0]), keys.ready_chunks(jobs[0])], args=[""])
     assert redis.zcard(keys.turns(keys.DECIDE_QUEUE)[0]) == 2

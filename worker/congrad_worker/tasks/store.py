@@ -14,10 +14,11 @@ from typing import Any, cast
 
 import numpy as np
 from congrad.contract import wire
-from congrad_service import keys, scripts, turns
+from congrad_service import keys, scripts
 from congrad_service.directions import remembered
 from congrad_service.directions.terms import Terms
 from congrad_service.queue.registry import LIFETIME_S, SILENT_S, Role
+from congrad_service.scripts import ending
 from congrad_service.settings import IN_REDIS, RedisSettings
 from redis import Redis
 from redis.backoff import ExponentialBackoff
@@ -102,8 +103,8 @@ class Store:
         self._commit = self.redis.register_script(scripts.COMMIT)
         self._end = self.redis.register_script(scripts.END)
         self._beat = self.redis.register_script(scripts.BEAT)
-        self._turn = self.redis.register_script(turns.TURN)
-        self._give_back = self.redis.register_script(turns.GIVE_BACK)
+        self._turn = self.redis.register_script(scripts.TURN)
+        self._give_back = self.redis.register_script(scripts.GIVE_BACK)
 
     def is_told(self, queue: str, seconds: float) -> bool:
         """Waits for work in a queue that was empty; whether there was some within that time."""
@@ -510,7 +511,7 @@ class Store:
     def fail(self, job_id: str, problem: wire.Problem) -> None:
         """Ends the job without an answer, unless it has ended."""
         chunks = int(cast("bytes | None", self.redis.hget(keys.job(job_id), "chunks")) or 0)
-        end = scripts.end(job_id, chunks, wire.JobStatus.FAILED, problem, self._settings)
+        end = ending.end(job_id, chunks, wire.JobStatus.FAILED, problem, self._settings)
         _, has_ended = cast("tuple[bytes, int]", self._end(**end))
         if has_ended:
             metrics.JOBS.labels(str(problem.status)).inc()

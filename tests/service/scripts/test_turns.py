@@ -9,7 +9,7 @@ from congrad.contract import wire
 from congrad_service import keys
 from congrad_service.jobs.jobs import Jobs
 from congrad_service.queue.registry import Role
-from congrad_service.turns import TOLD_S
+from congrad_service.scripts.limits import TOLD_S
 from congrad_worker.tasks.store import Store
 from redis.asyncio import Redis
 from support.bench import SERVED
