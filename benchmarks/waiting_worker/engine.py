@@ -4,7 +4,7 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
@@ -67,8 +67,9 @@ class WaitingEngine:
         row: np.ndarray = self._rows[first] + self._rows[second] * (digest[2] / 256)
         return row
 
-    def compute(self, pairs: Sequence[WaitingPair]) -> Gradients:
-        """float32 ``[pairs, D]``."""
+    def compute(self, pairs: Sequence[WaitingPair], go_on: Callable[[], object] = lambda: None) -> Gradients:
+        """float32 ``[pairs, D]``, as one micro-batch."""
+        go_on()
         steps = math.ceil(len(pairs) / self._at_once)
         end = time.monotonic() + float(self._pair_ms.read_text()) / 1e3 * steps
         if self._by_content:

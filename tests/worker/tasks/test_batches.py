@@ -38,11 +38,11 @@ class Counted:
         self.sizes: list[int] = []
         monkeypatch.setattr(bench.processor._engine, "compute", self)
 
-    def __call__(self, pairs: Sequence[EncodedPair]) -> Gradients:
+    def __call__(self, pairs: Sequence[EncodedPair], *more: Any) -> Gradients:
         self.sizes.append(len(pairs))
         if self._poison is not None and any(pair.prompt_ids[-3:] == self._poison[-3:] for pair in pairs):
             raise RuntimeError("poison")
-        return self._compute(pairs)
+        return self._compute(pairs, *more)
 
 
 def single(bench: Bench, count: int) -> list[str]:

@@ -12,7 +12,8 @@ from congrad_service import keys
 from congrad_service.queue.registry import Role
 from congrad_worker.errors import DeviceLostError
 from congrad_worker.gradients.device import are_lost
-from congrad_worker.tasks import store
+from congrad_worker.gradients.layouts.budget import Budget
+from congrad_worker.tasks import patience, store
 from congrad_worker.tasks.chunks import MAX_ATTEMPTS
 from congrad_worker.tasks.store import Store
 from support.bench import Bench
@@ -148,6 +149,27 @@ def test_a_reset_during_a_decision_is_not_undone(bench: Bench, monkeypatch: pyte
     assert result.direction.languages == {"de": 3, "fr": 3, "it": 2}
 
 
+def test_of_a_job_that_is_cancelled_no_further_batch_is_computed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk of a large model takes minutes, and whoever is next waits for its end."""
+    monkeypatch.setattr(patience, "LOOK_S", 0.0)
+    cancelled, _ = bench.create()
+    engine = bench.processor._engine
+    engine._budget = Budget(1)
+    compute, sizes = engine.batch_gradients, list[int]()
+
+    def compute_and_be_cancelled(pairs: Any, layout: Any) -> Any:
+        sizes.append(len(pairs))
+        bench.cancel(cancelled)
+        return compute(pairs, layout)
+
+    monkeypatch.setattr(engine, "batch_gradients", compute_and_be_cancelled)
+    assert not bench.processor.process(cancelled, 0)
+    assert sizes == [1]
+    assert not has_gradients(bench.store, cancelled, 0)
+    monkeypatch.undo()
+    bench.run(*bench.create())
+
+
 def test_a_cancelled_job_is_never_folded_in(bench: Bench) -> None:
     job_id, chunks = bench.create()
     bench.processor.process(job_id, 0)
@@ -199,7 +221,7 @@ def test_a_chunk_that_never_ends_is_given_up(bench: Bench) -> None:
 
 
 def test_an_error_in_the_engine_fails_the_job(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def explode(_: object) -> None:
+    def explode(*_: object) -> None:
         raise RuntimeError("out of luck")
 
     monkeypatch.setattr(bench.processor, "compute", explode)

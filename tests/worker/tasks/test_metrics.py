@@ -123,7 +123,7 @@ def test_lost_races_and_failures_are_counted(bench: Bench, monkeypatch: pytest.M
     assert since("congrad_commit_retries_total") == 1
     assert since("congrad_jobs_ended_total", status="200") == 2
 
-    def explode(_: object) -> None:
+    def explode(*_: object) -> None:
         raise RuntimeError(TEXT)
 
     monkeypatch.setattr(bench.processor, "compute", explode)

@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -103,8 +103,11 @@ class GradientEngine:
         """Tokens of one micro-batch, as the device's memory allows them."""
         return self._budget.tokens
 
-    def compute(self, pairs: Sequence[EncodedPair]) -> Gradients:
-        """Gradients of ``pairs``, in their order."""
+    def compute(self, pairs: Sequence[EncodedPair], go_on: Callable[[], object] = lambda: None) -> Gradients:
+        """Gradients of ``pairs``, in their order.
+
+        :param go_on: called before each micro-batch; raises where there is no use in more of them.
+        """
         pairs = [self.seen(pair) for pair in pairs]
         values = np.zeros((len(pairs), self.projection.dim), dtype=np.float32)
         too_long: list[int] = []
@@ -112,6 +115,7 @@ class GradientEngine:
         parts: list[tuple[list[int], Tensor]] = []
         for layout, sizes in self._by_kind(pairs):
             for group in layout.groups(sizes, self._budget.tokens, self.costs):
+                go_on()
                 computed, failed = self._group_gradients(pairs, group, layout)
                 parts += computed
                 too_long += failed

@@ -1,7 +1,7 @@
 """The work of a gradients task: one chunk of samples in, its compressed gradients out. Runs without a broker."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from congrad_worker.decisions.direction import Samples
 from congrad_worker.errors import DeviceLostError, SampleErrors, ShardStoreError, Unscorable, origin
 from congrad_worker.gradients.compressed import Gradients
 from congrad_worker.tasks import metrics
+from congrad_worker.tasks.patience import Abandoned, Demand
 from congrad_worker.tasks.records import ChunkResult, StartedChunk
 from congrad_worker.tasks.reports import belongs_to, note
 from congrad_worker.tasks.store import Store
@@ -118,6 +119,9 @@ class ChunkProcessor:
         note(attempt=begun.attempts)
         try:
             return self._run(job_id, number, begun)
+        except Abandoned:
+            note(outcome="repeated")
+            return False
         except (OutOfMemoryError, ShardStoreError) as error:
             if self._store.has_waited(job_id, MEMORY_PATIENCE_S):
                 detail = NO_MEMORY if isinstance(error, OutOfMemoryError) else f"{error}, for {MEMORY_PATIENCE_S:g} s"
@@ -158,7 +162,7 @@ class ChunkProcessor:
             self._waiting = {}
             self._computed = self._computed_together(together) if len(together) > 1 else {}
         if piece not in self._computed:
-            self._computed[piece] = self._measured([samples])[0]
+            self._computed[piece] = self._measured({piece: samples})[0]
         metrics.CHUNK_SAMPLES.observe(len(samples))
         note(samples=len(samples))
         return self._computed[piece]
@@ -167,7 +171,9 @@ class ChunkProcessor:
         """The results of several chunks; none where something fails, and each has to show by itself whether it is that
         which does."""
         try:
-            results = self._measured(list(chunks.values()))
+            results = self._measured(chunks)
+        except Abandoned:
+            raise
         except Exception as error:
             if self._engine.has_lost_its_device:
                 raise
@@ -176,20 +182,28 @@ class ChunkProcessor:
         note(together=len(chunks))
         return dict(zip(chunks, results, strict=True))
 
-    def _measured(self, chunks: Sequence[list[wire.AnySample]]) -> list[ChunkResult]:
-        """`compute`, with what it took said in the report of the task."""
+    def _measured(self, chunks: dict[Piece, list[wire.AnySample]]) -> list[ChunkResult]:
+        """`compute` while anybody waits for it, with what it took said in the report of the task.
+
+        :raises Abandoned: the jobs of all chunks have ended meanwhile.
+        """
         activity = self._engine.activity
         tokens, computed = activity.tokens, activity.computed_tokens
-        results = self.compute(chunks)
+        results = self.compute(list(chunks.values()), Demand(self._store, [job_id for job_id, _ in chunks]))
         note(tokens=activity.tokens - tokens, computed_tokens=activity.computed_tokens - computed)
         return results
 
-    def compute(self, chunks: Sequence[list[wire.AnySample]]) -> list[ChunkResult]:
+    def compute(
+        self, chunks: Sequence[list[wire.AnySample]], go_on: Callable[[], object] = lambda: None
+    ) -> list[ChunkResult]:
         """Of each chunk the gradients of its samples, and why some have none; only the errors where any cannot be
-        encoded."""
+        encoded.
+
+        :param go_on: as the engine's `compute` has it.
+        """
         encoded = [self._encoded(samples) for samples in chunks]
         whole = [pair for one in encoded if isinstance(one, EncodedChunk) for pair in one.pairs.values()]
-        gradients = self._engine.compute(whole)
+        gradients = self._engine.compute(whole, go_on)
         results, start = [], 0
         for samples, one in zip(chunks, encoded, strict=True):
             end = start + (len(one.pairs) if isinstance(one, EncodedChunk) else 0)

@@ -1,6 +1,10 @@
-"""When a decision that is under way is no longer wanted: its job has ended, or it has taken too long."""
+"""When work that is under way is no longer wanted: its job has ended, or it has taken too long."""
 
 import time
+from collections.abc import Collection
+from contextlib import suppress
+
+from redis.exceptions import RedisError
 
 from congrad_worker.errors import WorkerError
 from congrad_worker.tasks.store import Store
@@ -9,7 +13,7 @@ DECISION_S = 60.0
 """A decision may take so long. The largest that is accepted takes a few seconds; everybody else's waits for it."""
 
 LOOK_S = 0.25
-"""Between two looks at the job."""
+"""Between two looks at a job."""
 
 PAUSE_S = 0.01
 """Of one that waits for others: a hundredth of what a request of a thousand samples takes."""
@@ -52,4 +56,26 @@ class Patience:
         if now - self._looked > LOOK_S:
             self._looked = now
             if self._store.has_ended(self._job_id):
+                raise Abandoned
+
+
+class Demand:
+    """Ends the computation of gradients that nobody waits for any more."""
+
+    def __init__(self, store: Store, jobs: Collection[str]):
+        self._store = store
+        self._jobs = set(jobs)
+        self._looked = time.monotonic()
+
+    def __call__(self) -> None:
+        """Called between micro-batches.
+
+        :raises Abandoned: all jobs that it is for were cancelled, or have ended otherwise.
+        """
+        now = time.monotonic()
+        if now - self._looked > LOOK_S:
+            self._looked = now
+            with suppress(RedisError):  # there is enough to do until it answers again
+                self._jobs -= {job_id for job_id in self._jobs if self._store.has_ended(job_id)}
+            if not self._jobs:
                 raise Abandoned
