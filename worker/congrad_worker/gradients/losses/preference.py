@@ -31,6 +31,9 @@ class PairLogps:
     """The same without LD-DPO's weights of tokens, where a loss is among several that has none."""
     weights: Tensor | None = None
     """What each pair's loss is multiplied with, float32 ``[pairs]``; 1 if there are none."""
+    predicted: Tensor | None = None
+    """How many tokens of each completion something stands before, float32 ``[pairs, 2]``, where a loss is among several
+    that divides by them; all if there is nothing here."""
 
     @property
     def sides(self) -> tuple[Tensor, ...]:
@@ -67,18 +70,22 @@ class PreferenceLoss:
         TRL weighs both the policy's and the reference's log-probabilities so, and still divides by whole lengths in
         losses that divide.
 
+        The first token of a sequence without a prompt has no log-probability. TRL's losses without a reference take
+        the mean of those that there are, and the others divide by all tokens all the same.
+
         :param lengths: tokens of the completions, int64 ``[pairs, 2]``.
         """
         weights = pair_weights(tokens, lengths.shape[0]) if tokens.collisions is not None else None
         whole = _sums(tokens.values, tokens, lengths.shape[0])
         alpha = self._settings.ld_alpha
+        has_means = any(loss in REFERENCE_FREE for loss, _ in self._terms)
+        predicted = _counts(tokens, lengths.shape[0]) if has_means else None
         if alpha is None:
-            return PairLogps(*whole, weights=weights)
+            return PairLogps(*whole, weights=weights, predicted=predicted)
         shared = lengths.amin(1).index_select(0, tokens.completion // 2)  # [tokens]
         values = tokens.values * torch.where(tokens.offset < shared, 1.0, alpha)
-        has_others = any(loss in REFERENCE_FREE for loss, _ in self._terms)
-        unweighted = PairLogps(*whole) if has_others else None
-        return PairLogps(*_sums(values, tokens, lengths.shape[0]), unweighted, weights)
+        unweighted = PairLogps(*whole) if has_means else None
+        return PairLogps(*_sums(values, tokens, lengths.shape[0]), unweighted, weights, predicted)
 
     def __call__(self, policy: PairLogps, reference: PairLogps, lengths: Tensor) -> Tensor:
         """The loss of each pair.
@@ -88,7 +95,7 @@ class PreferenceLoss:
         :returns: float32 ``[pairs]``.
         """
         plain = policy.unweighted or policy
-        own = Scores(plain.chosen, plain.rejected, lengths)
+        own = Scores(plain.chosen, plain.rejected, lengths if policy.predicted is None else policy.predicted)
         to_reference = self._compared(policy, reference, lengths) if self.needs_reference else own
         terms = [
             weight * LOSSES[loss](own if loss in REFERENCE_FREE else to_reference, self._settings)
@@ -121,5 +128,10 @@ def pair_weights(tokens: TokenLogps, pairs: int) -> Tensor:
     """
     assert tokens.collisions is not None
     totals = torch.stack(_sums(tokens.values - tokens.collisions, tokens, pairs))
-    counts = torch.stack(_sums(torch.ones_like(tokens.values), tokens, pairs))
-    return (totals / counts.clamp(min=1)).sum(0).exp()
+    return (totals / _counts(tokens, pairs).T.clamp(min=1)).sum(0).exp()
+
+
+@torch.no_grad()
+def _counts(tokens: TokenLogps, pairs: int) -> Tensor:
+    """How many tokens there are of each completion: float32 ``[pairs, 2]``."""
+    return torch.stack(_sums(torch.ones_like(tokens.values), tokens, pairs), dim=1)
