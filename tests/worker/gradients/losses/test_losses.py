@@ -15,7 +15,7 @@ from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.losses.formulas import LOSSES
 from congrad_worker.gradients.losses.preference import PairLogps, PreferenceLoss, TokenLogps
-from congrad_worker.loss_names import LOSS_NAMES, OF_DIFFERENCES, Loss, is_unused
+from congrad_worker.loss_names import LOSS_NAMES, Loss, is_unused
 from datasets import Dataset
 from pydantic import ValidationError
 from support.models import engine, settings
@@ -261,28 +261,6 @@ def test_the_reference_is_looked_at_only_where_it_is_needed(name: Loss) -> None:
     other = PairLogps(REFERENCE.chosen + 3, REFERENCE.rejected - 1)
     values, others = (loss(POLICY, reference, LENGTHS) for reference in (REFERENCE, other))
     assert loss.needs_reference != values.equal(others)
-
-
-@pytest.mark.parametrize("name", [*OF_DIFFERENCES, "apo_zero", "simpo", "sft", "kto"])
-def test_equal_completions_have_a_gradient_only_where_nothing_is_compared(name: Loss) -> None:
-    loss = loss_of(loss=name)
-    values = torch.tensor([-1.0, -2.0], requires_grad=True)
-    tokens = TokenLogps(values.repeat(2), torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1]))
-    lengths = torch.tensor([[2, 2]])
-    same = PairLogps(torch.tensor([-4.0]), torch.tensor([-4.0]))
-    loss(loss.sequence_logps(tokens, lengths), same, lengths).sum().backward()
-    assert values.grad is not None
-    assert loss.compares != bool(values.grad.any())
-
-
-@pytest.mark.parametrize("options", [{"loss": "apo_down"}, {"loss": "sigmoid,sft"}], ids=name_of)
-def test_a_pair_of_equal_completions_is_nothing_to_learn_to_any_loss_that_compares(
-    options: dict[str, Any], small_llama: Path
-) -> None:
-    """TRL would move the model there; it is no preference, and its filter drops it."""
-    pairs = [EncodedPair([3, 4], [5, 6], [5, 6], truncated=False), EncodedPair([3, 4], [5, 6], [7], truncated=False)]
-    gradients = engine(small_llama, **options).compute(pairs)
-    assert gradients.values.any(1).tolist() == [False, True]
 
 
 def autograd_gradient(machine: GradientEngine, pair: EncodedPair) -> torch.Tensor:

@@ -41,6 +41,16 @@ class PairLogps:
         own = (self.chosen, self.rejected)
         return own if self.unweighted is None else (*own, *self.unweighted.sides)
 
+    def doubles(self) -> "PairLogps":
+        """The same in float64, where derivatives end."""
+        return PairLogps(
+            self.chosen.detach().double().requires_grad_(),
+            self.rejected.detach().double().requires_grad_(),
+            None if self.unweighted is None else self.unweighted.doubles(),
+            self.weights,
+            self.predicted,
+        )
+
 
 class PreferenceLoss:
     """The loss that ``settings`` name, or the weighted sum of several. Differentiable, and without a synchronisation of
@@ -54,9 +64,28 @@ class PreferenceLoss:
         self.needs_reference = any(loss not in REFERENCE_FREE for loss in losses)
         """Whether the loss looks at the reference's log-probabilities at all."""
         self.compares = any(loss not in ONE_COMPLETION for loss in losses)
-        """Whether both completions of a pair are looked at. Where both are the same there is nothing to learn."""
+        """Whether both completions of a pair are looked at."""
         self.weighs_pairs = settings.use_weighting
         """Whether the policy's `TokenLogps` need to have collisions."""
+
+    def learns_ties(self, is_own_reference: bool) -> bool:
+        r"""Whether a pair whose completions are the same has a gradient.
+
+        It is that of the one completion, times the sum of the loss's derivatives in both log-probabilities. A loss of
+        their difference has opposite ones; what else moves a completion, as `apo_down` and `sft` do, has not.
+
+        :param is_own_reference: whether the policy is its own reference, so that scores are 0. `nca_pair`, `bco_pair`
+            and `sppo_hard` have opposite derivatives there, and only there.
+        """
+        scores = torch.tensor([0.0] if is_own_reference else [-5.0, -1.0, -0.1, 0.1, 1.0, 5.0], dtype=torch.float64)
+        policy = PairLogps(torch.full_like(scores, -20.0), torch.full_like(scores, -20.0)).doubles()
+        reference = PairLogps(policy.chosen.detach() - scores, policy.rejected.detach() - scores)
+        losses = self(policy, reference, torch.full((len(scores), 2), 4))
+        chosen, rejected = torch.autograd.grad(
+            losses.sum(), (policy.chosen, policy.rejected), allow_unused=True, materialize_grads=True
+        )
+        rounding = 1e-9 * torch.maximum(chosen.abs(), rejected.abs())
+        return bool(((chosen + rejected).abs() > rounding).any())
 
     def sequence_logps(self, tokens: TokenLogps, lengths: Tensor) -> PairLogps:
         r"""Sums over completions, of the policy's tokens or the reference's.
