@@ -49,10 +49,10 @@ class Truth:
     def of(self, machine: GradientEngine, given: tuple[float, float]) -> np.ndarray:
         """The gradient of the loss where both sides are the same number; ``given`` are the reference's."""
         logp = torch.tensor([self.logp], dtype=torch.float64, requires_grad=True)
-        reference = PairLogps(*(torch.tensor([value], dtype=torch.float64) for value in given))
-        weights = None
-        if machine.loss.weighs_pairs:  # what they are is tested elsewhere; no weight makes something of nothing
-            weights = torch.ones(1)
+        chosen, rejected = (torch.tensor([value], dtype=torch.float64) for value in given)
+        reference = PairLogps(chosen, rejected)
+        # What weights are is tested elsewhere; none makes something of nothing.
+        weights = torch.ones(1) if machine.loss.weighs_pairs else None
         loss = machine.loss(PairLogps(logp, logp, weights=weights), reference, torch.tensor([[3, 3]]))
         (derivative,) = torch.autograd.grad(loss.sum(), logp)
         return float(derivative) * self.gradient
@@ -67,7 +67,8 @@ def truth(small_llama: Path, reference_llama: Path) -> Truth:
     ids = torch.tensor([TIE.prompt_ids + TIE.chosen_ids])
 
     def logp(model: LlamaForCausalLM) -> torch.Tensor:
-        return model(input_ids=ids).logits[0, 1:-1].log_softmax(-1).gather(1, ids[0, 2:, None]).sum()
+        found: torch.Tensor = model(input_ids=ids).logits[0, 1:-1].log_softmax(-1).gather(1, ids[0, 2:, None]).sum()
+        return found
 
     parts = torch.autograd.grad(logp(policy), [policy.get_parameter(f"{name}.weight") for name in names])
     return Truth(
