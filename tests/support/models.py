@@ -10,7 +10,8 @@ from congrad_worker.checkpoints.files import locate
 from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.gradients.verification import verified_engine
 from congrad_worker.settings import GradientSettings
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 DEMO_CHECKPOINT = Path(str(files("congrad"))) / "demo_data" / "checkpoint"
 DEVICE = os.environ.get("TEST_DEVICE", "cpu")
@@ -58,6 +59,14 @@ def save_small_llama(folder: Path, seed: int = 0) -> Path:
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def tokenizer_without_bos(model: Path) -> PreTrainedTokenizerBase:
+    """A checkpoint's tokenizer, which puts nothing before a text: of an empty one there are no tokens."""
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A")
+    tokenizer.bos_token = None
+    return tokenizer
 
 
 def save_lora(model: Path, folder: Path) -> Path:

@@ -15,7 +15,7 @@ from congrad_worker.checkpoints.encoding import Encoder, explicit_prompt
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.errors import Unscorable
 from datasets import IterableDataset  # no stubs, no py.typed
-from support.models import DEMO_CHECKPOINT, SHARED_CHECKPOINT, SHARED_PAIRS, checkpoint
+from support.models import DEMO_CHECKPOINT, SHARED_CHECKPOINT, SHARED_PAIRS, checkpoint, tokenizer_without_bos
 from support.pairs import FIELDS, demo_samples, file_rows
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl.trainer.dpo_config import DPOConfig
@@ -190,6 +190,23 @@ def test_an_end_of_sequence_is_added_once(loaded: Checkpoint) -> None:
 def test_the_implicit_prompt_is_trls(chosen: str, rejected: str, loaded: Checkpoint) -> None:
     row = {"id": "a", "language": "en", "chosen": chosen, "rejected": rejected}
     assert_like_trl(loaded.tokenizer, [row])
+
+
+def test_without_a_first_token_of_its_own_a_sequence_may_have_no_prompt_as_in_trl() -> None:
+    tokenizer = tokenizer_without_bos(DEMO_CHECKPOINT)
+    sides = [("Ja.", "Nein."), ("Ja. ", "Nein."), ("Ja.", "Ja, aber nicht heute."), ("as", "as"), ("as so", "ar no")]
+    rows = [
+        {"id": str(number), "language": "de", "chosen": chosen, "rejected": rejected}
+        for number, (chosen, rejected) in enumerate(sides)
+    ]
+
+    def has_prompt(rows: list[dict[str, Any]]) -> list[bool]:
+        return [bool(pair.prompt_ids) for pair in assert_like_trl(tokenizer, rows)]
+
+    assert has_prompt([row | {"prompt": ""} for row in rows]) == [False] * 5
+    # "w" and what follows is another token, "wa", and the prompt's own is in neither sequence.
+    assert has_prompt([row | {"prompt": "w"} for row in rows]) == [True, True, True, False, False]
+    assert has_prompt(rows) == [False, True, True, False, False]
 
 
 def test_the_implicit_prompt_of_messages_is_trls(loaded: Checkpoint) -> None:

@@ -20,6 +20,7 @@ from support.autograd import pair_gradient
 from support.models import SHARED_CHECKPOINT, SHARED_PAIRS, checkpoint, engine, save_lora, settings
 from support.pairs import demo_samples, encoded, file_rows
 from support.properties import assert_rows_match, cosine
+from transformers import LlamaForCausalLM
 
 needs_shared = pytest.mark.skipif(not SHARED_PAIRS.exists(), reason="the real pairs are not on this machine")
 
@@ -239,3 +240,49 @@ def test_an_adapter_stays_frozen_when_its_reference_fails(small_llama: Path, tmp
     with pytest.raises(torch.OutOfMemoryError), loaded.as_reference():
         raise torch.OutOfMemoryError("CUDA out of memory.")
     assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+
+
+def wide_gradient(folder: Path, pair: EncodedPair, beta: float) -> np.ndarray:
+    """The gradient of a pair's DPO loss in all linear layers, float64. Llama's norms and its attention round to float32
+    whatever they are given, and so have no part in the multiplication with what is small."""
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
+    assert pair.ref_logps is not None
+    sums = []
+    for completion in (pair.chosen_ids, pair.rejected_ids):
+        ids = torch.tensor([pair.prompt_ids + completion])
+        log_probs = model(input_ids=ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])
+        sums.append(log_probs[len(pair.prompt_ids) - 1 :].sum())
+    delta = sums[0] - sums[1] - (pair.ref_logps[0] - pair.ref_logps[1])
+    weights = [model.get_parameter(f"{name}.weight") for name in target_modules(model, None)]
+    gradient = torch.cat([part.flatten() for part in torch.autograd.grad(delta, weights)]).numpy()
+    end = delta.detach().requires_grad_()
+    (coefficient,) = torch.autograd.grad(-torch.nn.functional.logsigmoid(beta * end), end)
+    found: np.ndarray = gradient * float(coefficient)
+    return found
+
+
+@pytest.mark.parametrize(("beta", "distance"), [(0.1, 1000), (10.0, 9.5), (0.1, 3000), (10.0, 40)])
+def test_a_unit_gradient_is_exact_however_small_its_coefficient(
+    beta: float, distance: float, small_llama: Path, pairs: list[EncodedPair]
+) -> None:
+    """σ(-βΔ) is 1e-42 at βΔ = 95, where float32 holds three bits of it, and 0 in float32 beyond 104."""
+    margin = _margin(checkpoint(small_llama).model, pairs[0])
+    learnt = replace(pairs[0], ref_logps=(margin - distance, 0.0))
+    found = engine(small_llama, unit_gradients=True, projection="exact", beta=beta).compute([learnt, pairs[1]]).values
+    expected = wide_gradient(small_llama, learnt, beta)
+    assert 0 < np.abs(expected).max() < 1e-37
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-6)
+    expected /= np.abs(expected).max()  # of what is this small, squares are 0 in float64 too
+    assert_rows_match(found[:1], (expected / np.linalg.norm(expected))[None], 1e-5)
+
+
+@pytest.mark.parametrize("exponent", [0, 40, 54, 57, 70, 84])
+def test_gradients_that_keep_their_lengths_have_those_of_autograd_as_far_as_float32_goes(
+    exponent: float, small_llama: Path, pairs: list[EncodedPair]
+) -> None:
+    margin = _margin(checkpoint(small_llama).model, pairs[0])
+    learnt = replace(pairs[0], ref_logps=(margin - 10 * exponent, 0.0))
+    (found,) = engine(small_llama, projection="exact").compute([learnt]).values.astype(np.float64)
+    expected = wide_gradient(small_llama, learnt, 0.1)
+    assert np.linalg.norm(found) == pytest.approx(np.linalg.norm(expected), rel=1e-4)
+    assert cosine(found / np.linalg.norm(found), expected / np.linalg.norm(expected)) > 1 - 1e-6

@@ -50,8 +50,8 @@ class EncodedPair:
 
     @property
     def is_tie(self) -> bool:
-        """Whether the model cannot tell the two completions apart, so that the gradient is zero. That of an only
-        completion is where it has no tokens itself."""
+        """Whether the model cannot tell the two completions apart. That of an only completion is where it has no tokens
+        itself."""
         return self.chosen_ids == self.rejected_ids
 
     @property

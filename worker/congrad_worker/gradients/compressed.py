@@ -9,7 +9,7 @@ import numpy as np
 class Gradients:
     """Compressed gradients of some pairs.
 
-    A pair that the loss cannot tell apart has a zero row. One whose gradient overflows has entries that are not finite,
+    A pair that the loss learns nothing of has a zero row. One whose gradient overflows has entries that are not finite,
     and so has one that is too long for the device even alone: ``out_of_memory`` says which.
     """
 

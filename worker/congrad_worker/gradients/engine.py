@@ -27,6 +27,7 @@ from congrad_worker.gradients.layouts.packing.packed_row import PACKED_ROW
 from congrad_worker.gradients.layouts.packing.variable_length import attends_at_once
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
+from congrad_worker.gradients.losses.derivatives import SMALL, divided_derivatives
 from congrad_worker.gradients.losses.logps import token_logps, token_logps_and_collisions
 from congrad_worker.gradients.losses.preference import PairLogps, PreferenceLoss, TokenLogps
 from congrad_worker.gradients.modules import decoder_blocks, target_modules, tied
@@ -56,6 +57,7 @@ class GradientEngine:
         self.layouts = tuple(layouts)
         self.activity = Activity()
         self.loss = PreferenceLoss(settings)
+        self._learns_ties = {is_own: self.loss.learns_ties(is_own) for is_own in (True, False)}
         self.modules = target_modules(checkpoint.model, settings.target_modules, settings.layers)
         self.projection = Projection(
             settings.projection,
@@ -149,12 +151,19 @@ class GradientEngine:
         sizes: dict[tuple[int, int], dict[int, int]] = {}
         thresholds = self.checkpoint.thresholds
         for position, pair in enumerate(pairs):
-            if not pair.is_tie:
+            if self._has_gradient(pair):
                 suited = [kind for kind, layout in enumerate(self.layouts) if layout.suits(pair)]
                 kind = min(suited, key=lambda kind: self.layouts[kind].cost(pair, self.costs))
                 passed = sum(pair.length > threshold for threshold in thresholds)
                 sizes.setdefault((kind, passed), {})[position] = self.layouts[kind].tokens(pair)
         return [(self.layouts[kind], of_kind) for (kind, _), of_kind in sorted(sizes.items())]
+
+    def _has_gradient(self, pair: EncodedPair) -> bool:
+        """Whether it is worth a pass: of completions that are the same, the loss may learn nothing."""
+        if not pair.is_tie:
+            return True
+        is_own_reference = self.checkpoint.reference == "policy" and pair.ref_logps is None
+        return bool(pair.chosen_ids) and self._learns_ties[is_own_reference]
 
     def _group_gradients(
         self, pairs: Sequence[EncodedPair], group: list[int], layout: Layout
@@ -192,8 +201,19 @@ class GradientEngine:
         with torch.enable_grad(), self.running(batch, layout), self._collector.collecting(batch, layout) as target:
             policy = self._policy_logps(batch)
             reference = self._reference_logps(batch, policy)
-            scales = _backward(self.loss(policy, reference, batch.lengths), policy)
-        return target * scales[:, None]
+            derivatives, scales = divided_derivatives(
+                lambda own, other: self.loss(own, other, batch.lengths), policy, reference, batch.ties
+            )
+            torch.autograd.backward(policy.sides, derivatives)
+        return self._scaled(target, scales)
+
+    def _scaled(self, target: Tensor, scales: Tensor) -> Tensor:
+        """Gradients multiplied with what derivatives were divided by, float32 ``[pairs, D]``; no smaller than they can
+        be told in float32 where they get length 1 in the end."""
+        told = scales.clamp(min=SMALL)
+        found = target * told.float()[:, None]
+        # A power of two and what is left of it: a scale without an exponent in float32 is a few bits there.
+        return found if self._has_unit_gradients else found.mul_((scales / told).float()[:, None])
 
     @contextmanager
     def running(self, batch: Batch, layout: Layout) -> Iterator[None]:
@@ -226,20 +246,6 @@ class GradientEngine:
         return PairLogps(
             torch.where(chosen.isnan(), own.chosen, chosen), torch.where(rejected.isnan(), own.rejected, rejected)
         )
-
-
-def _backward(losses: Tensor, policy: PairLogps) -> Tensor:
-    """The backward pass of each pair's loss, scaled: what gradients are to be multiplied with, float32 ``[pairs]``.
-
-    A loss reaches the model through its derivatives in the log-probabilities of completions only. Of a pair that is
-    learnt they are tiny, and so would be all gradients below: too small for half precision.
-    """
-    sides = policy.sides
-    derivatives = torch.autograd.grad(losses.sum(), sides, allow_unused=True, materialize_grads=True)
-    largest = torch.stack(derivatives).abs().amax(0)
-    scales = torch.where(largest > 0, largest, 1.0)
-    torch.autograd.backward(sides, [derivative / scales for derivative in derivatives])
-    return scales
 
 
 def unit_rows(values: np.ndarray) -> np.ndarray:

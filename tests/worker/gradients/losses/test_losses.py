@@ -15,16 +15,15 @@ from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.losses.formulas import LOSSES
 from congrad_worker.gradients.losses.preference import PairLogps, PreferenceLoss, TokenLogps
-from congrad_worker.loss_names import LOSS_NAMES, OF_DIFFERENCES, Loss, is_unused
+from congrad_worker.loss_names import LOSS_NAMES, Loss, is_unused
 from datasets import Dataset
 from pydantic import ValidationError
-from support.models import engine, save_small_llama, settings
+from support.models import engine, settings
 from support.pairs import demo_samples
 from support.properties import assert_rows_match
+from support.trainers import dpo_trainer
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaForCausalLM
-from trl.trainer.dpo_config import DPOConfig
-from trl.trainer.dpo_trainer import DPOTrainer
 
 BETA = 0.2
 VARIANTS: list[dict[str, Any]] = [
@@ -65,13 +64,6 @@ def loss_of(**options: Any) -> PreferenceLoss:
     return PreferenceLoss(settings(Path("unused"), **NEEDED.get(options.get("loss", ""), {}) | options))
 
 
-def trl_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Our settings as arguments of a `DPOConfig`."""
-    given = {name: value for name, value in options.items() if name not in ("loss", "loss_weights")}
-    weights = [float(weight) for weight in options["loss_weights"].split(",")] if "loss_weights" in options else None
-    return given | {"loss_type": options["loss"].split(","), "loss_weights": weights}
-
-
 @dataclass(frozen=True)
 class Rows:
     """A padded batch as TRL makes it: all chosen completions, then all rejected ones."""
@@ -93,19 +85,6 @@ class Rows:
         completions, offsets = 2 * (rows % pairs) + rows // pairs, (mask.cumsum(1) - 1)[mask]
         collisions = distribution.exp().square().sum(-1).log()[mask] if with_collisions else None
         return TokenLogps(logps[mask], completions, offsets, collisions)
-
-
-@pytest.fixture(scope="module")
-def reference_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Near to the policy, so that scores are of a size at which every loss has a slope."""
-    folder = save_small_llama(tmp_path_factory.mktemp("reference-llama"))
-    model = LlamaForCausalLM.from_pretrained(folder)
-    torch.manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.005 * torch.randn_like(parameter))
-    model.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -157,21 +136,7 @@ def test_losses_are_those_of_the_dpo_trainer(
     options: dict[str, Any], small_llama: Path, reference_llama: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
     model = LlamaForCausalLM.from_pretrained(small_llama)
-    trainer: Any = DPOTrainer(
-        model,
-        LlamaForCausalLM.from_pretrained(reference_llama),
-        DPOConfig(
-            str(tmp_path),
-            beta=BETA,
-            **trl_options(options),
-            report_to="none",
-            use_cpu=True,
-            bf16=False,
-            activation_checkpointing=False,
-        ),
-        train_dataset=dataset,
-        processing_class=AutoTokenizer.from_pretrained(small_llama),
-    )
+    trainer = dpo_trainer(model, reference_llama, {"beta": BETA} | options, dataset, small_llama, tmp_path)
     examples = list(trainer.train_dataset)
     batch = trainer.data_collator(examples)
     assert_matches_trainer(
@@ -296,28 +261,6 @@ def test_the_reference_is_looked_at_only_where_it_is_needed(name: Loss) -> None:
     other = PairLogps(REFERENCE.chosen + 3, REFERENCE.rejected - 1)
     values, others = (loss(POLICY, reference, LENGTHS) for reference in (REFERENCE, other))
     assert loss.needs_reference != values.equal(others)
-
-
-@pytest.mark.parametrize("name", [*OF_DIFFERENCES, "apo_zero", "simpo", "sft", "kto"])
-def test_equal_completions_have_a_gradient_only_where_nothing_is_compared(name: Loss) -> None:
-    loss = loss_of(loss=name)
-    values = torch.tensor([-1.0, -2.0], requires_grad=True)
-    tokens = TokenLogps(values.repeat(2), torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1]))
-    lengths = torch.tensor([[2, 2]])
-    same = PairLogps(torch.tensor([-4.0]), torch.tensor([-4.0]))
-    loss(loss.sequence_logps(tokens, lengths), same, lengths).sum().backward()
-    assert values.grad is not None
-    assert loss.compares != bool(values.grad.any())
-
-
-@pytest.mark.parametrize("options", [{"loss": "apo_down"}, {"loss": "sigmoid,sft"}], ids=name_of)
-def test_a_pair_of_equal_completions_is_nothing_to_learn_to_any_loss_that_compares(
-    options: dict[str, Any], small_llama: Path
-) -> None:
-    """TRL would move the model there; it is no preference, and its filter drops it."""
-    pairs = [EncodedPair([3, 4], [5, 6], [5, 6], truncated=False), EncodedPair([3, 4], [5, 6], [7], truncated=False)]
-    gradients = engine(small_llama, **options).compute(pairs)
-    assert gradients.values.any(1).tolist() == [False, True]
 
 
 def autograd_gradient(machine: GradientEngine, pair: EncodedPair) -> torch.Tensor:

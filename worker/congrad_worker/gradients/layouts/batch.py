@@ -41,6 +41,7 @@ class Batch:
     lengths: Tensor  # int64 [pairs, 2]: tokens of the completions
     ref_logps: Tensor  # float32 [pairs, 2]: what the samples brought along, or NaN
     needs_reference: bool  # whether any sample brought nothing along
+    ties: Tensor | None  # bool [pairs]: whose completions are the same; None where there are none
 
     @property
     def pairs(self) -> int:
@@ -82,6 +83,7 @@ class Batch:
             targets=self.targets.each(lambda tensor: moved(tensor, device)),
             lengths=moved(self.lengths, device),
             ref_logps=moved(self.ref_logps, device),
+            ties=None if self.ties is None else moved(self.ties, device),
         )
 
 

@@ -92,6 +92,7 @@ class Layout(ABC):
         padded = [row + [pad_id] * (tokens - len(row)) for row in rows]
         position_ids, branches = self.structure(pairs, tokens)
         given = [pair.ref_logps for pair in pairs]
+        ties = [pair.is_tie for pair in pairs]
         return Batch(
             input_ids=torch.tensor(padded),
             position_ids=position_ids,
@@ -102,6 +103,7 @@ class Layout(ABC):
             lengths=torch.tensor([(len(pair.chosen_ids), len(pair.rejected_ids)) for pair in pairs]),
             ref_logps=torch.tensor([(math.nan, math.nan) if logps is None else logps for logps in given]),
             needs_reference=None in given,
+            ties=torch.tensor(ties) if any(ties) else None,
         )
 
     def _targets(self, pairs: Sequence[EncodedPair], starts: Sequence[int], tokens: int) -> Targets:

@@ -2,7 +2,8 @@ r"""Preference losses of single pairs, under TRL's names; those of its trainers 
 
 A completion's *score* is :math:`s = \log\pi(y|x) - \log\pi_\mathrm{ref}(y|x)`, or :math:`\log\pi(y|x)` where a loss has
 no reference; :math:`\Delta = s_w - s_l` is chosen minus rejected, :math:`\bar\Delta = s_w/|y_w| - s_l/|y_l|` the same
-per token. Lengths are in tokens; to divide by, that of a completion cut to nothing is 1: its score is 0 and not NaN.
+per token. Lengths are in tokens, and where a loss has no reference only those count that something stands before; to
+divide by, that of a completion cut to nothing is 1: its score is 0 and not NaN.
 
 A loss that needs a whole batch, a pair by itself does not have. `kto` is served all the same: what it takes from a
 batch sets how much a completion counts, and not where its gradient points.
@@ -26,7 +27,7 @@ class Scores:
 
     chosen: Tensor  # float32 [pairs], nats
     rejected: Tensor  # float32 [pairs], nats
-    lengths: Tensor  # int64 [pairs, 2], tokens
+    lengths: Tensor  # int64 or float32 [pairs, 2], tokens
 
     @property
     def delta(self) -> Tensor:
