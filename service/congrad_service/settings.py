@@ -86,6 +86,23 @@ class RedisSettings(BaseSettings):
             raise ValueError("should be a URL, in which user and password are percent-encoded")
         return value
 
+    @field_validator("redis_url")
+    @classmethod
+    def _is_of_redis(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("should begin with redis://, rediss:// or unix://")
+        if parts.scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path):
+            raise ValueError("should end with the number of a database, if with anything: redis://host:6379/0")
+        return value
+
+    @field_validator("broker_url")
+    @classmethod
+    def _is_of_a_broker(cls, value: str | None) -> str | None:
+        if value is not None and not urlsplit(value).scheme:
+            raise ValueError("should begin with what kind of broker it is, as amqps:// does")
+        return value
+
     @field_validator("gradient_store")
     @classmethod
     def _is_store(cls, value: str) -> str:

@@ -10,10 +10,11 @@ number, because the workers believe what Redis holds.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from congrad.contract import wire
+from congrad.contract.aggregators import AggregatorName
 from congrad.contract.samples import Request, Text
 from congrad.contract.tags.languages import normalise_language
 from congrad.contract.validation.bounded import few_fields
@@ -51,6 +52,8 @@ Norm = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]
 Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
 Cosines = Annotated[list[Annotated[list[Cosine], FailFast()]], FailFast()]
 
+LARGEST_SCORE = 1 + 1e-6
+"""A cosine, and what rounding adds to it."""
 MAX_LANGUAGES = 1024
 MAX_FAULTS = 1000
 """Both so that the errors of a large file have an end."""
@@ -62,6 +65,12 @@ def _are_few(languages: Any) -> Any:
     if isinstance(languages, dict) and len(languages) > MAX_LANGUAGES:
         raise ValueError(f"there are {len(languages)}; a direction has {MAX_LANGUAGES} at most")
     return languages
+
+
+def _is_known(aggregator: dict[str, str | int]) -> dict[str, str | int]:
+    if aggregator.get("name") not in get_args(AggregatorName):
+        raise ValueError(f"name should be one of {', '.join(get_args(AggregatorName))}")
+    return aggregator
 
 
 class Language(Request):
@@ -79,7 +88,7 @@ class Geometry(Request):
     cosines_before: Cosines
     cosines_after: Cosines
     half_life: Positive | None
-    aggregator: Annotated[dict[Text, Text | int], BeforeValidator(few_fields)]
+    aggregator: Annotated[dict[Text, Text | int], BeforeValidator(few_fields), AfterValidator(_is_known)]
     weights: Annotated[dict[Tag, Cosine], BeforeValidator(_are_few)] = Field(default_factory=dict)
 
 
@@ -219,6 +228,8 @@ def _faults(tensors: Mapping[str, Mapping[str, Any]], metadata: Metadata, dims: 
             yield f"tensor {name} has numbers that are not finite"
         elif kind == "sum":
             yield from _mean_faults(name, tensors[name]["data"], metadata.languages[tag].weight)
+        elif np.abs(np.frombuffer(tensors[name]["data"], dtype="<f4")).max(initial=0.0) > LARGEST_SCORE:
+            yield f"tensor {name} has conflict scores that are no cosines: they should be within [-1, 1]"
     for tag, language in metadata.languages.items():
         yield from _pair_faults(tensors, tag, language.samples)
     shapes = {tag: tensors[f"sum/{tag}"]["shape"] for tag in tags if f"sum/{tag}" in tensors}

@@ -1,11 +1,13 @@
 """Errors that become problem documents. Free of FastAPI: the workers speak of samples in the same words.
 
 ServiceError
+├── BadRequest             400
 ├── Unauthorized           401
 ├── Forbidden              403
 ├── NotFound               404
 ├── Conflict               409
 ├── ContentTooLarge        413
+├── UnsupportedMediaType   415
 ├── Unprocessable          422
 ├── QueueFull              429, with Retry-After
 ├── TooMuchAtOnce          429, with Retry-After
@@ -37,6 +39,10 @@ class ServiceError(Exception):
         self.headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
 
 
+class BadRequest(ServiceError):
+    status = HTTPStatus.BAD_REQUEST
+
+
 class Unauthorized(ServiceError):
     status = HTTPStatus.UNAUTHORIZED
 
@@ -65,6 +71,10 @@ class NoLongerKept(Conflict):
 
 class ContentTooLarge(ServiceError):
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class UnsupportedMediaType(ServiceError):
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 
 
 class Unprocessable(ServiceError):

@@ -17,9 +17,11 @@ from congrad_service.http import request_id
 from congrad_service.http.errors import (
     MAX_ERRORS,
     RETRY_AFTER_S,
+    BadRequest,
     ServiceError,
     Unavailable,
     Unprocessable,
+    UnsupportedMediaType,
     pointer,
     problem_of,
     sample_name,
@@ -60,11 +62,32 @@ def _on_problem(_: Request, error: Exception) -> JSONResponse:
 def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
+    if status is HTTPStatus.BAD_REQUEST and error.__cause__ is not None:
+        return response(problem_of(_unreadable(request, error.__cause__)))
     problem = wire.Problem(title=status.phrase, status=status, detail=str(error.detail))
     headers = dict(error.headers or {})
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_allowed(request))
     return response(problem, headers)
+
+
+def _unreadable(request: Request, cause: BaseException) -> ServiceError:
+    """A body that cannot be parsed, for another reason than its grammar: FastAPI says of it no more than that."""
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        return UnsupportedMediaType(f"the body is encoded ({encoding!r}): send it as it is, without Content-Encoding")
+    wanted = getattr(request.scope["route"].body_field.field_info, "media_type", "application/json")
+    if wanted != "application/json":
+        return BadRequest(f"the body should be a file, with Content-Type: {wanted}")
+    match cause:
+        case UnicodeDecodeError():
+            reason = f"byte {cause.start} of it is not UTF-8"
+        case RecursionError():
+            reason = "it is nested too deeply"
+        case _:
+            reason = str(cause).partition(";")[0]
+    detail = f"the body is not JSON that can be read: {reason}"
+    return BadRequest(detail, [wire.ProblemError(pointer="", detail=detail)])
 
 
 def _allowed(request: Request) -> list[str]:

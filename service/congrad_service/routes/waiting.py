@@ -20,7 +20,7 @@ from congrad_service.queue.registry import Live
 from congrad_service.state import State
 
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
-Prefer = Annotated[str | None, Header(description="`respond-async`, or `wait=SECONDS`")]
+Prefer = Annotated[list[str] | None, Header(description="`respond-async`, or `wait=SECONDS`")]
 
 JOB_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {

@@ -271,6 +271,8 @@ REFUSED: list[tuple[Callable[[], bytes], str]] = [
     (lambda: save(TENSORS | {"sum/de": SUM[:0], "sum/fr": SUM[:0]}, METADATA), "should not be empty"),
     (lambda: with_tensor("sum/de", NAN), "tensor sum/de has numbers that are not finite"),
     (lambda: with_tensor("recent/fr", INFINITE), "tensor recent/fr has numbers that are not finite"),
+    (lambda: with_tensor("recent/fr", RECENT - 1.5), "tensor recent/fr has conflict scores that are no cosines"),
+    (lambda: with_geometry(aggregator={"name": "nash"}), "metadata.geometry.aggregator: name should be one of pcgrad"),
 ]
 
 

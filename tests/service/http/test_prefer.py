@@ -22,4 +22,13 @@ from congrad_service.http.prefer import parse_prefer
     ],
 )
 def test_preferences_that_make_no_sense_are_ignored(header: str | None, wait: int) -> None:
-    assert parse_prefer(header, 600.0).wait == wait
+    assert parse_prefer(None if header is None else [header], 600.0).wait == wait
+
+
+@pytest.mark.parametrize("lines", [["handling=lenient", "wait=10"], ["respond-async; foo=1", "wait=10; bar"]])
+def test_it_may_come_in_several_lines_and_with_parameters(lines: list[str]) -> None:
+    assert parse_prefer(lines, 600.0).wait == 10
+
+
+def test_a_preference_may_have_parameters() -> None:
+    assert parse_prefer(["respond-async; foo=1"], 600.0).wait == 0

@@ -1,6 +1,7 @@
 """The HTTP contract, over a real Redis. The workers are announced, but none is there: jobs stay queued."""
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -192,6 +193,35 @@ def test_a_method_that_a_path_has_not_is_told_all_that_it_has(path: str, methods
 def test_a_body_without_its_content_type_is_told_so(redis_url: str) -> None:
     problem = assert_problem(call(redis_url, "POST", "/filter", content=b"{}"), 422)
     assert problem["detail"] == "the body should be JSON, with Content-Type: application/json"
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status", "detail"),
+    [
+        (b'{"samples": "\xff"}', {}, 400, "the body is not JSON that can be read: byte 13 of it is not UTF-8"),
+        (b"[" * 100_000, {}, 400, "the body is not JSON that can be read: it is nested too deeply"),
+        (b"1" * 5_000, {}, 400, "the body is not JSON that can be read: Exceeds the limit (4300 digits)"),
+        (gzip.compress(b"{}"), {"Content-Encoding": "gzip"}, 415, "the body is encoded ('gzip'): send it as it is"),
+    ],
+    ids=["not UTF-8", "nested", "a long number", "gzip"],
+)
+def test_what_cannot_be_read_is_told_why(
+    content: bytes, headers: dict[str, str], status: int, detail: str, redis_url: str
+) -> None:
+    headers = {"Content-Type": "application/json", **headers}
+    problem = assert_problem(call(redis_url, "POST", "/filter", content=content, headers=headers), status)
+    assert problem["detail"].startswith(detail)
+
+
+def test_a_file_that_comes_as_json_is_told_what_it_should_come_as(redis_url: str) -> None:
+    sent = {"content": b"\xff" * 8, "headers": {"Content-Type": "application/json"}}
+    problem = assert_problem(call(redis_url, "PUT", "/directions/x/state", **sent), 400)
+    assert problem["detail"] == "the body should be a file, with Content-Type: application/octet-stream"
+
+
+def test_whoever_asks_for_the_head_alone_is_told_whether_it_lives(redis_url: str) -> None:
+    assert call(redis_url, "HEAD", "/livez").status_code == 200
+    assert call(redis_url, "HEAD", "/readyz").status_code == 503
 
 
 @pytest.mark.usefixtures("workers")

@@ -42,4 +42,6 @@ def message_of(fault: Fault) -> str:
     """What is wrong there, as the end of a sentence that begins with the place."""
     message: str = WORDS[fault["type"]] if fault["type"] in WORDS else fault["msg"]
     message = _SUBJECT.sub("should ", message.removeprefix("Value error, "))
+    if isinstance(fault.get("input"), str):  # pydantic counts the items of whatever has a length
+        message = message.replace(" item", " character")
     return _MEASURED.sub(r"; it has \1", message)
