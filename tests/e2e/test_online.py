@@ -141,12 +141,13 @@ def test_what_resumes_draws_and_keeps_what_an_uninterrupted_run_does(online: Sta
         assert steps > 1, "an epoch has a middle"
         for step in (1, steps, steps + 1):
             trainer = recording(output)
-            resumed = FilterCallback(trainer, client, every=every, direction=f"whole-{every}")
+            resumed = FilterCallback(trainer, client, every=every, sleep=step > 1, direction=f"whole-{every}")
             trainer.add_callback(resumed)
             trainer.train(resume_from_checkpoint=str(output / f"checkpoint-{step}"))
             assert trainer.state.max_steps == trainer.state.global_step == whole.state.max_steps
             assert trainer.drawn == whole.drawn[step:]
             assert resumed.history == callback.history
+            assert not [worker for worker in client.workers() if worker.asleep is not None]
 
 
 def test_a_checkpoint_that_does_not_say_what_was_kept_is_told_of(

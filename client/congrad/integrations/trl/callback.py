@@ -89,7 +89,9 @@ class FilterCallback(TrainerCallback):
         self.history: list[Scored] = []
         self._resumed: Path | None = None
         self._trainer._get_train_sampler = self._new_sampler  # type: ignore[method-assign,assignment] # a seam
-        self._trainer._inner_training_loop = self._told_of_resuming(self._trainer._inner_training_loop)  # another
+        self._trainer._inner_training_loop = self._told_of_resuming(  # type: ignore[method-assign] # another
+            self._trainer._inner_training_loop
+        )
 
     @property
     def checkpoint(self) -> str | None:
@@ -115,8 +117,8 @@ class FilterCallback(TrainerCallback):
         **_: Any,
     ) -> None:
         """Puts what is kept beside the checkpoint."""
-        if self._sampler is not None and state.is_world_process_zero:
-            folder = Path(str(args.output_dir), f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+        folder = Path(str(args.output_dir), f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+        if self._sampler is not None and state.is_world_process_zero and folder.is_dir():
             Record(self.history, len(self._sampler), self._sampler.drawn).write(folder)
 
     def on_step_end(
@@ -144,7 +146,7 @@ class FilterCallback(TrainerCallback):
     def on_train_end(self, *_: Any, **__: Any) -> None:
         """Leaves the workers awake."""
         if self._sleeps and self._trainer.accelerator.is_main_process:
-            self._client.workers.wake(self.checkpoint)
+            self._client.workers.wake(self._served())
 
     def _told_of_resuming(self, loop: Any) -> Any:
         """The trainer's loop, which alone is told before it asks for a sampler."""
@@ -183,11 +185,11 @@ class FilterCallback(TrainerCallback):
     def _score_where_missed(self) -> None:
         """A checkpoint of an epoch's last step is saved before its end, where the pairs are scored for the next one."""
         state = TrainerState.load_from_json(str(Path(str(self._resumed), TRAINER_STATE_NAME)))
-        at_end = self._every == "epoch" and state.epoch == int(state.epoch or 0) and state.global_step > 0
-        if at_end and self.history[-1].step < state.global_step < state.max_steps and self._sampler is not None:
+        is_at_end = self._every == "epoch" and state.epoch == int(state.epoch or 0)
+        if is_at_end and self.history[-1].step < state.global_step and self._sampler is not None:
             self._sampler.replace(self._scored(state.global_step).keep)
         elif self._sleeps and self._trainer.accelerator.is_main_process:
-            self._client.workers.sleep()
+            self._client.workers.sleep(self._served())
 
     def _score_again(self, state: TrainerState, control: "TrainerControl") -> None:
         if self._sampler is not None and state.global_step < state.max_steps and not control.should_training_stop:
@@ -210,7 +212,7 @@ class FilterCallback(TrainerCallback):
         served = self._client.checkpoints.publish(
             model=None if is_adapter else folder,
             adapter=folder if is_adapter else None,
-            replaces=self._replaced(),
+            replaces=self._served(),
         )
         rows = self._trainer.train_dataset
         rows = rows.select_columns([name for name in rows.column_names if name not in TOKENS])
@@ -228,8 +230,8 @@ class FilterCallback(TrainerCallback):
             self._client.workers.sleep(served.fingerprint)
         return scored
 
-    def _replaced(self) -> str | None:
-        """What was published last, while it is served: a run that resumes may find workers that were started anew."""
+    def _served(self) -> str | None:
+        """What the workers serve that are this run's: a run that resumes may find some that were started anew."""
         served = [checkpoint.fingerprint for checkpoint in self._client.checkpoints()]
         return self.checkpoint if self.checkpoint in served else self._replaces
 

@@ -49,7 +49,6 @@ class Record:
             "epoch": self.drawn.epoch,
             "changes": [[at, _packed(keep)] for at, keep in self.drawn.changes],
         }
-        folder.mkdir(parents=True, exist_ok=True)
         (folder / NAME).write_text(json.dumps(content))
 
     @classmethod
