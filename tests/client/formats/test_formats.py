@@ -192,7 +192,7 @@ def test_what_numbers_of_a_label_mean_is_told_by_those_of_all_rows() -> None:
     [
         ((1, 1), "label", "nothing but 1"),
         (("1", 7), "label", "1 and other numbers"),
-        ((True,), "better", "nothing but 1"),
+        ((True, False), "better", "nothing but true or false"),
         ((0, 1, 2), "choice", "0, 1 and 2"),
         ((1, 2, 3), "preference", "1, 2 and other numbers"),
     ],

@@ -65,8 +65,9 @@ SIGNED_COLUMN = "overall_preference"
 PERHAPS_SIGNED = "preference"
 
 ZERO, ONE, TWO = 0, 1, 2
-BELOW_ZERO, OTHER = -1, 3
+BELOW_ZERO, OTHER, BOOLEAN = -1, 3, 4
 """All that is kept in mind of numbers besides."""
+NAMES = {BELOW_ZERO: "numbers below zero", OTHER: "other numbers", BOOLEAN: "true or false"}
 
 
 def _columns(row: Row) -> tuple[str, str] | None:
@@ -174,25 +175,30 @@ def _numbers(rows: Iterable[Row]) -> dict[str, tuple[set[int], set[tuple[str, st
         number = None if column is None else number_of(row[column])
         if column is not None and pair is not None and number is not None:
             numbers, pairs = found.setdefault(column, (set(), set()))
-            numbers.add(int(number) if number in (ZERO, ONE, TWO) else BELOW_ZERO if number < 0 else OTHER)
+            numbers.add(BOOLEAN if isinstance(row[column], bool) else _kind(number))
             pairs.add(pair)
     return found
+
+
+def _kind(number: float) -> int:
+    return int(number) if number in (ZERO, ONE, TWO) else BELOW_ZERO if number < 0 else OTHER
 
 
 def _reading(column: str, numbers: set[int], pairs: set[tuple[str, str]]) -> Verdict:
     """What the numbers of a column mean.
 
     A wrong guess would swap all pairs without a word. So there is none where they can be read either way: nothing but
-    1, which is the second of 0 and 1 and the first of 1 and 2, or both 0 and 2, of which one is a tie.
+    1, which is the second of 0 and 1 and the first of 1 and 2; both 0 and 2, of which one is a tie; or true and false.
 
     :raises VerdictError: this is so.
     """
-    if column == SIGNED_COLUMN or BELOW_ZERO in numbers:
-        return SIGNED
-    if all(first.endswith("0") for first, _ in pairs):  # response_0 and response_1
-        return FROM_ZERO
     counted = numbers & {ZERO, ONE, TWO}
-    if (column == PERHAPS_SIGNED and numbers) or counted == {ONE} or {ZERO, TWO} <= counted:
+    if BOOLEAN not in numbers:
+        if column == SIGNED_COLUMN or BELOW_ZERO in numbers:
+            return SIGNED
+        if all(first.endswith("0") for first, _ in pairs):  # response_0 and response_1
+            return FROM_ZERO
+    if column == PERHAPS_SIGNED or BOOLEAN in numbers or counted == {ONE} or {ZERO, TWO} <= counted:
         first, second = min(pairs)
         raise VerdictError(
             f"{column} holds {_in_words(numbers)}, which does not say which of {first} and {second} is better; say "
@@ -203,7 +209,7 @@ def _reading(column: str, numbers: set[int], pairs: set[tuple[str, str]]) -> Ver
 
 
 def _in_words(numbers: set[int]) -> str:
-    *others, last = [str(number) if number != OTHER else "other numbers" for number in sorted(numbers)]
+    *others, last = [NAMES.get(number, str(number)) for number in sorted(numbers)]
     return f"{', '.join(others)} and {last}" if others else f"nothing but {last}"
 
 
