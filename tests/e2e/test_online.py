@@ -15,6 +15,7 @@ from congrad import Client
 from congrad.integrations.trl import FilterCallback
 from congrad.local.stack import Stack
 from support.models import DEMO_CHECKPOINT
+from transformers.trainer_utils import SaveStrategy
 
 from examples.trl_dpo_online import trainer_of
 
@@ -53,7 +54,11 @@ def online(stack: Stack) -> Iterator[Stack]:
 def trainer(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The example's, on a few pairs. ``drawn`` has the rows of each batch."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    output = folder / tmp_path.name
+    return recording(folder / tmp_path.name)
+
+
+def recording(output: Path) -> Any:
+    """A trainer that notes what it draws."""
     data, model = DEMO_CHECKPOINT.parent / "pairs.jsonl", DEMO_CHECKPOINT
     asked = argparse.Namespace(data=str(data), model=str(model), output=str(output), epochs=2, rows=ROWS)
     made: Any = trainer_of(asked)
@@ -113,6 +118,50 @@ def test_workers_sleep_while_the_trainer_steps_and_pairs_are_scored_again_after_
         assert [scored.step for scored in callback.history] == [0, 2]
         assert asleep == [1, 1, 1]
         assert not [worker for worker in client.workers() if worker.asleep is not None]
+
+
+def saving(output: Path) -> Any:
+    """A trainer that saves a checkpoint after each step."""
+    made = recording(output)
+    made.args.save_strategy, made.args.save_steps = SaveStrategy.STEPS, 1
+    return made
+
+
+@pytest.mark.parametrize("every", ["epoch", 1])
+def test_what_resumes_draws_and_keeps_what_an_uninterrupted_run_does(online: Stack, trainer: Any, every: Any) -> None:
+    """From the middle of an epoch, from its last step, which is saved before the pairs are scored for the next one, and
+    from the middle of that."""
+    output = Path(trainer.args.output_dir)
+    whole = saving(output)
+    with Client(online.url, max_retries=0) as client:
+        callback = FilterCallback(whole, client, every=every, direction=f"whole-{every}")
+        whole.add_callback(callback)
+        whole.train()
+        steps = whole.state.max_steps // 2
+        assert steps > 1, "an epoch has a middle"
+        for step in (1, steps, steps + 1):
+            trainer = recording(output)
+            resumed = FilterCallback(trainer, client, every=every, sleep=step > 1, direction=f"whole-{every}")
+            trainer.add_callback(resumed)
+            trainer.train(resume_from_checkpoint=str(output / f"checkpoint-{step}"))
+            assert trainer.state.max_steps == trainer.state.global_step == whole.state.max_steps
+            assert trainer.drawn == whole.drawn[step:]
+            assert resumed.history == callback.history
+            assert not [worker for worker in client.workers() if worker.asleep is not None]
+
+
+def test_a_checkpoint_that_does_not_say_what_was_kept_is_told_of(
+    online: Stack, trainer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = Path(trainer.args.output_dir)
+    before = saving(output)
+    before.args.max_steps = 1
+    before.train()
+    trainer.args.max_steps = 2
+    with Client(online.url, max_retries=0) as client:
+        trainer.add_callback(FilterCallback(trainer, client, direction="unsaid"))
+        trainer.train(resume_from_checkpoint=str(output / "checkpoint-1"))
+    assert "checkpoint-1 does not say what was kept" in caplog.text
 
 
 def launched(url: str, output: Path, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ import typer
 
 from congrad.client import Client
 from congrad.commands.filtering.asking import Asked, Run
-from congrad.commands.filtering.columns import FieldColumns, RoleNames, RowsAre, fields_of
+from congrad.commands.filtering.columns import FieldColumns, OfVerdicts, RoleNames, RowsAre, fields_of
 from congrad.commands.filtering.journal import Journal, open_journal
 from congrad.commands.filtering.options import (
     BadRowsAre,
@@ -147,6 +147,7 @@ def filter_file(
     rows_are: RowsAre = AUTO,
     field: FieldColumns = None,
     role: RoleNames = None,
+    verdict: OfVerdicts = None,
     language_field: LanguageColumn = None,
     language: LanguageOfAll = None,
     selection: SelectionKind = None,
@@ -174,7 +175,7 @@ def filter_file(
     order = Order(
         sources=source,
         format=input_format,
-        fields=fields_of(field, language_field, language, role),
+        fields=fields_of(field, language_field, language, role, verdict),
         rows_are=rows_are,
         asked=Asked(direction, update, selected, checkpoint, batch_size, two_pass, retain is not None),
         outputs=Outputs(output, dropped, scores, report, retain, output_format),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from congrad.commands.filtering.columns import COLUMNS, FieldColumns, RoleNames, RowsAre, fields_of
+from congrad.commands.filtering.columns import COLUMNS, FieldColumns, OfVerdicts, RoleNames, RowsAre, fields_of
 from congrad.commands.filtering.telling.reporting import measured
 from congrad.commands.terminal.options import SERVICE, ApiKey, Url, connect
 from congrad.commands.terminal.output import WRONG, fail, fail_with, say
@@ -55,6 +55,7 @@ def report_file(
     rows_are: RowsAre = AUTO,
     field: FieldColumns = None,
     role: RoleNames = None,
+    verdict: OfVerdicts = None,
     direction: Annotated[
         str | None,
         typer.Option(
@@ -67,7 +68,7 @@ def report_file(
     api_key: ApiKey = None,
 ) -> None:
     """Writes one page about a file that was filtered."""
-    fields = fields_of(field, roles=role)
+    fields = fields_of(field, roles=role, verdict=verdict)
     try:
         _check_output(output, results, samples)
         decisions = read_decisions(results)

@@ -39,8 +39,9 @@ OF_LANGUAGES = (
 class Survey:
     """What a file holds: rows by language, the columns that occur, in order, and the size of the samples as JSON.
 
-    ``samples`` has the name of each sample, and a digest of what is sent of it. ``schema`` has the columns with their
-    types, where Parquet is to be built of them. ``bad`` are the rows that are no samples, which are not among the rest.
+    ``samples`` has the name of each sample, and a digest of what is sent of it. ``schema`` has their columns with their
+    types, where Parquet is to be built of them. ``bad`` are the rows that are no samples, which are not among the rest,
+    but for ``columns``: they can be dropped, and ``schema_of_dropped`` has the types of all rows.
     """
 
     languages: Counter[str] = field(default_factory=Counter)
@@ -48,7 +49,9 @@ class Survey:
     bytes: int = 0
     samples: list[tuple[str, str]] = field(default_factory=list)
     with_digests: bool = True
+    columns_of_samples: dict[str, None] = field(default_factory=dict)
     schema: "pyarrow.Schema | None" = None
+    schema_of_dropped: "pyarrow.Schema | None" = None
     bad: BadRows = field(default_factory=BadRows)
     sureness: dict[str, float] = field(default_factory=dict)
     """Where languages are detected: the sum of how sure their rows are."""
@@ -80,18 +83,19 @@ def survey(
     """
     is_tried = trial is not None and trial.is_needed
     found = Survey(columns=dict.fromkeys(source.header()), bad=BadRows(drop_bad), with_digests=with_digests)
+    found.columns_of_samples = dict(found.columns)
     # A name that is not there is told before all rows are read, where a header says so.
     if found.columns:
         _check_columns(source, fields, found)
     watch = PromptWatch(fields.used)
     for position, row in enumerate(source.all_rows(None if is_tried else fields.wanted)):
         is_sample = _take(position, row, fields, found, watch)
-        if is_sample or drop_bad:
+        if is_sample or drop_bad or row.fault is None:
             found.columns.update(dict.fromkeys(row.content))
-            if trial is not None:
-                trial.add(row)
-        elif row.fault is None:
-            found.columns.update(dict.fromkeys(row.content))
+        if is_sample:
+            found.columns_of_samples.update(dict.fromkeys(row.content))
+        if trial is not None and (is_sample or drop_bad):
+            trial.add(row, is_sample)
     if not found.rows and not found.bad.total:
         raise FileError(f"{source.name}: holds no rows")
     _check_columns(source, fields, found)
@@ -100,7 +104,8 @@ def survey(
     if watch.fault is not None:
         raise FileError(f"{source.name}: {watch.fault}")
     if trial is not None:
-        found.schema = trial.schema(found.columns)
+        found.schema = trial.schema(found.columns_of_samples)
+        found.schema_of_dropped = trial.schema_of_dropped(found.columns)
     return found
 
 

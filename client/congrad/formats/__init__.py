@@ -9,5 +9,17 @@ from congrad.formats.fields import Fields
 from congrad.formats.recognition import Recognised, recognised
 from congrad.formats.registry import AUTO, FORMATS, UnknownFormatError, named
 from congrad.formats.row_format import RowFormat
+from congrad.formats.verdict import Verdict, VerdictError
 
-__all__ = ["AUTO", "FORMATS", "Fields", "Recognised", "RowFormat", "UnknownFormatError", "named", "recognised"]
+__all__ = [
+    "AUTO",
+    "FORMATS",
+    "Fields",
+    "Recognised",
+    "RowFormat",
+    "UnknownFormatError",
+    "Verdict",
+    "VerdictError",
+    "named",
+    "recognised",
+]

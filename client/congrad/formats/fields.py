@@ -14,6 +14,7 @@ from congrad.formats.lost_prompts import PROMPT_LIKE
 from congrad.formats.messages import ASSISTANT, USER, are_turns, is_text_or_turns, is_turn, messages
 from congrad.formats.paths import column_of, value_at
 from congrad.formats.row_format import Roles, Row, RowFormat, Sample
+from congrad.formats.verdict import Verdict
 
 FIELDS = tuple(name for name in ALL_FIELDS if name != "id")
 """What is taken of a row; whatever else is in it stays there. Rows are numbered: an id in a file can occur twice."""
@@ -42,12 +43,14 @@ class Fields:
     :param language: of all rows, instead of a column; ``auto`` finds out that of each.
     :param format: what the rows are.
     :param roles: the role of a chat template, by what it is called in the rows.
+    :param verdict: of two answers: what stands for the first and for the second, where it is said.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     language: str | None = None
     format: RowFormat = TRL
     roles: Roles = field(default_factory=dict)
+    verdict: Verdict | None = None
 
     @property
     def by_column(self) -> dict[str, str]:

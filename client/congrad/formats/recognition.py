@@ -1,6 +1,6 @@
 """What rows are, found out from the first of them: their format, and the column of their languages."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from congrad.formats.detection import AUTO as DETECTED
@@ -18,18 +18,28 @@ class Recognised:
     told: str
 
 
-def recognised(rows: Sequence[Row], fields: Fields | None = None, name: str = AUTO) -> Recognised:
+def recognised(
+    rows: Sequence[Row],
+    fields: Fields | None = None,
+    name: str = AUTO,
+    every: Callable[[Collection[str]], Iterable[Row]] | None = None,
+) -> Recognised:
     """Finds out what is not said.
 
     :param rows: the first ones.
-    :param fields: what is said of columns and languages.
+    :param fields: what is said of columns, languages and verdicts.
     :param name: of a format, or ``auto``.
+    :param every: reads some columns of all rows, where the first ones are not all: what holds for them is found out of
+        all of them, once.
     :raises UnknownFormatError: the rows are of none.
+    :raises VerdictError: what their verdicts mean cannot be told.
     :raises ValueError: no format is called so.
     """
     given = fields or Fields()
     renamed = [given.renamed(row) for row in rows]
-    form = recognise(renamed) if name == AUTO else settled(named(name), renamed)
+    form = recognise(renamed) if name == AUTO else named(name)
+    seen = renamed if every is None else map(given.renamed, every(replace(given, format=form).used))
+    form = settled(form, seen, given.verdict)
     found, of_languages = _language(rows, replace(given, format=form))
     told = f"read as {description(form, renamed)} (--format {form.name}); {of_languages}"
     unread = _unread_system(rows, found)

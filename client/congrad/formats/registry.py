@@ -15,6 +15,7 @@ from congrad.formats.kinds.trl import TRL
 from congrad.formats.language_fields import LANGUAGE_FIELDS
 from congrad.formats.lost_prompts import PROMPT_LIKE
 from congrad.formats.row_format import Row, RowFormat
+from congrad.formats.verdict import Verdict, VerdictError
 
 AUTO = "auto"
 
@@ -54,12 +55,20 @@ def recognise(rows: Sequence[Row]) -> RowFormat:
     best = max(FORMATS, key=counts.__getitem__)
     if not counts[best]:
         raise UnknownFormatError(unknown(rows))
-    return settled(best, rows)
+    return best
 
 
-def settled(form: RowFormat, rows: Sequence[Row]) -> RowFormat:
-    """A format, once some rows have been seen."""
-    return form if form.settled is None else form.settled(form, rows)
+def settled(form: RowFormat, rows: Iterable[Row], said: Verdict | None = None) -> RowFormat:
+    """A format, once rows have been seen.
+
+    :param said: what their verdicts mean.
+    :raises VerdictError: that cannot be told, or they have none.
+    """
+    if form.settled is not None:
+        return form.settled(form, rows, said)
+    if said is not None:
+        raise VerdictError(f"--verdict is about two answers with a verdict, and the rows are {form.title}")
+    return form
 
 
 def description(form: RowFormat, rows: Sequence[Row]) -> str:

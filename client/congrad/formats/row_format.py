@@ -1,8 +1,10 @@
 """What a format of rows is."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from congrad.formats.verdict import Verdict
 
 Row = Mapping[str, Any]
 Roles = Mapping[str, str]
@@ -23,7 +25,8 @@ class RowFormat:
     :param fits: whether a row has these columns, with values of their kind.
     :param read: the fields of a sample in a row, but for its language and id.
         Raises ValueError where a row does not say what is preferred, or is not of the format.
-    :param settled: the same format, once some rows have been seen that say more about it.
+    :param settled: the same format, once rows have been seen that say more about it, or it was said what verdicts mean.
+        Raises `VerdictError` where neither says it.
     :param told: what the rows are, said more closely.
     """
 
@@ -33,5 +36,5 @@ class RowFormat:
     shape: str
     fits: Callable[[Row], bool]
     read: Reader
-    settled: "Callable[[RowFormat, Sequence[Row]], RowFormat] | None" = None
+    settled: "Callable[[RowFormat, Iterable[Row], Verdict | None], RowFormat] | None" = None
     told: Callable[[Sequence[Row]], str] | None = None

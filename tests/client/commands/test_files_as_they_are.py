@@ -93,3 +93,16 @@ def test_roles_are_named_as_role_and_name(tmp_path: Path) -> None:
     assert planned(source, "--role", "user=Kunde", "--role", "assistant=Beraterin").exit_code == 0
     assert "should be ROLE=NAME" in planned(source, "--role", "Kunde").stderr
     assert "there is no format 'sharegtp'" in " ".join(planned(source, "--format", "sharegtp").stderr.split())
+
+
+def test_a_verdict_that_can_be_read_either_way_ends_the_run_until_it_is_said(tmp_path: Path) -> None:
+    row = {"prompt": Q, "response_a": GOOD, "response_b": BAD, "label": 1}
+    source = written(tmp_path / "in.jsonl", *(row | {"language": code} for code in ("de", "fr")))
+    done = planned(source)
+    assert done.exit_code == 2
+    assert "label holds nothing but 1, which does not say which of response_a and response_b is better" in done.stderr
+    done = planned(source, "--verdict", "1/2")
+    assert done.exit_code == 0, done.output
+    assert "the better one by label (1 is the first answer, 2 the second)" in done.stdout.splitlines()[0]
+    assert planned(source, "--verdict", "+/-").exit_code == 0
+    assert "should be FIRST/SECOND, such as 0/1" in " ".join(planned(source, "--verdict", "1").stderr.split())

@@ -4,7 +4,7 @@ from typing import Any
 
 import congrad
 import pytest
-from congrad.formats import FORMATS, Fields, UnknownFormatError, named, recognised
+from congrad.formats import FORMATS, Fields, UnknownFormatError, Verdict, VerdictError, named, recognised
 
 Q, GOOD, BAD = "Che ore sono?", "Sono le tre.", "Boh."
 
@@ -115,7 +115,7 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("hh", TRANSCRIPTS, TRANSCRIPTS),
     ("compared", {"prompt": Q, "response_a": GOOD, "response_b": BAD, "winner": "model_a"}, TEXT),
     ("compared", {"prompt": Q, "response_a": BAD, "response_b": GOOD, "label": "B"}, TEXT),
-    ("compared", {"prompt": Q, "response_a": BAD, "response_b": GOOD, "label": 1}, TEXT),
+    ("compared", {"prompt": Q, "response_a": GOOD, "response_b": BAD, "label": 0}, TEXT),
     ("compared", {"prompt": Q, "response_a": BAD, "response_b": GOOD, "label_a": 2, "label_b": 5}, TEXT),
     ("compared", {"context": [ASKED], "response1": GOOD, "response2": BAD, "overall_preference": -2}, CHAT),
     ("compared", {"context": [ASKED], "response1": BAD, "response2": GOOD, "overall_preference": 1}, CHAT),
@@ -166,13 +166,87 @@ def test_a_row_that_prefers_neither_is_no_sample(row: dict[str, Any], message: s
         fields.read(row)
 
 
-def test_what_numbers_of_a_label_mean_is_told_by_those_of_the_first_rows() -> None:
-    rows = [{"prompt": Q, "response_a": GOOD, "response_b": BAD, "label": label} for label in (1, 2)]
-    found = recognised(rows)
-    assert "label (1 is the first answer, 2 the second)" in found.told
+def compared(*labels: Any, column: str = "label", names: tuple[str, str] = ("response_a", "response_b")) -> Any:
+    """Rows of two answers, the first the good one."""
+    return [{"prompt": Q, names[0]: GOOD, names[1]: BAD, column: label} for label in labels]
+
+
+def chosen(rows: Any, fields: Fields | None = None, **options: Any) -> list[Any]:
+    found = recognised(rows, fields, **options).fields
+    return [found.read(row)["chosen"] for row in rows]
+
+
+def test_what_numbers_of_a_label_mean_is_told_by_those_of_all_rows() -> None:
+    rows = compared(1, 2)
+    found = recognised(
+        rows[:1], every=lambda columns: [{name: row[name] for name in columns & row.keys()} for row in rows]
+    )
+    assert "label (1 is the first answer, 2 the second; --verdict says otherwise)" in found.told
     assert [found.fields.read(row)["chosen"] for row in rows] == [GOOD, BAD]
-    with pytest.raises(ValueError, match="does not say which answer is better"):
+    with pytest.raises(ValueError, match="'0', which does not say which answer is better"):
         found.fields.read(rows[0] | {"label": 0})
+
+
+@pytest.mark.parametrize(
+    ("labels", "column", "holds"),
+    [
+        ((1, 1), "label", "nothing but 1"),
+        (("1", 7), "label", "1 and other numbers"),
+        ((True, False), "better", "nothing but true or false"),
+        ((0, 1, 2), "choice", "0, 1 and 2"),
+        ((1, 2, 3), "preference", "1, 2 and other numbers"),
+    ],
+)
+def test_numbers_that_can_be_read_either_way_stop_the_run(labels: Any, column: str, holds: str) -> None:
+    """A wrong guess would swap all pairs."""
+    rows = compared(*labels, column=column)
+    with pytest.raises(VerdictError, match=f"^{column} holds {holds}, which does not say which of response_a and resp"):
+        recognised(rows)
+
+
+def test_numbers_that_are_the_names_of_the_answers_are_clear() -> None:
+    names = ("response_0", "response_1")
+    assert chosen(compared(1, column="better_response_id", names=names)) == [BAD]
+    assert chosen(compared("response_1", "response_0", names=names)) == [BAD, GOOD]
+    assert chosen(compared("response_1", "response_2", names=("response_1", "response_2"))) == [GOOD, BAD]
+
+
+def test_below_zero_is_a_sign_in_any_column() -> None:
+    assert chosen(compared(-2, 1)) == chosen(compared(-1, 3, column="preference")) == [GOOD, BAD]
+
+
+@pytest.mark.parametrize(
+    ("said", "first", "second"),
+    [
+        ("0/1", 0, 1),
+        ("1/0", "1", 0.0),
+        ("1/2", 1.0, "2"),
+        ("A/b", "a ", "B"),
+        ("true/false", True, "False"),
+        ("-/+", -3, 0.5),
+        ("+/-", 2, "-1"),
+    ],
+)
+def test_what_verdicts_mean_can_be_said(said: str, first: Any, second: Any) -> None:
+    fields = Fields(verdict=Verdict.of(said))
+    rows = compared(first, second)
+    assert chosen(rows, fields) == [GOOD, BAD]
+    assert [chosen([row], fields) for row in rows] == [[GOOD], [BAD]], "whatever else there is"
+    assert "says otherwise" not in recognised(rows, fields).told
+    for other in ("tie", 0 if "+" in said else 7):
+        with pytest.raises(ValueError, match=r"which does not say which answer is better|so neither answer"):
+            chosen(compared(other), fields)
+
+
+@pytest.mark.parametrize("text", ["", "1", "1/", "1/1", "-/1", "a/-"])
+def test_what_says_no_verdict_is_refused(text: str) -> None:
+    with pytest.raises(VerdictError, match="should be FIRST/SECOND, such as 0/1"):
+        Verdict.of(text)
+
+
+def test_a_verdict_is_not_said_of_rows_that_have_none() -> None:
+    with pytest.raises(VerdictError, match="--verdict is about two answers with a verdict, and the rows are TRL's"):
+        recognised([TEXT], Fields(verdict=Verdict.of("1/2")))
 
 
 def test_rows_of_no_format_are_told_their_fields_and_the_nearest_formats() -> None:

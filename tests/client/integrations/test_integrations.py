@@ -324,6 +324,42 @@ def test_rows_of_other_tools_are_recognised(client: congrad.Client) -> None:
     assert filter_dataset(Dataset.from_list(others), client, **options)["conflict_score"][:] == expected
 
 
+def judged(row: dict[str, Any], label: int) -> dict[str, Any]:
+    """A pair as two answers with a label, 1 for the first and 2 for the second."""
+    first, second = (row["chosen"], row["rejected"]) if label == 1 else (row["rejected"], row["chosen"])
+    return {"language": row["language"], "prompt": row["prompt"], "answer_a": first, "answer_b": second, "label": label}
+
+
+def test_what_verdicts_mean_is_one_question_about_all_rows_and_all_splits(client: congrad.Client) -> None:
+    """Of the splits one has nothing but 1, which alone would be the second answer; and so has the beginning of the
+    other."""
+    pairs = demo_samples("de", "ja", each=3)
+    client.filter([row | {"id": None} for row in pairs], direction="judged")
+    options: dict[str, Any] = {"update": False, "direction": "judged"}
+    wanted = [decision.conflict_score for decision in client.filter(pairs, **options).decisions]
+    train = Dataset.from_list([judged(row, 1 + (row is pairs[3])) for row in pairs[:4]])
+    test = Dataset.from_list([judged(row, 1) for row in pairs[4:]])
+    found = filter_dataset(DatasetDict(train=train, test=test), client, **options)
+    assert [*found["train"]["conflict_score"], *found["test"]["conflict_score"]] == wanted
+    said = filter_dataset(test, client, verdict="1/2", **options)
+    assert said["conflict_score"][:] == wanted[4:]
+
+
+@pytest.mark.parametrize("filtered", [filter_dataset, lambda rows, client: filter_rows(list(rows), client)])
+def test_verdicts_that_can_be_read_either_way_are_not_guessed(filtered: Any) -> None:
+    """A batch of a loop, or a stream, may begin with nothing but 1."""
+    rows = Dataset.from_list([judged(row, 1) for row in demo_samples(each=2)])
+    for some in (rows, rows.to_iterable_dataset()):
+        with congrad.Client(NOWHERE) as client, pytest.raises(ValueError, match=r"label holds nothing but 1.*verdict="):
+            filtered(some, client)
+
+
+def test_a_batch_whose_prompts_would_be_lost_is_not_sent() -> None:
+    rows = [{"language": "de", "query": "a", "chosen": "Ja.", "rejected": "Nein."}] * 2
+    with congrad.Client(NOWHERE) as client, pytest.raises(ValueError, match="there is a column 'query' that is not"):
+        filter_rows(rows, client)
+
+
 TOOL_TEMPLATE = "{{ tools | tojson }}{% for m in messages %}<|{{ m.role }}|>{{ m | tojson }}{% endfor %}"
 
 

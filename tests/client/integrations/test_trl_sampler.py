@@ -45,6 +45,21 @@ def test_what_is_dropped_in_the_middle_of_an_epoch_is_not_drawn_from_then_on() -
         assert len(first + rest) == len(KEPT)
 
 
+def test_an_epoch_that_is_gone_on_with_is_drawn_as_it_was_and_the_next_one_from_what_is_kept_by_then() -> None:
+    others = [True, True, False, True, True, True]
+    for seed in range(8):
+        sampler = KeptRows(KEEP, seed)
+        rows = iter(sampler)
+        first = list(islice(rows, 2))
+        sampler.replace(others)
+        first += islice(rows, 1)
+        again = KeptRows(others, seed, len(KEPT), sampler.drawn)
+        assert list(again) == first + list(rows)
+        for one in (sampler, again):
+            one.set_epoch(1)
+        assert list(again) == list(sampler)
+
+
 def test_that_nothing_is_kept_is_an_error_and_no_endless_epoch() -> None:
     with pytest.raises(ValueError, match="no row is kept"):
         KeptRows([False, False], seed=0)

@@ -24,6 +24,7 @@ from congrad.files.decisions import read_decisions, samples_of
 from congrad.files.kinds.rows import FileError
 from congrad.files.samples import Fields, Survey
 from congrad.files.source import Source
+from congrad.formats import Verdict
 from congrad.local.redis_server import free_port
 from congrad.report.about import About
 from congrad.report.content import Report
@@ -297,9 +298,10 @@ def test_a_report_says_how_to_run_it_again_and_not_where(asked: Asked, command: 
 
 
 def test_a_report_names_the_columns_that_were_read(samples: Path) -> None:
-    command = about_of(samples, PLAIN, Fields({"chosen": "better"}, language="de")).command
+    fields = Fields({"chosen": "better"}, language="de", verdict=Verdict.of("1/2"))
+    command = about_of(samples, PLAIN, fields).command
     assert command is not None
-    assert "--field chosen=better --language de" in command
+    assert "--field chosen=better --verdict 1/2 --language de" in command
 
 
 def congrad(*arguments: str | Path) -> Result:

@@ -7,6 +7,7 @@ import typer
 
 from congrad.formats.fields import FIELDS, Fields
 from congrad.formats.registry import AUTO, FORMATS, named
+from congrad.formats.verdict import Verdict
 
 COLUMNS = "Columns"
 
@@ -53,11 +54,33 @@ RoleNames = Annotated[
 ]
 
 
+def _verdict(text: str) -> Verdict:
+    """:raises typer.BadParameter: it is none."""
+    try:
+        return Verdict.of(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+OfVerdicts = Annotated[
+    Verdict | None,
+    typer.Option(
+        "--verdict",
+        metavar="FIRST/SECOND",
+        parser=_verdict,
+        rich_help_panel=COLUMNS,
+        help="Of two answers with a verdict: what stands for the first and for the second, such as 0/1, 1/2, 1/0 or "
+        "a/b; -/+ for a sign. Without it the values of all rows tell, or the run stops.",
+    ),
+]
+
+
 def fields_of(
     given: Sequence[str] | None,
     language_field: str | None = None,
     language: str | None = None,
     roles: Sequence[str] | None = None,
+    verdict: Verdict | None = None,
 ) -> Fields:
     """Where the fields of a sample are, as options say it.
 
@@ -73,7 +96,7 @@ def fields_of(
         columns[name] = column
     if language is not None and "language" in columns:
         raise typer.BadParameter("--language is for files without a column of languages: give it or --language-field")
-    return Fields(columns, language, roles=dict(map(_role, roles or [])))
+    return Fields(columns, language, roles=dict(map(_role, roles or [])), verdict=verdict)
 
 
 def _role(given: str) -> tuple[str, str]:

@@ -114,7 +114,10 @@ class Outputs:
                 report.write(stack.enter_context(replacing(self.report)))
 
     def _rows_to(self, path: str, source: Source, found: Survey) -> AbstractContextManager[Writer]:
-        return rows_to(path, self._form(path, source), source, list(found.columns), found.schema)
+        form = self._form(path, source)
+        if form.with_decision:
+            return rows_to(path, form, source, list(found.columns), found.schema_of_dropped)
+        return rows_to(path, form, source, list(found.columns_of_samples), found.schema)
 
     def _form(self, path: str, source: Source) -> Form:
         """What is written to ``path``: what its suffix says, else the same as what is read. Where a file of objects on

@@ -6,7 +6,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
 from congrad.files.kinds.rows import FileError, Row
 from congrad.formats.kinds.trl import without_nulls
@@ -154,22 +154,30 @@ class Types:
         if len(self._rows) == ROWS:
             self._take()
 
-    def schema(self, columns: Collection[str]) -> pyarrow.Schema:
+    def schema(self, columns: Collection[str], more: Self | None = None) -> pyarrow.Schema:
         """The columns with these types.
 
-        :raises FileError: Parquet has no such type, or takes no such name.
+        :param more: other rows of the same file, that are written beside these.
+        :raises FileError: Parquet has no such type, or takes no such name, or the others are of other types.
         """
         import pyarrow
         from pyarrow import parquet
 
-        self._take()
+        types = self._with(more)
         for column in columns:
             try:
-                own = pyarrow.schema([(column, self._found.get(column, pyarrow.null()))])
+                own = pyarrow.schema([(column, types.get(column, pyarrow.null()))])
                 parquet.ParquetWriter(io.BytesIO(), own).close()
             except NO_COLUMN as error:
                 raise self._fault(column, error) from error
-        return pyarrow.schema([(column, self._found.get(column, pyarrow.null())) for column in columns])
+        return pyarrow.schema([(column, types.get(column, pyarrow.null())) for column in columns])
+
+    def _with(self, more: Self | None) -> dict[str, pyarrow.DataType]:
+        self._take()
+        types = dict(self._found)
+        for column, kind in ({} if more is None else more._with(None)).items():
+            types[column] = self._common(column, types.get(column, kind), kind)
+        return types
 
     def _take(self) -> None:
         for column in dict.fromkeys(column for row in self._rows for column in row):
@@ -181,9 +189,17 @@ class Types:
 
         try:
             new = pyarrow.array(values).type
-            before = self._found.get(column, new)
-            both = [pyarrow.schema([("", kind)]) for kind in (before, new)]
-            self._found[column] = pyarrow.unify_schemas(both, promote_options="permissive").types[0]
+        except (pyarrow.ArrowException, *NO_COLUMN) as error:
+            raise self._fault(column, error) from error
+        self._found[column] = self._common(column, self._found.get(column, new), new)
+
+    def _common(self, column: str, *types: pyarrow.DataType) -> pyarrow.DataType:
+        """The type that has the values of all of them."""
+        import pyarrow
+
+        try:
+            schemas = [pyarrow.schema([("", kind)]) for kind in types]
+            return pyarrow.unify_schemas(schemas, promote_options="permissive").types[0]
         except (pyarrow.ArrowException, *NO_COLUMN) as error:
             raise self._fault(column, error) from error
 

@@ -1,12 +1,16 @@
 """Two answers and which of them is better: by a label, by a signed preference, or by a score for each."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from congrad.formats.messages import are_turns, is_text_or_turns, is_turn, messages, with_system
 from congrad.formats.row_format import Roles, Row, RowFormat, Sample
+from congrad.formats.verdict import FROM_ONE, FROM_ZERO, SIGNED, Verdict, VerdictError, number_of
+
+Readings = Mapping[str, Verdict]
+"""What numbers mean, by the column of the verdict."""
 
 ANSWERS = (
     ("response_a", "response_b"),
@@ -56,10 +60,14 @@ NEITHER = frozenset(
     {"tie", "tied", "equal", "same", "both", "neither", "none", "tie (bothbad)", "both_bad", "tie_bothbad"}
 )
 
-SIGNED = "below zero the first is better, above zero the second"
-FROM_ONE = "1 is the first answer, 2 the second"
-FROM_ZERO = "0 is the first answer, 1 the second"
-SIGNED_COLUMNS = ("overall_preference", "preference")
+SIGNED_COLUMN = "overall_preference"
+"""HelpSteer's, which is a sign in all rows."""
+PERHAPS_SIGNED = "preference"
+
+ZERO, ONE, TWO = 0, 1, 2
+BELOW_ZERO, OTHER, BOOLEAN = -1, 3, 4
+"""All that is kept in mind of numbers besides."""
+NAMES = {BELOW_ZERO: "numbers below zero", OTHER: "other numbers", BOOLEAN: "true or false"}
 
 
 def _columns(row: Row) -> tuple[str, str] | None:
@@ -80,13 +88,17 @@ def _fits(row: Row) -> bool:
     return _columns(row) is not None and (_verdict(row) is not None or _scores(row) is not None)
 
 
-def _read(row: Row, roles: Roles, numbers: str = FROM_ZERO) -> Sample:
-    """:raises ValueError: nothing says which is better, or it says neither."""
+def _read(row: Row, roles: Roles, readings: Readings | None = None, said: Verdict | None = None) -> Sample:
+    """
+    :param readings: what numbers mean where it is not said.
+    :param said: what stands for either answer; nothing else does.
+    :raises ValueError: nothing says which is better, or it says neither.
+    """
     pair = _columns(row)
     if pair is None:
         raise ValueError("has not two answers, such as response_a and response_b")
     first, second = (row[name] for name in pair)
-    chosen, rejected = (first, second) if _is_first(row, pair, numbers) else (second, first)
+    chosen, rejected = (first, second) if _is_first(row, pair, readings or {}, said) else (second, first)
     prompt = next((row[name] for name in PROMPTS if row.get(name) is not None), None)
     if not any(map(_has_turns, (prompt, first, second))):
         return {name: value for name, value in _named(prompt, chosen, rejected).items() if value is not None}
@@ -104,37 +116,39 @@ def _has_turns(value: Any) -> bool:
     return are_turns(value) or is_turn(value)
 
 
-def _is_first(row: Row, pair: tuple[str, str], numbers: str) -> bool:
+def _is_first(row: Row, pair: tuple[str, str], readings: Readings, said: Verdict | None) -> bool:
     """Whether the first answer is the better one."""
-    verdict = _verdict(row)
-    if verdict is None:
+    column = _verdict(row)
+    if column is None:
         return _is_higher(row)
-    value = row[verdict]
+    value = row[column]
+    reading = said or readings.get(column) or FROM_ZERO
+    found = _by_word(column, value, pair) if said is None else None
+    found = reading.is_first(value) if found is None else found
+    if found is not None:
+        return found
+    if reading.is_signed and number_of(value) == 0:
+        raise ValueError(f"{column} is 0, so neither answer is preferred")
+    raise ValueError(
+        f"{column} is {str(value)[:40]!r}, which does not say which answer is better ({reading.meaning}; --verdict "
+        "says otherwise)"
+    )
+
+
+def _by_word(column: str, value: Any, pair: tuple[str, str]) -> bool | None:
+    """Whether it names the first answer; None where it is no such word."""
     word = str(value).strip().lower()
-    if word in FIRST or value == pair[0]:
-        return True
-    if word in SECOND or value == pair[1]:
-        return False
+    # The columns' own names first: what is called response_1 is the second one where the other is response_0.
+    if word in pair:
+        return word == pair[0]
     if word in NEITHER:
-        raise ValueError(f"{verdict} is {word!r}, so neither answer is preferred")
-    return _is_first_by_number(verdict, value, SIGNED if verdict in SIGNED_COLUMNS else numbers)
-
-
-def _is_first_by_number(verdict: str, value: Any, numbers: str) -> bool:
-    number = _number(value)
-    if numbers == SIGNED and number == 0:
-        raise ValueError(f"{verdict} is 0, so neither answer is preferred")
-    if numbers == SIGNED and number is not None:
-        return number < 0
-    allowed = (1, 2) if numbers == FROM_ONE else (0, 1)
-    if number not in allowed:
-        raise ValueError(f"{verdict} is {str(value)[:40]!r}, which does not say which answer is better ({numbers})")
-    return number == allowed[0]
+        raise ValueError(f"{column} is {word!r}, so neither answer is preferred")
+    return word in FIRST if word in FIRST | SECOND else None
 
 
 def _is_higher(row: Row) -> bool:
     pair = _scores(row) or ("", "")
-    first, second = (_number(row.get(name)) for name in pair)
+    first, second = (number_of(row.get(name)) for name in pair)
     if first is None or second is None:
         raise ValueError("nothing says which of the two answers is better")
     if first == second:
@@ -142,37 +156,74 @@ def _is_higher(row: Row) -> bool:
     return first > second
 
 
-def _number(value: Any) -> float | None:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return None
+def _settled(form: RowFormat, rows: Iterable[Row], said: Verdict | None) -> RowFormat:
+    """The format with what its verdicts mean, which one row alone does not say.
+
+    :param rows: all that there are; not looked at where it is ``said``.
+    :raises VerdictError: they do not say it either.
+    """
+    readings = {} if said else {column: _reading(column, *seen) for column, seen in _numbers(rows).items()}
+    read = partial(_read, readings=readings, said=said)
+    return replace(form, read=read, told=partial(_told, readings=readings, said=said))
 
 
-def _settled(form: RowFormat, rows: Sequence[Row]) -> RowFormat:
-    """The format with what the numbers of its verdicts mean, which one row alone does not say."""
-    return replace(form, read=partial(_read, numbers=_meaning(_numbers(rows))))
+def _numbers(rows: Iterable[Row]) -> dict[str, tuple[set[int], set[tuple[str, str]]]]:
+    """The numbers of each column of verdicts, and the columns of the answers that they are about."""
+    found: dict[str, tuple[set[int], set[tuple[str, str]]]] = {}
+    for row in rows:
+        column, pair = _verdict(row), _columns(row)
+        number = None if column is None else number_of(row[column])
+        if column is not None and pair is not None and number is not None:
+            numbers, pairs = found.setdefault(column, (set(), set()))
+            numbers.add(BOOLEAN if isinstance(row[column], bool) else _kind(number))
+            pairs.add(pair)
+    return found
 
 
-def _numbers(rows: Iterable[Row]) -> set[float]:
-    found = (_number(row[verdict]) for row in rows if (verdict := _verdict(row)) not in (None, *SIGNED_COLUMNS))
-    return {number for number in found if number is not None}
+def _kind(number: float) -> int:
+    return int(number) if number in (ZERO, ONE, TWO) else BELOW_ZERO if number < 0 else OTHER
 
 
-def _meaning(numbers: set[float]) -> str:
-    if any(number < 0 for number in numbers):
-        return SIGNED
-    return FROM_ONE if 2 in numbers else FROM_ZERO
+def _reading(column: str, numbers: set[int], pairs: set[tuple[str, str]]) -> Verdict:
+    """What the numbers of a column mean.
+
+    A wrong guess would swap all pairs without a word. So there is none where they can be read either way: nothing but
+    1, which is the second of 0 and 1 and the first of 1 and 2; both 0 and 2, of which one is a tie; or true and false.
+
+    :raises VerdictError: this is so.
+    """
+    counted = numbers & {ZERO, ONE, TWO}
+    if BOOLEAN not in numbers:
+        if column == SIGNED_COLUMN or BELOW_ZERO in numbers:
+            return SIGNED
+        if all(first.endswith("0") for first, _ in pairs):  # response_0 and response_1
+            return FROM_ZERO
+    if column == PERHAPS_SIGNED or BOOLEAN in numbers or counted == {ONE} or {ZERO, TWO} <= counted:
+        first, second = min(pairs)
+        raise VerdictError(
+            f"{column} holds {_in_words(numbers)}, which does not say which of {first} and {second} is better; say "
+            "what stands for the first and for the second: --verdict 0/1, --verdict 1/2 or another (in Python, "
+            'verdict="0/1")'
+        )
+    return FROM_ONE if TWO in counted else FROM_ZERO
 
 
-def _told(rows: Sequence[Row]) -> str:
+def _in_words(numbers: set[int]) -> str:
+    *others, last = [NAMES.get(number, str(number)) for number in sorted(numbers)]
+    return f"{', '.join(others)} and {last}" if others else f"nothing but {last}"
+
+
+def _told(rows: Sequence[Row], readings: Readings | None = None, said: Verdict | None = None) -> str:
     row = next(row for row in rows if _fits(row))
-    pair, verdict = _columns(row) or ("", ""), _verdict(row)
-    if verdict is None:
-        return f"two answers, {pair[0]} and {pair[1]}, the better one by {' and '.join(_scores(row) or ())}"
-    numbers = _numbers(rows)
-    meaning = SIGNED if verdict in SIGNED_COLUMNS else _meaning(numbers) if numbers else ""
-    return f"two answers, {pair[0]} and {pair[1]}, the better one by {verdict}{f' ({meaning})' if meaning else ''}"
+    pair, column = _columns(row) or ("", ""), _verdict(row)
+    answers = f"two answers, {pair[0]} and {pair[1]}, the better one by"
+    if column is None:
+        return f"{answers} {' and '.join(_scores(row) or ())}"
+    if said is not None:
+        return f"{answers} {column} ({said.meaning})"
+    # Words speak for themselves.
+    reading = (readings or {}).get(column)
+    return f"{answers} {column}" + (f" ({reading.meaning}; --verdict says otherwise)" if reading else "")
 
 
 COMPARED = RowFormat(

@@ -2,22 +2,25 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from datasets import Dataset
 from transformers import TrainerCallback
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import TrainerState
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from congrad.client import Client
 from congrad.integrations.trl.filtering import KEEP, Language, filter_dataset
 from congrad.integrations.trl.processes import once
+from congrad.integrations.trl.record import Record, Scored
 from congrad.integrations.trl.sampler import KeptRows
 from congrad.protocol.options import FilterOptions
 
 if TYPE_CHECKING:
-    from transformers import TrainerControl, TrainerState, TrainingArguments
+    from transformers import TrainerControl, TrainingArguments
     from trl.trainer.dpo_trainer import DPOTrainer
 
 ADAPTER = "adapter_config.json"
@@ -27,20 +30,6 @@ TOKENS = ("prompt_ids", "chosen_ids", "rejected_ids")
 """What `DPOTrainer` adds to its rows."""
 
 log = logging.getLogger("congrad")
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One scoring: after which step, against which checkpoint, and which rows of the trainer's dataset are kept."""
-
-    step: int
-    fingerprint: str
-    keep: Sequence[bool]
-
-    @property
-    def kept(self) -> int:
-        """How many."""
-        return sum(self.keep)
 
 
 class FilterCallback(TrainerCallback):
@@ -53,7 +42,8 @@ class FilterCallback(TrainerCallback):
     Before the first step and then every so often the adapter (without one, the model) is saved and published to the
     workers, the whole dataset is scored against it, in a direction of its own, and the trainer draws from what is kept.
     An epoch is as long as what was kept at first. Under ``accelerate launch`` the main process asks, and all of them
-    draw from the same rows.
+    draw from the same rows. What is kept goes into the checkpoints that the trainer saves, so that
+    ``trainer.train(resume_from_checkpoint=...)`` draws what an uninterrupted run draws.
 
     The token's role is ``admin``, and the service allows the folder (``CONGRAD_MODELS``), which the workers see under
     the same path.
@@ -97,17 +87,44 @@ class FilterCallback(TrainerCallback):
         self._options = options
         self._sampler: KeptRows | None = None
         self.history: list[Scored] = []
+        self._resumed: Path | None = None
         self._trainer._get_train_sampler = self._new_sampler  # type: ignore[method-assign,assignment] # a seam
+        self._trainer._inner_training_loop = self._told_of_resuming(  # type: ignore[method-assign] # another
+            self._trainer._inner_training_loop
+        )
 
     @property
     def checkpoint(self) -> str | None:
         """The fingerprint of the policy as it was published last; None before the first time."""
         return self.history[-1].fingerprint if self.history else None
 
+    def on_epoch_begin(
+        self,
+        args: "TrainingArguments",  # noqa: ARG002 # as transformers names it
+        state: TrainerState,
+        control: "TrainerControl",  # noqa: ARG002
+        **_: Any,
+    ) -> None:
+        """Says which one it is: in an epoch that several processes resume, accelerate does not."""
+        if self._sampler is not None:
+            self._sampler.set_epoch(int(state.epoch or 0))
+
+    def on_save(
+        self,
+        args: "TrainingArguments",
+        state: TrainerState,
+        control: "TrainerControl",  # noqa: ARG002 # as transformers names it
+        **_: Any,
+    ) -> None:
+        """Puts what is kept beside the checkpoint."""
+        folder = Path(str(args.output_dir), f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+        if self._sampler is not None and state.is_world_process_zero and folder.is_dir():
+            Record(self.history, len(self._sampler), self._sampler.drawn).write(folder)
+
     def on_step_end(
         self,
         args: "TrainingArguments",  # noqa: ARG002 # as transformers names it
-        state: "TrainerState",
+        state: TrainerState,
         control: "TrainerControl",
         **_: Any,
     ) -> None:
@@ -118,7 +135,7 @@ class FilterCallback(TrainerCallback):
     def on_epoch_end(
         self,
         args: "TrainingArguments",  # noqa: ARG002 # as transformers names it
-        state: "TrainerState",
+        state: TrainerState,
         control: "TrainerControl",
         **_: Any,
     ) -> None:
@@ -129,14 +146,52 @@ class FilterCallback(TrainerCallback):
     def on_train_end(self, *_: Any, **__: Any) -> None:
         """Leaves the workers awake."""
         if self._sleeps and self._trainer.accelerator.is_main_process:
-            self._client.workers.wake(self.checkpoint)
+            self._client.workers.wake(self._served())
+
+    def _told_of_resuming(self, loop: Any) -> Any:
+        """The trainer's loop, which alone is told before it asks for a sampler."""
+
+        @wraps(loop)
+        def told(*args: Any, **options: Any) -> Any:
+            folder = options.get("resume_from_checkpoint")
+            self._resumed = None if folder is None else Path(folder)
+            return loop(*args, **options)
+
+        return told
 
     def _new_sampler(self, _: Any = None) -> KeptRows:
         """In place of the trainer's own, before it counts the steps of an epoch."""
-        self._sampler = KeptRows(self._scored(self._trainer.state.global_step).keep, self._trainer.args.seed)
+        seed = self._trainer.args.seed
+        found = None if self._resumed is None else self._recorded(self._resumed)
+        if found is None:
+            self._sampler = KeptRows(self._scored(self._trainer.state.global_step).keep, seed)
+        else:
+            self.history = list(found.history)
+            self._sampler = KeptRows(self.history[-1].keep, seed, found.length, found.drawn)
+            self._score_where_missed()
         return self._sampler
 
-    def _score_again(self, state: "TrainerState", control: "TrainerControl") -> None:
+    def _recorded(self, folder: Path) -> Record | None:
+        rows = len(self._trainer.train_dataset)
+        found = once(self._trainer.accelerator, lambda: Record.read(folder, rows))
+        if found is None:
+            log.warning(
+                "%s does not say what was kept: an epoch becomes as long as what its policy keeps, and so the trainer "
+                "may take another number of steps than without the interruption",
+                folder,
+            )
+        return found
+
+    def _score_where_missed(self) -> None:
+        """A checkpoint of an epoch's last step is saved before its end, where the pairs are scored for the next one."""
+        state = TrainerState.load_from_json(str(Path(str(self._resumed), TRAINER_STATE_NAME)))
+        is_at_end = self._every == "epoch" and state.epoch == int(state.epoch or 0)
+        if is_at_end and self.history[-1].step < state.global_step and self._sampler is not None:
+            self._sampler.replace(self._scored(state.global_step).keep)
+        elif self._sleeps and self._trainer.accelerator.is_main_process:
+            self._client.workers.sleep(self._served())
+
+    def _score_again(self, state: TrainerState, control: "TrainerControl") -> None:
         if self._sampler is not None and state.global_step < state.max_steps and not control.should_training_stop:
             self._sampler.replace(self._scored(state.global_step).keep)
 
@@ -157,7 +212,7 @@ class FilterCallback(TrainerCallback):
         served = self._client.checkpoints.publish(
             model=None if is_adapter else folder,
             adapter=folder if is_adapter else None,
-            replaces=self.checkpoint or self._replaces,
+            replaces=self._served(),
         )
         rows = self._trainer.train_dataset
         rows = rows.select_columns([name for name in rows.column_names if name not in TOKENS])
@@ -174,6 +229,11 @@ class FilterCallback(TrainerCallback):
         if self._sleeps:
             self._client.workers.sleep(served.fingerprint)
         return scored
+
+    def _served(self) -> str | None:
+        """What the workers serve that are this run's: a run that resumes may find some that were started anew."""
+        served = [checkpoint.fingerprint for checkpoint in self._client.checkpoints()]
+        return self.checkpoint if self.checkpoint in served else self._replaces
 
 
 def _give_memory_back() -> None:

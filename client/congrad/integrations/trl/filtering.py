@@ -1,7 +1,8 @@
 """Rows of TRL's, filtered before a trainer sees them: whole datasets, streams, and batches that are made on the way."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 from congrad.client import Client
@@ -14,6 +15,7 @@ from congrad.formats.lost_prompts import PromptWatch
 from congrad.formats.paths import column_of, value_at
 from congrad.formats.recognition import recognised
 from congrad.formats.registry import AUTO, ROWS
+from congrad.formats.verdict import Verdict
 from congrad.integrations.shared import filter_shared
 from congrad.protocol.options import FilterOptions
 from congrad.protocol.results import Filtered
@@ -51,6 +53,7 @@ def filter_dataset(
     *,
     format: str = AUTO,  # noqa: A002 # what the command calls it
     fields: Mapping[str, str] | None = None,
+    verdict: str | None = None,
     to_sample: ToSample | None = None,
     drop: bool = False,
     **options: Unpack[FilterOptions],
@@ -69,6 +72,8 @@ def filter_dataset(
     :param format: what the rows are, one of `congrad.formats.FORMATS` by its name; ``auto`` tells by their fields.
     :param fields: the column of a field, or the path to it, where the format does not say it:
         ``{"prompt": "input.messages"}``.
+    :param verdict: of two answers: what stands for the first and for the second, such as ``0/1``, ``1/2`` or ``a/b``;
+        default: the values of all rows tell.
     :param to_sample: the fields of a `congrad.Sample` or `congrad.PromptCompletion` in a row, but for its language,
         instead of a format.
     :param drop: return the kept rows only.
@@ -78,40 +83,50 @@ def filter_dataset(
         has none.
     :raises TypeError: it is no dataset of these kinds.
     :raises ValueError: a column is missing, or there is one of these names already; the rows are of no format that is
-        known; or their prompts would be lost.
+        known, what their verdicts mean cannot be told, or their prompts would be lost.
     :raises CongradError: a row cannot be sent, or the service does not answer; see `congrad.errors`.
     """
-    from datasets import DatasetDict, IterableDataset
+    from datasets import DatasetDict
 
-    if isinstance(dataset, DatasetDict):
-        splits = {
-            name: filter_dataset(
-                split, client, language, format=format, fields=fields, to_sample=to_sample, drop=drop, **options
-            )
-            for name, split in dataset.items()
-        }
-        return DatasetDict(splits)
-    _check(dataset, language)
-    reader = _Reader(dataset.with_format(None), language, to_sample, format, fields or {})
-    if isinstance(dataset, IterableDataset):
-        return _filtered_stream(dataset, client, reader, drop, options)
-    return _filtered(cast("Dataset", dataset), client, reader, drop, options)
+    splits: Mapping[str, Dataset | IterableDataset] = dataset if isinstance(dataset, DatasetDict) else {"": dataset}
+    for split in splits.values():
+        _check(split, language)
+    reader = partial(
+        _Reader, language=language, to_sample=to_sample, form=format, columns=fields or {}, verdict=verdict
+    )
+    done = {}
+    for name, split in splits.items():
+        alike = [other for other in splits.values() if set(_names(other)) == set(_names(split))]
+        done[name] = _scored(split, client, reader(_beginning(alike), every=_columns_of(alike)), drop, {**options})
+    return cast("AnyDataset", DatasetDict(done) if isinstance(dataset, DatasetDict) else done[""])
 
 
 def filter_rows(
-    rows: Sequence[AnyRow], client: Client, language: Language = None, **options: Unpack[FilterOptions]
+    rows: Sequence[AnyRow],
+    client: Client,
+    language: Language = None,
+    *,
+    format: str = AUTO,  # noqa: A002 # what the command calls it
+    fields: Mapping[str, str] | None = None,
+    verdict: str | None = None,
+    **options: Unpack[FilterOptions],
 ) -> list[AnyRow]:
     """The rows that are kept, of some that a training loop has made: each is folded in and scored, in one pass.
 
+    Calls know nothing of each other: what is not said is told by the rows of each one.
+
     :param language: the field with the languages, or a function that tells a row's; default: as in `filter_dataset`.
+    :param format: what the rows are, as in `filter_dataset`; so are ``fields`` and ``verdict``.
     :param options: what `Client.filter` takes beside the samples: with ``selection={"kind": "fraction", "keep": 0.6,
         "within": "stream"}`` small batches keep the same share, and ``checkpoint`` is that of the policy.
-    :raises ValueError: the rows are of no format that is known.
+    :raises ValueError: the rows are of no format that is known, what their verdicts mean cannot be told, or their
+        prompts would be lost.
     :raises CongradError: a row cannot be sent, or the service does not answer.
     """
     if not rows:
         return []
-    reader = _Reader(rows, language, None, AUTO, {})
+    reader = _Reader(rows, language, None, format, fields or {}, verdict, lambda _: rows)
+    reader.check(rows)
     filtered = client.filter(reader.samples(rows), **options)
     return [row for row, keep in zip(rows, filtered.keep, strict=True) if keep]
 
@@ -119,20 +134,29 @@ def filter_rows(
 class _Reader:
     """Reads samples of rows.
 
-    :raises ValueError: the rows are of no format that is known.
+    :param rows: those that it begins with.
+    :param every: reads some columns of all of them, where they are not a stream.
+    :raises ValueError: the rows are of no format that is known, or what their verdicts mean cannot be told.
     """
 
     def __init__(
-        self, rows: Any, language: Language, to_sample: ToSample | None, form: str, columns: Mapping[str, str]
+        self,
+        rows: Iterable[Row],
+        language: Language,
+        to_sample: ToSample | None,
+        form: str,
+        columns: Mapping[str, str],
+        verdict: str | None,
+        every: Callable[[Collection[str]], Iterable[Row]] | None = None,
     ):
         self._language = language
         self._read = to_sample
         named = {**columns, **({LANGUAGE: language} if isinstance(language, str) else {})}
+        said = None if verdict is None else Verdict.of(verdict)
         # A function tells the language of each row; any tag keeps the format from looking for a column.
-        given = Fields(named, UNSURE if callable(language) else None)
+        given = Fields(named, UNSURE if callable(language) else None, verdict=said)
         first = [dict(row) for row in islice(rows, ROWS)]
-        self._fields = recognised(first, given, form).fields if first and to_sample is None else given
-        self._watch = None if to_sample else PromptWatch(self._fields.used)
+        self._fields = recognised(first, given, form, every).fields if first and to_sample is None else given
         self._column = self._fields.columns.get(LANGUAGE) or language_field(first) or LANGUAGE
         if first and not callable(language) and value_at(first[0], self._column) is None:
             raise ValueError(
@@ -159,17 +183,50 @@ class _Reader:
         :raises InvalidSampleError: one of them is no sample.
         :raises ValueError: their prompts would be lost.
         """
+        watch = PromptWatch(self._fields.used)
         for row, sample in zip(rows, self.samples(rows), strict=True):
-            if self._watch is not None:
-                self._watch.add(row, sample)
-        if self._watch is not None and self._watch.fault is not None:
-            raise ValueError(self._watch.fault)
+            watch.add(row, sample)
+        if watch.fault is not None and self._read is None:
+            raise ValueError(watch.fault)
 
     def _sample(self, row: Row) -> dict[str, Any]:
         sample = dict(self._read(row)) if self._read else self._fields.read(row)
         if callable(self._language):
             return sample | {LANGUAGE: self._language(row)}
         return sample | ({LANGUAGE: value_at(row, self._column)} if self._read else {})
+
+
+def _names(dataset: "Dataset | IterableDataset") -> list[str]:
+    return dataset.column_names or list(next(iter(dataset), {}))
+
+
+def _beginning(splits: Sequence["Dataset | IterableDataset"]) -> Iterator[Row]:
+    """The first rows of splits that have the same columns: what they are is one question about all."""
+    each = -(-ROWS // len(splits))
+    return chain.from_iterable(islice(split.with_format(None), each) for split in splits)
+
+
+def _columns_of(splits: Sequence["Dataset | IterableDataset"]) -> Callable[[Collection[str]], Iterable[Row]] | None:
+    """Reads some columns of all rows of splits; None where one of them is a stream."""
+    from datasets import Dataset
+
+    whole = [split.with_format(None) for split in splits if isinstance(split, Dataset)]
+
+    def every(columns: Collection[str]) -> Iterator[Row]:
+        for rows in whole:
+            yield from rows.select_columns([name for name in rows.column_names if name in columns])
+
+    return every if len(whole) == len(splits) else None
+
+
+def _scored(
+    dataset: "Dataset | IterableDataset", client: Client, reader: _Reader, drop: bool, options: FilterOptions
+) -> "Dataset | IterableDataset":
+    from datasets import Dataset
+
+    if isinstance(dataset, Dataset):
+        return _filtered(dataset, client, reader, drop, options)
+    return _filtered_stream(dataset, client, reader, drop, options)
 
 
 def _filtered(dataset: "Dataset", client: Client, reader: _Reader, drop: bool, options: FilterOptions) -> "Dataset":
@@ -225,7 +282,7 @@ def _check(dataset: Any, language: Language) -> None:
 
     if not isinstance(dataset, Dataset | IterableDataset):
         raise TypeError(f"dataset is {type(dataset).__name__}, not a Dataset, DatasetDict or IterableDataset")
-    columns = dataset.column_names or list(next(iter(dataset), {}))
+    columns = _names(dataset)
     if clashes := [name for name in (KEEP, CONFLICT_SCORE) if name in columns]:
         raise ValueError(f"the dataset has a column {clashes[0]!r} already; rename or remove it")
     if isinstance(language, str) and column_of(language) not in columns and language not in columns:

@@ -79,6 +79,7 @@ def _of_columns(fields: Fields) -> list[str]:
     columns = [word for name, column in fields.columns.items() for word in ("--field", f"{name}={column}")]
     columns += [word for name, role in fields.roles.items() for word in ("--role", f"{role}={name}")]
     columns += [] if fields.format is TRL else ["--format", fields.format.name]
+    columns += [] if fields.verdict is None else ["--verdict", str(fields.verdict)]
     return columns if fields.language is None else [*columns, "--language", fields.language]
 
 

@@ -1,0 +1,71 @@
+"""What is written of a file some of whose rows are no samples, and are dropped."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from congrad.commands.filtering.outputs import Outputs
+from congrad.contract import wire
+from congrad.files.kinds.rows import UNREADABLE, FileError
+from congrad.files.samples import Fields, survey
+from congrad.files.source import Source
+from pyarrow import parquet
+
+GOOD: dict[str, Any] = {"language": "de", "prompt": "p", "chosen": "a", "rejected": "b", "n": 1}
+BAD: dict[str, Any] = {"language": "de", "prompt": ["?"], "n": "none", "why": {"not": "known"}}
+
+
+def filtered(source: Path, kept: str, dropped: str | None = None) -> tuple[Path, Path]:
+    """All samples are kept, and all other rows dropped."""
+    folder = source.parent
+    outputs = Outputs(str(folder / kept), dropped and str(folder / dropped), None, None, None, None)
+    fields = Fields()
+    with Source(str(source), fields=fields.by_column) as rows:
+        found = survey(rows, fields, outputs.trial(rows), drop_bad=True)
+        decisions = [wire.Decision(name, "de", True, -0.5, [], False, None) for name, _ in found.samples]
+        outputs.write(rows, fields, found, found.bad.among(decisions), None)
+    return folder / kept, folder / (dropped or "")
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    path = tmp_path / "in.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in (GOOD, BAD, GOOD)) + "{\n")
+    return path
+
+
+def test_the_kept_rows_have_their_own_columns_and_types(mixed: Path) -> None:
+    kept, _ = filtered(mixed, "kept.parquet")
+    assert parquet.read_table(kept).to_pylist() == [GOOD, GOOD]
+    assert str(parquet.read_schema(kept).field("n").type) == "int64"
+    kept, _ = filtered(mixed, "kept.csv")
+    with kept.open(newline="") as file:
+        assert next(csv.reader(file)) == list(GOOD)
+
+
+def test_the_dropped_rows_have_all_columns(mixed: Path) -> None:
+    kept, dropped = filtered(mixed, "kept.parquet", "dropped.jsonl")
+    assert parquet.read_schema(kept).names == list(GOOD)
+    first, second = map(json.loads, dropped.read_text().splitlines())
+    assert first | BAD == first
+    assert UNREADABLE in second
+    mixed.write_text("".join(json.dumps(row) + "\n" for row in (GOOD, BAD | {"prompt": "?", "n": 2})))
+    kept, dropped = filtered(mixed, "kept.parquet", "dropped.parquet")
+    assert parquet.read_schema(kept).names == list(GOOD)
+    assert parquet.read_schema(dropped).names == [*GOOD, "why", "congrad"]
+
+
+def test_dropped_rows_that_are_no_columns_of_parquet_are_found_beforehand(mixed: Path) -> None:
+    with pytest.raises(FileError, match=r"'prompt' are no column of Parquet.*JSON Lines takes them"):
+        filtered(mixed, "kept.jsonl", "dropped.parquet")
+    assert not (mixed.parent / "kept.jsonl").exists()
+
+
+def test_a_csv_file_is_copied_without_what_could_not_be_read_of_it(tmp_path: Path) -> None:
+    source = tmp_path / "in.csv"
+    source.write_text("language,chosen,rejected\nde,a,b\nde,a\n")
+    kept, dropped = filtered(source, "kept.csv", "dropped.csv")
+    assert kept.read_text() == "language,chosen,rejected\nde,a,b\n"
+    assert dropped.read_text().splitlines()[0] == f"language,chosen,rejected,{UNREADABLE},congrad"
