@@ -214,8 +214,8 @@ def test_what_cannot_be_read_is_told_why(
 
 
 def test_a_file_that_comes_as_json_is_told_what_it_should_come_as(redis_url: str) -> None:
-    sent = {"content": b"\xff" * 8, "headers": {"Content-Type": "application/json"}}
-    problem = assert_problem(call(redis_url, "PUT", "/directions/x/state", **sent), 400)
+    response = call(redis_url, "PUT", "/directions/x/state", content=b"\xff" * 8, headers=JSON)
+    problem = assert_problem(response, 400)
     assert problem["detail"] == "the body should be a file, with Content-Type: application/octet-stream"
 
 
