@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from congrad_worker.decisions.memory import Memory
-from congrad_worker.tasks.records import DirectionRecord
+from congrad_worker.tasks.states import DirectionRecord
 from congrad_worker.tasks.store import Store
 
 

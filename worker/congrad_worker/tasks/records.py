@@ -1,23 +1,21 @@
-"""What a worker reads from Redis and leaves there, as values: chunks, jobs, directions, commits."""
+"""What a worker reads from Redis of jobs and leaves there, as values: chunks, and what is known of them."""
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from congrad.contract import wire
 from congrad_service import keys
-from congrad_service.directions.remembered import Table
-from congrad_service.directions.terms import Terms
 from pydantic import ConfigDict, TypeAdapter
 from safetensors.numpy import save
 
-from congrad_worker.decisions.consensus import Consensus
-from congrad_worker.decisions.direction import LanguageState, Samples, Stake
+from congrad_worker.decisions.direction import Samples, Stake
 from congrad_worker.decisions.rows.products import Products
+from congrad_worker.tasks.states import Mark
 from congrad_worker.tensors import views
 
 SAMPLES = TypeAdapter(list[wire.AnySample], config=ConfigDict(hide_input_in_errors=True))
@@ -239,31 +237,6 @@ class StartedChunk:
         return None if self.text is None else SAMPLES.validate_json(self.text)
 
 
-class Mark(NamedTuple):
-    """Which state of a direction one is. Redis may come back without its last second, and number anew: then the job
-    that made a version tells it from another one of its number. It is empty where no job did, or an earlier release."""
-
-    epoch: str = ""
-    version: int = 0
-    job_id: str = ""
-
-    @classmethod
-    def of(cls, found: Sequence[bytes | None]) -> "Mark":
-        """Of the fields ``epoch``, ``version`` and ``by`` of a direction's hash."""
-        epoch, version, job_id = found
-        return cls((epoch or b"").decode(), int(version or 0), (job_id or b"").decode())
-
-    @property
-    def state(self) -> str:
-        """Version and job, as scripts compare them."""
-        return f"{self.version}/{self.job_id}"
-
-    @property
-    def name(self) -> str:
-        """Of a file about it."""
-        return "-".join(str(part) for part in self if part != "")
-
-
 @dataclass(frozen=True)
 class StartedDecision:
     """What a worker is told as it starts a decision: ``attempts`` as above, and, where it is to be done, the fields of
@@ -291,54 +264,3 @@ class StartedDecision:
     def now(self) -> float:
         """Seconds, by Redis's clock as it was at the start."""
         return self.clock + time.monotonic()
-
-
-@dataclass(frozen=True)
-class DirectionRecord:
-    """A direction as it was read; its ``mark`` is what a commit is compared with, and ``job_id`` the job that made this
-    version.
-
-    ``terms`` are what it began with, None where there is no direction yet; ``tables`` say where in Redis the pairs are
-    that it remembers, and ``forgotten`` how many it had to give up. ``consensus`` is what is known of it without
-    computing, None where that is nothing.
-    """
-
-    epoch: str
-    version: int
-    fingerprint: str | None
-    created: float | None
-    languages: dict[str, LanguageState]
-    terms: Terms | None = None
-    tables: Mapping[str, Table] = field(default_factory=dict)
-    forgotten: int = 0
-    consensus: Consensus | None = None
-    job_id: str = ""
-
-    @property
-    def mark(self) -> Mark:
-        """Which state this is."""
-        return Mark(self.epoch, self.version, self.job_id)
-
-    @property
-    def bytes(self) -> int:
-        """About what it takes up in memory: the vectors twice, in states and in one matrix, and the direction."""
-        states = self.languages.values()
-        own = max((2 * state.total.nbytes for state in states), default=0)  # in float64
-        return own + sum(2 * state.total.nbytes + state.recent.nbytes for state in states) + 16 * len(states) ** 2
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one commit does to a direction.
-
-    ``fields`` are the new ones of its hash, and ``pairs`` the buckets that change of what it remembers; ``stakes`` are
-    what the job's samples brought to it, and ``repeated`` the places of those that brought nothing, kept with their
-    gradients; ``conflicts`` are added to the counts that `keys` describes.
-    """
-
-    fields: Mapping[str, Any]
-    pairs: Mapping[str, Mapping[int, bytes]]
-    stakes: Mapping[str, Stake]
-    repeated: Sequence[int]
-    entry: wire.HistoryEntry
-    conflicts: Mapping[str, int]

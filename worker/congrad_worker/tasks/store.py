@@ -1,6 +1,5 @@
 """The workers' side of Redis: chunks in, gradients out, directions committed."""
 
-import json
 import logging
 import os
 import socket
@@ -12,51 +11,35 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
 from congrad.contract import wire
 from congrad_service import keys, scripts
-from congrad_service.directions import remembered
-from congrad_service.directions.terms import Terms
 from congrad_service.queue.registry import LIFETIME_S, SILENT_S, Role
 from congrad_service.scripts import ending
 from congrad_service.settings import IN_REDIS, RedisSettings
 from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.commands.core import Script
-from redis.exceptions import LockNotOwnedError, RedisError
+from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from congrad_worker.decisions.consensus import Consensus
-from congrad_worker.decisions.direction import LanguageState
 from congrad_worker.decisions.memory import Memory, Pairs, wanted
 from congrad_worker.errors import ShardStoreError
 from congrad_worker.shards import ShardStore
-from congrad_worker.tasks import metrics
+from congrad_worker.tasks import freed, metrics
 from congrad_worker.tasks.records import (
     ChunkResult,
-    DirectionRecord,
     JobRecord,
-    Mark,
     Measured,
     Origin,
     Standing,
     StartedChunk,
     StartedDecision,
-    Step,
 )
 from congrad_worker.tasks.shelf import Shelf, is_reference
+from congrad_worker.tasks.states import DirectionRecord, Mark, Step
 
 MOST_BYTES = 2**20
 """Of gradients that a script takes or gives, as it has them in its own memory too. Larger ones go by themselves."""
-
-FREEING_S = 60
-"""After this another worker takes files away, if the one that does has died in the middle."""
-
-FREED_AT_ONCE = 100
-"""Jobs whose files are taken away in one turn."""
-
-STUCK_S = 60
-"""Until files that could not be taken away are tried again."""
 
 log = logging.getLogger(__name__)
 
@@ -343,49 +326,9 @@ class Store:
             self.shelf.put_measured(job_id, read.mark.name, measured)
 
     def free_stored(self) -> None:
-        """Takes files of the gradient store away that no job needs any more; of several workers, one at a time.
-
-        A folder is looked at again after a while, though nothing was there: a worker that was slower than its job may
-        have written there since. One that cannot be taken away now holds up no other.
-        """
-        if self.shelf is None:
-            return
-        now = self.now()
-        self._forget_freed(self.shelf, now)
-        lock = self.redis.lock(keys.FREEING, timeout=FREEING_S, blocking=False)
-        if not lock.acquire():
-            return
-        until = time.monotonic() + FREEING_S / 2
-        try:
-            due = cast("list[bytes]", self.redis.zrangebyscore(keys.STORED, "-inf", now, 0, FREED_AT_ONCE))
-            for member in (one.decode() for one in due):
-                if time.monotonic() < until:  # a store that is away takes its time to say so
-                    self._free(self.shelf, member, now)
-        finally:
-            with suppress(LockNotOwnedError):  # it has lapsed, and may be another's
-                lock.release()
-
-    def _forget_freed(self, shelf: Shelf, now: float) -> None:
-        """Takes out of this worker's memory what may go from the store, whichever worker takes it away there."""
-        if jobs := list(shelf.jobs):
-            until = self.redis.zmscore(keys.STORED, jobs)
-            shelf.forget({job for job, score in zip(jobs, until, strict=True) if score is None or score <= now})
-
-    def _free(self, shelf: Shelf, member: str, now: float) -> None:
-        """Takes a job's folder away. Unless that was its second look, and nothing was there, it notes when the next is:
-        under another name, so that whoever writes there meanwhile finds its job unknown, and makes it known."""
-        job_id = member.removesuffix(keys.AGAIN)
-        seconds = self._settings.visibility_timeout
-        try:
-            is_over = not shelf.shards.free(job_id) and member != job_id
-        except ShardStoreError as error:
-            log.warning("the files of job %s cannot be taken away now: %s", job_id, error)
-            seconds, is_over = STUCK_S, False
-        with self.redis.pipeline() as pipe:
-            pipe.zrem(keys.STORED, member)
-            if not is_over:
-                pipe.zadd(keys.STORED, {job_id + keys.AGAIN: now + seconds})
-            pipe.execute()
+        """Takes files of the gradient store away that no job needs any more: see `freed.py`."""
+        if self.shelf is not None:
+            freed.free(self.redis, self.shelf, self._settings.visibility_timeout)
 
     def is_wanted(self, job_id: str, number: int, fingerprint: str) -> bool:
         """Whether a job that asks for a checkpoint waits for a chunk, or, with all there, for somebody to ask for its
@@ -410,23 +353,7 @@ class Store:
 
     def direction(self, name: str) -> DirectionRecord:
         """The direction with its vectors; version 0 without languages where there is none."""
-        raw = cast("dict[bytes, bytes]", self.redis.hgetall(keys.direction(name)))
-        if not raw:
-            return DirectionRecord("", 0, None, None, {})
-        described = json.loads(raw[b"languages"])
-        languages = {tag: _language(raw, tag, about) for tag, about in described.items()}
-        return DirectionRecord(
-            epoch=raw[b"epoch"].decode(),
-            version=int(raw[b"version"]),
-            fingerprint=raw[b"fingerprint"].decode(),
-            created=float(raw[b"created"]),
-            languages=languages,
-            terms=Terms.of(raw[b"geometry"]),
-            tables=remembered.tables_of(raw.get(b"tables")),
-            forgotten=int(raw.get(b"forgotten", 0)),
-            consensus=_consensus(raw, languages),
-            job_id=raw.get(b"by", b"").decode(),
-        )
+        return DirectionRecord.of(cast("dict[bytes, bytes]", self.redis.hgetall(keys.direction(name))))
 
     def recall(self, name: str, read: DirectionRecord, pairs: Pairs, languages: Sequence[str]) -> Memory | None:
         """What a direction remembers of some samples' pairs, and where more of them would be remembered; None where it
@@ -500,7 +427,7 @@ class Store:
                     int(step is not None),
                     read.epoch,
                     read.mark.state,
-                    *(_written(step) if step is not None else ["", "{}", 0]),
+                    *(step.arguments if step is not None else ["", "{}", 0]),
                 ],
             )
             if outcome == b"committed":
@@ -515,34 +442,3 @@ class Store:
         _, has_ended = cast("tuple[bytes, int]", self._end(**end))
         if has_ended:
             metrics.JOBS.labels(str(problem.status)).inc()
-
-
-def _written(step: Step) -> list[Any]:
-    """The end of the arguments of `scripts.COMMIT`."""
-    fields = [one for item in step.fields.items() for one in item]
-    # Not an argument for each of hundreds of buckets: to send those takes longer than all else.
-    pairs = [
-        one
-        for tag, own in step.pairs.items()
-        for one in (tag, " ".join(f"{number}={len(part)}" for number, part in own.items()), b"".join(own.values()))
-    ]
-    return [step.entry.model_dump_json(), json.dumps(step.conflicts), len(step.fields), *fields, *pairs]
-
-
-def _language(raw: dict[bytes, bytes], tag: str, about: dict[str, Any]) -> LanguageState:
-    return LanguageState(
-        total=np.frombuffer(raw[f"sum:{tag}".encode()], dtype="<f4"),
-        weight=about["weight"],
-        samples=about["samples"],
-        recent=np.frombuffer(raw[f"recent:{tag}".encode()], dtype="<f4"),
-    )
-
-
-def _consensus(raw: dict[bytes, bytes], languages: dict[str, LanguageState]) -> Consensus | None:
-    """What was computed with the last commit; nothing after an import."""
-    if b"gram" not in raw:
-        return None
-    aggregator = json.loads(raw[b"geometry"])["aggregator"]
-    gram = np.frombuffer(raw[b"gram"], dtype="<f8").reshape(len(languages), len(languages))
-    weights = np.frombuffer(raw[b"weights"], dtype="<f8")
-    return Consensus(languages, gram, weights, (aggregator["name"], aggregator["seed"]))

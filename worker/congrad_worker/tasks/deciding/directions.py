@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from congrad_worker.tasks.records import DirectionRecord, Mark
+from congrad_worker.tasks.states import DirectionRecord, Mark
 from congrad_worker.tasks.store import Store
 
 MAX_BYTES = 2**29

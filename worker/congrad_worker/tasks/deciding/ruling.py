@@ -10,7 +10,8 @@ from congrad_worker.decisions.aggregation.aggregators import OWN, TORCHJD, aggre
 from congrad_worker.decisions.consensus import Rule
 from congrad_worker.decisions.decide import Rules
 from congrad_worker.errors import WorkerError
-from congrad_worker.tasks.records import DirectionRecord, JobRecord
+from congrad_worker.tasks.records import JobRecord
+from congrad_worker.tasks.states import DirectionRecord
 
 
 class Refused(WorkerError):

@@ -16,7 +16,8 @@ from congrad_service.directions.remembered import dumped
 from congrad_worker.decisions.decide import Outcome, Rules
 from congrad_worker.decisions.direction import Samples
 from congrad_worker.decisions.geometry import Geometry, geometry
-from congrad_worker.tasks.records import DirectionRecord, JobRecord, Step
+from congrad_worker.tasks.records import JobRecord
+from congrad_worker.tasks.states import DirectionRecord, Step
 
 MAX_COUNTS = 10_000
 """Counts of conflicts that one job adds to: a hundred languages that all conflict. Redis stands still meanwhile."""

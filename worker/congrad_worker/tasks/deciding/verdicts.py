@@ -27,8 +27,9 @@ from congrad_worker.tasks.deciding.ruling import Refused, Ruling
 from congrad_worker.tasks.deciding.steps import step_of
 from congrad_worker.tasks.deciding.writing import may_be_another
 from congrad_worker.tasks.patience import Abandoned, Patience, TooSlow
-from congrad_worker.tasks.records import ChunkResult, DirectionRecord, JobRecord, Measured, StartedDecision, Step
+from congrad_worker.tasks.records import ChunkResult, JobRecord, Measured, StartedDecision
 from congrad_worker.tasks.reports import belongs_to, note
+from congrad_worker.tasks.states import DirectionRecord, Step
 from congrad_worker.tasks.store import Store
 
 MAX_ATTEMPTS = 5
