@@ -10,10 +10,13 @@ import numpy as np
 import psutil  # type: ignore[import-untyped] # one call is not worth a package of stubs
 import pytest
 import torch
+from congrad.contract import wire
 from congrad_worker.activity import Activity
 from congrad_worker.checkpoints.checkpoint import load_base
 from congrad_worker.checkpoints.files import CheckpointFiles, locate, relocate
 from congrad_worker.errors import CheckpointError, NothingServedError
+from congrad_worker.serving import resident as resident_module
+from congrad_worker.serving import weights
 from congrad_worker.serving.resident import Resident
 from congrad_worker.serving.served import Served, serve
 from congrad_worker.settings import GradientSettings
@@ -220,6 +223,102 @@ def test_what_was_asleep_computes_the_same_bits(adapter: str | None, models: Pat
     assert resident.asleep == "discard"
     resident.wake()
     np.testing.assert_array_equal(now(resident), before)
+
+
+def no_room(*_: object) -> None:
+    raise torch.OutOfMemoryError("out of memory")
+
+
+@pytest.fixture
+def given_back(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows by one whenever memory is given back."""
+    calls: list[str] = []
+    real = weights.give_memory_back
+    for module in (weights, resident_module):
+        monkeypatch.setattr(module, "give_memory_back", lambda: (calls.append("back"), real()))
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("level", "step"), [("offload", "put_back"), ("offload", "ready"), ("discard", "load_base"), ("discard", "serve")]
+)
+def test_what_finds_no_room_to_wake_up_gives_back_what_it_took_and_sleeps_on(
+    level: wire.SleepLevel,
+    step: str,
+    models: Path,
+    bare_store: Store,
+    given_back: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resident = start(models, bare_store, "one")
+    before = now(resident)
+    resident.sleep(level)
+    given_back.clear()
+    with monkeypatch.context() as short:
+        short.setattr(resident_module, step, no_room)
+        with pytest.raises(torch.OutOfMemoryError):
+            resident.wake()
+        assert given_back
+        assert resident.asleep == level
+    np.testing.assert_array_equal(now(resident), before)
+
+
+def test_what_finds_no_room_for_its_engine_has_its_weights_on_the_host_again(
+    models: Path, bare_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resident = start(models, bare_store)
+    with resident.at_work() as served:
+        weight = next(served.checkpoint.model.parameters())
+    # A CPU's weights are on the host already: this one says that it was somewhere else.
+    monkeypatch.setattr(resident_module, "offload", lambda _: [(weight, torch.device("meta"))])
+    resident.sleep("offload")
+    on_the_host = weight.data_ptr()
+    monkeypatch.setattr(resident_module, "ready", no_room)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *_: self.clone())
+    with pytest.raises(torch.OutOfMemoryError):
+        resident.wake()
+    assert weight.data_ptr() == on_the_host
+
+
+def test_weights_that_the_host_has_no_room_for_are_dropped_and_read_again(
+    models: Path, bare_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resident = start(models, bare_store, "one")
+    before = now(resident)
+    monkeypatch.setattr(resident_module, "offload", no_room)
+    resident.sleep("offload")
+    assert resident.asleep == "discard"
+    np.testing.assert_array_equal(now(resident), before)
+
+
+def test_what_is_broken_off_while_it_goes_to_sleep_is_awake(
+    models: Path, bare_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    resident = start(models, bare_store)
+    before = now(resident)
+    monkeypatch.setattr(resident_module, "offload", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        resident.sleep("offload")
+    assert resident.asleep is None
+    np.testing.assert_array_equal(now(resident), before)
+
+
+def test_two_models_are_never_in_memory_at_once(
+    models: Path, bare_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resident = start(models, bare_store)
+    second = wanted(models, "second")
+    real = resident_module.load_base
+    held: list[int] = []
+    with resident.back_to(locate(second), second) as served:
+        model = served.checkpoint.model
+        monkeypatch.setattr(
+            resident_module, "load_base", lambda *args: (held.append(len(list(model.parameters()))), real(*args))[1]
+        )
+    assert held == [0]
 
 
 def test_what_sleeps_without_its_weights_does_not_wake_with_others(own: Path, bare_store: Store) -> None:

@@ -67,15 +67,16 @@ class Checkpoint:
     @property
     def vocabulary(self) -> int:
         """How many token ids all of its models have embeddings for."""
-        return min(embeddings(model) for model in self._models)
+        return min(embeddings(model) for model in self.models)
 
     @property
     def thresholds(self) -> list[int]:
         """Lengths that all rows of a batch must be on one side of, see `frequencies`."""
-        return sorted({length for model in self._models for length in thresholds(model.config.get_text_config())})
+        return sorted({length for model in self.models for length in thresholds(model.config.get_text_config())})
 
     @property
-    def _models(self) -> list[Model]:
+    def models(self) -> list[Model]:
+        """The policy, and the reference model where that is another."""
         return [model for model in (self.model, self.reference_model) if model is not None]
 
     @contextmanager

@@ -15,7 +15,15 @@ from congrad_worker.checkpoints.checkpoint import Base, Checkpoint, load_base
 from congrad_worker.checkpoints.files import CheckpointFiles
 from congrad_worker.errors import CheckpointError, NothingServedError
 from congrad_worker.serving.served import Identity, Served, ready, serve
-from congrad_worker.serving.weights import Places, give_memory_back, offload, put_back
+from congrad_worker.serving.weights import (
+    Places,
+    drop,
+    give_host_memory_back,
+    give_memory_back,
+    given_back_on_failure,
+    offload,
+    put_back,
+)
 from congrad_worker.settings import GradientSettings
 from congrad_worker.tasks.store import Store
 
@@ -96,19 +104,18 @@ class Resident:
             if self.asleep in (level, "discard"):
                 return
             checkpoint = self._served.checkpoint if self._served is not None else None
+            places = _offloaded(checkpoint) if level == "offload" and checkpoint is not None else None
             self._served = self._aside = None
-            is_movable = checkpoint is not None and not getattr(base_model(checkpoint.model), "is_quantized", False)
-            if level == "offload" and checkpoint is not None and is_movable:
-                models = [model for model in (checkpoint.model, checkpoint.reference_model) if model is not None]
-                self._asleep = Asleep("offload", checkpoint, offload(models))
-            else:  # what bitsandbytes has quantised cannot be moved
+            if places is not None:
+                self._asleep = Asleep("offload", checkpoint, places)
+            else:
                 self._base, self._asleep = None, Asleep("discard")
             del checkpoint
             give_memory_back()
             log.info("%s is asleep (%s)", self.identity.files.name, self._asleep.level)
 
     def wake(self) -> None:
-        """Has it ready for work.
+        """Has it ready for work. Where that cannot be, it sleeps on, and takes up no more memory than before.
 
         :raises CheckpointError: it cannot be had again.
         :raises torch.OutOfMemoryError: its device has no room for it now.
@@ -116,15 +123,11 @@ class Resident:
         with self._lock:
             if (sleeping := self._asleep) is None:
                 return
-            own = self.identity
-            if sleeping.checkpoint is not None:
-                put_back(sleeping.places or [])
-                layouts = own.layouts
-                self._served = ready(sleeping.checkpoint, own.files, own.settings, self._store, self.activity, layouts)
-            else:
-                self._load(own)
+            with given_back_on_failure():
+                self._have_back(sleeping)
             self._asleep, self._used = None, time.monotonic()
-            log.info("%s is awake", own.files.name)
+            give_host_memory_back()
+            log.info("%s is awake", self.identity.files.name)
 
     def replace(self, files: CheckpointFiles, settings: GradientSettings, note: Callable[[wire.Stage], None]) -> None:
         """Serves another checkpoint from now on; where that cannot be, what was served still is.
@@ -225,11 +228,15 @@ class Resident:
     def _instead(self, files: CheckpointFiles, settings: GradientSettings) -> Iterator[Served]:
         own = self.identity
         self._drop()
+        served = None
         try:
-            served = serve(load_base(files, settings), files, settings, self._store, self.activity)
-            files.check_unchanged()
-            yield served
+            with given_back_on_failure():
+                served = serve(load_base(files, settings), files, settings, self._store, self.activity)
+                files.check_unchanged()
+                yield served
         finally:
+            if served is not None:  # whoever was given it has it in a variable still
+                drop(served.checkpoint.models)
             give_memory_back()
             self._have_again(own)
 
@@ -257,13 +264,33 @@ class Resident:
         except Exception as error:
             raise NothingServedError(f"{identity.files.name} cannot be had again: {_said(error)}") from error
 
+    def _have_back(self, sleeping: Asleep) -> None:
+        own = self.identity
+        if sleeping.checkpoint is None:
+            self._load(own)
+            return
+        with put_back(sleeping.places or []):
+            checkpoint, layouts = sleeping.checkpoint, own.layouts
+            self._served = ready(checkpoint, own.files, own.settings, self._store, self.activity, layouts)
+
     def _load(self, identity: Identity) -> None:
         files, settings = identity.files, identity.settings
         files.check_unchanged()
         base = load_base(files, settings)
-        self._served = serve(base, files, settings, self._store, self.activity, identity.layouts)
-        self._base = base
+        served = serve(base, files, settings, self._store, self.activity, identity.layouts)
         files.check_unchanged()
+        self._base, self._served = base, served
+
+
+def _offloaded(checkpoint: Checkpoint) -> Places | None:
+    """Where its weights were, which are on the host now; None where they cannot be there."""
+    if getattr(base_model(checkpoint.model), "is_quantized", False):  # what bitsandbytes has quantised cannot be moved
+        return None
+    try:
+        return offload(checkpoint.models)
+    except RuntimeError as error:
+        log.warning("%s is dropped: the host has no room for its weights (%s)", checkpoint.name, error)
+        return None
 
 
 def _said(error: Exception) -> str:
