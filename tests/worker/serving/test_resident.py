@@ -12,7 +12,7 @@ import pytest
 import torch
 from congrad.contract import wire
 from congrad_worker.activity import Activity
-from congrad_worker.checkpoints.checkpoint import load_base
+from congrad_worker.checkpoints.checkpoint import Base, load_base
 from congrad_worker.checkpoints.files import CheckpointFiles, locate, relocate
 from congrad_worker.errors import CheckpointError, NothingServedError
 from congrad_worker.serving import resident as resident_module
@@ -234,8 +234,13 @@ def given_back(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Grows by one whenever memory is given back."""
     calls: list[str] = []
     real = weights.give_memory_back
+
+    def counted() -> None:
+        calls.append("back")
+        real()
+
     for module in (weights, resident_module):
-        monkeypatch.setattr(module, "give_memory_back", lambda: (calls.append("back"), real()))
+        monkeypatch.setattr(module, "give_memory_back", counted)
     return calls
 
 
@@ -311,13 +316,15 @@ def test_two_models_are_never_in_memory_at_once(
 ) -> None:
     resident = start(models, bare_store)
     second = wanted(models, "second")
-    real = resident_module.load_base
     held: list[int] = []
+
+    def looked_at(files: CheckpointFiles, asked: GradientSettings) -> Base:
+        held.append(len(list(model.parameters())))
+        return load_base(files, asked)
+
     with resident.back_to(locate(second), second) as served:
         model = served.checkpoint.model
-        monkeypatch.setattr(
-            resident_module, "load_base", lambda *args: (held.append(len(list(model.parameters()))), real(*args))[1]
-        )
+        monkeypatch.setattr(resident_module, "load_base", looked_at)
     assert held == [0]
 
 

@@ -4,12 +4,16 @@ They are for GPUs, and need Triton, which PyTorch brings along for these. Some w
 layer has put out is not looked at a second time.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 DEVICES = ("cuda",)
 
@@ -33,6 +37,19 @@ def kernels(device: torch.device) -> Kernels | None:
 def _installed() -> Kernels | None:
     try:
         from liger_kernel.ops import LigerRopeFunction, LigerSiLUMulFunction  # seconds, and only where there is a GPU
-    except ImportError:
+    except Exception as error:  # it looks for a device and for Triton, each with errors of its own
+        if not isinstance(error, ModuleNotFoundError) or error.name != "liger_kernel":
+            log.warning("Liger-Kernel is installed and not used: %s: %s", type(error).__name__, error)
         return None
-    return Kernels(LigerRopeFunction.apply, LigerSiLUMulFunction.apply)
+    return Kernels(_on_its_device(LigerRopeFunction.apply), _on_its_device(LigerSiLUMulFunction.apply))
+
+
+def _on_its_device(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Triton launches on the current device, wherever the tensors are: on another, that is an illegal access. A
+    backward pass has that of its tensors for the current one, as autograd has a thread for each."""
+
+    def launched(first: Tensor, *others: Tensor) -> Any:
+        with torch.cuda.device(first.device):
+            return kernel(first, *others)
+
+    return launched
