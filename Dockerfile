@@ -14,6 +14,10 @@
 # To pin it by its digest, or to take it from a mirror: --build-arg PYTHON_IMAGE=...
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
+# Extras of pyproject.toml, with commas between them: `quantization` is for CONGRAD_LOAD_IN_4BIT, `aggregators` for those
+# of TorchJD, `liger` for kernels of Liger-Kernel.
+ARG WORKER_EXTRAS=worker,otel
+
 FROM ${PYTHON_IMAGE} AS base
 ENV PATH=/opt/congrad/bin:$PATH \
     PYTHONUNBUFFERED=1 \
@@ -28,9 +32,7 @@ RUN useradd --uid 10001 --user-group --no-log-init --create-home --shell /usr/sb
 
 
 FROM base AS requirements
-# Extras of pyproject.toml, with commas between them: `quantization` is for CONGRAD_LOAD_IN_4BIT, `aggregators` for those
-# of TorchJD.
-ARG WORKER_EXTRAS=worker,otel
+ARG WORKER_EXTRAS
 WORKDIR /src
 COPY pyproject.toml constraints.txt scripts/image_requirements.py ./
 RUN mkdir /requirements && python image_requirements.py /requirements "$WORKER_EXTRAS"
@@ -81,6 +83,14 @@ RUN if [ -n "$TORCH_INDEX_URL" ]; then \
             "$(grep '^torch==' /opt/congrad/requirements/torch.txt)"; \
     fi \
     && pip --python /opt/congrad/bin/python install --requirement /opt/congrad/requirements/torch.txt
+ARG WORKER_EXTRAS
+# Triton compiles with it what launches kernels, on the machine that they run on; Python's headers are the image's own.
+# hadolint ignore=DL3008 # no version of these is in what is computed, and Debian keeps none but the last
+RUN case ",$WORKER_EXTRAS," in *,liger,*) \
+        apt-get update \
+        && apt-get install --yes --no-install-recommends gcc libc6-dev \
+        && rm -rf /var/lib/apt/lists/* ;; \
+    esac
 COPY --from=requirements /requirements/constraints.txt /requirements/worker.txt /opt/congrad/requirements/
 RUN pip --python /opt/congrad/bin/python install \
     --constraint /opt/congrad/requirements/constraints.txt \

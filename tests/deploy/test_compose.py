@@ -77,6 +77,11 @@ def test_the_example_shows_the_defaults() -> None:
                 assert shown == ("" if value is None else str(value).lower()), name
 
 
+def test_a_worker_that_is_meant_for_a_gpu_does_not_take_the_cpu_in_its_place() -> None:
+    assert SERVICES["gradients"]["environment"]["CONGRAD_DEVICE"] == "${CONGRAD_DEVICE:-cuda}"
+    assert SERVICES["gradients-cpu"]["environment"]["CONGRAD_DEVICE"] is None
+
+
 @pytest.mark.parametrize("given", ["", "123mb"])
 def test_redis_has_a_limit_on_its_memory(given: str, tmp_path: Path) -> None:
     """The command as the container runs it, with a Redis that only says what it was asked for."""

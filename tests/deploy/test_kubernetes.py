@@ -185,6 +185,10 @@ def test_every_container_says_what_it_needs_and_which_version_it_is(cluster: Clu
     assert tag not in ("", "latest")
 
 
+def test_a_worker_that_is_meant_for_a_gpu_does_not_take_the_cpu_in_its_place(cluster: Cluster) -> None:
+    assert environment_of(cluster, cluster.deployment("gradients"))["CONGRAD_DEVICE"] == "cuda"
+
+
 def test_the_service_is_probed_where_no_token_is_asked_for_and_workers_by_their_announcement(cluster: Cluster) -> None:
     service = container_of(cluster.deployment("service"))
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):

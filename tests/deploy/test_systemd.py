@@ -78,7 +78,7 @@ def test_every_part_has_the_time_to_stop_in_order() -> None:
 
 def test_a_gradients_worker_has_the_gpu_of_its_name_and_can_reach_it() -> None:
     service = Unit("congrad-gradients@.service")["Service"]
-    assert "CUDA_VISIBLE_DEVICES=%i" in service["Environment"].split()
+    assert {"CUDA_VISIBLE_DEVICES=%i", "CONGRAD_DEVICE=cuda"} <= set(service["Environment"].split())
     assert not {"PrivateDevices", "DeviceAllow", "DevicePolicy", "ProtectClock"} & service.keys()
 
 

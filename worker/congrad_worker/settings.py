@@ -129,10 +129,10 @@ class GradientSettings(WorkerSettings):
     longer makes a batch of its own."""
     batch_requests: bool = True
     """Computes requests that wait at the same time in one batch, as far as they fit. Off, each has the same bits
-    whatever else is asked, and small ones take longer."""
+    whatever else is asked, on a CPU, and small ones take longer."""
     device: str = "auto"
-    """`auto` is the first GPU, or the CPU where there is none; `all` divides the layers among all GPUs that the worker
-    sees, for a model that one does not hold."""
+    """`auto` is the first GPU, or the CPU where there is none; `cuda` is the GPU, and an error where there is none;
+    `all` divides the layers among all GPUs that the worker sees, for a model that one does not hold."""
     attn_implementation: Literal["auto", "sdpa", "eager", "flex_attention"] = "auto"
     """transformers' names; `auto` is its own choice for the architecture."""
     gradient_checkpointing: bool = False

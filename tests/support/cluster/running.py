@@ -53,6 +53,7 @@ class RunningCluster:
                     f"redis://congrad:{PASSWORD}@{REDIS}:6379/0"
                 ),
                 "CONGRAD_DTYPE=bfloat16": "CONGRAD_DTYPE=float32",
+                "CONGRAD_DEVICE=cuda": "CONGRAD_DEVICE=cpu",
                 "        value: congrad:work:0123456789abcdef": (
                     "        value: congrad:work:0123456789abcdef\n      - op: replace\n"
                     f"        path: /spec/maxReplicaCount\n        value: {most}"

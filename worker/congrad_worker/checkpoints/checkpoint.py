@@ -1,6 +1,7 @@
 """Loading a checkpoint with transformers and PEFT: safetensors only, no remote code."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -176,13 +177,31 @@ def resolve_device(device: str) -> torch.device:
     :raises CheckpointError: torch knows no such device, or this machine has none.
     """
     if device in ("auto", "all"):
-        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        if reason := _why_no_gpu():
+            log.warning("CONGRAD_DEVICE=%s is the CPU, although there is an NVIDIA GPU: %s", device, reason)
+        return torch.device("cpu")
     try:
-        resolved = torch.device(device)
-        torch.empty(0, device=resolved)
+        return torch.empty(0, device=torch.device(device)).device
     except (RuntimeError, AssertionError) as error:
         raise CheckpointError(f"CONGRAD_DEVICE={device}: {_one_line(error)}") from error
-    return resolved
+
+
+NVIDIA = (Path("/dev/nvidia0"), Path("/proc/driver/nvidia/version"))
+"""What is there where a host has a GPU: a device, and the driver, which a container sees without being given any."""
+
+
+def _why_no_gpu() -> str:
+    """What keeps PyTorch from a GPU that this machine seems to have; '' where there is none, or none is to be seen."""
+    is_hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    if is_hidden or not any(path.exists() for path in NVIDIA):
+        return ""
+    try:
+        torch.empty(0, device="cuda")
+    except (RuntimeError, AssertionError) as error:
+        return _one_line(error)
+    return ""
 
 
 def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype | str:

@@ -22,5 +22,6 @@ old adapter, which is kept for that, or with the old files. A message of the old
 since only pieces of the queue that is served are ever begun; when nothing waits there, the broker forgets the queue.
 
 **Sleep.** `offload` moves the weights to the host's memory, `discard` drops them; the engine, with its projections, is
-made anew on waking, from the same seeds, and computes the same bits. Whoever takes the lock for work wakes first.
+made anew on waking, from the same seeds, and computes the same: to the last bit on a CPU, to rounding on a GPU. Whoever
+takes the lock for work wakes first.
 """
