@@ -4,7 +4,8 @@ fast each layout is, how far half precision is from float32, and where the time 
     python benchmarks/gpu_check.py --output OUT            # on a machine with one GPU of 80 GB
     python benchmarks/gpu_check.py --rehearse --output OUT # every step of it on a CPU, in small
 
-Each part stands for itself: what fails is written down, and the next one begins. What the machine lacks is said first.
+Each part stands for itself: what fails is written down, and the next one begins; and each result is written as soon as
+it is there. What the machine lacks is said first.
 """
 
 import gc
@@ -118,13 +119,21 @@ SMALL = {
 }
 
 
-class Check:
-    """All parts, and what they have found so far."""
+Found = dict[str, Any]
+"""What a part has found, by name."""
 
-    def __init__(self, plan: Plan, console: Console):
+
+class Check:
+    """All parts, and what they have found so far.
+
+    :param keep: is given that whenever it has grown.
+    """
+
+    def __init__(self, plan: Plan, console: Console, keep: Callable[[Mapping[str, Any]], None]):
         self.found: dict[str, Any] = {"machine": describe_machine(os.cpu_count() or 1, plan.device)}
         self._plan = plan
         self._console = console
+        self._keep = keep
         self._begun = time.monotonic()
         self._tokenizer = AutoTokenizer.from_pretrained(DEMO / "checkpoint")
         rows = read_encoded(DEMO / "pairs.jsonl", self._tokenizer)
@@ -140,44 +149,59 @@ class Check:
         self._part("half precision", self._half_precision)
         self._part("tests", self._tests)
 
-    def _part(self, name: str, part: Callable[[], Mapping[str, Any]]) -> None:
-        """One part; what keeps it from its end is what it has found."""
+    def _part(self, name: str, part: Callable[[Found], None]) -> None:
+        """One part; what keeps it from its end is in what it has found."""
         begun = time.monotonic()
         if begun - self._begun > self._plan.seconds:
             self.found[name] = {"error": "no time was left"}
+            self._keep(self.found)
             return
+        found: Found = {}
+        self.found[name] = found
         try:
-            found = dict(part())
+            part(found)
         except Exception as error:  # the others may still be had
-            found = {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
-        self.found[name] = found | {"seconds": round(time.monotonic() - begun, 1)}
-        self._console.print(f"{name}: {json.dumps(self.found[name])[:400]}")
+            found["error"] = _said(error)
+        found["seconds"] = round(time.monotonic() - begun, 1)
+        self._console.print(f"{name}: {json.dumps(found)[:400]}")
+        self._tidy()
+
+    def _step(self, found: Found, name: str, step: Callable[[], Any]) -> None:
+        """A piece of a part, which the others do not need."""
+        try:
+            found[name] = step()
+        except Exception as error:
+            found[name] = {"error": _said(error)}
+        self._tidy()
+
+    def _tidy(self) -> None:
+        self._keep(self.found)
         gc.collect()
         if self._plan.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _shape(self, shape: str, adapter: bool) -> dict[str, Any]:
+    def _shape(self, shape: str, adapter: bool, found: Found) -> None:
         model = self._model(shape, adapter)
         checkpoint = Checkpoint(shape, model, self._tokenizer, "policy", None, self._plan.max_length)
         tokens = self._plan.batch_tokens
         settings = GradientSettings(model=shape, device=str(self._plan.device), max_batch_tokens=tokens)
         engine = GradientEngine(checkpoint, settings)
         verdict = verify(engine)
-        found: dict[str, Any] = {"refused": verdict.reasons, "layouts": {}}
-        for layout in verdict.layouts:
-            suits_all = all(map(layout.suits, self._pairs.pairs))
-            chosen = [layout] if suits_all else [layout, TWO_ROWS]
-            run = partial(compressed_gradients, engine.restricted(chosen), self._pairs.pairs)
-            found["layouts"][layout.name] = self._measured(run)
+        found |= {"refused": verdict.reasons, "layouts": {}}
         weights = sum(target.shape.weights for target in engine.modules.values())
-        frozen = _linear_weights(model)
-        for result in found["layouts"].values():
-            result["share"] = self._share(4 * frozen + 2 * weights * adapter, result["seconds"])
-        found["agreement"] = _agreement(engine, verdict.layouts, self._pairs.pairs[:8])
-        found["trace"] = trace(engine, verdict.layouts[0], self._pairs, self._plan)
+        flops_per_token = 4 * _linear_weights(model) + 2 * weights * adapter
+        for layout in verdict.layouts:
+            self._step(found["layouts"], layout.name, partial(self._layout, engine, layout, flops_per_token))
+        self._step(found, "agreement", lambda: _agreement(engine, verdict.layouts, self._pairs.pairs[:8]))
+        self._step(found, "trace", lambda: trace(engine, verdict.layouts[0], self._pairs, self._plan))
         if not adapter:
-            found[PLAIN] = self._plain(model, list(engine.modules))
-        return found
+            self._step(found, PLAIN, lambda: self._plain(model, list(engine.modules)))
+
+    def _layout(self, engine: GradientEngine, layout: Layout, flops_per_token: float) -> dict[str, Any]:
+        suits_all = all(map(layout.suits, self._pairs.pairs))
+        chosen = [layout] if suits_all else [layout, TWO_ROWS]
+        result = self._measured(partial(compressed_gradients, engine.restricted(chosen), self._pairs.pairs))
+        return result | {"share": self._share(flops_per_token, result["seconds"])}
 
     def _plain(self, model: Any, targets: list[str]) -> dict[str, Any]:
         work = Work(self._pairs.pairs, batches(self._pairs.pairs, self._plan.batch_tokens))
@@ -229,14 +253,15 @@ class Check:
                 model = get_peft_model(model, lora, autocast_adapter_dtype=False)
         return model.eval().requires_grad_(False)
 
-    def _half_precision(self) -> dict[str, Any]:
+    def _half_precision(self, found: Found) -> None:
         given = DEMO / "checkpoint", DEMO / "pairs.jsonl", self._plan.pairs_per_language
         exact = scores(*given, "cpu", "float32")
         device = str(self._plan.device)
-        found = {dtype: scores(*given, device, dtype) for dtype in ("float32", "bfloat16")}
-        return {f"Spearman {dtype}": round(float(spearmanr(exact, own).statistic), 5) for dtype, own in found.items()}
+        for dtype in ("float32", "bfloat16"):
+            own = scores(*given, device, dtype)
+            found[f"Spearman {dtype}"] = round(float(spearmanr(exact, own).statistic), 5)
 
-    def _tests(self) -> dict[str, Any]:
+    def _tests(self, found: Found) -> None:
         left = max(30.0, self._plan.seconds - (time.monotonic() - self._begun))
         environment = os.environ | {"TEST_DEVICE": str(self._plan.device)}
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *self._plan.tests]
@@ -245,9 +270,14 @@ class Check:
                 command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=left, check=False
             )
         except subprocess.TimeoutExpired:
-            return {"error": f"not done after {left:.0f} s"}
+            found["error"] = f"not done after {left:.0f} s"
+            return
         lines = done.stdout.strip().splitlines() or [done.stderr[-400:]]
-        return {"said": lines[-1]} if not done.returncode else {"error": lines[-1], "failed": lines[-30:-1]}
+        found |= {"said": lines[-1]} if not done.returncode else {"error": lines[-1], "failed": lines[-30:-1]}
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
 
 def _linear_weights(model: Any) -> int:
@@ -284,6 +314,10 @@ def trace(engine: GradientEngine, layout: Layout, pairs: PairSet, plan: Plan) ->
     wanted = "CUDA" if on_gpu else "CPU"
     events = [event for event in recorded.events() or [] if event.device_type.name == wanted]
     kernels = [event for event in events if on_gpu or event.name.startswith("aten::")]
+    if not kernels:
+        raise RuntimeError(
+            "the profiler has recorded no kernel: on a GPU it needs CUPTI, and the right to use counters"
+        )
     spans = sorted((e.time_range.start, e.time_range.end) for e in kernels)
     busy, end = 0.0, 0.0
     for start, stop in spans:
@@ -318,29 +352,39 @@ def table(found: Mapping[str, Any]) -> str:
         for what, result in measured.items():
             if result is not None:
                 values = [str(result.get(column, "–")) for column in COLUMNS]
-                lines.append(f"| {name} | {what} | {' | '.join(values)} |")
+                lines.append(f"| {name} | {': '.join([what, *errors(result)])} | {' | '.join(values)} |")
     return "\n".join([*lines, "", *(f"- {name}: {json.dumps(part)}" for name, part in parts.items())]) + "\n"
+
+
+def errors(found: Mapping[str, Any]) -> list[str]:
+    """What has failed, in all that was found."""
+    own = [str(found["error"])] if "error" in found else []
+    return own + [error for part in found.values() if isinstance(part, dict) for error in errors(part)]
 
 
 def main(
     output: Annotated[Path, typer.Option(help="Folder for gpu_check.json and gpu_check.md.")] = Path("build"),
     rehearse: Annotated[bool, typer.Option("--rehearse", help="On a CPU, in small.")] = False,
 ) -> None:
-    """Runs all parts and writes what they have found, after each of them."""
+    """Runs all parts and writes what they have found, as soon as it is there."""
     disable_progress_bar()  # type: ignore[no-untyped-call]
     plan = REHEARSAL if rehearse else replace(ON_GPU, device=resolve_device("cuda"))
     console = Console(width=160)
-    check = Check(plan, console)
     output.mkdir(parents=True, exist_ok=True)
+    check = Check(plan, console, partial(write, output))
     try:
         check.run()
     finally:
-        (output / "gpu_check.json").write_text(json.dumps(check.found, indent=2, default=str) + "\n")
-        (output / "gpu_check.md").write_text(text := table(check.found))
-        console.print(Markdown(text))
-    failed = [name for name, part in check.found.items() if isinstance(part, dict) and "error" in part]
+        console.print(Markdown(table(check.found)))
+    failed = errors(check.found)
     if rehearse and failed:
         sys.exit(f"failed: {', '.join(failed)}")
+
+
+def write(output: Path, found: Mapping[str, Any]) -> None:
+    """Puts what was found so far into a folder."""
+    (output / "gpu_check.json").write_text(json.dumps(found, indent=2, default=str) + "\n")
+    (output / "gpu_check.md").write_text(table(found))
 
 
 if __name__ == "__main__":

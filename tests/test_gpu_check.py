@@ -3,14 +3,18 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from congrad_worker.gradients.layouts.packing.packed_row import PACKED_ROW
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
+from rich.console import Console
+from support.models import settings
 
-from benchmarks import counted, shapes
+from benchmarks import counted, gpu_check, shapes
 from benchmarks.counted import H100, Count
 from benchmarks.operations import Lengths, Subject
 
@@ -33,6 +37,36 @@ def test_every_part_of_the_check_runs_to_its_end(tmp_path: Path) -> None:
     assert found["half precision"]["Spearman float32"] > 0.999
     assert "passed" in found["tests"]["said"]
     assert "| llama3-8b | plain DPO step |" in (tmp_path / "gpu_check.md").read_text()
+
+
+def test_what_fails_takes_nothing_of_its_shape_along_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No right to use CUPTI leaves a profiler without kernels."""
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("no such kernel")
+
+    class Blind(torch.profiler.profile):
+        def events(self) -> list[object]:
+            return []
+
+    monkeypatch.setattr(gpu_check, "_agreement", fails)
+    monkeypatch.setattr(gpu_check, "profile", Blind)
+    plan = replace(gpu_check.REHEARSAL, shapes=("llama3-8b",), pairs=2, max_length=32)
+    check = gpu_check.Check(plan, Console(quiet=True), partial(gpu_check.write, tmp_path))
+    check._part("llama3-8b", partial(check._shape, "llama3-8b", False))
+    found = json.loads((tmp_path / "gpu_check.json").read_text())["llama3-8b"]
+    assert all(result["pairs_per_s"] > 0 for result in found["layouts"].values())
+    assert found[gpu_check.PLAIN]["pairs_per_s"] > 0
+    assert found["agreement"] == {"error": "RuntimeError: no such kernel"}
+    assert "CUPTI" in found["trace"]["error"]
+    assert len(gpu_check.errors(check.found)) == 2
+
+
+def test_tests_on_a_gpu_compute_with_all_bits_of_float32() -> None:
+    """`auto` rounds products of float32 to TF32 there, and tests compare at 1e-6."""
+    assert settings(Path("model")).dtype == "float32"
 
 
 def tiny(vocabulary: int) -> object:

@@ -26,8 +26,9 @@ SHARED_PAIRS = SHARED / "data" / "prefs.jsonl"
 
 def settings(model: Path, **options: object) -> GradientSettings:
     """Gradient settings for a test; the environment has no say but for the device. Gradients keep their lengths, which
-    are then tested too."""
-    return GradientSettings.model_validate({"model": str(model), "device": DEVICE, "unit_gradients": False, **options})
+    are then tested too, and all their bits: `auto` is TF32 on a GPU."""
+    given = {"model": str(model), "device": DEVICE, "dtype": "float32", "unit_gradients": False, **options}
+    return GradientSettings.model_validate(given)
 
 
 def checkpoint(model: Path, **options: object) -> Checkpoint:
