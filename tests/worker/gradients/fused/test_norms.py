@@ -40,6 +40,33 @@ def outputs(model: nn.Module, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     return logits.detach(), gradient
 
 
+@pytest.mark.parametrize("name", ["llama", "gemma2"])
+def test_a_kernel_in_half_precision_is_no_further_from_float64_than_the_models_own(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gemma adds 1 to its weights in float32."""
+    monkeypatch.setattr(norms, "KERNELS", ("cpu",))
+    model = random_model(name, 128).bfloat16()
+    for module in model.modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            nn.init.normal_(module.weight, std=0.3)  # type: ignore[arg-type]
+    pairs = list(norms.fused_norms(model))
+    assert len(pairs) == CALLS[name]
+    for module, norm in pairs:
+        weight = module.weight.detach().double()  # type: ignore[operator, union-attr]
+        inputs = torch.randn(64, len(weight), generator=torch.Generator().manual_seed(0)).bfloat16()
+        scale = weight + (name == "gemma2")
+        exact = torch.nn.functional.rms_norm(inputs.double(), [len(weight)], scale, 1e-6)
+        found, own = norm(inputs), module(inputs)
+        assert found.dtype == own.dtype == torch.bfloat16
+        error, own_error = (float((outputs - exact).norm()) for outputs in (found, own))
+        assert error <= 1.02 * own_error
+
+
+def test_no_norm_in_half_precision_is_fused_on_a_cpu_gemmas_neither() -> None:
+    assert not list(norms.fused_norms(random_model("gemma2", 128).bfloat16()))
+
+
 class OddRMSNorm(nn.Module):
     """Has the name, and computes something else."""
 

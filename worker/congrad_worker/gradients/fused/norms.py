@@ -6,7 +6,8 @@ On a GPU it is PyTorch's kernel. A CPU has none, and there it is
     y = r\, x \circ w, \qquad r = \Big(\tfrac1d \sum_i x_i^2 + \varepsilon\Big)^{-1/2}, \qquad
     \nabla_x = r \Big(\gamma - \tfrac{r^2}{d} \langle\gamma, x\rangle\, x\Big), \quad \gamma = w \circ \nabla_y
 
-for a weight w that is frozen. Gemma's is one more than the parameter.
+for a weight w that is frozen. Gemma's is one more than the parameter, in float32: half precision would round that sum,
+by the same for every token.
 """
 
 from collections.abc import Callable, Iterator
@@ -43,17 +44,25 @@ def _fused(module: Any) -> Norm | None:
     epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", None))
     if not isinstance(weight, nn.Parameter) or weight.ndim != 1 or epsilon is None:
         return None
-    for scale in (weight.detach(), 1 + weight.detach()):
-        norm = _norm(scale, float(epsilon))
+    plain = weight.detach()
+    for scale in (plain, 1 + plain.to(torch.promote_types(plain.dtype, torch.float32))):
+        norm = _norm(scale, float(epsilon), plain.dtype)
         if norm is not None and (weight.device.type == "meta" or _is(module, norm, weight)):
             return norm
     return None
 
 
-def _norm(scale: Tensor, epsilon: float) -> Norm | None:
+def _norm(scale: Tensor, epsilon: float, dtype: torch.dtype) -> Norm | None:
+    """:param dtype: of the model, and so of what comes in and goes out."""
     if scale.device.type in KERNELS:
-        return partial(F.rms_norm, normalized_shape=list(scale.shape), weight=scale, eps=epsilon)
-    return partial(_in_few_operations, scale=scale, epsilon=epsilon) if scale.dtype in EXACT else None
+        norm = partial(F.rms_norm, normalized_shape=list(scale.shape), weight=scale, eps=epsilon)
+        return norm if scale.dtype == dtype else partial(_within, norm, scale.dtype)
+    return partial(_in_few_operations, scale=scale, epsilon=epsilon) if dtype in EXACT else None
+
+
+def _within(norm: Norm, dtype: torch.dtype, inputs: Tensor) -> Tensor:
+    """A norm in another dtype than that of its inputs. The kernel has one for all."""
+    return norm(inputs.to(dtype)).to(inputs.dtype)
 
 
 def _is(module: Any, norm: Norm, weight: Tensor) -> bool:

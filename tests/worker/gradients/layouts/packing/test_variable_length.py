@@ -19,6 +19,20 @@ from support.autograd import pair_gradient
 from support.models import checkpoint, settings
 from support.properties import assert_rows_match
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+
+@pytest.mark.parametrize(("capability", "expected"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_a_gpu_that_flash_attention_has_no_kernel_for_attends_to_each_segment_by_itself(
+    capability: tuple[int, int], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The GPU is one that PyTorch only thinks of."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    variable_length._capability.cache_clear()
+    with FakeTensorMode():
+        vectors = torch.empty(1, 4, 8, 16, dtype=torch.bfloat16, device="cuda")
+    assert variable_length.is_supported(vectors, vectors, vectors, True, None, {}) is expected
+    variable_length._capability.cache_clear()
 
 
 class Kernel:

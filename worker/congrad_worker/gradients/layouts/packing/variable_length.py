@@ -6,7 +6,7 @@ queries share are not repeated, and a sliding window is the kernel's own. Where 
 query is at the last key.
 """
 
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -24,6 +24,9 @@ except ImportError:  # before PyTorch 2.10
 DEVICES = ("cuda", "meta")
 """Devices that have the kernel. On the one that has shapes alone its operations are counted."""
 
+LEAST_CAPABILITY = (8, 0)
+"""Of a GPU that FlashAttention, which it is, has kernels for: Ampere's. A T4 or a V100 has none."""
+
 DTYPES = (torch.bfloat16, torch.float16)
 LARGEST_HEAD = 256
 
@@ -40,13 +43,12 @@ def is_supported(
     :param window: otherwise, how many tokens; those of a chunk are as many and others, and only a window has the option
         that says so.
     """
-    has_kernel = varlen_attn is not None and query.device.type in DEVICES
     is_half = query.dtype in DTYPES and query.dtype == key.dtype == value.dtype
     size = query.shape[-1]
     is_in_size = size % 8 == 0 and value.shape[-1] <= size <= LARGEST_HEAD
     is_known = is_causal or (window is not None and options.get("sliding_window") == window)
     is_plain = not options.get("dropout") and all(options.get(name) is None for name in OTHER_SCORES)
-    return has_kernel and is_half and is_in_size and is_known and is_plain
+    return _has_kernel(query.device) and is_half and is_in_size and is_known and is_plain
 
 
 def attends_at_once(checkpoint: Checkpoint) -> bool:
@@ -54,7 +56,18 @@ def attends_at_once(checkpoint: Checkpoint) -> bool:
     `is_supported` decides."""
     config = checkpoint.model.config.get_text_config()
     is_plain = getattr(config, "_attn_implementation", None) == "sdpa"
-    return is_plain and checkpoint.device.type in DEVICES and checkpoint.dtype in DTYPES and varlen_attn is not None
+    return is_plain and checkpoint.dtype in DTYPES and _has_kernel(checkpoint.device)
+
+
+def _has_kernel(device: torch.device) -> bool:
+    is_known = varlen_attn is not None and device.type in DEVICES
+    return is_known and (device.type != "cuda" or _capability(device) >= LEAST_CAPABILITY)
+
+
+@cache
+def _capability(device: torch.device) -> tuple[int, int]:
+    """It is asked for in every layer of every batch."""
+    return torch.cuda.get_device_capability(device)
 
 
 class VariableLength:
