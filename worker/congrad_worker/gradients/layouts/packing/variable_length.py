@@ -25,7 +25,7 @@ DEVICES = ("cuda", "meta")
 """Devices that have the kernel. On the one that has shapes alone its operations are counted."""
 
 LEAST_CAPABILITY = (8, 0)
-"""Of a GPU that FlashAttention, which it is, has kernels for: Ampere's. A T4 or a V100 has none."""
+"""Of a GPU that PyTorch's FlashAttention, which the kernel is, was written for: Ampere's. A T4 or a V100 has none."""
 
 DTYPES = (torch.bfloat16, torch.float16)
 LARGEST_HEAD = 256
