@@ -190,9 +190,11 @@ class Check:
         found |= {"refused": verdict.reasons, "layouts": {}}
         weights = sum(target.shape.weights for target in engine.modules.values())
         flops_per_token = 4 * _linear_weights(model) + 2 * weights * adapter
-        for layout in verdict.layouts:
+        # The check at load stops at the first that is exact; how the others are is a question here.
+        layouts = [layout for layout in engine.layouts if layout.name not in verdict.reasons]
+        for layout in layouts:
             self._step(found["layouts"], layout.name, partial(self._layout, engine, layout, flops_per_token))
-        self._step(found, "agreement", lambda: _agreement(engine, verdict.layouts, self._pairs.pairs[:8]))
+        self._step(found, "agreement", lambda: _agreement(engine, layouts, self._pairs.pairs[:8]))
         self._step(found, "trace", lambda: trace(engine, verdict.layouts[0], self._pairs, self._plan))
         if not adapter:
             self._step(found, PLAIN, lambda: self._plain(model, list(engine.modules)))
