@@ -115,10 +115,10 @@ function draggable(svg, [low, high], bin, onThreshold) {
       const value = Math.min(high, Math.max(low, x.invert((event.clientX - box.left) * scale)));
       onThreshold(Math.round(value / bin) * bin);
     };
-    const release = () => removeEventListener("pointermove", follow);
+    const drag = new AbortController(); // takes all three listeners away, however it ends
     follow(down);
-    addEventListener("pointermove", follow);
-    addEventListener("pointerup", release, { once: true });
-    addEventListener("pointercancel", release, { once: true });
+    addEventListener("pointermove", follow, { signal: drag.signal });
+    for (const end of ["pointerup", "pointercancel"])
+      addEventListener(end, () => drag.abort(), { signal: drag.signal });
   });
 }
