@@ -19,8 +19,7 @@ export const MEASURES = {
   },
   meanConflict: {
     title: "Mean conflict",
-    value: (entry) =>
-      d3.sum(scored(entry), (language) => scores(language) * language.mean_conflict) / allScores(entry),
+    value: (entry) => d3.sum(scored(entry), (language) => scores(language) * language.mean_conflict) / allScores(entry),
     weight: allScores,
     say: number(3),
   },

@@ -4,7 +4,7 @@ import { h, share } from "./elements.js";
 import { picture } from "./figures.js";
 import { conflictFlows, cosineMatrix, count, number, similarityOrder } from "../pictures/pictures.js";
 
-/* The languages of the direction so that alike ones are neighbours; of those of the decisions alone nothing is known. */
+/* The languages of the direction, alike ones side by side; none where the direction was not asked for. */
 export const orderOf = ({ matrix }) => (matrix ? similarityOrder(matrix.languages, matrix.before) : []);
 
 export function cosines({ matrix, order, direction, stem }) {
