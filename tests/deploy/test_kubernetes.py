@@ -296,7 +296,7 @@ def test_no_pod_is_told_of_services_as_if_they_were_settings(cluster: Cluster, c
     assert pod_of(cluster.deployment(component))["enableServiceLinks"] is False
 
 
-def test_nothing_goes_in_or_out_but_requests_metrics_names_and_redis(cluster: Cluster) -> None:
+def test_nothing_goes_in_or_out_but_requests_metrics_names_redis_and_traces(cluster: Cluster) -> None:
     everything = [policy["spec"] for policy in cluster.of("NetworkPolicy") if policy["spec"]["podSelector"] == {}]
     assert everything == [{"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}]
     for component in SETTINGS:
@@ -305,11 +305,13 @@ def test_nothing_goes_in_or_out_but_requests_metrics_names_and_redis(cluster: Cl
         assert all(rule["to"] for rule in outward)
         open_ports = [port["port"] for rule in inward for port in rule["ports"]]
         assert open_ports == [port["name"] for port in container_of(cluster.deployment(component))["ports"]]
-        assert sorted(port["port"] for rule in outward for port in rule["ports"]) == [53, 53, 6379]
+        assert sorted(port["port"] for rule in outward for port in rule["ports"]) == [53, 53, 4318, 6379]
         # Kustomize adds the label of our own pods wherever it finds `matchLabels`, and no name would be resolved.
         (names,) = (peer for rule in outward for peer in rule["to"] if "podSelector" in peer)
         wanted = {"key": "k8s-app", "operator": "In", "values": ["kube-dns"]}
         assert names["podSelector"] == {"matchExpressions": [wanted]}
+        asked = next(rule["to"] for rule in outward if names in rule["to"])
+        assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in asked, "NodeLocal DNSCache is no pod"
 
 
 def test_secrets_are_nowhere_but_in_files_that_git_does_not_keep() -> None:

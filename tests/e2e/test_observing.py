@@ -44,6 +44,9 @@ def test_a_direction_tells_what_its_jobs_were_answered(client: Client, direction
             summary = result.summary.by_language[tag]
             counted = (step.kept, step.dropped, step.mean_conflict, step.samples)
             assert counted == (summary.kept, summary.dropped, summary.mean_conflict, result.direction.languages[tag])
+            assert step.scored == sum(
+                one.language == tag and one.conflict_score is not None for one in result.decisions
+            )
     shown = client.directions.get(direction)
     assert (history[-1].norm, history[-1].at) == (shown.norm, shown.updated)
     decisions = [decision for result in results for decision in result.decisions]

@@ -33,12 +33,13 @@ class DirectionScores(Answer):
 
 class LanguageStep(Answer):
     """One language in one step of a direction: pairs kept and dropped in the job, how many of them the direction had
-    already, the mean of their conflict scores (null where there is none), and the samples of the language that the
-    direction has had since it began."""
+    already, how many have a conflict score (null in what an earlier worker wrote), the mean of these scores (null where
+    there is none), and the samples of the language that the direction has had since it began."""
 
     kept: int
     dropped: int
     repeated: int = 0
+    scored: int | None = None
     mean_conflict: float | None
     samples: int
 

@@ -39,6 +39,6 @@ def to_sample(
         return [turn(message) for message in ([value] if isinstance(value, Mapping) else value)]
 
     chosen, rejected = turns(row[field_chosen], "assistant"), turns(row[field_rejected], "assistant")
-    is_conversation = field_messages not in row and len(chosen) > 1
+    is_conversation = row.get(field_messages) is None and len(chosen) > 1
     prompt = chosen[:-1] if is_conversation else turns(row[field_messages], "user")
     return {"prompt": prompt, "chosen": chosen[-1:], "rejected": rejected[-1:]}

@@ -1,6 +1,18 @@
 /* Which languages the dropped pairs of each language conflict with. */
 
-import { cellSize, columnAxis, draw, isUpright, labelWidth, short, tip } from "./drawing.js";
+import {
+  INSET,
+  cellPath,
+  cellSize,
+  columnAxis,
+  dotPath,
+  draw,
+  inPaths,
+  isUpright,
+  labelWidth,
+  short,
+  tip,
+} from "./drawing.js";
 import { count, percent } from "./numbers.js";
 
 export function conflictFlows({ languages, order }, { width }) {
@@ -51,8 +63,21 @@ export function conflictFlows({ languages, order }, { width }) {
           text: (tag) => count(languages[tag].dropped),
           fontSize,
         }),
-        Plot.cell(d3.cross(tags, columns), { x: "1", y: "0", inset: 0.75, rx: 2, fill: "var(--even)" }),
-        Plot.dot(dots, { x: "column", y: "row", r: "conflicts", fill: "var(--conflict)" }),
+        Plot.cell(d3.cross(tags, columns), {
+          x: "1",
+          y: "0",
+          inset: INSET,
+          rx: 2,
+          fill: "var(--even)",
+          ...inPaths(columns, cellPath),
+        }),
+        Plot.dot(dots, {
+          x: "column",
+          y: "row",
+          r: "conflicts",
+          fill: "var(--conflict)",
+          ...inPaths(columns, dotPath),
+        }),
         Plot.tip(
           dots,
           Plot.pointer({

@@ -1,6 +1,19 @@
 /* How alike the languages' gradients are, before and after surgery. */
 
-import { cellSize, columnAxis, draw, isUpright, labelWidth, rowAxis, shade, short, tip } from "./drawing.js";
+import {
+  INSET,
+  cellPath,
+  cellSize,
+  columnAxis,
+  draw,
+  inPaths,
+  isUpright,
+  labelWidth,
+  rowAxis,
+  shade,
+  short,
+  tip,
+} from "./drawing.js";
 import { hundredths, number } from "./numbers.js";
 import { similarityOrder } from "./order.js";
 
@@ -22,7 +35,7 @@ export function cosineMatrix({ languages, before, after, order }, { width }) {
         rowAxis(shape),
         columnAxis(shape),
         Plot.text(titles, { [shape.facet]: (title) => title, text: (title) => title, ...shape.title }),
-        Plot.cell(cells, { ...shape.position, ...cellFill(limit), inset: 0.75, rx: 2 }),
+        Plot.cell(cells, { ...shape.position, ...cellFill(limit), inset: INSET, rx: 2, ...inPaths(tags, cellPath) }),
         shape.cell < 26 ? null : Plot.text(cells, { ...shape.position, ...cellText(limit, shape.cell) }),
         Plot.tip(
           cells,

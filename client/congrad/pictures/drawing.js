@@ -31,6 +31,39 @@ export const tip = { fill: "var(--surface)", stroke: "var(--faint)", fontSize: 1
 /* Whether the tags above a matrix's columns have to stand upright. */
 export const isUpright = (tags, cell) => labelWidth(tags.map(short)) > cell + 7;
 
+/* From so many languages on, an element for each cell of their matrix is more than a browser draws while one waits. */
+const MANY = 60;
+
+/* How a mark of many cells or dots is drawn: as one path for each of its colours. `outline(place, values, scales)` is
+ * what a path has of one of them. */
+export const inPaths = (languages, outline) => (languages.length > MANY ? { render: pathsOf(outline) } : {});
+
+const pathsOf = (outline) => (index, scales, values, dimensions, context, next) => {
+  const mark = next([], scales, values, dimensions, context);
+  for (const [fill, places] of d3.group(index, (place) => values.fill?.[place]))
+    d3.select(mark)
+      .append("path")
+      .attr("d", places.map((place) => outline(place, values, scales)).join(""))
+      .attr("fill", fill)
+      .attr("stroke", values.stroke?.[places[0]]);
+  return mark;
+};
+
+const hundredth = (pixels) => Math.round(100 * pixels) / 100;
+
+export const INSET = 0.75; // pixels between a cell and its place
+
+export function cellPath(place, { x, y }, scales) {
+  const [width, height] = [scales.x, scales.y].map((scale) => hundredth(scale.bandwidth() - 2 * INSET));
+  return `M${hundredth(x[place] + INSET)} ${hundredth(y[place] + INSET)}h${width}v${height}h${-width}z`;
+}
+
+export function dotPath(place, { x, y, r }) {
+  const [left, radius] = [x[place] - r[place], r[place]].map(hundredth);
+  const half = (across) => `a${radius} ${radius} 0 1 0 ${across} 0`;
+  return `M${left} ${hundredth(y[place])}${half(2 * radius)}${half(-2 * radius)}`;
+}
+
 /* The side of a matrix's cells: what there is room for, but no less than its tags can be read at. */
 export const cellSize = (most, room) => Math.max(10, Math.min(most, room));
 

@@ -20,8 +20,8 @@ export function scoreDistributions({ width: bin, languages, threshold = 0, onThr
   const step = rows.length > 30 ? 20 : rows.length > 16 ? 26 : 34;
   const left = labelWidth(rows.map(({ tag }) => short(tag)).concat("mm"));
   const right = 52;
-  const curves = rows.flatMap((row) => density(row, bin, domain));
-  const highest = d3.max(curves, (point) => point.density) || 1;
+  const curves = rows.map((row) => density(row, bin, domain));
+  const highest = d3.max(curves.flat(), (point) => point.density) || 1;
   const isSeen = (point) => point.density > 0.004 * highest;
   const rise = (point) => point.base - 1.5 * (point.density / highest);
   const isKept = (point) => point.score <= threshold + bin / 4;
@@ -50,8 +50,8 @@ export function scoreDistributions({ width: bin, languages, threshold = 0, onThr
         }),
         Plot.ruleX([0], { stroke: "var(--line)" }),
         Plot.ruleY(rows, { y: "base", stroke: "var(--line)" }),
-        ...rows.flatMap((row) => {
-          const points = curves.filter((point) => point.tag === row.tag && isSeen(point));
+        ...curves.flatMap((curve) => {
+          const points = curve.filter(isSeen);
           return [...part(points.filter(isKept), "var(--agree)"), ...part(points.filter(isDropped), "var(--conflict)")];
         }),
         Plot.text(rows, {
@@ -115,10 +115,10 @@ function draggable(svg, [low, high], bin, onThreshold) {
       const value = Math.min(high, Math.max(low, x.invert((event.clientX - box.left) * scale)));
       onThreshold(Math.round(value / bin) * bin);
     };
-    const release = () => removeEventListener("pointermove", follow);
+    const drag = new AbortController(); // takes all three listeners away, however it ends
     follow(down);
-    addEventListener("pointermove", follow);
-    addEventListener("pointerup", release, { once: true });
-    addEventListener("pointercancel", release, { once: true });
+    addEventListener("pointermove", follow, { signal: drag.signal });
+    for (const end of ["pointerup", "pointercancel"])
+      addEventListener(end, () => drag.abort(), { signal: drag.signal });
   });
 }

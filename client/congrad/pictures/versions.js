@@ -5,6 +5,8 @@ import { number, percent, significant } from "./numbers.js";
 
 const pairs = (entry) => d3.sum(Object.values(entry.by_language), ({ kept, dropped }) => kept + dropped);
 const scored = (entry) => Object.values(entry.by_language).filter(({ mean_conflict }) => mean_conflict !== null);
+const scores = ({ scored, kept, dropped }) => scored ?? kept + dropped; // an earlier worker did not count them
+const allScores = (entry) => d3.sum(scored(entry), scores);
 
 /* By name: its title, its value at an entry of the history, how much that entry weighs in a mean, how it is said. */
 export const MEASURES = {
@@ -17,10 +19,8 @@ export const MEASURES = {
   },
   meanConflict: {
     title: "Mean conflict",
-    value: (entry) =>
-      d3.sum(scored(entry), ({ kept, dropped, mean_conflict }) => (kept + dropped) * mean_conflict) /
-      d3.sum(scored(entry), ({ kept, dropped }) => kept + dropped),
-    weight: pairs,
+    value: (entry) => d3.sum(scored(entry), (language) => scores(language) * language.mean_conflict) / allScores(entry),
+    weight: allScores,
     say: number(3),
   },
   norm: { title: "Direction norm", value: (entry) => entry.norm, weight: () => 1, say: significant },
@@ -97,7 +97,7 @@ export function overVersions({ history, measure }, { width, height = 130 }) {
   );
 }
 
-/* Each point as the mean of itself and those before it, `size` together, weighted by their pairs. */
+/* Each point as the mean of itself and those before it, `size` together, weighted as their measure says. */
 function rolling(points, size) {
   return points.map((point, index) => {
     const window = points.slice(Math.max(0, index - size + 1), index + 1);

@@ -4,7 +4,10 @@ import { h, share } from "./elements.js";
 import { picture } from "./figures.js";
 import { conflictFlows, cosineMatrix, count, number, similarityOrder } from "../pictures/pictures.js";
 
-export function cosines({ matrix, direction, stem }) {
+/* The languages of the direction, alike ones side by side; none where the direction was not asked for. */
+export const orderOf = ({ matrix }) => (matrix ? similarityOrder(matrix.languages, matrix.before) : []);
+
+export function cosines({ matrix, order, direction, stem }) {
   if (!matrix)
     return h(
       "p",
@@ -28,7 +31,7 @@ export function cosines({ matrix, direction, stem }) {
     ),
     picture(
       `${stem}-cosines`,
-      (width) => cosineMatrix(matrix, { width }),
+      (width) => cosineMatrix({ ...matrix, order }, { width }),
       () => [
         cosinesTable("Before surgery", matrix.languages, matrix.before),
         cosinesTable("After surgery", matrix.languages, matrix.after),
@@ -63,13 +66,10 @@ function cosinesTable(caption, languages, cosines) {
   };
 }
 
-export function conflicts({ matrix, conflicts: { languages }, stem }) {
+export function conflicts({ order, conflicts: { languages }, stem }) {
   if (!Object.values(languages).some((row) => row.dropped))
     return h("p", { class: "note" }, "No pair with a score was dropped.");
-  const order =
-    matrix && Object.keys(languages).every((tag) => matrix.languages.includes(tag))
-      ? similarityOrder(matrix.languages, matrix.before)
-      : undefined;
+  const isOfAll = Object.keys(languages).every((tag) => order.includes(tag));
   return [
     h(
       "p",
@@ -78,7 +78,7 @@ export function conflicts({ matrix, conflicts: { languages }, stem }) {
     ),
     picture(
       `${stem}-conflicts`,
-      (width) => conflictFlows({ languages, order }, { width }),
+      (width) => conflictFlows({ languages, order: isOfAll ? order : undefined }, { width }),
       () => [conflictsTable(languages)],
     ).whole,
   ];

@@ -1,7 +1,7 @@
 /* The page: its sections, drawn from the data that the file holds. */
 
 import { h, plural, themeButton } from "./elements.js";
-import { conflicts, cosines, notes } from "./languages.js";
+import { conflicts, cosines, notes, orderOf } from "./languages.js";
 import { figures, headline, languagesTable } from "./overview.js";
 import { extremes } from "./extremes.js";
 import { readPairs } from "./pairs.js";
@@ -11,6 +11,7 @@ import { count } from "../pictures/pictures.js";
 
 const report = JSON.parse(document.getElementById("summary").textContent);
 report.stem = report.source.replace(/\.[^.]*$/, "").replace(/[^\p{L}\p{N}._-]+/gu, "-") || "report";
+report.order = orderOf(report); // once: pictures are drawn again whenever the page is wider or narrower
 
 function section(id, title, ...content) {
   document.getElementById("sections").append(h("li", {}, h("a", { href: `#${id}` }, title)));

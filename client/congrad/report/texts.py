@@ -19,7 +19,7 @@ def texts_of(sample: Mapping[str, Any]) -> list[Turns | None]:
 
     Where conversations come without a prompt, it is the turns that both begin with.
     """
-    if "completion" in sample:
+    if sample.get("completion") is not None:
         return [_shown(sample.get("prompt")), _shown(sample["completion"])]
     prompt, chosen, rejected = (sample.get(name) for name in ("prompt", "chosen", "rejected"))
     if prompt is None and isinstance(chosen, list) and isinstance(rejected, list):

@@ -29,7 +29,7 @@ export function createApi(onUnauthorized) {
   };
   return {
     text: async (path, signal) => (await ask(path, "application/json", signal)).text(),
-    send: async (path, body) => (await ask(path, "application/json", undefined, posted(body))).json(),
+    send: async (path, body, signal) => (await ask(path, "application/json", signal, posted(body))).json(),
     events: (path, signal, onOpen) => events(ask, path, signal, onOpen),
     hasToken: () => sessionStorage.getItem(TOKEN) !== null,
     setToken: (token) => (token ? sessionStorage.setItem(TOKEN, token) : sessionStorage.removeItem(TOKEN)),

@@ -12,10 +12,11 @@ const HINT =
 export function Cosines({ direction, languages, order }) {
   if (languages.length < 2) return null;
   const { cosines_before: before, cosines_after: after } = direction;
+  const place = new Map(languages.map((tag, index) => [tag, index]));
   const table = () => ({
     caption: "Cosines before and after surgery",
     columns: ["Languages", ...order],
-    rows: order.map((row) => [row, ...order.map((column) => said(languages, before, after, row, column))]),
+    rows: order.map((row) => [row, ...order.map((column) => said(before, after, place.get(row), place.get(column)))]),
   });
   return html`
     <${Section}
@@ -23,7 +24,7 @@ export function Cosines({ direction, languages, order }) {
       title="Which languages pull apart"
       hint=${HINT}
     >
-      <p class="finding">${furthest(order, languages, before, after)}</p>
+      <p class="finding">${furthest(order.map((tag) => place.get(tag)), languages, before, after)}</p>
       <${Picture}
         name="Cosines"
         data=${[direction]}
@@ -36,8 +37,7 @@ export function Cosines({ direction, languages, order }) {
 
 /* The two that differ most, and how many do. Each is asked of its worse side: after surgery the matrix has two. */
 function furthest(order, languages, before, after) {
-  const index = (tag) => languages.indexOf(tag);
-  const pairs = order.flatMap((row, place) => order.slice(place + 1).map((column) => [index(row), index(column)]));
+  const pairs = order.flatMap((row, rank) => order.slice(rank + 1).map((column) => [row, column]));
   const worse = (cosines, [i, j]) => Math.min(cosines[i][j], cosines[j][i]);
   const say = (cosines, pair) => number(2)(worse(cosines, pair));
   const apart = (cosines) => pairs.filter((pair) => worse(cosines, pair) < -0.005).length;
@@ -51,7 +51,4 @@ function furthest(order, languages, before, after) {
   );
 }
 
-function said(languages, before, after, row, column) {
-  const [i, j] = [languages.indexOf(row), languages.indexOf(column)];
-  return `${number(2)(before[i][j])} → ${number(2)(after[i][j])}`;
-}
+const said = (before, after, i, j) => `${number(2)(before[i][j])} → ${number(2)(after[i][j])}`;

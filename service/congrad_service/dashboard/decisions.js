@@ -18,6 +18,9 @@ const REASONS = {
   template_refused: "refused by the chat template",
 };
 
+/* Where a message may have its reasoning. */
+const REASONING = ["reasoning_content", "thinking", "reasoning"];
+
 /* What is sorted by, from which end first, and whether it is a number. */
 const COLUMNS = [
   { name: "position", title: "#", by: (row) => row.position, numeric: true },
@@ -205,10 +208,20 @@ const Texts = ({ texts }) => html`
 function partsOf(sample) {
   return ["prompt", "chosen", "rejected", "completion"]
     .filter((part) => sample[part] !== undefined && sample[part] !== null)
-    .map((part) => [part, typeof sample[part] === "string" ? sample[part] : sample[part].map(said).join("\n")]);
+    .map((part) => [part, typeof sample[part] === "string" ? sample[part] : sample[part].flatMap(linesOf).join("\n")]);
 }
 
-const said = ({ role, content }) => `${role}: ${typeof content === "string" ? content : JSON.stringify(content)}`;
+/* What a message says: a turn of tool calls alone has no content. */
+function linesOf({ role, content, tool_calls: calls, ...others }) {
+  const thoughts = REASONING.filter((name) => others[name]).map((name) => `${role}, thinking: ${others[name]}`);
+  return [
+    ...thoughts,
+    ...(content === undefined || content === null ? [] : [`${role}: ${textOf(content)}`]),
+    ...(calls?.length ? [`${role}, calling: ${JSON.stringify(calls)}`] : []),
+  ];
+}
+
+const textOf = (content) => (typeof content === "string" ? content : content.map(({ text }) => text).join(""));
 
 function Pages({ page, last, total, setPage }) {
   const from = page * PAGE;

@@ -1,8 +1,9 @@
 /* Another question about a job whose gradients are kept: another aggregator, or some of the languages only. It is
  * answered by `POST /jobs/{id}/rescore`, without a GPU, and changes nothing. */
 
-import { html, useContext, useState } from "./vendor/htm-preact.js";
+import { html, useContext, useEffect, useRef, useState } from "./vendor/htm-preact.js";
 import { Api } from "./api.js";
+import { hasEnded } from "./jobs.js";
 import { Section } from "./parts.js";
 import { count, plural } from "./say.js";
 
@@ -17,14 +18,20 @@ export function WhatIf({ id, result, answer, onAnswer }) {
   const [heard, setHeard] = useState(languages);
   const [aggregator, setAggregator] = useState("");
   const [state, setState] = useState({});
+  const left = useRef(null);
+  useEffect(() => {
+    left.current = new AbortController();
+    return () => left.current.abort();
+  }, []);
   const ask = async (event) => {
     event.preventDefault();
+    const { signal } = left.current;
     setState({ busy: true });
     try {
-      onAnswer(await rescored(api, id, question(aggregator, heard, languages)));
+      onAnswer(await rescored(api, id, question(aggregator, heard, languages), signal));
       setState({});
     } catch (error) {
-      setState({ error });
+      if (!signal.aborted) setState({ error });
     }
   };
   const hear = (tag) => setHeard(heard.includes(tag) ? heard.filter((one) => one !== tag) : [...heard, tag]);
@@ -65,16 +72,16 @@ const question = (aggregator, heard, languages) => ({
   ...(heard.length < languages.length ? { languages: heard } : {}),
 });
 
-/* The answer, which may take longer than a request is held. */
-async function rescored(api, id, asked) {
-  let answer = await api.send(`jobs/${encodeURIComponent(id)}/rescore`, asked);
-  while (!answer.decisions) {
-    if (answer.error) throw new Error(answer.error.detail);
-    if (answer.result) return answer.result;
+/* The answer, which may take longer than a request is held: then it is a job, until that has ended. */
+async function rescored(api, id, asked, signal) {
+  let answer = await api.send(`jobs/${encodeURIComponent(id)}/rescore`, asked, signal);
+  if (answer.decisions) return answer;
+  while (!hasEnded(answer)) {
     await new Promise((rested) => setTimeout(rested, POLL_MS));
-    answer = JSON.parse(await api.text(`jobs/${encodeURIComponent(answer.id)}`));
+    answer = JSON.parse(await api.text(`jobs/${encodeURIComponent(answer.id)}`, signal));
   }
-  return answer;
+  if (answer.result) return answer.result;
+  throw new Error(answer.error?.detail ?? `The question was ${answer.status}.`);
 }
 
 /* In words, how two answers about the same pairs differ. */

@@ -4,6 +4,7 @@ from typing import Any
 
 import congrad
 import pytest
+from congrad.contract.samples import COLUMNS, COMPLETIONS
 from congrad.formats import FORMATS, Fields, UnknownFormatError, Verdict, VerdictError, named, recognised
 
 Q, GOOD, BAD = "Che ore sono?", "Sono le tre.", "Boh."
@@ -136,6 +137,15 @@ def test_a_row_is_recognised_and_read(name: str, row: dict[str, Any], sample: di
     assert found.fields.read(row | {"language": "it", "score": 0.5}) == {"language": "it", **sample}
     model = congrad.PromptCompletion if "completion" in sample else congrad.Sample
     model.model_validate({"language": "it", **sample})
+
+
+@pytest.mark.parametrize(("name", "row", "sample"), ROWS)
+def test_columns_that_are_null_change_nothing(name: str, row: dict[str, Any], sample: dict[str, Any]) -> None:
+    """Arrow gives each row all columns that any row has; without its answers a row is none of its format."""
+    widened = dict.fromkeys(set(COLUMNS) - set(COMPLETIONS)) | row
+    found = recognised([widened])
+    assert found.fields.format.name == name
+    assert found.fields.read(widened) == sample
 
 
 def test_every_format_has_a_row_here_or_is_never_recognised() -> None:

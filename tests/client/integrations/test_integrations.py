@@ -201,6 +201,7 @@ def test_a_rejected_conversation_with_another_prompt_is_refused() -> None:
             id="names of its own",
         ),
         pytest.param(CONVERSATION, {}, CONVERSATION_TEXTS, id="chat_template.argilla_chat"),
+        pytest.param(CONVERSATION | {"messages": None}, {}, CONVERSATION_TEXTS, id="a null for messages"),
     ],
 )
 def test_a_row_is_read_as_axolotl_reads_it(row: dict[str, Any], options: dict[str, Any], expected: tuple[str]) -> None:

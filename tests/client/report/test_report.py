@@ -160,6 +160,8 @@ def test_texts_are_those_of_the_sample() -> None:
     assert texts_of({"prompt": "p", "chosen": "a", "rejected": "b"}) == ["p", "a", "b"]
     assert texts_of({"chosen": "p a", "rejected": "p b"}) == [None, "p a", "p b"]
     assert texts_of({"prompt": "p", "completion": "c"}) == ["p", "c"]
+    both_kinds = {"prompt": "p", "chosen": "a", "rejected": "b", "completion": None}
+    assert texts_of(both_kinds) == ["p", "a", "b"], "a table of both kinds of rows has all columns"
 
 
 def test_turns_that_two_conversations_share_are_their_prompt() -> None:

@@ -47,7 +47,8 @@ def _fits_sharegpt(row: Row) -> bool:
     answers = [row[name] for name in ("chosen", "rejected") if row[name] is not None]
     if are_turns(row.get("conversations")):
         return all(map(is_text_or_turns, answers))
-    return "prompt" not in row and "messages" not in row and bool(answers) and all(map(_is_sharegpt, answers))
+    has_no_prompt = all(row.get(name) is None for name in ("prompt", "messages"))
+    return has_no_prompt and bool(answers) and all(map(_is_sharegpt, answers))
 
 
 def _is_sharegpt(answer: Any) -> bool:

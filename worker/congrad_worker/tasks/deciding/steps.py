@@ -58,11 +58,13 @@ def conflict_counts(decisions: Sequence[wire.Decision]) -> dict[str, int]:
 
 
 def _by_language(outcome: Outcome) -> dict[str, wire.LanguageStep]:
+    scored = Counter(one.language for one in outcome.decisions if one.conflict_score is not None)
     return {
         tag: wire.LanguageStep(
             kept=counts.kept,
             dropped=counts.dropped,
             repeated=counts.repeated,
+            scored=scored[tag],
             mean_conflict=counts.mean_conflict,
             samples=outcome.languages[tag].samples if tag in outcome.languages else 0,
         )
