@@ -15,6 +15,7 @@ from typing import IO
 
 from congrad.client import Client
 from congrad.contract.tokens import new_token
+from congrad.errors import CongradError
 from congrad.local.data_dir import held, usable
 from congrad.local.part import Part, Program, no_interrupt_lost
 from congrad.local.redis_server import RedisConfig, StartError, configure, free_port, last_words
@@ -78,11 +79,15 @@ class Stack:
         """Blocks until the service and its workers are ready.
 
         :raises StackFailedError: a part ended before that.
+        :raises StartError: the service does not say whether they are.
         """
         with Client(self.url, api_key, max_retries=0) as client:
-            while not client.is_ready():
-                self.check()
-                time.sleep(TICK_S)
+            try:
+                while not client.is_ready():
+                    self.check()
+                    time.sleep(TICK_S)
+            except CongradError as error:
+                raise StartError(f"the service does not say whether it is ready: {error}") from error
 
     def wait(self) -> None:
         """Blocks for as long as all parts run. A Redis that ends is started again on the same data: the others wait
@@ -182,8 +187,11 @@ def _start_workers(stack: Stack, count: int, deciding: int) -> None:
 
 def _environment(options: StackOptions, redis_url: str, port: int) -> dict[str, str]:
     given = {**os.environ, **options.environment}
-    if given.get("CONGRAD_API_KEYS_FILE") and not given.get("CONGRAD_API_KEY"):
-        given["CONGRAD_API_KEY"] = new_token()  # the file has digests only, and the stack asks whether it is ready
+    # The stack asks whether its service is ready: it has digests of a file's tokens, and its own host.
+    if (given.get("CONGRAD_API_KEYS_FILE") or given.get("CONGRAD_READ_KEY")) and not given.get("CONGRAD_API_KEY"):
+        given["CONGRAD_API_KEY"] = new_token()
+    if hosts := given.get("CONGRAD_TRUSTED_HOSTS"):
+        given["CONGRAD_TRUSTED_HOSTS"] = f"{hosts},{options.host}"
     return {
         **given,
         "CONGRAD_REDIS_URL": redis_url,

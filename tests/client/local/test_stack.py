@@ -1,5 +1,6 @@
 """A stack looks after its Redis, and gives up where that cannot go on."""
 
+import asyncio
 import logging
 import os
 import signal
@@ -14,10 +15,11 @@ import redis
 from congrad.local import stack as stacks
 from congrad.local.data_dir import held
 from congrad.local.part import Program
-from congrad.local.redis_server import RedisConfig, configure, free_port
-from congrad.local.stack import Stack, StackFailedError, redis_program
+from congrad.local.redis_server import RedisConfig, StartError, configure, free_port
+from congrad.local.stack import Stack, StackFailedError, StackOptions, redis_program
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry
+from support.serving import served, service
 
 
 @contextmanager
@@ -91,3 +93,32 @@ def test_one_that_cannot_go_on_is_given_up_and_it_is_said_where_it_says_why(
             stack.wait()
         assert time.monotonic() - begun < 30
         assert len(stack._restarts) == stacks.RESTARTS
+
+
+@pytest.mark.parametrize(
+    "given", [{"CONGRAD_READ_KEY": "abc"}, {"CONGRAD_API_KEY": "abc", "CONGRAD_TRUSTED_HOSTS": "filter.example.org"}]
+)
+def test_a_stack_may_ask_its_service_whether_it_is_ready_whatever_is_set(
+    given: dict[str, str], redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    own = stacks._environment(StackOptions(tmp_path), redis_url, 8000)
+    names = {"api_key": "CONGRAD_API_KEY", "read_key": "CONGRAD_READ_KEY", "trusted_hosts": "CONGRAD_TRUSTED_HOSTS"}
+
+    async def ask() -> int:
+        headers = {"Authorization": f"Bearer {own['CONGRAD_API_KEY']}", "Host": f"{own['CONGRAD_HOST']}:8000"}
+        async with service(redis_url, **{name: own.get(variable) for name, variable in names.items()}) as client:
+            return (await client.get("/readyz", headers=headers)).status_code
+
+    assert asyncio.run(ask()) == 503, "nobody is there yet"
+
+
+def test_a_service_that_does_not_say_whether_it_is_ready_is_an_end(redis_url: str) -> None:
+    async def wait() -> None:
+        async with served(redis_url, api_key="secret") as (client, _):
+            stack = Stack(str(client.base_url), os.environ, None)
+            await asyncio.to_thread(stack.wait_until_ready, "another")
+
+    with pytest.raises(StartError, match="does not say whether it is ready: 401"):
+        asyncio.run(wait())
