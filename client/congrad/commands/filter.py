@@ -240,7 +240,7 @@ def _reached(order: Order, run: Run) -> Iterator[tuple[Client, Journal]]:
     # The journal first: whoever has it has the data of the stack too.
     with (
         open_journal(path, run.asked.on_record(service.stack), order.restart) as journal,
-        own_stack(service.checkpoint, path, goes_on=journal.rows > 0) as stack,
+        own_stack(service.checkpoint, path, journal) as stack,
         connect(stack.url, stack.environment.get("CONGRAD_API_KEY"), timeout=service.timeout) as client,
     ):
         yield client, journal

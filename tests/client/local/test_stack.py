@@ -91,3 +91,19 @@ def test_one_that_cannot_go_on_is_given_up_and_it_is_said_where_it_says_why(
             stack.wait()
         assert time.monotonic() - begun < 30
         assert len(stack._restarts) == stacks.RESTARTS
+
+
+@pytest.mark.parametrize(
+    ("writes", "words"),
+    [
+        ("congrad worker: no such folder\nINFO of another part", "congrad worker: no such folder"),
+        ("Traceback\nKeyError: 1", "Traceback\n  KeyError: 1"),
+    ],
+)
+def test_what_a_part_said_at_its_end_is_told_from_the_log(writes: str, words: str, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        stack = Stack("http://127.0.0.1:1", os.environ, log)
+        stack.start(Program("gradients worker", ["sh", "-c", f"echo '{writes}'; exit 2"], os.environ))
+        with pytest.raises(StackFailedError) as failed:
+            stack.wait()
+    assert str(failed.value) == f"the gradients worker ended by itself, with status 2\n  {words}"

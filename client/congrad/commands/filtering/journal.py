@@ -58,12 +58,15 @@ class Journal:
         """By the id of the job that was scored again."""
         self.abandoned: list[str] = []
         """Jobs of an earlier run that is not gone on with, whose gradients the service may still keep."""
+        self.is_of_use = True
+        """Whether anything may have been sent under its key; else it is not left behind."""
         self._digests: list[list[str]] = []
         self._places: dict[str, int] = {}
         self._file = file
         question: Json = json.loads(json.dumps(asked))  # as it is read again
         if file is None or not self._read(file, question):
             self._append({"congrad_journal": FORMAT, "key": self.key, "asked": question})
+            self.is_of_use = False
 
     @property
     def rows(self) -> int:
@@ -80,6 +83,10 @@ class Journal:
         """What the rows were scored against, as it was in the end; there is none before the first answer."""
         return [*self.results, *self.rescored.values()][-1].direction
 
+    def sends(self) -> None:
+        """Notes that requests go out under its key."""
+        self.is_of_use = True
+
     def begin(self) -> None:
         """Notes that the run begins the direction."""
         self._append({"begins": True})
@@ -88,6 +95,7 @@ class Journal:
 
     def add(self, result: wire.FilterResult, digests: Sequence[str]) -> None:
         """The answer to some rows, and the digest of each."""
+        self.sends()
         self._append({"digests": list(digests), "result": result.model_dump(mode="json")})
         self._take_answer(result, list(digests))
         self._sync()
@@ -217,7 +225,8 @@ def journal_of(output: str) -> Path:
 
 @contextmanager
 def open_journal(path: Path | None, asked: Mapping[str, Any], restart: bool) -> Iterator[Journal]:
-    """The journal at ``path``, for this process alone. It is removed when the block ends without an error.
+    """The journal at ``path``, for this process alone. It is removed when the block ends without an error, or before
+    anything was sent.
 
     :param path: None for one that is not written down.
     :param restart: forget what is there.
@@ -251,9 +260,14 @@ def open_journal(path: Path | None, asked: Mapping[str, Any], restart: bool) -> 
             raise FileError(f"{path}: is no journal of congrad (a line of it is no answer); move it away") from error
         except ValueError as error:
             raise FileError(f"{path}: is no journal of congrad ({error}); move it away") from error
-        yield journal
-        # Before the lock is let go: whoever opened it meanwhile then sees that it has no name any more.
-        path.unlink(missing_ok=True)
+        is_over = False
+        try:
+            yield journal
+            is_over = True
+        finally:
+            if is_over or not journal.is_of_use:
+                # Before the lock is let go: whoever opened it meanwhile then sees that it has no name any more.
+                path.unlink(missing_ok=True)
     finally:
         with suppress(OSError):  # what a full disk has not taken, it does not take now
             file.close()
