@@ -10,6 +10,7 @@ from congrad.client import Client
 from congrad.commands.filtering.asking import Asked, Run
 from congrad.commands.filtering.columns import FieldColumns, OfVerdicts, RoleNames, RowsAre, fields_of
 from congrad.commands.filtering.journal import Journal, open_journal
+from congrad.commands.filtering.losses import about_loss, check_loss, served_with
 from congrad.commands.filtering.options import (
     BadRowsAre,
     BatchSize,
@@ -69,7 +70,9 @@ What the rows are is told by their fields, and said first: TRL's pairs ([bold]ch
 both begin with it, [bold]prompt[/]) and completions, the formats of OpenAI, ms-swift, LLaMA-Factory, Axolotl and \
 Argilla, transcripts, and two answers with a verdict. Languages are tags, FLORES or ISO codes, or English names, in \
 [bold]language[/] or a column like it. Kept rows leave as they came. Files are converted where the suffixes \
-of IN and KEPT differ. Parquet needs pyarrow: pip install 'congrad-filter\\[parquet]'.
+of IN and KEPT differ. Completions with a label are for the loss [bold]kto[/], and those alone for [bold]sft[/]: \
+[bold]--model[/] serves it by itself, and a service is started with it (CONGRAD_LOSS=kto congrad up --model PATH). \
+Parquet needs pyarrow: pip install 'congrad-filter\\[parquet]'.
 
 All rows are folded into the direction before the first one is scored, unless [bold]--one-pass[/]. A run that was \
 cut short, or failed, goes on where it stopped when the same command is given again: until KEPT is written, the \
@@ -240,7 +243,7 @@ def _reached(order: Order, run: Run) -> Iterator[tuple[Client, Journal]]:
     # The journal first: whoever has it has the data of the stack too.
     with (
         open_journal(path, run.asked.on_record(service.stack), order.restart) as journal,
-        own_stack(service.checkpoint, path, journal) as stack,
+        own_stack(served_with(service.checkpoint, run.found), path, journal) as stack,
         connect(stack.url, stack.environment.get("CONGRAD_API_KEY"), timeout=service.timeout) as client,
     ):
         yield client, journal
@@ -262,6 +265,9 @@ def _read(order: Order) -> Iterator[tuple[Run, Survey]]:
         found = survey(rows, fields, trial, drop_bad=order.drop_bad, with_digests=not order.is_dry)
         for notice in notices(found) if order.is_spoken else ():
             say(notice)
+        # A service that is there is asked what it has, and a line is said where that will not do.
+        if (order.is_dry or order.service.checkpoint) and (told := about_loss(found, bool(order.service.checkpoint))):
+            _tell(told, order)
         yield Run(rows, fields, order.asked, found), found
 
 
@@ -286,6 +292,7 @@ def _answer(run: Run, client: Client, journal: Journal, order: Order) -> None:
         without_answers(run, journal, order.outputs.journal),
         progress_bar(rows, None, passes) as advance,
     ):
+        check_loss(client, run.asked.checkpoint, run.found)
         if run.asked.update and not (journal.rows or exists(client, run.asked.direction)):
             journal.begin()
         if run.asked.two_pass and answered < rows:

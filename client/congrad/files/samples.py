@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from congrad.contract.samples import COMPLETIONS, PAIR, model_of
+from congrad.contract.samples import COMPLETIONS, LABEL, PAIR, model_of
 from congrad.contract.tags.languages import normalise_language
 from congrad.contract.validation.faults import message_of, path_in
 from congrad.files.bad_rows import UNDETERMINED, BadRow, BadRows, NoSampleError
@@ -55,6 +55,10 @@ class Survey:
     bad: BadRows = field(default_factory=BadRows)
     sureness: dict[str, float] = field(default_factory=dict)
     """Where languages are detected: the sum of how sure their rows are."""
+    completions: int = 0
+    """Samples of one completion."""
+    labelled: int = 0
+    """Those of them with a label."""
     named: set[str] = field(default_factory=set)
     """Fields that were named and that any sample has."""
 
@@ -123,6 +127,8 @@ def _take(position: int, row: Row, fields: Fields, found: Survey, watch: PromptW
     watch.add(row.content, sample)
     found.named.update(name for name in fields.columns if name in sample)
     found.languages[language] += 1
+    found.completions += "completion" in sample
+    found.labelled += "completion" in sample and sample.get(LABEL) is not None
     if fields.language == AUTO:
         found.sureness[language] = found.sureness.get(language, 0.0) + guess_of(sample).confidence
     text = json.dumps(sample | {"id": ""}, ensure_ascii=False, sort_keys=True).encode()

@@ -10,7 +10,7 @@ from congrad_service.directions.directions import Standing
 from congrad_service.http import errors
 from congrad_service.http.idempotency import claim
 from congrad_service.http.prefer import parse_prefer
-from congrad_service.jobs.comparing import refusal
+from congrad.contract.losses import refusal
 from congrad_service.jobs.jobs import Accepted
 from congrad_service.observability import tracing
 from congrad_service.observability.observed import note

@@ -8,7 +8,7 @@ from pathlib import Path
 from congrad.commands.filtering.asking import GradientsGoneError, Run
 from congrad.commands.filtering.journal import Journal
 from congrad.commands.terminal.output import FAILED, INTERRUPTED, WRONG, explained, fail
-from congrad.errors import APIStatusError, CongradError
+from congrad.errors import APIStatusError, CongradError, JobFailedError
 from congrad.files.kinds.rows import FileError
 
 
@@ -30,9 +30,11 @@ def without_answers(run: Run, journal: Journal, path: Path | None) -> Iterator[N
             FAILED,
         )
     except APIStatusError as error:
-        is_row = error.status == HTTPStatus.UNPROCESSABLE_ENTITY
-        mend = "\nwhere a row is at fault, correct it or take it out first" if is_row else ""
-        fail(f"{explained(error)}\n{_left(run, journal, path)}{mend}", WRONG if is_row else FAILED)
+        is_wrong = error.status == HTTPStatus.UNPROCESSABLE_ENTITY
+        # Of a job that has failed it is in the words only which row is at fault.
+        names_rows = bool(error.samples) or isinstance(error, JobFailedError)
+        mend = "\nwhere a row is at fault, correct it or take it out first" if is_wrong and names_rows else ""
+        fail(f"{explained(error)}\n{_left(run, journal, path)}{mend}", WRONG if is_wrong else FAILED)
     except CongradError as error:
         fail(f"{explained(error)}\n{_left(run, journal, path)}", FAILED)
     except KeyboardInterrupt:
