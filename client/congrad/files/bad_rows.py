@@ -1,4 +1,4 @@
-"""Rows of a file that are no samples: all of them are found before anything is sent."""
+"""Rows of a file that are no samples, ties among them: all of them are found before anything is sent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -30,11 +30,13 @@ class BadRowsError(FileError):
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that is no sample. ``id`` is how messages name it, ``reason`` what is wrong with it."""
+    """A row that is no sample. ``id`` is how messages name it, ``reason`` what is wrong with it. Nothing is with one
+    that ``is_tie``: it prefers neither of its answers, and is left out in any case."""
 
     id: str
     reason: str
     language: str = UNDETERMINED
+    is_tie: bool = False
 
     @property
     def decision(self) -> wire.Decision:
@@ -46,23 +48,30 @@ class BadRow:
             conflict_score=None,
             conflicts_with=[],
             truncated=False,
-            reason=wire.Reason.BAD_ROW,
+            reason=wire.Reason.TIE if self.is_tie else wire.Reason.BAD_ROW,
         )
 
 
 @dataclass
 class BadRows:
-    """Those of one file, by their positions: all where they are to be dropped, else as many as are named."""
+    """Those of one file, by their positions: all where they are to be dropped, else as many as are named, and all ties,
+    which are not in the ``total``."""
 
     are_dropped: bool = False
     total: int = 0
+    ties: int = 0
     found: dict[int, BadRow] = field(default_factory=dict)
 
     def add(self, position: int, row: BadRow) -> None:
         """Takes one more."""
-        self.total += 1
-        if self.are_dropped or len(self.found) < NAMED:
+        self.ties += row.is_tie
+        self.total += not row.is_tie
+        if row.is_tie or self.are_dropped or self.total <= NAMED:
             self.found[position] = row
+
+    def is_tie(self, position: int) -> bool:
+        """Whether the row at this position prefers neither of its answers."""
+        return position in self.found and self.found[position].is_tie
 
     def error(self, name: str, hint: str, are_all: bool) -> BadRowsError:
         """What says all that is wrong with the file of this name.
@@ -70,7 +79,7 @@ class BadRows:
         :param hint: what is missing in all rows, to stand at the end.
         :param are_all: whether the file has no other row.
         """
-        rows = list(self.found.values())[:NAMED]
+        rows = [row for row in self.found.values() if not row.is_tie][:NAMED]
         if self.total == 1:
             return BadRowsError(f"{name}, {rows[0].id}: {rows[0].reason}{hint}", are_all)
         lines = [f"{name}: {self.total} rows are no samples{hint}", *(f"  {row.id}: {row.reason}" for row in rows)]

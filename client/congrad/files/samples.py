@@ -22,6 +22,7 @@ from congrad.formats.fields import Fields as Fields
 from congrad.formats.kinds.trl import TRL
 from congrad.formats.lost_prompts import PromptWatch
 from congrad.formats.paths import column_of
+from congrad.formats.verdict import TieError
 
 if TYPE_CHECKING:
     import pyarrow
@@ -94,14 +95,15 @@ def survey(
     watch = PromptWatch(fields.used)
     for position, row in enumerate(source.all_rows(None if is_tried else fields.wanted)):
         is_sample = _take(position, row, fields, found, watch)
-        if is_sample or drop_bad or row.fault is None:
+        is_written = is_sample or drop_bad or found.bad.is_tie(position)
+        if is_written or row.fault is None:
             found.columns.update(dict.fromkeys(row.content))
         if is_sample:
             found.columns_of_samples.update(dict.fromkeys(row.content))
-        if trial is not None and (is_sample or drop_bad):
+        if trial is not None and is_written:
             trial.add(row, is_sample)
     if not found.rows and not found.bad.total:
-        raise FileError(f"{source.name}: holds no rows")
+        raise FileError(f"{source.name}: holds no rows{' but ties' * bool(found.bad.ties)}")
     _check_columns(source, fields, found)
     if found.bad.total and not (drop_bad and found.rows):
         raise found.bad.error(source.name, _hint(fields, found), are_all=not found.rows)
@@ -115,14 +117,14 @@ def survey(
 
 def _take(position: int, row: Row, fields: Fields, found: Survey, watch: PromptWatch) -> bool:
     """Counts a row; whether it is a sample."""
-    sample: dict[str, Any] = {}
     try:
         if row.fault is not None:
             raise NoSampleError(row.fault)
         sample = sample_of(row, fields)
         language = language_of(sample)
     except NoSampleError as error:
-        found.bad.add(position, BadRow(row.id, str(error), _known(sample)))
+        is_tie = isinstance(error.__cause__, TieError)
+        found.bad.add(position, BadRow(row.id, str(error), _known(row, fields), is_tie))
         return False
     watch.add(row.content, sample)
     found.named.update(name for name in fields.columns if name in sample)
@@ -149,10 +151,10 @@ def sample_of(row: Row, fields: Fields) -> dict[str, Any]:
         raise NoSampleError(str(error)) from error
 
 
-def _known(sample: Mapping[str, Any]) -> str:
+def _known(row: Row, fields: Fields) -> str:
     """The language of a row that is no sample, as far as it says."""
     try:
-        return normalise_language(sample.get("language", UNDETERMINED))
+        return normalise_language(fields.language_of(row.content))
     except (ValueError, TypeError, AttributeError):
         return UNDETERMINED
 

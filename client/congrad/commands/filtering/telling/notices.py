@@ -8,7 +8,9 @@ from congrad.files.samples import Survey
 
 
 def notices(found: Survey) -> Iterator[str]:
-    """What whoever filters should know of the languages of a file."""
+    """What whoever filters should know of the rows of a file, and of their languages."""
+    if ties := found.bad.ties:
+        yield f"{ties} {'ties' if ties > 1 else 'tie'} left out: neither answer is preferred"
     if found.sureness:
         yield _sureness(found)
     yield from of_tags(found.languages)

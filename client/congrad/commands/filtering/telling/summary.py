@@ -18,7 +18,8 @@ def show_plan(found: Survey, batch_size: int, as_json: bool) -> None:
     if as_json:
         languages = dict(sorted(found.languages.items()))
         plan = {"rows": found.rows, "by_language": languages, "requests": requests, "bytes": found.bytes}
-        print_json(plan | ({"bad_rows": found.bad.total} if found.bad.are_dropped else {}))
+        bad = {"bad_rows": found.bad.total} if found.bad.are_dropped else {}
+        print_json(plan | bad | ({"ties": found.bad.ties} if found.bad.ties else {}))
         return
     out.print(counts_table("rows", found.languages))
     several = "s" if requests > 1 else ""
