@@ -40,9 +40,9 @@ from congrad.commands.filtering.options import (
 from congrad.commands.filtering.outputs import Outputs
 from congrad.commands.filtering.selection import selection_of
 from congrad.commands.filtering.stack import Adapter, Model, own_stack, settings_of
-from congrad.commands.filtering.standing import check_direction, exists
+from congrad.commands.filtering.standing import check_direction, direction_of, rows_under_way
 from congrad.commands.filtering.telling.endings import without_answers, without_outputs
-from congrad.commands.filtering.telling.notices import notices
+from congrad.commands.filtering.telling.notices import notices, of_direction
 from congrad.commands.filtering.telling.reporting import about_run, notes_on
 from congrad.commands.filtering.telling.summary import print_summary, show_plan, show_summary
 from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
@@ -289,12 +289,11 @@ def _answer(run: Run, client: Client, journal: Journal, order: Order) -> None:
         check_direction(client, run.asked.direction, "--no-update begins none")
     passes = 2 if run.asked.two_pass else 1
     with (
-        without_answers(run, journal, order.outputs.journal),
+        without_answers(run, journal, order.outputs.journal, ends_with_run=bool(order.service.checkpoint)),
         progress_bar(rows, None, passes) as advance,
     ):
         check_loss(client, run.asked.checkpoint, run.found)
-        if run.asked.update and not (journal.rows or exists(client, run.asked.direction)):
-            journal.begin()
+        _begin(run, client, journal, order)
         if run.asked.two_pass and answered < rows:
             needed = _room_for(client, rows - answered, run.asked.checkpoint)
             if order.is_spoken:
@@ -302,6 +301,21 @@ def _answer(run: Run, client: Client, journal: Journal, order: Order) -> None:
         run.ask(client, journal, order.service.concurrency, advance)
         if run.asked.two_pass:
             run.ask_again(client, journal, order.service.concurrency, advance)
+
+
+def _begin(run: Run, client: Client, journal: Journal, order: Order) -> None:
+    """Looks at what is there before the first row is sent, and says what matters of it."""
+    direction = direction_of(client, run.asked.direction)
+    is_new = not journal.rows and not journal.begins
+    if run.asked.update and direction is None and not journal.rows:
+        journal.begin()
+    if not order.is_spoken:
+        return
+    for notice in of_direction(direction, run.found.languages, is_new=is_new and run.asked.update):
+        say(notice)
+    # Of a run that goes on they are its own, perhaps.
+    if is_new and not journal.is_of_use and (others := rows_under_way(client)):
+        say(f"the service is still at {others} rows of other requests")
 
 
 def _free(client: Client, journal: Journal) -> None:

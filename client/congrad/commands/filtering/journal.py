@@ -26,13 +26,24 @@ from congrad.files.kinds.rows import FileError
 from congrad.files.streams import resolved
 
 FORMAT = 2
+OPTIONS = {
+    "batch_size": "--batch-size",
+    "checkpoint": "--checkpoint",
+    "direction": "--direction",
+    "retain": "--retain",
+    "two_pass": "--two-pass",
+    "update": "--update",
+    "url": "--url or --model",
+}
+"""What those of a question are called that an option says alone."""
+
 BEGINNING = b'{"congrad_journal"'
 
 Json = dict[str, Any]
 
 
 class OtherQuestionError(Exception):
-    """What the journal answers is not what is asked."""
+    """What the journal answers is not what is asked. The message says what it was."""
 
 
 class OtherReleaseError(Exception):
@@ -170,20 +181,22 @@ class Journal:
         """
         whole = 0
         is_same = is_of_this_release = False
+        before: Json = {}
         for number, line in enumerate(file):
             if not line.endswith(b"\n"):
                 break
             entry = json.loads(line)
             if number == 0:
                 is_of_this_release = entry["congrad_journal"] == FORMAT
-                is_same = is_of_this_release and entry["asked"] == asked
+                before = entry["asked"]
+                is_same = is_of_this_release and before == asked
                 self.key = entry["key"] if is_same else self.key
             elif is_same:
                 self._take(entry)
             elif not is_of_this_release:
                 raise OtherReleaseError
             elif "begins" not in entry:
-                raise OtherQuestionError
+                raise OtherQuestionError(_difference(before, asked))
             whole += len(line) if is_same else 0
         # Half a line goes, and so does another question that has no answers.
         file.seek(whole)
@@ -208,6 +221,18 @@ class Journal:
         # What the rows were decided at first is asked for no more, and of a long file it is most of what is held.
         place = self._places[job_id]
         self.results[place] = self.results[place].model_copy(update={"decisions": []})
+
+
+def _difference(before: Json, asked: Json) -> str:
+    """Which options are not as they were, and what they were."""
+    others = [name for name in {**before, **asked} if before.get(name) != asked.get(name)]
+    return ", ".join(f"{OPTIONS.get(name, name)}: {_in_words(before.get(name))}" for name in others)
+
+
+def _in_words(value: Any) -> str:
+    if value is None:
+        return "not given"
+    return value if isinstance(value, str) else json.dumps(value).replace('"', "")
 
 
 def _unwritten(error: OSError) -> JournalError:
@@ -246,10 +271,10 @@ def open_journal(path: Path | None, asked: Mapping[str, Any], restart: bool) -> 
             left = _emptied(file, asked) if restart else []
             journal = Journal(asked, file)
             journal.abandoned = left
-        except OtherQuestionError:
+        except OtherQuestionError as error:
             raise FileError(
-                f"{path}: an unfinished run with other options has left its answers here; finish it with those, "
-                "or begin anew with --restart"
+                f"{path}: an unfinished run with other options has left its answers here ({error}); finish it with "
+                "those, or begin anew with --restart"
             ) from None
         except OtherReleaseError:
             raise FileError(

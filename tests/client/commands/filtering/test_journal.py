@@ -106,7 +106,10 @@ def test_half_a_line_is_no_answer_and_does_not_spoil_the_next(tmp_path: Path) ->
 def test_answers_to_another_question_are_not_taken(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     first = left_behind(path)
-    with pytest.raises(FileError, match="with other options"), open_journal(path, OTHER, restart=False):
+    with (
+        pytest.raises(FileError, match=r"with other options .*\(--direction: default\)"),
+        open_journal(path, OTHER, restart=False),
+    ):
         pass
     with cut_short(path, restart=True) as journal:
         assert journal.rows == 0

@@ -1,8 +1,9 @@
 """What is said of a file's languages before anything is sent."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
+from congrad.contract import wire
 from congrad.contract.tags.languages import UNSURE, base_language
 from congrad.files.samples import Survey
 
@@ -14,6 +15,29 @@ def notices(found: Survey) -> Iterator[str]:
     if found.sureness:
         yield _sureness(found)
     yield from of_tags(found.languages)
+
+
+def of_direction(direction: wire.Direction | None, languages: Collection[str], *, is_new: bool) -> Iterator[str]:
+    """What whoever filters should know of the direction that the rows meet.
+
+    :param languages: those of the file.
+    :param is_new: whether the rows are folded into it, and none of them is yet.
+    """
+    if direction is None or not direction.languages:
+        return
+    if is_new:
+        rows = sum(language.samples for language in direction.languages.values())
+        yield (
+            f"direction {direction.name!r} holds {rows} rows of earlier runs "
+            f"({', '.join(sorted(direction.languages))}), and they count too; --direction NAME begins a fresh one"
+        )
+    for tag in sorted(languages):
+        others = [other for other in direction.languages if base_language(other) == base_language(tag)]
+        if others and tag not in others:
+            yield (
+                f"the direction has {' and '.join(sorted(others))}, and the file {tag}: tags of one language, and each "
+                "counts as one of its own; give them one tag, unless their preferences may differ"
+            )
 
 
 def _sureness(found: Survey) -> str:
