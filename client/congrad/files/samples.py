@@ -27,6 +27,9 @@ from congrad.formats.verdict import TieError
 if TYPE_CHECKING:
     import pyarrow
 
+FEW = 2
+"""Rows of a language that are so few that they may be in it by mistake."""
+
 DIGEST = 32
 """Characters: half of SHA-256, which no two rows share by chance."""
 
@@ -54,6 +57,8 @@ class Survey:
     schema: "pyarrow.Schema | None" = None
     schema_of_dropped: "pyarrow.Schema | None" = None
     bad: BadRows = field(default_factory=BadRows)
+    firsts: dict[str, list[str]] = field(default_factory=dict)
+    """The first rows of each language."""
     sureness: dict[str, float] = field(default_factory=dict)
     """Where languages are detected: the sum of how sure their rows are."""
     completions: int = 0
@@ -129,6 +134,8 @@ def _take(position: int, row: Row, fields: Fields, found: Survey, watch: PromptW
     watch.add(row.content, sample)
     found.named.update(name for name in fields.columns if name in sample)
     found.languages[language] += 1
+    firsts = found.firsts.setdefault(language, [])
+    firsts += [row.id] if len(firsts) < FEW else []
     found.completions += "completion" in sample
     found.labelled += "completion" in sample and sample.get(LABEL) is not None
     if fields.language == AUTO:

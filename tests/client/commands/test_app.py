@@ -150,7 +150,7 @@ def test_columns_are_named_by_options(tmp_path: Path) -> None:
         (["--two-pass", "--no-update"], "--two-pass folds all rows in"),
         (["--url", "localhost:8000"], "should begin with http:// or https://"),
         (["--batch-size", "0"], "Invalid value for '--batch-size'"),
-        (["--language", "englisch"], "line 1: language: 'englisch' is not a BCP 47"),
+        (["--language", "englisch"], "--language: 'englisch' is not a BCP 47"),
         (["--dropped", "{kept}"], "is named for two outputs"),
         (["--dropped", "{source}"], "is the input; it would be overwritten"),
         (["--dropped", "{folder}/none/dropped.jsonl"], "there is no such folder"),

@@ -109,13 +109,16 @@ def test_all_rows_at_fault_are_named_at_once(tmp_path: Path) -> None:
     ]
 
 
-def test_of_very_many_the_first_are_named_and_the_others_counted(tmp_path: Path) -> None:
+def test_a_fault_of_very_many_rows_is_one_line_and_of_very_many_faults_the_first_are_told(tmp_path: Path) -> None:
+    rows = [GOOD, *[GOOD | {"chosen": ""}] * 103, *(GOOD | {"language": f"?{number}"} for number in range(30))]
     with pytest.raises(BadRowsError) as caught:
-        surveyed(written(tmp_path / "in.csv", [GOOD, *[GOOD | {"chosen": ""}] * 103]), drop_bad=False)
-    first, *named, last = str(caught.value).splitlines()
-    assert first.endswith("in.csv: 103 rows are no samples")
-    assert named == [f"  row {number}: chosen: is missing" for number in range(2, 2 + NAMED)]
-    assert last == "  and 83 more"
+        surveyed(written(tmp_path / "in.csv", rows), drop_bad=False)
+    first, same, *others, last = str(caught.value).splitlines()
+    assert first.endswith("in.csv: 133 rows are no samples")
+    assert same == "  row 2, row 3, row 4, row 5, row 6 and 98 more: chosen: is missing"
+    assert len(others) == NAMED - 1
+    assert others[0].startswith("  row 105: language: '?0' is not")
+    assert last == "  and 11 more"
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,15 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 
 from congrad.contract import wire
-from congrad.contract.tags.languages import UNSURE, base_language
-from congrad.files.samples import Survey
+from congrad.contract.tags.language_names import name_of
+from congrad.contract.tags.languages import MISTAKEN, UNSURE, base_language
+from congrad.files.samples import FEW, Survey
+
+MANY = 50
+"""Rows of a file in which a language with few of them is told of."""
+
+TOLD = 5
+"""Of such languages."""
 
 
 def notices(found: Survey) -> Iterator[str]:
@@ -14,7 +21,17 @@ def notices(found: Survey) -> Iterator[str]:
         yield f"{ties} {'ties' if ties > 1 else 'tie'} left out: neither answer is preferred"
     if found.sureness:
         yield _sureness(found)
+    yield from _few(found)
     yield from of_tags(found.languages)
+
+
+def _few(found: Survey) -> Iterator[str]:
+    """Languages with a row or two among many, by mistake perhaps."""
+    rows = {tag: found.firsts.get(tag, []) for tag, count in sorted(found.languages.items()) if count <= FEW}
+    if rows and found.rows >= MANY:
+        told = ", ".join(f"{tag} ({' and '.join(rows[tag])})" for tag in list(rows)[:TOLD])
+        others = f" and {len(rows) - TOLD} more languages" if len(rows) > TOLD else ""
+        yield f"hardly any rows: {told}{others}; each counts as a language of its own: correct the tag if it is none"
 
 
 def of_direction(direction: wire.Direction | None, languages: Collection[str], *, is_new: bool) -> Iterator[str]:
@@ -56,6 +73,9 @@ def of_tags(languages: Iterable[str]) -> Iterator[str]:
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for tag in sorted(languages):
         groups[base_language(tag)].append(tag)
+    for tag, meant in MISTAKEN.items():
+        if tag in groups:
+            yield f"{tag} is {name_of(tag)}: did you mean {meant!r} ({name_of(meant)})?"
     for tags in groups.values():
         if len(tags) > 1:
             yield (

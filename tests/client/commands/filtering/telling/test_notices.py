@@ -43,6 +43,17 @@ def test_tags_of_one_language_are_named_where_one_is_the_directions() -> None:
     assert notice.startswith("the direction has de, and the file de-DE: tags of one language, and each counts as one")
 
 
+def test_a_language_with_a_row_or_two_among_many_is_named_with_its_rows() -> None:
+    found = Survey(languages=Counter(de=48, fil=1, ga=2), firsts={"fil": ["line 7"], "ga": ["line 8", "line 9"]})
+    (notice,) = notices(found)
+    assert notice.startswith("hardly any rows: fil (line 7), ga (line 8 and line 9); each counts as a language of its")
+    assert list(notices(Survey(languages=Counter(de=8, fil=1)))) == []
+
+
+def test_a_code_of_a_country_that_is_also_one_of_a_language_is_asked_about() -> None:
+    assert list(of_tags(["de", "kr"])) == ["kr is Kanuri: did you mean 'ko' (Korean)?"]
+
+
 def test_a_file_with_one_language_has_no_cross_lingual_signal() -> None:
     assert [notice[:31] for notice in of_tags(["pt", "pt-BR"])] == [
         "pt and pt-BR are tags of one la",
