@@ -220,7 +220,7 @@ def _filter(order: Order) -> None:
             _answer(run, client, journal, order)
             decisions = run.decisions(journal)
             about = None if outputs.report is None else about_run(run, journal, client)
-            notes = notes_on(client, run.asked.direction)
+            notes = notes_on(client, run.asked.direction, found.languages)
             with without_outputs(outputs.journal):
                 outputs.write(run.source, run.fields, found, decisions, about, run.retained(journal))
         if order.as_json:

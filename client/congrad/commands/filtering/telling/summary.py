@@ -48,6 +48,8 @@ def show_summary(decisions: Sequence[wire.Decision], direction: wire.DirectionRe
     say(f"scored against version {direction.version} of direction {direction.name!r} of {direction.checkpoint!r}")
     for note in notes:
         say(note)
+    if notes:
+        say("look at some pairs of these languages before trusting what was dropped of them: --report FILE shows them")
 
 
 def print_summary(
