@@ -263,11 +263,12 @@ def _read(order: Order) -> Iterator[tuple[Run, Survey]]:
         fields = recognised.fields
         trial = order.outputs.trial(rows)
         found = survey(rows, fields, trial, drop_bad=order.drop_bad, with_digests=not order.is_dry)
-        for notice in notices(found) if order.is_spoken else ():
+        told = [*notices(found), *(() if order.is_dry else order.outputs.notices())]
+        for notice in told if order.is_spoken else ():
             say(notice)
         # A service that is there is asked what it has, and a line is said where that will not do.
-        if (order.is_dry or order.service.checkpoint) and (told := about_loss(found, bool(order.service.checkpoint))):
-            _tell(told, order)
+        if (order.is_dry or order.service.checkpoint) and (loss := about_loss(found, bool(order.service.checkpoint))):
+            _tell(loss, order)
         yield Run(rows, fields, order.asked, found), found
 
 
@@ -290,7 +291,7 @@ def _answer(run: Run, client: Client, journal: Journal, order: Order) -> None:
     passes = 2 if run.asked.two_pass else 1
     with (
         without_answers(run, journal, order.outputs.journal, ends_with_run=bool(order.service.checkpoint)),
-        progress_bar(rows, None, passes) as advance,
+        progress_bar(rows, None, passes, in_lines=order.is_spoken) as advance,
     ):
         check_loss(client, run.asked.checkpoint, run.found)
         _begin(run, client, journal, order)

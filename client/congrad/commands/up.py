@@ -57,7 +57,8 @@ def up(
             _checkpoint(model, adapter) as path,
             running_stack(replace(options, environment=_named(path, adapter))) as stack,
         ):
-            say(f"congrad is ready at {stack.url} (documentation: {stack.url}/docs). Ctrl-C stops it.")
+            served = " + ".join(filter(None, (path, adapter)))
+            say(f"congrad is ready at {stack.url} with {served} (documentation: {stack.url}/docs). Ctrl-C stops it.")
             if result is not None:
                 print_json({"url": stack.url, "data_dir": folder}, result)
             stack.wait()

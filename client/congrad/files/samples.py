@@ -61,6 +61,8 @@ class Survey:
     """The first rows of each language."""
     sureness: dict[str, float] = field(default_factory=dict)
     """Where languages are detected: the sum of how sure their rows are."""
+    empty_prompts: int = 0
+    """Samples whose prompt is there, and has no text."""
     completions: int = 0
     """Samples of one completion."""
     labelled: int = 0
@@ -136,6 +138,7 @@ def _take(position: int, row: Row, fields: Fields, found: Survey, watch: PromptW
     found.languages[language] += 1
     firsts = found.firsts.setdefault(language, [])
     firsts += [row.id] if len(firsts) < FEW else []
+    found.empty_prompts += sample.get("prompt") == [] or _is_blank(sample.get("prompt"))
     found.completions += "completion" in sample
     found.labelled += "completion" in sample and sample.get(LABEL) is not None
     if fields.language == AUTO:
@@ -145,6 +148,10 @@ def _take(position: int, row: Row, fields: Fields, found: Survey, watch: PromptW
     if found.with_digests:
         found.samples.append((row.id, hashlib.sha256(text).hexdigest()[:DIGEST]))
     return True
+
+
+def _is_blank(prompt: Any) -> bool:
+    return isinstance(prompt, str) and not prompt.strip()
 
 
 def sample_of(row: Row, fields: Fields) -> dict[str, Any]:

@@ -419,6 +419,23 @@ def test_ties_are_left_out_unasked_and_told_of(tmp_path: Path) -> None:
     assert json.loads(plan.stdout)["ties"] == 2
 
 
+def test_what_becomes_of_outputs_and_of_rows_with_little_to_say_is_told(tmp_path: Path) -> None:
+    source, kept, dropped = (tmp_path / f"{name}.jsonl" for name in ("in", "kept", "dropped"))
+    row = {"language": "de", "chosen": "0", "rejected": "b"}
+    rows = [row | {"prompt": prompt} for prompt in ("p", "", " ")]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with deciding(StubService()) as url:
+        arguments = ("filter", source, "-o", kept, "--url", url, "--one-pass")
+        first, second = congrad(*arguments), congrad(*arguments, "--dropped", dropped)
+    replaced, reminder = (
+        f"{kept}: is there already, and will be replaced",
+        "dropped rows will not be written; --dropped",
+    )
+    assert (replaced in first.stderr, reminder in first.stderr) == (False, True)
+    assert (replaced in second.stderr, reminder in second.stderr) == (True, False)
+    assert "2 rows have an empty prompt" in first.stderr.splitlines()
+
+
 def test_a_warning_of_the_sdk_is_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:
     say_warnings()
     say_warnings()

@@ -19,6 +19,8 @@ def notices(found: Survey) -> Iterator[str]:
     """What whoever filters should know of the rows of a file, and of their languages."""
     if ties := found.bad.ties:
         yield f"{ties} {'ties' if ties > 1 else 'tie'} left out: neither answer is preferred"
+    if empty := found.empty_prompts:
+        yield f"{empty} {'rows have' if empty > 1 else 'row has'} an empty prompt"
     if found.sureness:
         yield _sureness(found)
     yield from _few(found)

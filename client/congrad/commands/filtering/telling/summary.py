@@ -39,6 +39,8 @@ def show_summary(decisions: Sequence[wire.Decision], direction: wire.DirectionRe
     err.print(summary_table(summarise(decisions)))
     if reasons:
         say("without a score: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items()))
+    if cut := sum(decision.truncated for decision in decisions):
+        say(f"{cut} {'rows were' if cut > 1 else 'row was'} cut at the checkpoint's maximum length")
     if repeated := sum(decision.repeated for decision in decisions):
         say(f"{repeated} pairs were in the direction already, and count once")
     if direction.forgotten:
