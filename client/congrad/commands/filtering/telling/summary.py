@@ -51,7 +51,7 @@ def show_summary(decisions: Sequence[wire.Decision], direction: wire.DirectionRe
     for note in notes:
         say(note)
     if notes:
-        say("look at some pairs of these languages before trusting what was dropped of them: --report FILE shows them")
+        say("look at some pairs before trusting what was dropped: --report FILE shows them")
 
 
 def print_summary(

@@ -21,6 +21,6 @@ def test_rows_that_were_cut_are_counted(cut: int, words: str, capsys: pytest.Cap
 
 def test_notes_come_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     show_summary([ROW], DIRECTION, ["the labels of de pull against most others"])
-    assert "the labels of de pull against most others\nlook at some pairs of these languages" in capsys.readouterr().err
+    assert "the labels of de pull against most others\nlook at some pairs before trusting" in capsys.readouterr().err
     show_summary([ROW], DIRECTION, [])
     assert "look at some pairs" not in capsys.readouterr().err
