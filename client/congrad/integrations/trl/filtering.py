@@ -17,6 +17,7 @@ from congrad.formats.recognition import recognised
 from congrad.formats.registry import AUTO, ROWS
 from congrad.formats.verdict import TieError, Verdict
 from congrad.integrations.shared import filter_shared
+from congrad.integrations.trl.ties import among, told_in_rows
 from congrad.protocol.options import FilterOptions
 from congrad.protocol.results import Filtered
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 ToSample = Callable[[Row], Mapping[str, Any]]
 Language = str | Callable[[Row], str] | None
-T = TypeVar("T")
 AnyRow = TypeVar("AnyRow", bound=Row)
 AnyDataset = TypeVar("AnyDataset", "Dataset", "DatasetDict", "IterableDataset")
 
@@ -130,8 +130,9 @@ def filter_rows(
     reader = _Reader(rows, language, None, format, fields or {}, verdict, lambda _: rows)
     reader.check(rows)
     ties: list[int] = []
-    keeps = client.filter(reader.samples(rows, ties), **options).keep
-    return [row for row, keep in zip(rows, _among(keeps, ties, False), strict=True) if keep]
+    with told_in_rows(ties):
+        keeps = client.filter(reader.samples(rows, ties), **options).keep
+    return [row for row, keep in zip(rows, among(keeps, ties, False), strict=True) if keep]
 
 
 class _Reader:
@@ -249,12 +250,13 @@ def _filtered(dataset: "Dataset", client: Client, reader: _Reader, drop: bool, o
 
     def call(key: str) -> Filtered:
         keyed: FilterOptions = {**options, "idempotency_key": key}
-        return client.filter(reader.samples(rows, ties), **keyed)
+        with told_in_rows(ties):
+            return client.filter(reader.samples(rows, ties), **keyed)
 
     key = options.get("idempotency_key")
     filtered = call(key) if key is not None else filter_shared(client, dataset._fingerprint, options, call)
-    keeps = _among(filtered.keep, ties, False)
-    scores = _among([decision.conflict_score for decision in filtered.decisions], ties, None)
+    keeps = among(filtered.keep, ties, False)
+    scores = among([decision.conflict_score for decision in filtered.decisions], ties, None)
     scored = rows.add_column(KEEP, keeps, feature=Value("bool"))
     scored = scored.add_column(CONFLICT_SCORE, scores, feature=Value("float64"))
     if drop:
@@ -273,19 +275,14 @@ def _filtered_stream(
     def ask(columns: dict[str, list[Any]], positions: list[int]) -> dict[str, list[Any]]:
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         ties: list[int] = []
-        filtered = client.filter(list(reader.samples(rows, ties, positions[0])), **given)
+        with told_in_rows(ties):
+            filtered = client.filter(list(reader.samples(rows, ties, positions[0])), **given)
         scores = [decision.conflict_score for decision in filtered.decisions]
-        return {KEEP: _among(filtered.keep, ties, False), CONFLICT_SCORE: _among(scores, ties, None)}
+        return {KEEP: among(filtered.keep, ties, False), CONFLICT_SCORE: among(scores, ties, None)}
 
     reader.check([dict(row) for row in dataset.take(ROWS)])
     scored = dataset.map(ask, batched=True, with_indices=True, batch_size=STREAMED)
     return scored.filter(lambda keep: bool(keep), input_columns=[KEEP]) if drop else scored
-
-
-def _among(answers: Sequence[T], ties: Sequence[int], instead: T) -> list[T]:
-    """The answers for all rows, of those for the samples among them; ``instead`` for ties."""
-    left, places = iter(answers), set(ties)
-    return [instead if place in places else next(left) for place in range(len(answers) + len(places))]
 
 
 def _formatted(scored: "Dataset", dataset: "Dataset") -> "Dataset":
