@@ -87,5 +87,5 @@ def of_tags(languages: Iterable[str]) -> Iterator[str]:
     if len(groups) == 1:
         yield (
             f"all rows are in one language ({next(iter(groups))}), so there is no cross-lingual signal in them: each "
-            "pair is compared with the others of its language"
+            "pair is compared with the others of its language, and what the direction has of others"
         )
