@@ -405,8 +405,11 @@ def test_ties_are_left_out_unasked_and_told_of(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table(columns), source)
     stub = StubService()
     with deciding(stub) as url:
-        done = congrad("filter", source, "-o", kept, "--dropped", dropped, "--url", url, "--one-pass")
+        outputs = ("-o", kept, "--dropped", dropped, "--scores", tmp_path / "scores.jsonl")
+        done = congrad("filter", source, *outputs, "--url", url, "--one-pass")
     assert done.exit_code == 0, done.stderr
+    page = congrad("report", tmp_path / "scores.jsonl", "--samples", source, "-o", tmp_path / "report.html")
+    assert page.exit_code == 0, page.stderr
     assert "2 ties left out: neither answer is preferred" in done.stderr.splitlines()
     assert "without a score: 2 tie" in done.stderr.splitlines()
     assert stub.folded == {"row 1": 1, "row 3": 1}
