@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Literal, cast, get_args
 
-from congrad_service.jobs.comparing import LABELLED
+from congrad.contract.losses import LABELLED
 
 Loss = Literal[
     "sigmoid", "hinge", "ipo", "exo_pair", "nca_pair", "robust", "bco_pair", "sppo_hard", "apo_zero", "apo_down",

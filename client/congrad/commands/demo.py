@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from congrad.commands.terminal.options import AsJson
-from congrad.commands.terminal.output import FAILED, WRONG, err, fail, out, print_json, say
+from congrad.commands.terminal.output import FAILED, WRONG, err, fail, out, print_json
 from congrad.commands.terminal.signals import interrupt_on_signals
 from congrad.errors import CongradError
 from congrad.local.demo import print_demo, run_demo
@@ -22,8 +22,7 @@ def demo(as_json: AsJson = False) -> None:
     try:
         result = run_demo(err, log)
     except CongradError as error:
-        say("\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-15:]))
-        fail(f"{error}; the whole log: {log}", WRONG if isinstance(error, StartError) else FAILED)
+        fail(f"{error}\nthe whole log: {log}", WRONG if isinstance(error, StartError) else FAILED)
     log.unlink()
     if as_json:
         planted, clean = result.dropped(planted=True), result.dropped(planted=False)

@@ -10,6 +10,7 @@ from congrad.client import Client
 from congrad.commands.filtering.asking import Asked, Run
 from congrad.commands.filtering.columns import FieldColumns, OfVerdicts, RoleNames, RowsAre, fields_of
 from congrad.commands.filtering.journal import Journal, open_journal
+from congrad.commands.filtering.losses import about_loss, check_loss, served_with
 from congrad.commands.filtering.options import (
     BadRowsAre,
     BatchSize,
@@ -39,9 +40,9 @@ from congrad.commands.filtering.options import (
 from congrad.commands.filtering.outputs import Outputs
 from congrad.commands.filtering.selection import selection_of
 from congrad.commands.filtering.stack import Adapter, Model, own_stack, settings_of
-from congrad.commands.filtering.standing import check_direction, exists
+from congrad.commands.filtering.standing import check_direction, direction_of, rows_under_way
 from congrad.commands.filtering.telling.endings import without_answers, without_outputs
-from congrad.commands.filtering.telling.notices import notices
+from congrad.commands.filtering.telling.notices import notices, of_direction
 from congrad.commands.filtering.telling.reporting import about_run, notes_on
 from congrad.commands.filtering.telling.summary import print_summary, show_plan, show_summary
 from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
@@ -69,7 +70,9 @@ What the rows are is told by their fields, and said first: TRL's pairs ([bold]ch
 both begin with it, [bold]prompt[/]) and completions, the formats of OpenAI, ms-swift, LLaMA-Factory, Axolotl and \
 Argilla, transcripts, and two answers with a verdict. Languages are tags, FLORES or ISO codes, or English names, in \
 [bold]language[/] or a column like it. Kept rows leave as they came. Files are converted where the suffixes \
-of IN and KEPT differ. Parquet needs pyarrow: pip install 'congrad-filter\\[parquet]'.
+of IN and KEPT differ. Completions with a label are for the loss [bold]kto[/], and those alone for [bold]sft[/]: \
+[bold]--model[/] serves it by itself, and a service is started with it (CONGRAD_LOSS=kto congrad up --model PATH). \
+Parquet needs pyarrow: pip install 'congrad-filter\\[parquet]'.
 
 All rows are folded into the direction before the first one is scored, unless [bold]--one-pass[/]. A run that was \
 cut short, or failed, goes on where it stopped when the same command is given again: until KEPT is written, the \
@@ -217,7 +220,7 @@ def _filter(order: Order) -> None:
             _answer(run, client, journal, order)
             decisions = run.decisions(journal)
             about = None if outputs.report is None else about_run(run, journal, client)
-            notes = notes_on(client, run.asked.direction)
+            notes = notes_on(client, run.asked.direction, found.languages)
             with without_outputs(outputs.journal):
                 outputs.write(run.source, run.fields, found, decisions, about, run.retained(journal))
         if order.as_json:
@@ -240,7 +243,7 @@ def _reached(order: Order, run: Run) -> Iterator[tuple[Client, Journal]]:
     # The journal first: whoever has it has the data of the stack too.
     with (
         open_journal(path, run.asked.on_record(service.stack), order.restart) as journal,
-        own_stack(service.checkpoint, path, goes_on=journal.rows > 0) as stack,
+        own_stack(served_with(service.checkpoint, run.found), path, journal) as stack,
         connect(stack.url, stack.environment.get("CONGRAD_API_KEY"), timeout=service.timeout) as client,
     ):
         yield client, journal
@@ -260,8 +263,12 @@ def _read(order: Order) -> Iterator[tuple[Run, Survey]]:
         fields = recognised.fields
         trial = order.outputs.trial(rows)
         found = survey(rows, fields, trial, drop_bad=order.drop_bad, with_digests=not order.is_dry)
-        for notice in notices(found) if order.is_spoken else ():
+        told = [*notices(found), *(() if order.is_dry else order.outputs.notices())]
+        for notice in told if order.is_spoken else ():
             say(notice)
+        # A service that is there is asked what it has, and a line is said where that will not do.
+        if (order.is_dry or order.service.checkpoint) and (loss := about_loss(found, bool(order.service.checkpoint))):
+            _tell(loss, order)
         yield Run(rows, fields, order.asked, found), found
 
 
@@ -283,11 +290,11 @@ def _answer(run: Run, client: Client, journal: Journal, order: Order) -> None:
         check_direction(client, run.asked.direction, "--no-update begins none")
     passes = 2 if run.asked.two_pass else 1
     with (
-        without_answers(run, journal, order.outputs.journal),
-        progress_bar(rows, None, passes) as advance,
+        without_answers(run, journal, order.outputs.journal, ends_with_run=bool(order.service.checkpoint)),
+        progress_bar(rows, None, passes, in_lines=order.is_spoken) as advance,
     ):
-        if run.asked.update and not (journal.rows or exists(client, run.asked.direction)):
-            journal.begin()
+        check_loss(client, run.asked.checkpoint, run.found)
+        _begin(run, client, journal, order)
         if run.asked.two_pass and answered < rows:
             needed = _room_for(client, rows - answered, run.asked.checkpoint)
             if order.is_spoken:
@@ -295,6 +302,21 @@ def _answer(run: Run, client: Client, journal: Journal, order: Order) -> None:
         run.ask(client, journal, order.service.concurrency, advance)
         if run.asked.two_pass:
             run.ask_again(client, journal, order.service.concurrency, advance)
+
+
+def _begin(run: Run, client: Client, journal: Journal, order: Order) -> None:
+    """Looks at what is there before the first row is sent, and says what matters of it."""
+    direction = direction_of(client, run.asked.direction)
+    is_new = not journal.rows and not journal.begins
+    if run.asked.update and direction is None and not journal.rows:
+        journal.begin()
+    if not order.is_spoken:
+        return
+    for notice in of_direction(direction, run.found.languages, is_new=is_new and run.asked.update):
+        say(notice)
+    # Of a run that goes on they are its own, perhaps.
+    if is_new and not journal.is_of_use and (others := rows_under_way(client)):
+        say(f"the service is still at {others} rows of other requests")
 
 
 def _free(client: Client, journal: Journal) -> None:

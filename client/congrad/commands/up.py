@@ -13,6 +13,7 @@ import typer
 from congrad.commands.terminal.options import AsJson
 from congrad.commands.terminal.output import FAILED, WRONG, fail, print_json, say, say_warnings
 from congrad.commands.terminal.signals import interrupt_on_signals
+from congrad.local.checkpoint import check_checkpoint
 from congrad.local.redis_server import StartError
 from congrad.local.stack import StackFailedError, StackOptions, running_stack
 
@@ -52,8 +53,12 @@ def up(
     folder = data_dir or _default_data_dir()
     options = StackOptions(folder, port, workers=workers, decide_workers=decide_workers)
     try:
-        with _checkpoint(model) as path, running_stack(replace(options, environment=_named(path, adapter))) as stack:
-            say(f"congrad is ready at {stack.url} (documentation: {stack.url}/docs). Ctrl-C stops it.")
+        with (
+            _checkpoint(model, adapter) as path,
+            running_stack(replace(options, environment=_named(path, adapter))) as stack,
+        ):
+            served = " + ".join(filter(None, (path, adapter)))
+            say(f"congrad is ready at {stack.url} with {served} (documentation: {stack.url}/docs). Ctrl-C stops it.")
             if result is not None:
                 print_json({"url": stack.url, "data_dir": folder}, result)
             stack.wait()
@@ -71,10 +76,14 @@ def _named(model: str, adapter: str | None) -> dict[str, str]:
 
 
 @contextmanager
-def _checkpoint(model: str | None) -> Iterator[str]:
-    """The checkpoint that is served: without one that is named, the toy that is shipped."""
+def _checkpoint(model: str | None, adapter: str | None) -> Iterator[str]:
+    """The checkpoint that is served: without one that is named, the toy that is shipped.
+
+    :raises StartError: what is named cannot be one.
+    """
     given = model or os.environ.get("CONGRAD_MODEL")
     if given:
+        check_checkpoint(given, adapter)
         yield given
         return
     say(

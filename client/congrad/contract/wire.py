@@ -188,6 +188,8 @@ class Reason(StrEnum):
     """Made by the client where the service stayed down; never by the service."""
     BAD_ROW = "bad_row"
     """Made by the client of a row that is no sample, where it goes on without it; never by the service."""
+    TIE = "tie"
+    """Made by the client of a row that prefers neither of its answers; never by the service."""
 
 
 @dataclass(frozen=True, slots=True)

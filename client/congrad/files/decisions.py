@@ -14,6 +14,9 @@ from congrad.files.samples import Fields, language_of, sample_of
 from congrad.files.source import Source
 
 _DECISION: TypeAdapter[wire.Decision] = TypeAdapter(wire.Decision)
+NO_SAMPLES = (wire.Reason.BAD_ROW, wire.Reason.TIE)
+"""Reasons of rows that nothing was sent of."""
+
 _SAMPLES = "give the file that was filtered"
 _SCORES = "give the file that `congrad filter --scores FILE` has written"
 
@@ -52,7 +55,7 @@ def samples_of(source: Source, fields: Fields, decisions: Sequence[wire.Decision
     for position, row in enumerate(source.all_rows(fields.wanted | {"id"})):
         if position < len(decisions):
             _check(source, row, fields, position, decisions[position])
-            yield {} if decisions[position].reason is wire.Reason.BAD_ROW else fields.sample(row)
+            yield {} if decisions[position].reason in NO_SAMPLES else fields.sample(row)
     if position + 1 != len(decisions):
         raise FileError(f"{source.name}: has {position + 1} rows, and there are {len(decisions)} decisions; {_SAMPLES}")
 
@@ -63,7 +66,7 @@ def _check(source: Source, row: Row, fields: Fields, position: int, decision: wi
     where = f"{source.name}, {row.id}"
     if decision.id not in (row.id, str(row.content.get("id")), str(position)):
         raise FileError(f"{where}: the decision in its place is about {decision.id!r}; {_SAMPLES}")
-    if decision.reason is wire.Reason.BAD_ROW:
+    if decision.reason in NO_SAMPLES:
         return
     if row.fault is not None:
         raise FileError(f"{where}: {row.fault}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from congrad.contract.samples import COMPLETIONS, PAIR, model_of
+from congrad.contract.samples import COMPLETIONS, LABEL, PAIR, model_of
 from congrad.contract.tags.languages import normalise_language
 from congrad.contract.validation.faults import message_of, path_in
 from congrad.files.bad_rows import UNDETERMINED, BadRow, BadRows, NoSampleError
@@ -22,9 +22,13 @@ from congrad.formats.fields import Fields as Fields
 from congrad.formats.kinds.trl import TRL
 from congrad.formats.lost_prompts import PromptWatch
 from congrad.formats.paths import column_of
+from congrad.formats.verdict import TieError
 
 if TYPE_CHECKING:
     import pyarrow
+
+FEW = 2
+"""Rows of a language that are so few that they may be in it by mistake."""
 
 DIGEST = 32
 """Characters: half of SHA-256, which no two rows share by chance."""
@@ -53,8 +57,16 @@ class Survey:
     schema: "pyarrow.Schema | None" = None
     schema_of_dropped: "pyarrow.Schema | None" = None
     bad: BadRows = field(default_factory=BadRows)
+    firsts: dict[str, list[str]] = field(default_factory=dict)
+    """The first rows of each language."""
     sureness: dict[str, float] = field(default_factory=dict)
     """Where languages are detected: the sum of how sure their rows are."""
+    empty_prompts: int = 0
+    """Samples whose prompt is there, and has no text."""
+    completions: int = 0
+    """Samples of one completion."""
+    labelled: int = 0
+    """Those of them with a label."""
     named: set[str] = field(default_factory=set)
     """Fields that were named and that any sample has."""
 
@@ -90,14 +102,15 @@ def survey(
     watch = PromptWatch(fields.used)
     for position, row in enumerate(source.all_rows(None if is_tried else fields.wanted)):
         is_sample = _take(position, row, fields, found, watch)
-        if is_sample or drop_bad or row.fault is None:
+        is_written = is_sample or drop_bad or found.bad.is_tie(position)
+        if is_written or row.fault is None:
             found.columns.update(dict.fromkeys(row.content))
         if is_sample:
             found.columns_of_samples.update(dict.fromkeys(row.content))
-        if trial is not None and (is_sample or drop_bad):
+        if trial is not None and is_written:
             trial.add(row, is_sample)
     if not found.rows and not found.bad.total:
-        raise FileError(f"{source.name}: holds no rows")
+        raise FileError(f"{source.name}: holds no rows{' but ties' * bool(found.bad.ties)}")
     _check_columns(source, fields, found)
     if found.bad.total and not (drop_bad and found.rows):
         raise found.bad.error(source.name, _hint(fields, found), are_all=not found.rows)
@@ -111,18 +124,23 @@ def survey(
 
 def _take(position: int, row: Row, fields: Fields, found: Survey, watch: PromptWatch) -> bool:
     """Counts a row; whether it is a sample."""
-    sample: dict[str, Any] = {}
     try:
         if row.fault is not None:
             raise NoSampleError(row.fault)
         sample = sample_of(row, fields)
         language = language_of(sample)
     except NoSampleError as error:
-        found.bad.add(position, BadRow(row.id, str(error), _known(sample)))
+        is_tie = isinstance(error.__cause__, TieError)
+        found.bad.add(position, BadRow(row.id, str(error), _known(row, fields), is_tie))
         return False
     watch.add(row.content, sample)
     found.named.update(name for name in fields.columns if name in sample)
     found.languages[language] += 1
+    firsts = found.firsts.setdefault(language, [])
+    firsts += [row.id] if len(firsts) < FEW else []
+    found.empty_prompts += sample.get("prompt") == [] or _is_blank(sample.get("prompt"))
+    found.completions += "completion" in sample
+    found.labelled += "completion" in sample and sample.get(LABEL) is not None
     if fields.language == AUTO:
         found.sureness[language] = found.sureness.get(language, 0.0) + guess_of(sample).confidence
     text = json.dumps(sample | {"id": ""}, ensure_ascii=False, sort_keys=True).encode()
@@ -130,6 +148,10 @@ def _take(position: int, row: Row, fields: Fields, found: Survey, watch: PromptW
     if found.with_digests:
         found.samples.append((row.id, hashlib.sha256(text).hexdigest()[:DIGEST]))
     return True
+
+
+def _is_blank(prompt: Any) -> bool:
+    return isinstance(prompt, str) and not prompt.strip()
 
 
 def sample_of(row: Row, fields: Fields) -> dict[str, Any]:
@@ -143,10 +165,10 @@ def sample_of(row: Row, fields: Fields) -> dict[str, Any]:
         raise NoSampleError(str(error)) from error
 
 
-def _known(sample: Mapping[str, Any]) -> str:
+def _known(row: Row, fields: Fields) -> str:
     """The language of a row that is no sample, as far as it says."""
     try:
-        return normalise_language(sample.get("language", UNDETERMINED))
+        return normalise_language(fields.language_of(row.content))
     except (ValueError, TypeError, AttributeError):
         return UNDETERMINED
 

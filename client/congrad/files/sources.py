@@ -106,12 +106,17 @@ def _files_of(path: str, as_format: Format | None) -> list[str]:
         found = files_at(path)
         return found if len(found) == 1 else _of_one_kind(path, found, as_format)
     if Path(path).is_dir():
-        inside = sorted(str(file) for file in Path(path).rglob("*") if file.is_file())
+        inside = sorted(str(file) for file in Path(path).rglob("*") if file.is_file() and not _is_hidden(file, path))
         return _of_one_kind(path, inside, as_format)
     if Path(path).exists() or not glob.has_magic(path):
         return [path]
     # Not `Path.glob`, which takes no absolute patterns.
     return _of_one_kind(path, sorted(glob.glob(path, recursive=True)), as_format)  # noqa: PTH207
+
+
+def _is_hidden(file: Path, folder: str) -> bool:
+    """Whether it lies in a hidden folder, such as .git or the .cache that a download leaves."""
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def _of_one_kind(path: str, names: Sequence[str], as_format: Format | None) -> list[str]:

@@ -85,6 +85,7 @@ class Fields:
     def read(self, row: Row) -> Sample:
         """The fields in a row. A null is a missing value, and a field that was named is the sample's in any case.
 
+        :raises TieError: the row prefers neither answer.
         :raises ValueError: the row is not of the format, or does not say what is preferred.
         """
         try:
@@ -92,10 +93,14 @@ class Fields:
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"is not of the format {self.format.name} ({self.format.shape})") from error
         sample = agreed(sample | self.named(row)) if self.columns else sample
-        language = self.language or value_at(row, self.columns.get(LANGUAGE, LANGUAGE))
+        language = self.language_of(row)
         if language == AUTO:
             language = guess_of(sample).tag
         return sample if language is None else sample | {LANGUAGE: language}
+
+    def language_of(self, row: Row) -> Any:
+        """What is said of the language of a row; ``auto`` where nothing but its text says it."""
+        return self.language or value_at(row, self.columns.get(LANGUAGE, LANGUAGE))
 
     def renamed(self, row: Row) -> Row:
         """The row with the fields that were named, under their own names, in place of others of these names."""

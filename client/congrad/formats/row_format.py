@@ -24,7 +24,8 @@ class RowFormat:
     :param shape: the columns that tell it, as a message shows them.
     :param fits: whether a row has these columns, with values of their kind.
     :param read: the fields of a sample in a row, but for its language and id.
-        Raises ValueError where a row does not say what is preferred, or is not of the format.
+        Raises `TieError` where a row prefers neither answer, and ValueError where it does not say what is preferred, or
+        is not of the format.
     :param settled: the same format, once rows have been seen that say more about it, or it was said what verdicts mean.
         Raises `VerdictError` where neither says it.
     :param told: what the rows are, said more closely.

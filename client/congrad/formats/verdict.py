@@ -7,6 +7,10 @@ BELOW, ABOVE = "-", "+"
 """In place of values: a number's sign."""
 
 
+class TieError(ValueError):
+    """A row prefers neither of its answers, so it is no pair, and nothing is wrong with it."""
+
+
 class VerdictError(ValueError):
     """What verdicts say cannot be told, or is said of rows that have none."""
 

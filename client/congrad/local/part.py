@@ -21,6 +21,11 @@ PR_SET_PDEATHSIG = 1
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
+OWN_WORDS = "congrad "
+"""How a line begins that a part writes when it cannot go on, such as ``congrad worker: …``."""
+
+LAST_LINES = 10
+
 
 @dataclass(frozen=True)
 class Program:
@@ -98,6 +103,12 @@ class Part:
             # that forks, here the main one, whose end the kernel takes for the parent's.
             preexec_fn=partial(_end_with_parent, program.orphaned) if sys.platform == "linux" else None,
         )
+
+
+def said_at_the_end(log: Path) -> list[str]:
+    """Why a part has ended, from the file that all parts write to: what it says of that itself, else the last lines."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [line for line in lines if line.startswith(OWN_WORDS)] or lines[-LAST_LINES:]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from congrad.client import Client
 from congrad.contract.tokens import new_token
 from congrad.errors import CongradError
 from congrad.local.data_dir import held, usable
-from congrad.local.part import Part, Program, no_interrupt_lost
+from congrad.local.part import Part, Program, no_interrupt_lost, said_at_the_end
 from congrad.local.redis_server import RedisConfig, StartError, configure, free_port, last_words
 
 TICK_S = 0.1
@@ -46,10 +46,9 @@ class StackOptions:
 
 
 class StackFailedError(StartError):
-    """A part ended by itself. ``status`` is its exit status; what it had to say is on its stderr, or in its log."""
+    """A part ended by itself. ``status`` is its exit status; what it had to say is on its stderr, or in ``words``."""
 
-    def __init__(self, name: str, status: int, log: Path | None = None):
-        words = "" if log is None else f"; see {log}: {last_words(log)}".rstrip(": ")
+    def __init__(self, name: str, status: int, words: str = ""):
         super().__init__(f"the {name} ended by itself, with status {status}{words}")
         self.status = status
 
@@ -73,7 +72,16 @@ class Stack:
         """:raises StackFailedError: a part has ended."""
         for part in self._parts:
             if (status := part.status) is not None:
-                raise StackFailedError(part.name, status, part.program.log)
+                raise StackFailedError(part.name, status, self._words_of(part))
+
+    def _words_of(self, part: Part) -> str:
+        """What a part said at its end, where that is in a file."""
+        if (own := part.program.log) is not None:
+            return f"; see {own}: {last_words(own)}".rstrip(": ")
+        if self._log is None:
+            return ""
+        said = said_at_the_end(Path(self._log.name))
+        return "".join(f"\n  {line}" for line in said)
 
     def wait_until_ready(self, api_key: str | None) -> None:
         """Blocks until the service and its workers are ready.

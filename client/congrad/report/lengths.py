@@ -8,6 +8,9 @@ from statistics import StatisticsError, correlation
 
 from congrad.contract import wire
 
+FOLLOWS = 0.3
+"""A correlation from which on, on either side, it is said that scores follow length: a tenth of their variance."""
+
 FEWEST = 10
 """Pairs of a language: a rank correlation of fewer says nothing."""
 
@@ -31,10 +34,22 @@ def listed(values: Mapping[str, float]) -> str:
 
 
 def told(values: Mapping[str, float]) -> str:
-    """What they mean; empty where there are none."""
-    return listed(values) and (
-        f"scores follow length (Spearman of conflict with how much longer the chosen answer is): {listed(values)}; the "
-        "further below 0, the more a long chosen answer alone looks good"
+    """What they mean, and whether there is something to do; empty where there are none."""
+    if not values:
+        return ""
+    measured = f"(Spearman of conflict with how much longer the chosen answer is: {listed(values)})"
+    longer = [tag for tag, value in values.items() if value <= -FOLLOWS]
+    shorter = [tag for tag, value in values.items() if value >= FOLLOWS]
+    looks = [
+        f"in {', '.join(tags)} {kind} chosen answer alone looks good"
+        for tags, kind in ((longer, "a long"), (shorter, "a short"))
+        if tags
+    ]
+    if not looks:
+        return f"scores hardly follow length, which is as it should be {measured}"
+    return (
+        f"scores follow length: {'; '.join(looks)} {measured}; --keep SHARE --within length keeps a share among pairs "
+        "of like lengths"
     )
 
 

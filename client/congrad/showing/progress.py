@@ -1,21 +1,26 @@
-"""A progress bar on a terminal."""
+"""A progress bar on a terminal, or a line now and then where there is none."""
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
 from congrad.showing.passes import Passes
 
+EVERY_S = 30.0
+"""Between two lines: a log has room for them, and whoever waits looks again by then."""
+
 
 @contextmanager
-def progress_bar(rows: int, wanted: bool | None, passes: int = 1) -> Iterator[Passes]:
+def progress_bar(rows: int, wanted: bool | None, passes: int = 1, *, in_lines: bool = False) -> Iterator[Passes]:
     """Shows how many rows are done in all passes, and how long the rest will take; yields what is told of more.
 
     :param wanted: None for: where standard error is a terminal.
+    :param in_lines: whether a line is printed now and then where it is none.
     """
     if wanted is False or (wanted is None and not sys.stderr.isatty()):
-        yield Passes(rows, passes)
+        yield passes_in_lines(rows, passes) if in_lines and wanted is None else Passes(rows, passes)
         return
     # Imported here: it takes longer than all else, and a training job on a cluster has no terminal.
     from rich.console import Console
@@ -34,6 +39,23 @@ def progress_bar(rows: int, wanted: bool | None, passes: int = 1) -> Iterator[Pa
     with progress:
         task = progress.add_task("filtering", total=told.total)
         yield told
+
+
+def passes_in_lines(rows: int, passes: int, clock: Callable[[], float] = time.monotonic) -> Passes:
+    """What is told of more, and prints a line on standard error where the last one is some time ago.
+
+    :param clock: seconds.
+    """
+    last = clock()
+
+    def changed() -> None:
+        nonlocal last
+        if told.done < told.total and clock() - last >= EVERY_S:
+            last = clock()
+            print(f"filtering: {told.done / told.total:.0%}, {in_words(told.left_s)}", file=sys.stderr, flush=True)
+
+    told = Passes(rows, passes, changed, clock)
+    return told
 
 
 def in_words(seconds: float | None) -> str:

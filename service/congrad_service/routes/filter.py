@@ -4,13 +4,13 @@ import asyncio
 from functools import partial
 
 from congrad.contract import wire
+from congrad.contract.losses import refusal
 from fastapi import APIRouter, Response
 
 from congrad_service.directions.directions import Standing
 from congrad_service.http import errors
 from congrad_service.http.idempotency import claim
 from congrad_service.http.prefer import parse_prefer
-from congrad_service.jobs.comparing import refusal
 from congrad_service.jobs.jobs import Accepted
 from congrad_service.observability import tracing
 from congrad_service.observability.observed import note

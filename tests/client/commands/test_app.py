@@ -15,10 +15,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import httpx
+import pyarrow
 import pytest
 from congrad.commands.app import app
 from congrad.commands.terminal.output import say_warnings
 from congrad.local.redis_server import free_port
+from pyarrow import parquet
 from support.commands import CONGRAD
 from support.stub_service import StubService
 from typer.testing import CliRunner, Result
@@ -148,7 +150,7 @@ def test_columns_are_named_by_options(tmp_path: Path) -> None:
         (["--two-pass", "--no-update"], "--two-pass folds all rows in"),
         (["--url", "localhost:8000"], "should begin with http:// or https://"),
         (["--batch-size", "0"], "Invalid value for '--batch-size'"),
-        (["--language", "englisch"], "line 1: language: 'englisch' is not a BCP 47"),
+        (["--language", "englisch"], "--language: 'englisch' is not a BCP 47"),
         (["--dropped", "{kept}"], "is named for two outputs"),
         (["--dropped", "{source}"], "is the input; it would be overwritten"),
         (["--dropped", "{folder}/none/dropped.jsonl"], "there is no such folder"),
@@ -394,6 +396,47 @@ def test_what_standard_output_leads_to_is_appended_to(name: str, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     assert target.read_text() == "earlier\n" + source.read_text()
     assert json.loads(done.stderr)["kept"] == 3
+
+
+def test_ties_are_left_out_unasked_and_told_of(tmp_path: Path) -> None:
+    source, kept, dropped = (tmp_path / f"{name}.parquet" for name in ("in", "kept", "dropped"))
+    labels = ["model_a", "tie", "model_a", "tie (bothbad)"]
+    columns = {"language": ["de"] * 4, "response_a": ["0"] * 4, "response_b": ["b"] * 4, "winner": labels}
+    parquet.write_table(pyarrow.table(columns), source)
+    stub = StubService()
+    with deciding(stub) as url:
+        outputs = ("-o", kept, "--dropped", dropped, "--scores", tmp_path / "scores.jsonl")
+        done = congrad("filter", source, *outputs, "--url", url, "--one-pass")
+    assert done.exit_code == 0, done.stderr
+    page = congrad("report", tmp_path / "scores.jsonl", "--samples", source, "-o", tmp_path / "report.html")
+    assert page.exit_code == 0, page.stderr
+    assert "2 ties left out: neither answer is preferred" in done.stderr.splitlines()
+    assert "without a score: 2 tie" in done.stderr.splitlines()
+    assert stub.folded == {"row 1": 1, "row 3": 1}
+    assert parquet.read_table(kept)["winner"].to_pylist() == ["model_a"] * 2
+    left_out = parquet.read_table(dropped).to_pylist()
+    assert [row["winner"] for row in left_out] == ["tie", "tie (bothbad)"]
+    assert left_out[0]["congrad"]["reason"] == "tie"
+    assert left_out[0]["congrad"]["detail"] == "winner is 'tie', so neither answer is preferred"
+    plan = congrad("filter", source, "-o", kept, "--dry-run", "--json")
+    assert json.loads(plan.stdout)["ties"] == 2
+
+
+def test_what_becomes_of_outputs_and_of_rows_with_little_to_say_is_told(tmp_path: Path) -> None:
+    source, kept, dropped = (tmp_path / f"{name}.jsonl" for name in ("in", "kept", "dropped"))
+    row = {"language": "de", "chosen": "0", "rejected": "b"}
+    rows = [row | {"prompt": prompt} for prompt in ("p", "", " ")]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with deciding(StubService()) as url:
+        arguments = ("filter", source, "-o", kept, "--url", url, "--one-pass")
+        first, second = congrad(*arguments), congrad(*arguments, "--dropped", dropped)
+    replaced, reminder = (
+        f"{kept}: is there already, and will be replaced",
+        "dropped rows will not be written; --dropped",
+    )
+    assert (replaced in first.stderr, reminder in first.stderr) == (False, True)
+    assert (replaced in second.stderr, reminder in second.stderr) == (True, False)
+    assert "2 rows have an empty prompt" in first.stderr.splitlines()
 
 
 def test_a_warning_of_the_sdk_is_one_plain_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,6 +51,16 @@ def test_what_the_rows_are_is_said_in_the_first_line(row: dict[str, Any], said: 
     assert {"de", "fr"} <= set(done.stdout.replace("│", " ").split())
 
 
+def test_a_dry_run_says_which_loss_labelled_completions_need(tmp_path: Path) -> None:
+    source = written(tmp_path / "in.jsonl", {"language": "de", "prompt": Q, "completion": GOOD, "label": True})
+    done = planned(source)
+    assert done.exit_code == 0
+    assert "completions with a label need a service with the loss kto: CONGRAD_LOSS=kto congrad up" in done.output
+    (tmp_path / "config.json").touch()
+    done = planned(source, "--model", str(tmp_path))
+    assert "completions with a label: the stack is served with CONGRAD_LOSS=kto" in done.output
+
+
 def test_a_compressed_file_and_a_folder_go_in_as_they_are(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()

@@ -10,6 +10,7 @@ import pytest
 from congrad.contract import wire
 from congrad.files.bad_rows import NAMED, BadRowsError
 from congrad.files.kinds.rows import UNREADABLE, FileError
+from congrad.files.recognition import recognised_in
 from congrad.files.samples import Fields, Survey, survey
 from congrad.files.source import Source
 from pyarrow import parquet
@@ -108,13 +109,16 @@ def test_all_rows_at_fault_are_named_at_once(tmp_path: Path) -> None:
     ]
 
 
-def test_of_very_many_the_first_are_named_and_the_others_counted(tmp_path: Path) -> None:
+def test_a_fault_of_very_many_rows_is_one_line_and_of_very_many_faults_the_first_are_told(tmp_path: Path) -> None:
+    rows = [GOOD, *[GOOD | {"chosen": ""}] * 103, *(GOOD | {"language": f"?{number}"} for number in range(30))]
     with pytest.raises(BadRowsError) as caught:
-        surveyed(written(tmp_path / "in.csv", [GOOD, *[GOOD | {"chosen": ""}] * 103]), drop_bad=False)
-    first, *named, last = str(caught.value).splitlines()
-    assert first.endswith("in.csv: 103 rows are no samples")
-    assert named == [f"  row {number}: chosen: is missing" for number in range(2, 2 + NAMED)]
-    assert last == "  and 83 more"
+        surveyed(written(tmp_path / "in.csv", rows), drop_bad=False)
+    first, same, *others, last = str(caught.value).splitlines()
+    assert first.endswith("in.csv: 133 rows are no samples")
+    assert same == "  row 2, row 3, row 4, row 5, row 6 and 98 more: chosen: is missing"
+    assert len(others) == NAMED - 1
+    assert others[0].startswith("  row 105: language: '?0' is not")
+    assert last == "  and 11 more"
 
 
 @pytest.mark.parametrize(
@@ -157,3 +161,28 @@ def test_bad_rows_have_their_place_among_the_decisions(tmp_path: Path) -> None:
     assert [decision.language for decision in among] == ["de", "de", "und", "de"]
     assert [decision.reason for decision in among] == ["bad_row", None, "bad_row", None]
     assert [decision.keep for decision in among] == [False, True, False, True]
+
+
+def test_ties_are_left_out_and_are_no_bad_rows(tmp_path: Path) -> None:
+    pair = {"lang": "ja", "response1": "a", "response2": "b"}
+    rows = [pair | {"overall_preference": number} for number in (-1, 0, 2, 0)]
+    with Source(str(written(tmp_path / "in.jsonl", rows))) as source:
+        found = survey(source, recognised_in(source, Fields()).fields)
+    assert (found.rows, found.bad.total, found.bad.ties) == (2, 0, 2)
+    good = [wire.Decision(name, "ja", True, -0.5, [], False, None) for name in ("line 1", "line 3")]
+    among = found.bad.among(good)
+    assert [(one.id, one.language, one.reason) for one in among] == [
+        ("line 1", "ja", None), ("line 2", "ja", "tie"), ("line 3", "ja", None), ("line 4", "ja", "tie"),
+    ]  # fmt: skip
+    with (
+        Source(str(written(tmp_path / "ties.jsonl", rows[1::2]))) as source,
+        pytest.raises(FileError, match="holds no rows but ties"),
+    ):
+        survey(source, recognised_in(source, Fields()).fields)
+
+
+def test_a_row_that_is_of_no_format_keeps_the_language_that_it_says(tmp_path: Path) -> None:
+    rows = [{"lang": "ja", "response1": "a", "response2": "b", "overall_preference": value} for value in (-1, "?", 2)]
+    with Source(str(written(tmp_path / "in.jsonl", rows))) as source:
+        found = survey(source, recognised_in(source, Fields()).fields, drop_bad=True)
+    assert [row.language for row in found.bad.found.values()] == ["ja"]

@@ -133,6 +133,8 @@ def test_several_files_folders_and_patterns_are_one_run(tmp_path: Path) -> None:
         written(folder / name, json.dumps(row) + "\n")
     written(folder / "README.md", "about")
     written(folder / "dataset_info.json", "{}")
+    (folder / ".cache").mkdir()
+    written(folder / ".cache" / "c.jsonl", "{}\n")
     names = [str(folder / "a.jsonl"), str(folder / "b.jsonl")]
     assert files_of([str(folder)]) == files_of([str(folder / "*.jsonl")]) == names
     assert files_of([names[1], str(folder)]) == [names[1], names[0]]

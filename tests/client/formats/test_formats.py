@@ -167,7 +167,10 @@ def test_openrlhf_is_read_where_it_is_named() -> None:
         ({"response1": "a", "response2": "b", "overall_preference": 0}, "so neither answer is preferred"),
         ({"response_a": "a", "response_b": "b", "label_a": 3, "label_b": 3}, "are both 3, so neither"),
         ({"response_a": "a", "response_b": "b", "label": 7}, "does not say which answer is better"),
-        ({"prompt": "p", "generations": ["a", "b"], "ratings": [3, 3]}, "do not say that one generation is better"),
+        (
+            {"prompt": "p", "generations": ["a", "b"], "ratings": [3, 3]},
+            "all its generations are rated 3, so none is preferred",
+        ),
     ],
 )
 def test_a_row_that_prefers_neither_is_no_sample(row: dict[str, Any], message: str) -> None:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import congrad
+import httpx
 import pyarrow
 import pytest
 from congrad.files.samples import read_samples
@@ -18,6 +19,7 @@ from congrad_worker.checkpoints.encoding import Encoder
 from datasets import Dataset, DatasetDict, IterableDataset, Value
 from support.models import DEMO_CHECKPOINT
 from support.pairs import demo_samples
+from support.stub_service import StubService
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
@@ -353,6 +355,23 @@ def test_verdicts_that_can_be_read_either_way_are_not_guessed(filtered: Any) -> 
     for some in (rows, rows.to_iterable_dataset()):
         with congrad.Client(NOWHERE) as client, pytest.raises(ValueError, match=r"label holds nothing but 1.*verdict="):
             filtered(some, client)
+
+
+def test_ties_are_not_sent_and_not_kept() -> None:
+    pair = {"language": "de", "response_a": "-500", "response_b": "b"}
+    rows = [pair | {"winner": winner} for winner in ("a", "tie", "a", "both_bad", "a")]
+    stub, dataset = StubService(), Dataset.from_list(rows)
+    options: dict[str, Any] = {"two_pass": False, "idempotency_key": "key"}
+    with congrad.Client("http://stub", transport=httpx.MockTransport(stub)) as client:
+        scored = filter_dataset(dataset, client, **options)
+        stream = list(filter_dataset(dataset.to_iterable_dataset(), client))
+        kept = filter_rows(rows, client)
+        none = filter_rows(rows[1:2], client)
+    assert scored["keep"][:] == [True, False, True, False, True]
+    assert scored["conflict_score"][:] == [-0.5, None, -0.5, None, -0.5]
+    assert [row["keep"] for row in stream] == [True, False, True, False, True]
+    assert (kept, none) == (rows[::2], [])
+    assert [len(body["samples"]) for body in stub.bodies] == [3, 3, 3]
 
 
 def test_a_batch_whose_prompts_would_be_lost_is_not_sent() -> None:

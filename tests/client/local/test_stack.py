@@ -122,3 +122,19 @@ def test_a_service_that_does_not_say_whether_it_is_ready_is_an_end(redis_url: st
 
     with pytest.raises(StartError, match="does not say whether it is ready: 401"):
         asyncio.run(wait())
+
+
+@pytest.mark.parametrize(
+    ("writes", "words"),
+    [
+        ("congrad worker: no such folder\nINFO of another part", "congrad worker: no such folder"),
+        ("Traceback\nKeyError: 1", "Traceback\n  KeyError: 1"),
+    ],
+)
+def test_what_a_part_said_at_its_end_is_told_from_the_log(writes: str, words: str, tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as log:
+        stack = Stack("http://127.0.0.1:1", os.environ, log)
+        stack.start(Program("gradients worker", ["sh", "-c", f"echo '{writes}'; exit 2"], os.environ))
+        with pytest.raises(StackFailedError) as failed:
+            stack.wait()
+    assert str(failed.value) == f"the gradients worker ended by itself, with status 2\n  {words}"

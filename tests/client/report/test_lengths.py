@@ -26,7 +26,20 @@ def test_it_is_the_rank_correlation_with_the_ratio_of_lengths_ties_included() ->
     scores = [round(float(draw.normal()) - 0.3 * float(np.log(ratio)), 1) for ratio in ratios]
     found = length_spearman(decision(*one) for one in zip(scores, ratios, strict=True))
     assert found == {"de": pytest.approx(spearmanr(scores, ratios).statistic)}
-    assert f"de {found['de']:+.2f}; the further below 0" in told(found)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (-0.45, "scores follow length: in de a long chosen answer alone looks good (Spearman"),
+        (0.45, "scores follow length: in de a short chosen answer alone looks good (Spearman"),
+        (0.1, "scores hardly follow length, which is as it should be (Spearman"),
+    ],
+)
+def test_it_is_said_in_words_whether_they_do(value: float, words: str) -> None:
+    assert told({"de": value, "ja": 0.0}).startswith(words)
+    assert f"de {value:+.2f}, ja +0.00" in told({"de": value, "ja": 0.0})
+    assert ("--within length" in told({"de": value})) == (abs(value) > 0.3)
 
 
 def test_nothing_is_said_of_few_pairs_or_of_those_without_a_score_or_another_answer() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from congrad.contract import wire
-from congrad_service.jobs.comparing import refusal
+from congrad.contract.losses import refusal
 from congrad_service.queue.registry import Role
 from congrad_worker.gradients.losses.formulas import LOSSES
 from congrad_worker.gradients.losses.preference import PreferenceLoss

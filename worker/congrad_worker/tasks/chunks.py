@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from congrad.contract import wire
+from congrad.contract.losses import refusal
 from congrad_service import keys
 from congrad_service.jobs.chunks import BYTES_PER_TOKEN
-from congrad_service.jobs.comparing import refusal
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from congrad_worker.activity import Activity

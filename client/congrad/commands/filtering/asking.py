@@ -92,6 +92,7 @@ class Run:
         :raises CongradError: the service did not answer.
         """
         advance.had(self.answered(journal))
+        journal.sends()
         digests = dict(self.found.samples)
         results = client.filter_batches(
             self._unanswered(journal),

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from congrad.contract.tags.languages import normalise_language
+from congrad.formats.detection import AUTO as DETECTED
 from congrad.formats.fields import FIELDS, Fields
 from congrad.formats.registry import AUTO, FORMATS, named
 from congrad.formats.verdict import Verdict
@@ -96,6 +98,11 @@ def fields_of(
         columns[name] = column
     if language is not None and "language" in columns:
         raise typer.BadParameter("--language is for files without a column of languages: give it or --language-field")
+    if language is not None and language != DETECTED:
+        try:
+            normalise_language(language)
+        except ValueError as error:
+            raise typer.BadParameter(f"--language: {error}") from error
     return Fields(columns, language, roles=dict(map(_role, roles or [])), verdict=verdict)
 
 

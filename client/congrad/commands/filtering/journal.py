@@ -26,13 +26,24 @@ from congrad.files.kinds.rows import FileError
 from congrad.files.streams import resolved
 
 FORMAT = 2
+OPTIONS = {
+    "batch_size": "--batch-size",
+    "checkpoint": "--checkpoint",
+    "direction": "--direction",
+    "retain": "--retain",
+    "two_pass": "--two-pass",
+    "update": "--update",
+    "url": "--url or --model",
+}
+"""What those of a question are called that an option says alone."""
+
 BEGINNING = b'{"congrad_journal"'
 
 Json = dict[str, Any]
 
 
 class OtherQuestionError(Exception):
-    """What the journal answers is not what is asked."""
+    """What the journal answers is not what is asked. The message says what it was."""
 
 
 class OtherReleaseError(Exception):
@@ -58,12 +69,15 @@ class Journal:
         """By the id of the job that was scored again."""
         self.abandoned: list[str] = []
         """Jobs of an earlier run that is not gone on with, whose gradients the service may still keep."""
+        self.is_of_use = True
+        """Whether anything may have been sent under its key; else it is not left behind."""
         self._digests: list[list[str]] = []
         self._places: dict[str, int] = {}
         self._file = file
         question: Json = json.loads(json.dumps(asked))  # as it is read again
         if file is None or not self._read(file, question):
             self._append({"congrad_journal": FORMAT, "key": self.key, "asked": question})
+            self.is_of_use = False
 
     @property
     def rows(self) -> int:
@@ -80,6 +94,10 @@ class Journal:
         """What the rows were scored against, as it was in the end; there is none before the first answer."""
         return [*self.results, *self.rescored.values()][-1].direction
 
+    def sends(self) -> None:
+        """Notes that requests go out under its key."""
+        self.is_of_use = True
+
     def begin(self) -> None:
         """Notes that the run begins the direction."""
         self._append({"begins": True})
@@ -88,6 +106,7 @@ class Journal:
 
     def add(self, result: wire.FilterResult, digests: Sequence[str]) -> None:
         """The answer to some rows, and the digest of each."""
+        self.sends()
         self._append({"digests": list(digests), "result": result.model_dump(mode="json")})
         self._take_answer(result, list(digests))
         self._sync()
@@ -162,20 +181,22 @@ class Journal:
         """
         whole = 0
         is_same = is_of_this_release = False
+        before: Json = {}
         for number, line in enumerate(file):
             if not line.endswith(b"\n"):
                 break
             entry = json.loads(line)
             if number == 0:
                 is_of_this_release = entry["congrad_journal"] == FORMAT
-                is_same = is_of_this_release and entry["asked"] == asked
+                before = entry["asked"]
+                is_same = is_of_this_release and before == asked
                 self.key = entry["key"] if is_same else self.key
             elif is_same:
                 self._take(entry)
             elif not is_of_this_release:
                 raise OtherReleaseError
             elif "begins" not in entry:
-                raise OtherQuestionError
+                raise OtherQuestionError(_difference(before, asked))
             whole += len(line) if is_same else 0
         # Half a line goes, and so does another question that has no answers.
         file.seek(whole)
@@ -202,6 +223,18 @@ class Journal:
         self.results[place] = self.results[place].model_copy(update={"decisions": []})
 
 
+def _difference(before: Json, asked: Json) -> str:
+    """Which options are not as they were, and what they were."""
+    others = [name for name in {**before, **asked} if before.get(name) != asked.get(name)]
+    return ", ".join(f"{OPTIONS.get(name, name)}: {_in_words(before.get(name))}" for name in others)
+
+
+def _in_words(value: Any) -> str:
+    if value is None:
+        return "not given"
+    return value if isinstance(value, str) else json.dumps(value).replace('"', "")
+
+
 def _unwritten(error: OSError) -> JournalError:
     return JournalError(f"the answers cannot be kept beside the output: {error.strerror}")
 
@@ -217,7 +250,8 @@ def journal_of(output: str) -> Path:
 
 @contextmanager
 def open_journal(path: Path | None, asked: Mapping[str, Any], restart: bool) -> Iterator[Journal]:
-    """The journal at ``path``, for this process alone. It is removed when the block ends without an error.
+    """The journal at ``path``, for this process alone. It is removed when the block ends without an error, or before
+    anything was sent.
 
     :param path: None for one that is not written down.
     :param restart: forget what is there.
@@ -237,10 +271,10 @@ def open_journal(path: Path | None, asked: Mapping[str, Any], restart: bool) -> 
             left = _emptied(file, asked) if restart else []
             journal = Journal(asked, file)
             journal.abandoned = left
-        except OtherQuestionError:
+        except OtherQuestionError as error:
             raise FileError(
-                f"{path}: an unfinished run with other options has left its answers here; finish it with those, "
-                "or begin anew with --restart"
+                f"{path}: an unfinished run with other options has left its answers here ({error}); finish it with "
+                "those, or begin anew with --restart"
             ) from None
         except OtherReleaseError:
             raise FileError(
@@ -251,9 +285,14 @@ def open_journal(path: Path | None, asked: Mapping[str, Any], restart: bool) -> 
             raise FileError(f"{path}: is no journal of congrad (a line of it is no answer); move it away") from error
         except ValueError as error:
             raise FileError(f"{path}: is no journal of congrad ({error}); move it away") from error
-        yield journal
-        # Before the lock is let go: whoever opened it meanwhile then sees that it has no name any more.
-        path.unlink(missing_ok=True)
+        is_over = False
+        try:
+            yield journal
+            is_over = True
+        finally:
+            if is_over or not journal.is_of_use:
+                # Before the lock is let go: whoever opened it meanwhile then sees that it has no name any more.
+                path.unlink(missing_ok=True)
     finally:
         with suppress(OSError):  # what a full disk has not taken, it does not take now
             file.close()

@@ -1,6 +1,6 @@
 """Where `congrad filter` writes: what was kept, what was dropped, every decision, and a page about them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,6 +51,14 @@ class Outputs:
     def has_standard_output(self) -> bool:
         """Whether one of them is standard output."""
         return STANDARD_OUTPUT in map(descriptor_of, self.paths)
+
+    def notices(self) -> Iterator[str]:
+        """What whoever filters should know of them before the work."""
+        for path in self.paths:
+            if not is_special(path) and Path(path).exists():
+                yield f"{path}: is there already, and will be replaced"
+        if self.dropped is None and self.scores is None and not self.has_standard_output:
+            yield "dropped rows will not be written; --dropped FILE has them, each with its decision"
 
     def check(self, sources: Sequence[str]) -> None:
         """Finds out before the work whether its result can be written.

@@ -9,9 +9,11 @@ from typing import Annotated
 
 import typer
 
+from congrad.commands.filtering.journal import Journal
 from congrad.commands.terminal.options import SERVICE
 from congrad.commands.terminal.output import INTERRUPTED, WRONG, err, fail
 from congrad.commands.terminal.signals import interrupt_on_signals
+from congrad.local.checkpoint import check_checkpoint
 from congrad.local.redis_server import StartError
 from congrad.local.stack import Stack, StackOptions, running_stack
 
@@ -33,25 +35,30 @@ Adapter = Annotated[
 def settings_of(model: str | None, adapter: str | None) -> dict[str, str]:
     """The settings of the stack; none without a checkpoint.
 
+    Ends the command where one of them cannot be what it is given as.
+
     :raises typer.BadParameter: there is an adapter without one.
     """
     if model is None:
         if adapter is not None:
             raise typer.BadParameter("--adapter is on a checkpoint: give --model too")
         return {}
+    try:
+        check_checkpoint(model, adapter)
+    except StartError as error:
+        fail(str(error), WRONG)
     return {"CONGRAD_MODEL": model} | ({} if adapter is None else {"CONGRAD_ADAPTER": adapter})
 
 
 @contextmanager
-def own_stack(settings: Mapping[str, str], journal: Path | None, goes_on: bool) -> Iterator[Stack]:
+def own_stack(settings: Mapping[str, str], path: Path | None, journal: Journal) -> Iterator[Stack]:
     """A stack that lasts as long as the block. Its data lie beside the journal until the run has come to its end, so
-    that the same command goes on where it was cut short.
+    that the same command goes on where it was cut short. Without an answer there is nothing to go on with.
 
-    :param journal: where the answers so far are kept; None where that is nowhere. It is locked by the caller.
-    :param goes_on: whether there are any. Without, what is left of an earlier stack is of other rows, perhaps.
+    :param path: where the journal lies, locked by the caller; None where that is nowhere.
     """
-    folder = Path(tempfile.mkdtemp(prefix="congrad-")) if journal is None else journal.with_name(f"{journal.name}.d")
-    if not goes_on:
+    folder = Path(tempfile.mkdtemp(prefix="congrad-")) if path is None else path.with_name(f"{path.name}.d")
+    if not journal.rows:  # what is left of an earlier stack is of other rows, perhaps
         shutil.rmtree(folder, ignore_errors=True)
     interrupt_on_signals()
     options = StackOptions(folder, port=0, environment=settings, log=folder / "log")
@@ -59,7 +66,8 @@ def own_stack(settings: Mapping[str, str], journal: Path | None, goes_on: bool) 
         with _starting(options) as stack:
             yield stack
     except BaseException:
-        if journal is None:
+        if path is None or not journal.rows:
+            journal.is_of_use = False
             shutil.rmtree(folder, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,8 +1,9 @@
-"""Whether there is a direction to score against."""
+"""What is there before a run: the direction, and what the service is at."""
 
 from congrad.client import Client
 from congrad.commands.terminal.output import WRONG, fail
-from congrad.errors import NotFoundError
+from congrad.contract import wire
+from congrad.errors import APIStatusError, NotFoundError
 
 
 def check_direction(client: Client, name: str, begins_none: str) -> None:
@@ -10,15 +11,22 @@ def check_direction(client: Client, name: str, begins_none: str) -> None:
 
     :param begins_none: why this command does not begin one.
     """
-    if not exists(client, name):
+    if direction_of(client, name) is None:
         known = ", ".join(row.name for row in client.directions.list()) or "none"
         fail(f"there is no direction {name!r} to score against (there are: {known}); {begins_none}", WRONG)
 
 
-def exists(client: Client, name: str) -> bool:
-    """Whether there is one of that name."""
+def direction_of(client: Client, name: str) -> wire.Direction | None:
+    """The one of that name, if there is one."""
     try:
-        client.directions.get(name)
+        return client.directions.get(name)
     except NotFoundError:
-        return False
-    return True
+        return None
+
+
+def rows_under_way(client: Client) -> int:
+    """Rows of requests that the service has taken and not answered yet, of the latest jobs."""
+    try:
+        return sum(job.samples for job in client.jobs.list() if not job.status.ended)
+    except APIStatusError:  # a service that lists none
+        return 0

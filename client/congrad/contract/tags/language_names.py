@@ -1,4 +1,4 @@
-"""English names of languages, from IANA's registry of subtags, which langcodes ships."""
+"""Names of languages: the English ones from IANA's registry of subtags, which langcodes ships, and some own ones."""
 
 import difflib
 import re
@@ -10,7 +10,6 @@ USUAL = {
     "european portuguese": "pt-PT",
     "farsi": "fa",
     "greek": "el",
-    "kiswahili": "sw",
     "mandarin": "zh",
     "modern standard arabic": "ar",
     "myanmar": "my",
@@ -19,6 +18,22 @@ USUAL = {
     "western persian": "fa",
 }
 """Names in use that the registry does not have."""
+
+OWN = {
+    "af": "Afrikaans", "ar": "العربية", "az": "Azərbaycanca", "be": "Беларуская", "bg": "Български", "bn": "বাংলা",
+    "bs": "Bosanski", "ca": "Català", "cs": "Čeština", "cy": "Cymraeg", "da": "Dansk", "de": "Deutsch",
+    "el": "Ελληνικά", "es": "Español", "et": "Eesti", "eu": "Euskara", "fa": "فارسی", "fi": "Suomi", "fr": "Français",
+    "ga": "Gaeilge", "gl": "Galego", "gu": "ગુજરાતી", "he": "עברית", "hi": "हिन्दी", "hr": "Hrvatski", "hu": "Magyar",
+    "hy": "Հայերեն", "id": "Bahasa Indonesia", "is": "Íslenska", "it": "Italiano", "ja": "日本語", "ka": "ქართული",
+    "kk": "Қазақша", "km": "ខ្មែរ", "kn": "ಕನ್ನಡ", "ko": "한국어", "lt": "Lietuvių", "lv": "Latviešu", "mk": "Македонски",
+    "ml": "മലയാളം", "mn": "Монгол", "mr": "मराठी", "ms": "Bahasa Melayu", "my": "မြန်မာ", "ne": "नेपाली",
+    "nl": "Nederlands", "no": "Norsk", "pa": "ਪੰਜਾਬੀ", "pl": "Polski", "pt": "Português", "ro": "Română",
+    "ru": "Русский", "si": "සිංහල", "sk": "Slovenčina", "sl": "Slovenščina", "sq": "Shqip", "sr": "Српски",
+    "sv": "Svenska", "sw": "Kiswahili", "ta": "தமிழ்", "te": "తెలుగు", "th": "ไทย", "tr": "Türkçe",
+    "uk": "Українська", "ur": "اردو",
+    "uz": "Oʻzbekcha", "vi": "Tiếng Việt", "zh": "中文", "zh-Hant": "繁體中文",
+}  # fmt: skip
+"""What common languages call themselves, which the registry does not say."""
 
 QUALIFIED = re.compile(r"(?P<name>[^(),]+?)\s*[(,]\s*(?P<qualifier>[^()]+?)\s*\)?")
 """A name and the country or script that it is meant for, such as ``Portuguese (Brazil)``."""
@@ -81,4 +96,6 @@ def _names() -> _Names:
         elif entry["Type"] in ("region", "script"):
             names.qualifiers.update({text.casefold(): entry["Subtag"] for text in entry["Description"]})
     names.languages.update(USUAL)
+    for tag, name in OWN.items():
+        names.languages.setdefault(name.casefold(), tag)
     return names

@@ -16,6 +16,9 @@ NO_VALUES = frozenset({"n/a", "nan", "nil", "none", "null", "undefined", "unknow
 NO_TEXTS = frozenset({"code", "coding", "math", "python"})
 """What data sets have for rows that are in no language."""
 
+MISTAKEN = {"kr": "ko", "se": "sv"}
+"""Codes of languages with few speakers that are mostly meant as those of a country, and the language that is meant."""
+
 LOCALE = re.compile(r"(?P<tag>[A-Za-z]{2,3}(_[A-Za-z]{2})?)(\.[\w-]+)?(@(?P<modifier>\w+))?")
 """A POSIX locale, such as ``de_DE.UTF-8`` or ``sr_RS@latin``."""
 

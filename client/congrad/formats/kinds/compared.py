@@ -7,7 +7,7 @@ from typing import Any
 
 from congrad.formats.messages import are_turns, is_text_or_turns, is_turn, messages, with_system
 from congrad.formats.row_format import Roles, Row, RowFormat, Sample
-from congrad.formats.verdict import FROM_ONE, FROM_ZERO, SIGNED, Verdict, VerdictError, number_of
+from congrad.formats.verdict import FROM_ONE, FROM_ZERO, SIGNED, TieError, Verdict, VerdictError, number_of
 
 Readings = Mapping[str, Verdict]
 """What numbers mean, by the column of the verdict."""
@@ -92,7 +92,8 @@ def _read(row: Row, roles: Roles, readings: Readings | None = None, said: Verdic
     """
     :param readings: what numbers mean where it is not said.
     :param said: what stands for either answer; nothing else does.
-    :raises ValueError: nothing says which is better, or it says neither.
+    :raises TieError: neither answer is preferred.
+    :raises ValueError: nothing says which is better.
     """
     pair = _columns(row)
     if pair is None:
@@ -128,7 +129,7 @@ def _is_first(row: Row, pair: tuple[str, str], readings: Readings, said: Verdict
     if found is not None:
         return found
     if reading.is_signed and number_of(value) == 0:
-        raise ValueError(f"{column} is 0, so neither answer is preferred")
+        raise TieError(f"{column} is 0, so neither answer is preferred")
     raise ValueError(
         f"{column} is {str(value)[:40]!r}, which does not say which answer is better ({reading.meaning}; --verdict "
         "says otherwise)"
@@ -142,7 +143,7 @@ def _by_word(column: str, value: Any, pair: tuple[str, str]) -> bool | None:
     if word in pair:
         return word == pair[0]
     if word in NEITHER:
-        raise ValueError(f"{column} is {word!r}, so neither answer is preferred")
+        raise TieError(f"{column} is {word!r}, so neither answer is preferred")
     return word in FIRST if word in FIRST | SECOND else None
 
 
@@ -152,7 +153,7 @@ def _is_higher(row: Row) -> bool:
     if first is None or second is None:
         raise ValueError("nothing says which of the two answers is better")
     if first == second:
-        raise ValueError(f"{pair[0]} and {pair[1]} are both {first:g}, so neither answer is preferred")
+        raise TieError(f"{pair[0]} and {pair[1]} are both {first:g}, so neither answer is preferred")
     return first > second
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from congrad.formats.messages import USER, messages, with_system
 from congrad.formats.row_format import Roles, Row, RowFormat, Sample
+from congrad.formats.verdict import TieError
 
 PROMPTS = ("instruction", "prompt", "input", "messages")
 RATINGS = ("ratings", "rating", "scores")
@@ -35,13 +36,16 @@ def _fits(row: Row) -> bool:
 def _read(row: Row, roles: Roles) -> Sample:
     """The best and the worst of the generations, as distilabel's own step takes them.
 
-    :raises ValueError: fewer than two have a rating, or all have the same.
+    :raises TieError: all have the same rating.
+    :raises ValueError: fewer than two have one.
     """
     generations, ratings = _list(row.get("generations")), _ratings(row)
     if len(generations) != len(ratings):
         raise ValueError(f"has {len(generations)} generations and {len(ratings)} ratings")
     rated = [i for i, rating in enumerate(ratings) if not math.isnan(rating) and generations[i] is not None]
-    if len({ratings[i] for i in rated}) < 2:
+    if len(rated) > 1 and len({ratings[i] for i in rated}) == 1:
+        raise TieError(f"all its generations are rated {ratings[rated[0]]:g}, so none is preferred")
+    if len(rated) < 2:
         raise ValueError("its ratings do not say that one generation is better than another")
     best, worst = max(rated, key=ratings.__getitem__), min(rated, key=ratings.__getitem__)
     prompt = next(row[name] for name in PROMPTS if row.get(name) is not None)

@@ -15,8 +15,9 @@ from congrad.formats.lost_prompts import PromptWatch
 from congrad.formats.paths import column_of, value_at
 from congrad.formats.recognition import recognised
 from congrad.formats.registry import AUTO, ROWS
-from congrad.formats.verdict import Verdict
+from congrad.formats.verdict import TieError, Verdict
 from congrad.integrations.shared import filter_shared
+from congrad.integrations.trl.ties import among, told_in_rows
 from congrad.protocol.options import FilterOptions
 from congrad.protocol.results import Filtered
 
@@ -80,7 +81,7 @@ def filter_dataset(
     :param options: what `Client.filter` takes beside the samples, any of `FilterOptions`: ``direction``, ``selection``,
         ``two_pass``, ...
     :returns: the dataset with two more columns: ``keep``, a bool, and ``conflict_score``, a float, null where the row
-        has none.
+        has none. A row that prefers neither of its answers, a tie, is not sent, and not kept.
     :raises TypeError: it is no dataset of these kinds.
     :raises ValueError: a column is missing, or there is one of these names already; the rows are of no format that is
         known, what their verdicts mean cannot be told, or their prompts would be lost.
@@ -111,7 +112,8 @@ def filter_rows(
     verdict: str | None = None,
     **options: Unpack[FilterOptions],
 ) -> list[AnyRow]:
-    """The rows that are kept, of some that a training loop has made: each is folded in and scored, in one pass.
+    """The rows that are kept, of some that a training loop has made: each is folded in and scored, in one pass. Ties,
+    which prefer neither of their answers, are not among them.
 
     Calls know nothing of each other: what is not said is told by the rows of each one.
 
@@ -127,8 +129,10 @@ def filter_rows(
         return []
     reader = _Reader(rows, language, None, format, fields or {}, verdict, lambda _: rows)
     reader.check(rows)
-    filtered = client.filter(reader.samples(rows), **options)
-    return [row for row, keep in zip(rows, filtered.keep, strict=True) if keep]
+    ties: list[int] = []
+    with told_in_rows(ties):
+        keeps = client.filter(reader.samples(rows, ties), **options).keep
+    return [row for row, keep in zip(rows, among(keeps, ties, False), strict=True) if keep]
 
 
 class _Reader:
@@ -164,14 +168,18 @@ class _Reader:
                 f"{', '.join(first[0])}"
             )
 
-    def samples(self, rows: Any, start: int = 0) -> Iterator[dict[str, Any]]:
+    def samples(self, rows: Any, ties: list[int], start: int = 0) -> Iterator[dict[str, Any]]:
         """The samples of all rows, whose first one is at the position ``start``.
 
+        :param ties: is given the places among the rows of those that prefer neither of their answers.
         :raises InvalidSampleError: a row is none.
         """
+        ties.clear()
         for position, row in enumerate(rows, start):
             try:
                 yield self._sample(row)
+            except TieError:
+                ties.append(position - start)
             except KeyError as error:
                 raise InvalidSampleError(position, f"its row has no {error}; there are {', '.join(row)}") from error
             except ValueError as error:
@@ -184,8 +192,9 @@ class _Reader:
         :raises ValueError: their prompts would be lost.
         """
         watch = PromptWatch(self._fields.used)
-        for row, sample in zip(rows, self.samples(rows), strict=True):
-            watch.add(row, sample)
+        for position, row in enumerate(rows):
+            for sample in self.samples([row], [], position):
+                watch.add(row, sample)
         if watch.fault is not None and self._read is None:
             raise ValueError(watch.fault)
 
@@ -237,17 +246,21 @@ def _filtered(dataset: "Dataset", client: Client, reader: _Reader, drop: bool, o
     options.setdefault("two_pass", options.get("update", True))
     reader.check(rows.take(min(ROWS, len(rows))))
 
+    ties: list[int] = []
+
     def call(key: str) -> Filtered:
         keyed: FilterOptions = {**options, "idempotency_key": key}
-        return client.filter(reader.samples(rows), **keyed)
+        with told_in_rows(ties):
+            return client.filter(reader.samples(rows, ties), **keyed)
 
     key = options.get("idempotency_key")
     filtered = call(key) if key is not None else filter_shared(client, dataset._fingerprint, options, call)
-    scores = [decision.conflict_score for decision in filtered.decisions]
-    scored = rows.add_column(KEEP, filtered.keep, feature=Value("bool"))
+    keeps = among(filtered.keep, ties, False)
+    scores = among([decision.conflict_score for decision in filtered.decisions], ties, None)
+    scored = rows.add_column(KEEP, keeps, feature=Value("bool"))
     scored = scored.add_column(CONFLICT_SCORE, scores, feature=Value("float64"))
     if drop:
-        scored = scored.select([i for i, keep in enumerate(filtered.keep) if keep])
+        scored = scored.select([i for i, keep in enumerate(keeps) if keep])
     return _formatted(scored, dataset)
 
 
@@ -261,8 +274,11 @@ def _filtered_stream(
 
     def ask(columns: dict[str, list[Any]], positions: list[int]) -> dict[str, list[Any]]:
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        filtered = client.filter(list(reader.samples(rows, positions[0])), **given)
-        return {KEEP: filtered.keep, CONFLICT_SCORE: [decision.conflict_score for decision in filtered.decisions]}
+        ties: list[int] = []
+        with told_in_rows(ties):
+            filtered = client.filter(list(reader.samples(rows, ties, positions[0])), **given)
+        scores = [decision.conflict_score for decision in filtered.decisions]
+        return {KEEP: among(filtered.keep, ties, False), CONFLICT_SCORE: among(scores, ties, None)}
 
     reader.check([dict(row) for row in dataset.take(ROWS)])
     scored = dataset.map(ask, batched=True, with_indices=True, batch_size=STREAMED)

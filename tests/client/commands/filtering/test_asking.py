@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -12,12 +12,27 @@ from congrad.commands.filtering import stack
 from congrad.commands.filtering.asking import Asked, Run
 from congrad.commands.filtering.journal import open_journal
 from congrad.commands.filtering.selection import selection_of
+from congrad.contract import wire
 from congrad.files.kinds.rows import FileError
 from congrad.files.samples import Fields, survey
 from congrad.files.source import Source
 from congrad.local.stack import StackOptions
 from congrad.showing.passes import Passes
 from support.stub_service import StubService, sample
+
+
+def answer() -> wire.FilterResult:
+    """An answer to one row."""
+    row = wire.Decision(
+        id="0", language="de", keep=True, conflict_score=0.0, conflicts_with=[], truncated=False, reason=None
+    )
+    return wire.FilterResult(
+        job_id="job",
+        direction=wire.DirectionRef(name="default", version=1, checkpoint="c", languages={"de": 1}),
+        decisions=[row],
+        summary=wire.Summary(kept=1, dropped=0, by_language={}),
+        timing=wire.Timing(queued_s=0, gradients_s=0, decide_s=0, total_s=0),
+    )
 
 
 def test_rows_that_were_added_since_it_began_to_score_are_refused(tmp_path: Path) -> None:
@@ -62,10 +77,16 @@ def test_the_data_of_a_stack_outlive_only_a_run_that_has_answers(
 
     monkeypatch.setattr(stack, "running_stack", running)
     monkeypatch.setattr(stack, "interrupt_on_signals", lambda: None)
-    for goes_on in (False, False, True):
+    path = tmp_path / "kept.jsonl.congrad"
+    for answers in (0, 0, 1, 0):
         with (
-            pytest.raises(KeyboardInterrupt),
-            stack.own_stack({"CONGRAD_MODEL": "m"}, tmp_path / "kept.jsonl.congrad", goes_on=goes_on),
+            suppress(KeyboardInterrupt),
+            open_journal(path, {}, restart=False) as journal,
+            stack.own_stack({"CONGRAD_MODEL": "m"}, path, journal),
         ):
+            journal.sends()
+            for _ in range(answers):
+                journal.add(answer(), ["digest"])
             raise KeyboardInterrupt
-    assert found == [False, False, True]
+        assert path.exists() == path.with_name(f"{path.name}.d").exists() == bool(journal.rows)
+    assert found == [False, False, False, True]

@@ -57,6 +57,7 @@ def cut_short(path: Path, restart: bool = False, asked: Mapping[str, Any] = ASKE
 def left_behind(path: Path, answers: int = 2, asked: Mapping[str, Any] = ASKED) -> Journal:
     """The journal of a run that ended before its work did."""
     with cut_short(path, asked=asked) as journal:
+        journal.sends()
         for number in range(answers):
             journal.add(answer(number), [f"digest-{number}"])
     return journal
@@ -74,6 +75,17 @@ def test_a_run_goes_on_with_what_the_last_one_left(tmp_path: Path) -> None:
         assert {name: result.job_id for name, result in third.rescored.items()} == {"job-0": "job-5"}
         assert third.rows == 2
     assert not path.exists()
+
+
+def test_a_run_that_has_sent_nothing_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    with cut_short(path):
+        assert path.exists()
+    assert not path.exists()
+    left_behind(path, answers=0)  # its requests may be answered yet
+    with cut_short(path):
+        pass
+    assert path.exists()
 
 
 def test_half_a_line_is_no_answer_and_does_not_spoil_the_next(tmp_path: Path) -> None:
@@ -94,7 +106,10 @@ def test_half_a_line_is_no_answer_and_does_not_spoil_the_next(tmp_path: Path) ->
 def test_answers_to_another_question_are_not_taken(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     first = left_behind(path)
-    with pytest.raises(FileError, match="with other options"), open_journal(path, OTHER, restart=False):
+    with (
+        pytest.raises(FileError, match=r"with other options .*\(--direction: default\)"),
+        open_journal(path, OTHER, restart=False),
+    ):
         pass
     with cut_short(path, restart=True) as journal:
         assert journal.rows == 0

@@ -43,6 +43,12 @@ def test_language_tags_are_normalised(tag: str, canonical: str) -> None:
         ("zsm_Latn", "ms"),
         ("nan_Hant", "nan-Hant"),
         ("und", "und"),
+        ("Deutsch", "de"),
+        ("français", "fr"),
+        ("Español", "es"),
+        ("中文", "zh"),
+        ("日本語", "ja"),
+        ("Bahasa Indonesia", "id"),
     ],
 )
 def test_codes_locales_and_names_become_the_tag_of_their_language(written: str, tag: str) -> None:
@@ -50,7 +56,7 @@ def test_codes_locales_and_names_become_the_tag_of_their_language(written: str, 
     assert normalise_language(tag) == tag
 
 
-@pytest.mark.parametrize("tag", ["", "8t-ufb_86h", "de DE", "x", "de-", "日本語", "a" * 65, "xx", "zh-min-nan"])
+@pytest.mark.parametrize("tag", ["", "8t-ufb_86h", "de DE", "x", "de-", "一二三", "a" * 65, "xx", "zh-min-nan"])
 def test_what_is_no_language_is_refused(tag: str) -> None:
     with pytest.raises(ValueError, match=r"is not a BCP 47 language tag .* nor the English name of a language$"):
         normalise_language(tag)
@@ -62,6 +68,7 @@ def test_what_is_no_language_is_refused(tag: str) -> None:
         ("jp", "did you mean 'ja' .Japanese"),
         ("cn", "did you mean 'zh' .Chinese"),
         ("ua", "did you mean 'uk' .Ukrainian"),
+        ("Deutch", "did you mean 'de' .German"),
         ("Frensh", "did you mean 'fr' .French"),
         ("nan", "stands for a missing value"),
         ("None", "stands for a missing value"),

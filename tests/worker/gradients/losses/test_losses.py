@@ -382,4 +382,4 @@ def test_what_was_served_before_there_were_more_losses_keeps_its_fingerprint(
     monkeypatch.setattr(files, "GRADIENTS_VERSION", 2)
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_text("{}", encoding="utf-8")
-    assert locate(settings(tmp_path, unit_gradients=False, **options)).fingerprint == fingerprint
+    assert locate(settings(tmp_path, unit_gradients=False, dtype="auto", **options)).fingerprint == fingerprint

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from congrad_service.jobs.comparing import ONE_COMPLETION
+from congrad.contract.losses import ONE_COMPLETION
 from torch import Tensor
 
 from congrad_worker.gradients.losses.formulas import LOSSES, Scores, divergence_score

@@ -8,15 +8,16 @@ from pathlib import Path
 from congrad.commands.filtering.asking import GradientsGoneError, Run
 from congrad.commands.filtering.journal import Journal
 from congrad.commands.terminal.output import FAILED, INTERRUPTED, WRONG, explained, fail
-from congrad.errors import APIStatusError, CongradError
+from congrad.errors import APIStatusError, CongradError, JobFailedError
 from congrad.files.kinds.rows import FileError
 
 
 @contextmanager
-def without_answers(run: Run, journal: Journal, path: Path | None) -> Iterator[None]:
+def without_answers(run: Run, journal: Journal, path: Path | None, *, ends_with_run: bool = False) -> Iterator[None]:
     """Ends the command where the answers that the block waits for do not come.
 
     :param path: where the journal lies; None where it is not written down.
+    :param ends_with_run: whether the service does, and what it is at with it.
     :raises FileError: the rows cannot be read: that is not for the service to mend.
     """
     try:
@@ -30,13 +31,18 @@ def without_answers(run: Run, journal: Journal, path: Path | None) -> Iterator[N
             FAILED,
         )
     except APIStatusError as error:
-        is_row = error.status == HTTPStatus.UNPROCESSABLE_ENTITY
-        mend = "\nwhere a row is at fault, correct it or take it out first" if is_row else ""
-        fail(f"{explained(error)}\n{_left(run, journal, path)}{mend}", WRONG if is_row else FAILED)
+        is_wrong = error.status == HTTPStatus.UNPROCESSABLE_ENTITY
+        # Of a job that has failed it is in the words only which row is at fault.
+        names_rows = bool(error.samples) or isinstance(error, JobFailedError)
+        mend = "\nwhere a row is at fault, correct it or take it out first" if is_wrong and names_rows else ""
+        fail(f"{explained(error)}\n{_left(run, journal, path)}{mend}", WRONG if is_wrong else FAILED)
     except CongradError as error:
         fail(f"{explained(error)}\n{_left(run, journal, path)}", FAILED)
     except KeyboardInterrupt:
-        fail(f"interrupted; {_left(run, journal, path)}", INTERRUPTED)
+        left = _left(run, journal, path)
+        if journal.is_of_use and not ends_with_run:
+            left += _under_way(run, journal, path)
+        fail(f"interrupted; {left}", INTERRUPTED)
 
 
 @contextmanager
@@ -55,6 +61,15 @@ def without_outputs(path: Path | None) -> Iterator[None]:
                 "--output-format, such as jsonl, or another --dropped"
             )
         fail(f"{error}\n{left}", FAILED)
+
+
+def _under_way(run: Run, journal: Journal, path: Path | None) -> str:
+    """What becomes of the requests that were sent and are not answered."""
+    goes_on = "\nwhat was under way goes on at the service"
+    if path is None:
+        return goes_on
+    same = "" if run.answered(journal) else f": the same command takes up the answers, which {path} is for"
+    return f"{goes_on}{same or ', and is taken up too'}"
 
 
 def _left(run: Run, journal: Journal, path: Path | None) -> str:

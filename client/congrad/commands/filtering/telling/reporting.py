@@ -1,6 +1,8 @@
 """What a report says of the run of `congrad filter` that made its decisions, and of the direction they are against."""
 
+import re
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 
 from congrad.client import Client
@@ -34,12 +36,22 @@ def about_run(run: Run, journal: Journal, client: Client) -> About:
     )
 
 
-def notes_on(client: Client, direction: str) -> list[str]:
-    """What there is to say of a direction's languages; nothing where the service has gone since."""
+def notes_on(client: Client, direction: str, languages: Collection[str]) -> list[str]:
+    """What there is to say of a direction's languages, as far as the file has them; nothing where the service has gone
+    since.
+
+    :param languages: those of the file.
+    """
     try:
-        return client.directions.get(direction).notes
+        found = client.directions.get(direction)
     except CongradError:
         return []
+    return [note for note in found.notes if not (named := _tags_in(note, found)) or named & set(languages)]
+
+
+def _tags_in(note: str, direction: wire.Direction) -> set[str]:
+    """The languages of a direction that a note names."""
+    return set(re.findall(r"[\w-]+", note)) & set(direction.languages)
 
 
 def measured(client: Client, name: str) -> tuple[wire.Direction, wire.Checkpoint | None]:

@@ -18,7 +18,8 @@ def show_plan(found: Survey, batch_size: int, as_json: bool) -> None:
     if as_json:
         languages = dict(sorted(found.languages.items()))
         plan = {"rows": found.rows, "by_language": languages, "requests": requests, "bytes": found.bytes}
-        print_json(plan | ({"bad_rows": found.bad.total} if found.bad.are_dropped else {}))
+        bad = {"bad_rows": found.bad.total} if found.bad.are_dropped else {}
+        print_json(plan | bad | ({"ties": found.bad.ties} if found.bad.ties else {}))
         return
     out.print(counts_table("rows", found.languages))
     several = "s" if requests > 1 else ""
@@ -38,6 +39,8 @@ def show_summary(decisions: Sequence[wire.Decision], direction: wire.DirectionRe
     err.print(summary_table(summarise(decisions)))
     if reasons:
         say("without a score: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items()))
+    if cut := sum(decision.truncated for decision in decisions):
+        say(f"{cut} {'rows were' if cut > 1 else 'row was'} cut at the checkpoint's maximum length")
     if repeated := sum(decision.repeated for decision in decisions):
         say(f"{repeated} pairs were in the direction already, and count once")
     if direction.forgotten:
@@ -47,6 +50,8 @@ def show_summary(decisions: Sequence[wire.Decision], direction: wire.DirectionRe
     say(f"scored against version {direction.version} of direction {direction.name!r} of {direction.checkpoint!r}")
     for note in notes:
         say(note)
+    if notes:
+        say("look at some pairs before trusting what was dropped: --report FILE shows them")
 
 
 def print_summary(

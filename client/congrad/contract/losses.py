@@ -1,4 +1,4 @@
-"""Which samples a loss can judge. Free of torch: the service refuses what the workers would."""
+"""Which samples a loss can judge. Free of torch: service and client refuse what the workers would."""
 
 from congrad.contract import wire
 
@@ -14,11 +14,14 @@ def refusal(sample: wire.AnySample, loss: str) -> str | None:
 
     :param loss: as workers announce it, with commas between several that are added up.
     """
-    if isinstance(sample, wire.Sample):
-        return None
+    return None if isinstance(sample, wire.Sample) else refusal_of_completion(sample.label is not None, loss)
+
+
+def refusal_of_completion(is_labelled: bool, loss: str) -> str | None:
+    """`refusal` of a completion that has a label, or has none."""
     if loss in LABELLED:
-        return _without_label(loss) if sample.label is None else None
-    if sample.label is not None:
+        return None if is_labelled else _without_label(loss)
+    if is_labelled:
         return _with_label(loss)
     if all(name in ONE_COMPLETION for name in loss.split(",")):
         return None

@@ -1,0 +1,69 @@
+"""The loss that the rows of a file need: a stack of the run's own is served with it, and another service should be."""
+
+import os
+from collections.abc import Mapping
+
+from congrad.client import Client
+from congrad.commands.terminal.output import WRONG, fail
+from congrad.contract.losses import LABELLED, ONE_COMPLETION, refusal_of_completion
+from congrad.files.samples import Survey
+
+SETTING = "CONGRAD_LOSS"
+
+
+def needed(found: Survey) -> str | None:
+    """The usual loss for rows of one completion each; None where all are pairs, which every loss can judge."""
+    if found.labelled:
+        return LABELLED[0]
+    return ONE_COMPLETION[0] if found.completions else None
+
+
+def about_loss(found: Survey, is_own_stack: bool) -> str | None:
+    """What to say of it before anything is sent; None where there is nothing to say."""
+    loss = needed(found)
+    if loss is None:
+        return None
+    rows = "completions with a label" if found.labelled else "completions with no rejected one"
+    if not is_own_stack:
+        return f"{rows} need a service with the loss {loss}: {_command(loss)}"
+    given = os.environ.get(SETTING)
+    return f"{rows}: the stack is served with {SETTING}={given or loss}{', as it is set' if given else ''}"
+
+
+def served_with(settings: Mapping[str, str], found: Survey) -> dict[str, str]:
+    """The settings of a stack of the run's own, for these rows; what is set in the environment stays.
+
+    Ends the command where it is a loss that cannot judge them.
+    """
+    loss = os.environ.get(SETTING) or needed(found)
+    if loss is None:
+        return dict(settings)
+    if (refusal := _refusal(loss, found)) is not None:
+        fail(refusal, WRONG)
+    return {**settings, SETTING: loss}
+
+
+def check_loss(client: Client, checkpoint: str | None, found: Survey) -> None:
+    """Ends the command where no checkpoint that may be meant is served with a loss that can judge the rows.
+
+    :param checkpoint: its name or fingerprint, where one was named.
+    """
+    loss = needed(found)
+    if loss is None:
+        return
+    served = [one.loss for one in client.checkpoints() if checkpoint in (None, one.name, one.fingerprint)]
+    refusals = [_refusal(one, found) for one in served]
+    if refusals and all(refusals):
+        way = "" if loss in served else f": {_command(loss)}"
+        fail(f"{refusals[0]}{way}", WRONG)
+
+
+def _refusal(loss: str, found: Survey) -> str | None:
+    kinds = [True] * bool(found.labelled) + [False] * (found.completions > found.labelled)
+    told = (refusal_of_completion(is_labelled, loss) for is_labelled in kinds)
+    return next((f"a row {text}" for text in told if text is not None), None)
+
+
+def _command(loss: str) -> str:
+    """What to type."""
+    return f"{SETTING}={loss} congrad up --model PATH, or --model PATH here, which does it by itself"

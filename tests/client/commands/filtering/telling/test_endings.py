@@ -1,0 +1,55 @@
+"""How a run ends that does not come to its end."""
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from congrad.commands.filtering.asking import Asked, Run
+from congrad.commands.filtering.journal import Journal
+from congrad.commands.filtering.selection import selection_of
+from congrad.commands.filtering.telling.endings import without_answers
+from congrad.contract import wire
+from congrad.errors import UnprocessableError
+from congrad.files.samples import Fields, survey
+from congrad.files.source import Source
+from support.stub_service import sample
+
+ASKED = Asked("default", True, selection_of(None, None, None, None), None, 2, True)
+INTERRUPTED = "congrad: interrupted; nothing was written\n"
+GOES_ON = (
+    "what was under way goes on at the service: the same command takes up the answers, which kept.congrad is for\n"
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps(sample(0)) + "\n")
+    with Source(str(path), fields=Fields().by_column) as source:
+        return Run(source, Fields(), ASKED, survey(source, Fields()))
+
+
+@pytest.mark.parametrize(
+    ("was_sent", "ends_with_run", "words"),
+    [(False, False, INTERRUPTED), (True, True, INTERRUPTED), (True, False, INTERRUPTED + GOES_ON)],
+)
+def test_an_interrupt_says_what_becomes_of_what_was_sent(
+    was_sent: bool, ends_with_run: bool, words: str, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = Journal({})
+    journal.is_of_use = was_sent
+    with pytest.raises(typer.Exit), without_answers(run, journal, Path("kept.congrad"), ends_with_run=ends_with_run):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == words
+
+
+@pytest.mark.parametrize("pointer", ["/samples/0", "/checkpoint"])
+def test_rows_are_only_spoken_of_where_one_is_at_fault(
+    pointer: str, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fault = wire.ProblemError(pointer=pointer, detail="is wrong")
+    problem = wire.Problem(title="Unprocessable", status=422, detail="is wrong", errors=[fault])
+    with pytest.raises(typer.Exit), without_answers(run, Journal({}), None):
+        raise UnprocessableError(problem)
+    assert ("take it out first" in capsys.readouterr().err) == (pointer == "/samples/0")
