@@ -4,10 +4,11 @@ import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from redis.connection import parse_url
 
 LogFormat = Literal["pretty", "json"]
 
@@ -82,24 +83,26 @@ class RedisSettings(BaseSettings):
     @field_validator("redis_url", "broker_url")
     @classmethod
     def _is_url(cls, value: str | None) -> str | None:
-        if value is not None and not _is_whole(value):
+        if value is not None and not all(map(_is_whole, value.split(";"))):  # a broker may be several sentinels
             raise ValueError("should be a URL, in which user and password are percent-encoded")
         return value
 
     @field_validator("redis_url")
     @classmethod
     def _is_of_redis(cls, value: str) -> str:
+        try:
+            parse_url(value)
+        except ValueError:
+            raise ValueError("should begin with redis://, rediss:// or unix://") from None
         parts = urlsplit(value)
-        if parts.scheme not in ("redis", "rediss", "unix"):
-            raise ValueError("should begin with redis://, rediss:// or unix://")
-        if parts.scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path):
+        if parts.scheme != "unix" and not re.fullmatch(r"\d*", unquote(parts.path).strip("/ ")):
             raise ValueError("should end with the number of a database, if with anything: redis://host:6379/0")
         return value
 
     @field_validator("broker_url")
     @classmethod
     def _is_of_a_broker(cls, value: str | None) -> str | None:
-        if value is not None and not urlsplit(value).scheme:
+        if value is not None and "://" not in value:
             raise ValueError("should begin with what kind of broker it is, as amqps:// does")
         return value
 

@@ -1,7 +1,11 @@
 """The `Prefer` header (RFC 7240): how long a client wants to wait for its answer."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+_MEMBER = re.compile(r'(?:[^,"]|"(?:\\.|[^"\\])*"?)+')
+"""Of a list with commas between; in quotes they are part of a value."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ def parse_prefer(lines: Sequence[str] | None, max_wait: float, default: float | 
 
     :param lines: of the header, which may come several times.
     """
-    tokens = [token.partition(";")[0].strip() for token in ",".join(lines or ()).split(",")]
+    tokens = [token.partition(";")[0].strip() for token in _MEMBER.findall(",".join(lines or ()))]
     asynchronous = any(token.lower() == "respond-async" for token in tokens)
     waits = [seconds for token in tokens if (seconds := _wait_seconds(token)) is not None]
     if waits:

@@ -73,7 +73,7 @@ def _on_http(request: Request, error: Exception) -> JSONResponse:
 
 def _unreadable(request: Request, cause: BaseException) -> ServiceError:
     """A body that cannot be parsed, for another reason than its grammar: FastAPI says of it no more than that."""
-    encoding = request.headers.get("content-encoding", "identity")
+    encoding = request.headers.get("content-encoding") or "identity"
     if encoding.lower() != "identity":
         return UnsupportedMediaType(f"the body is encoded ({encoding!r}): send it as it is, without Content-Encoding")
     wanted = getattr(request.scope["route"].body_field.field_info, "media_type", "application/json")

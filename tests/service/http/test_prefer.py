@@ -25,7 +25,9 @@ def test_preferences_that_make_no_sense_are_ignored(header: str | None, wait: in
     assert parse_prefer(None if header is None else [header], 600.0).wait == wait
 
 
-@pytest.mark.parametrize("lines", [["handling=lenient", "wait=10"], ["respond-async; foo=1", "wait=10; bar"]])
+@pytest.mark.parametrize(
+    "lines", [["handling=lenient", "wait=10"], ["respond-async; foo=1", "wait=10; bar"], ['foo="a, wait=9"', "wait=10"]]
+)
 def test_it_may_come_in_several_lines_and_with_parameters(lines: list[str]) -> None:
     assert parse_prefer(lines, 600.0).wait == 10
 

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 from congrad.contract import wire
 from congrad_worker.activity import Activity
+from congrad_worker.checkpoints import checkpoint as checkpoint_module
 from congrad_worker.checkpoints.checkpoint import Base, load_base
 from congrad_worker.checkpoints.files import CheckpointFiles, locate, relocate
 from congrad_worker.errors import CheckpointError, NothingServedError
@@ -326,6 +328,48 @@ def test_two_models_are_never_in_memory_at_once(
         model = served.checkpoint.model
         monkeypatch.setattr(resident_module, "load_base", looked_at)
     assert held == [0]
+
+
+def test_a_model_that_cannot_be_served_is_gone_before_the_old_one_is_loaded_again(
+    models: Path, bare_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resident = start(models, bare_store)
+    before, second = now(resident), wanted(models, "second")
+    loaded: list[weakref.ref[Any]] = []
+    held: list[int] = []
+
+    def looked_at(files: CheckpointFiles, asked: GradientSettings) -> Base:
+        held.append(sum(model() is not None for model in loaded))
+        base = load_base(files, asked)
+        loaded.append(weakref.ref(base.model))
+        return base
+
+    def refused(base: Base, files: CheckpointFiles, *more: Any) -> Served:
+        if files.fingerprint == locate(second).fingerprint:
+            raise CheckpointError("its gradients are wrong")
+        return serve(base, files, *more)
+
+    monkeypatch.setattr(resident_module, "load_base", looked_at)
+    monkeypatch.setattr(resident_module, "serve", refused)
+    with pytest.raises(CheckpointError, match="gradients are wrong"):
+        resident.replace(locate(second), second, nothing)
+    assert held == [0, 0]
+    np.testing.assert_array_equal(now(resident), before)
+
+
+def test_a_checkpoint_that_finds_no_room_to_wake_up_may_find_some_later(
+    models: Path, bare_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever fails while a checkpoint is loaded is told of as its own fault, and this is none."""
+    resident = start(models, bare_store)
+    before = now(resident)
+    resident.sleep("discard")
+    with monkeypatch.context() as short:
+        short.setattr(checkpoint_module, "_load_model", no_room)
+        with pytest.raises(torch.OutOfMemoryError):
+            resident.wake()
+    assert resident.asleep == "discard"
+    np.testing.assert_array_equal(now(resident), before)
 
 
 def test_what_sleeps_without_its_weights_does_not_wake_with_others(own: Path, bare_store: Store) -> None:

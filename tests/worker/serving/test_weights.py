@@ -97,3 +97,9 @@ def test_pinned_memory_of_the_host_is_given_back_too(monkeypatch: pytest.MonkeyP
     cuda.take_the_place_of(monkeypatch)
     weights.give_memory_back()
     assert cuda.emptied == ["device", "host"]
+
+
+def test_an_error_that_is_its_own_cause_is_let_go_too() -> None:
+    error = RuntimeError("no room")
+    error.__cause__ = error
+    weights.let_go(error)

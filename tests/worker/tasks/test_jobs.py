@@ -6,6 +6,7 @@ from typing import Any
 from unittest.mock import Mock, patch
 
 import pytest
+import redis
 import torch
 from congrad.contract import wire
 from congrad_service import keys
@@ -14,6 +15,7 @@ from congrad_worker.errors import DeviceLostError
 from congrad_worker.gradients.device import are_lost
 from congrad_worker.gradients.layouts.budget import Budget
 from congrad_worker.tasks import patience, store
+from congrad_worker.tasks.batches import work_off
 from congrad_worker.tasks.chunks import MAX_ATTEMPTS
 from congrad_worker.tasks.store import Store
 from support.bench import Bench
@@ -168,6 +170,42 @@ def test_of_a_job_that_is_cancelled_no_further_batch_is_computed(bench: Bench, m
     assert not has_gradients(bench.store, cancelled, 0)
     monkeypatch.undo()
     bench.run(*bench.create())
+
+
+def test_of_chunks_that_are_computed_together_none_goes_on_where_all_jobs_are_cancelled(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "LOOK_S", 0.0)
+    jobs = [bench.create(samples=demo_samples("de", each=1))[0] for _ in range(3)]
+    engine = bench.processor._engine
+    engine._budget = Budget(1)
+    compute, sizes = engine.batch_gradients, list[int]()
+
+    def compute_and_be_cancelled(pairs: Any, layout: Any) -> Any:
+        sizes.append(len(pairs))
+        for job_id in jobs:
+            bench.cancel(job_id)
+        return compute(pairs, layout)
+
+    monkeypatch.setattr(engine, "batch_gradients", compute_and_be_cancelled)
+    work_off(bench.processor, "task", [(job_id, 0) for job_id in jobs], lambda _: None)
+    assert sizes == [1]
+
+
+def test_while_redis_is_away_gradients_are_computed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To ask it takes seconds then."""
+    asked: list[str] = []
+
+    def away(job_id: str) -> bool:
+        asked.append(job_id)
+        raise redis.ConnectionError
+
+    monkeypatch.setattr(patience, "LOOK_S", 0.0)
+    monkeypatch.setattr(bench.store, "has_ended", away)
+    demand = patience.Demand(bench.store, ["job"])
+    for _ in range(3):
+        demand()
+    assert asked == ["job"]
 
 
 def test_a_cancelled_job_is_never_folded_in(bench: Bench) -> None:

@@ -14,6 +14,7 @@ from congrad_worker.checkpoints.adapters import Arrangement, base_model, leaves_
 from congrad_worker.checkpoints.checkpoint import Base, Checkpoint, load_base
 from congrad_worker.checkpoints.files import CheckpointFiles
 from congrad_worker.errors import CheckpointError, NothingServedError
+from congrad_worker.gradients.device import is_out_of_memory
 from congrad_worker.serving.served import Identity, Served, ready, serve
 from congrad_worker.serving.weights import (
     Places,
@@ -123,8 +124,13 @@ class Resident:
         with self._lock:
             if (sleeping := self._asleep) is None:
                 return
-            with given_back_on_failure():
-                self._have_back(sleeping)
+            try:
+                with given_back_on_failure():
+                    self._have_back(sleeping)
+            except CheckpointError as error:  # loading tells of all that fails alike
+                if error.__cause__ is not None and is_out_of_memory(error.__cause__):
+                    raise error.__cause__ from None
+                raise
             self._asleep, self._used = None, time.monotonic()
             give_host_memory_back()
             log.info("%s is awake", self.identity.files.name)
@@ -209,20 +215,25 @@ class Resident:
         self._drop()
         failure = None
         try:
-            base = load_base(files, settings)
-            note("verifying")
-            new = serve(base, files, settings, self._store, self.activity)
-            files.check_unchanged()
+            with given_back_on_failure():
+                self._base, new = self._loaded(files, settings, note)
         except Exception as error:
             failure = str(error) if isinstance(error, CheckpointError) else _said(error)
         if failure is None:
-            self._base = base
             self._become(new, None)
             return
-        # Not in the block above: there, the error keeps all tensors alive of what failed.
-        give_memory_back()
         self._have_again(old)
         raise CheckpointError(failure)
+
+    def _loaded(
+        self, files: CheckpointFiles, settings: GradientSettings, note: Callable[[wire.Stage], None]
+    ) -> tuple[Base, Served]:
+        """By itself: an error that passes through it leaves nothing of what it has loaded."""
+        base = load_base(files, settings)
+        note("verifying")
+        new = serve(base, files, settings, self._store, self.activity)
+        files.check_unchanged()
+        return base, new
 
     @contextmanager
     def _instead(self, files: CheckpointFiles, settings: GradientSettings) -> Iterator[Served]:

@@ -69,7 +69,9 @@ def let_go(error: BaseException) -> None:
     """Has the functions that an error has passed through hold nothing any more: all their tensors would be alive for as
     long as it is. Where it was raised can be read as before."""
     cause: BaseException | None = error
-    while cause is not None:
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:  # an error may be its own cause
+        seen.add(id(cause))
         traceback.clear_frames(cause.__traceback__)
         cause = cause.__cause__ or cause.__context__
 

@@ -173,6 +173,7 @@ class ChunkProcessor:
         try:
             results = self._measured(chunks)
         except Abandoned:
+            self._begun.clear()  # to start them again finds out at once
             raise
         except Exception as error:
             if self._engine.has_lost_its_device:

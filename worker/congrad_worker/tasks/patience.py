@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Collection
-from contextlib import suppress
 
 from redis.exceptions import RedisError
 
@@ -14,6 +13,9 @@ DECISION_S = 60.0
 
 LOOK_S = 0.25
 """Between two looks at a job."""
+
+AWAY_S = 30.0
+"""Until the next look where Redis is away: to ask it takes seconds then, in which nothing is computed."""
 
 PAUSE_S = 0.01
 """Of one that waits for others: a hundredth of what a request of a thousand samples takes."""
@@ -65,17 +67,20 @@ class Demand:
     def __init__(self, store: Store, jobs: Collection[str]):
         self._store = store
         self._jobs = set(jobs)
-        self._looked = time.monotonic()
+        self._next = time.monotonic() + LOOK_S
 
     def __call__(self) -> None:
         """Called between micro-batches.
 
         :raises Abandoned: all jobs that it is for were cancelled, or have ended otherwise.
         """
-        now = time.monotonic()
-        if now - self._looked > LOOK_S:
-            self._looked = now
-            with suppress(RedisError):  # there is enough to do until it answers again
-                self._jobs -= {job_id for job_id in self._jobs if self._store.has_ended(job_id)}
-            if not self._jobs:
-                raise Abandoned
+        if time.monotonic() < self._next:
+            return
+        try:
+            self._jobs -= {job_id for job_id in self._jobs if self._store.has_ended(job_id)}
+            pause = LOOK_S
+        except RedisError:
+            pause = AWAY_S
+        if not self._jobs:
+            raise Abandoned
+        self._next = time.monotonic() + pause
