@@ -91,7 +91,7 @@ class RedisSettings(BaseSettings):
     @classmethod
     def _is_of_redis(cls, value: str) -> str:
         try:
-            parse_url(value)
+            parse_url(value)  # type: ignore[no-untyped-call] # redis-py annotates no argument of it
         except ValueError:
             raise ValueError("should begin with redis://, rediss:// or unix://") from None
         parts = urlsplit(value)

@@ -179,7 +179,7 @@ def test_of_chunks_that_are_computed_together_none_goes_on_where_all_jobs_are_ca
     jobs = [bench.create(samples=demo_samples("de", each=1))[0] for _ in range(3)]
     engine = bench.processor._engine
     engine._budget = Budget(1)
-    compute, sizes = engine.batch_gradients, list[int]()
+    compute, sizes, has_ended = engine.batch_gradients, list[int](), bench.store.has_ended
 
     def compute_and_be_cancelled(pairs: Any, layout: Any) -> Any:
         sizes.append(len(pairs))
@@ -187,6 +187,11 @@ def test_of_chunks_that_are_computed_together_none_goes_on_where_all_jobs_are_ca
             bench.cancel(job_id)
         return compute(pairs, layout)
 
+    def look_once(job_id: str) -> bool:
+        monkeypatch.setattr(patience, "LOOK_S", 3600.0)
+        return has_ended(job_id)
+
+    monkeypatch.setattr(bench.store, "has_ended", look_once)
     monkeypatch.setattr(engine, "batch_gradients", compute_and_be_cancelled)
     work_off(bench.processor, "task", [(job_id, 0) for job_id in jobs], lambda _: None)
     assert sizes == [1]
