@@ -187,11 +187,12 @@ def test_of_chunks_that_are_computed_together_none_goes_on_where_all_jobs_are_ca
             bench.cancel(job_id)
         return compute(pairs, layout)
 
-    def look_once(job_id: str) -> bool:
-        monkeypatch.setattr(patience, "LOOK_S", 3600.0)
-        return has_ended(job_id)
+    def look_no_more_after_the_end(job_id: str) -> bool:
+        ended = has_ended(job_id)
+        monkeypatch.setattr(patience, "LOOK_S", 3600.0 if ended else 0.0)
+        return ended
 
-    monkeypatch.setattr(bench.store, "has_ended", look_once)
+    monkeypatch.setattr(bench.store, "has_ended", look_no_more_after_the_end)
     monkeypatch.setattr(engine, "batch_gradients", compute_and_be_cancelled)
     work_off(bench.processor, "task", [(job_id, 0) for job_id in jobs], lambda _: None)
     assert sizes == [1]
