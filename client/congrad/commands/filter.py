@@ -45,7 +45,7 @@ from congrad.commands.filtering.telling.endings import without_answers, without_
 from congrad.commands.filtering.telling.notices import notices, of_direction
 from congrad.commands.filtering.telling.reporting import about_run, notes_on
 from congrad.commands.filtering.telling.summary import print_summary, show_plan, show_summary
-from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
+from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect, is_given
 from congrad.commands.terminal.output import WRONG, fail, fail_with, out, say
 from congrad.commands.terminal.signals import interrupt_on_signals
 from congrad.errors import APIStatusError, CongradError, NoRoomError
@@ -135,6 +135,7 @@ class Order:
 
 
 def filter_file(
+    context: typer.Context,
     source: In,
     output: Kept,
     dropped: Dropped = None,
@@ -173,6 +174,8 @@ def filter_file(
     selected = selection_of(selection, max_conflict, keep, within)
     if two_pass and not update:
         raise typer.BadParameter("--two-pass folds all rows in, and --no-update does not")
+    if model is not None and is_given(context, "url"):
+        raise typer.BadParameter("--url is a service that is there, and --model brings one up: give one of them")
     # What is not folded in has only one direction to be scored against.
     two_pass = update if two_pass is None else two_pass
     order = Order(

@@ -17,6 +17,9 @@ from congrad.local.checkpoint import check_checkpoint
 from congrad.local.redis_server import StartError
 from congrad.local.stack import StackFailedError, StackOptions, running_stack
 
+OWN = ("CONGRAD_HOST", "CONGRAD_REDIS_URL", "CONGRAD_BROKER_URL")
+"""Settings that a stack of this machine has by itself."""
+
 
 def up(
     model: Annotated[
@@ -29,7 +32,9 @@ def up(
     adapter: Annotated[
         str | None, typer.Option(metavar="PATH", help="Folder or hub name of a PEFT adapter on it.")
     ] = None,
-    port: Annotated[int, typer.Option(help="Port of the service; 0 for a free one.", min=0, max=65535)] = 8000,
+    port: Annotated[
+        int, typer.Option(envvar="CONGRAD_PORT", help="Port of the service; 0 for a free one.", min=0, max=65535)
+    ] = 8000,
     data_dir: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Where Redis keeps directions and jobs; default: ~/.local/share/congrad."),
@@ -49,6 +54,9 @@ def up(
     """
     interrupt_on_signals()
     say_warnings()
+    for name in OWN:
+        if os.environ.get(name):
+            say(f"{name} is not looked at: what is brought up here has an address and a Redis of its own")
     result = _stdout_alone() if as_json else None
     folder = data_dir or _default_data_dir()
     options = StackOptions(folder, port, workers=workers, decide_workers=decide_workers)

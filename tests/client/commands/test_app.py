@@ -148,6 +148,7 @@ def test_columns_are_named_by_options(tmp_path: Path) -> None:
         (["--field", "language=a", "--language-field", "b"], "the column of language is given twice"),
         (["--language", "de", "--language-field", "b"], "give it or --language-field"),
         (["--two-pass", "--no-update"], "--two-pass folds all rows in"),
+        (["--url", "http://h", "--model", "m"], "give one of them"),
         (["--url", "localhost:8000"], "should begin with http:// or https://"),
         (["--batch-size", "0"], "Invalid value for '--batch-size'"),
         (["--language", "englisch"], "--language: 'englisch' is not a BCP 47"),

@@ -34,6 +34,12 @@ ApiKey = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")]
 
 
+def is_given(context: typer.Context, option: str) -> bool:
+    """Whether the command line says it, and not the environment."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def connect(url: str, api_key: str | None, *, timeout: float | None = None, max_retries: int | None = None) -> Client:
     """A client of the service, whose warnings are shown; nothing is sent yet."""
     say_warnings()
