@@ -47,24 +47,44 @@ def _decision(row: Row, name: str) -> wire.Decision:
 
 
 def samples_of(source: Source, fields: Fields, decisions: Sequence[wire.Decision]) -> Iterator[dict[str, Any]]:
-    """The samples that decisions are about, one for each; nothing of a row that is none.
+    """The samples that decisions are about, one for each; nothing of a row that is none. There may be a decision on
+    such a row, or none, as where gradients were scored again.
 
     :raises FileError: the file holds other rows, or a row is no sample; the message names it.
     """
-    position = -1
+    matched = rows = 0
     for position, row in enumerate(source.all_rows(fields.wanted | {"id"})):
-        if position < len(decisions):
-            _check(source, row, fields, position, decisions[position])
-            yield {} if decisions[position].reason in NO_SAMPLES else fields.sample(row)
-    if position + 1 != len(decisions):
-        raise FileError(f"{source.name}: has {position + 1} rows, and there are {len(decisions)} decisions; {_SAMPLES}")
+        decision = decisions[matched] if matched < len(decisions) else None
+        if (decision is None or not _is_about(decision, row, position)) and _is_no_sample(row, fields):
+            continue
+        rows += 1
+        if decision is not None:
+            _check(source, row, fields, position, decision)
+            matched += 1
+            yield {} if decision.reason in NO_SAMPLES else fields.sample(row)
+    if rows != len(decisions):
+        raise FileError(f"{source.name}: has {rows} rows, and there are {len(decisions)} decisions; {_SAMPLES}")
+
+
+def _is_about(decision: wire.Decision, row: Row, position: int) -> bool:
+    return decision.id in (row.id, str(row.content.get("id")), str(position))
+
+
+def _is_no_sample(row: Row, fields: Fields) -> bool:
+    if row.fault is not None:
+        return True
+    try:
+        sample_of(row, fields)
+    except NoSampleError:
+        return True
+    return False
 
 
 def _check(source: Source, row: Row, fields: Fields, position: int, decision: wire.Decision) -> None:
     """Whether a decision can be about a row: by its place in the file, its own id, or its number in a call of the SDK;
     and by its language, where the row has one."""
     where = f"{source.name}, {row.id}"
-    if decision.id not in (row.id, str(row.content.get("id")), str(position)):
+    if not _is_about(decision, row, position):
         raise FileError(f"{where}: the decision in its place is about {decision.id!r}; {_SAMPLES}")
     if decision.reason in NO_SAMPLES:
         return

@@ -14,8 +14,15 @@ OF_MODEL, OF_ADAPTER = "config.json", "adapter_config.json"
 def check_checkpoint(model: str, adapter: str | None = None) -> None:
     """Looks at folders of this machine; whether the hub has a name is for the worker to find out.
 
-    :raises StartError: there is no such folder, or it holds something else.
+    :raises StartError: there is no such folder, it cannot be looked into, or it holds something else.
     """
+    try:
+        _check(model, adapter)
+    except (OSError, RuntimeError) as error:  # of a name that is too long, or of a user that there is not
+        raise StartError(f"{model}: cannot be looked at ({error})") from error
+
+
+def _check(model: str, adapter: str | None) -> None:
     folder = _folder(model)
     if folder is not None and not (folder / OF_MODEL).exists():
         if (folder / OF_ADAPTER).exists():

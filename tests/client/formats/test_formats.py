@@ -6,6 +6,7 @@ import congrad
 import pytest
 from congrad.contract.samples import COLUMNS, COMPLETIONS
 from congrad.formats import FORMATS, Fields, UnknownFormatError, Verdict, VerdictError, named, recognised
+from congrad.formats.verdict import TieError
 
 Q, GOOD, BAD = "Che ore sono?", "Sono le tre.", "Boh."
 
@@ -208,6 +209,7 @@ def test_what_numbers_of_a_label_mean_is_told_by_those_of_all_rows() -> None:
         ((True, False), "better", "nothing but true or false"),
         ((0, 1, 2), "choice", "0, 1 and 2"),
         ((1, 2, 3), "preference", "1, 2 and other numbers"),
+        ((0, 1, -1), "label", "numbers below zero, 0 and 1"),
     ],
 )
 def test_numbers_that_can_be_read_either_way_stop_the_run(labels: Any, column: str, holds: str) -> None:
@@ -251,7 +253,29 @@ def test_what_verdicts_mean_can_be_said(said: str, first: Any, second: Any) -> N
             chosen(compared(other), fields)
 
 
-@pytest.mark.parametrize("text", ["", "1", "1/", "1/1", "-/1", "a/-"])
+@pytest.mark.parametrize(
+    ("said", "ties"),
+    [("1/2", ["tie", 0]), ("-1/1", [0, "both_bad"]), ("0/1/2", [2.0, "tie"]), ("a/b/none", ["None"]), ("tie/b", [0])],
+)
+def test_what_stands_for_neither_is_a_tie_where_it_is_said_or_can_be_nothing_else(said: str, ties: list[Any]) -> None:
+    fields = Fields(verdict=Verdict.of(said))
+    first, second = said.split("/")[:2]
+    assert chosen(compared(first, second), fields) == [GOOD, BAD]
+    for tie in ties:
+        with pytest.raises(TieError, match="so neither answer is preferred"):
+            chosen(compared(tie), fields)
+
+
+@pytest.mark.parametrize("missing", [float("nan"), None, "", 10**400])
+def test_a_score_that_is_missing_or_no_number_says_nothing(missing: Any) -> None:
+    row = {"prompt": "q", "response_a": GOOD, "response_b": BAD, "score_a": 3, "score_b": missing, "language": "de"}
+    with pytest.raises(ValueError, match="nothing says which of the two answers is better"):
+        chosen([row])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", "1/", "1/1", "-/1", "a/-", "1/1.0", "0/-0", "+/1", "a/b/a", "a/b/c/d", "-/+/0"]
+)
 def test_what_says_no_verdict_is_refused(text: str) -> None:
     with pytest.raises(VerdictError, match="should be FIRST/SECOND, such as 0/1"):
         Verdict.of(text)

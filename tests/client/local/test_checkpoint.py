@@ -27,6 +27,12 @@ def test_a_hub_name_is_for_the_worker_to_look_up(name: str) -> None:
     check_checkpoint(name, name)
 
 
+@pytest.mark.parametrize("name", ["~nobody-of-that-name/model", "m" * 300])
+def test_a_name_that_cannot_even_be_looked_at_is_one_line(name: str) -> None:
+    with pytest.raises(StartError, match=r"^(~nobody|mmm)"):
+        check_checkpoint(name)
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     model, adapter = folder_with(tmp_path, "config.json"), folder_with(tmp_path, "adapter_config.json")
     check_checkpoint(model, adapter)

@@ -24,7 +24,7 @@ from congrad.files.decisions import read_decisions, samples_of
 from congrad.files.kinds.rows import FileError
 from congrad.files.samples import Fields, Survey
 from congrad.files.source import Source
-from congrad.formats import Verdict
+from congrad.formats import Verdict, recognised
 from congrad.local.redis_server import free_port
 from congrad.report.about import About
 from congrad.report.content import Report
@@ -382,6 +382,19 @@ def test_decisions_are_joined_by_line_by_id_and_by_position(
     with Source(str(samples)) as source:
         found = list(samples_of(source, Fields({"chosen": "better"}), decisions))
     assert [sample["chosen"] for sample in found] == ["a", "c"]
+
+
+def test_rows_that_are_no_samples_may_have_no_decision(tmp_path: Path) -> None:
+    """As where gradients are scored again, which are those of samples."""
+    row = {"language": "de", "prompt": "q", "response_a": "a", "response_b": "b"}
+    rows = [row | {"winner": winner} for winner in ("a", "tie", "b", "tie", "?")]
+    source = write_lines(tmp_path / "in.jsonl", rows)
+    scores = [{**SCORES[0], "id": name, "language": "de"} for name in ("line 1", "line 3")]
+    decisions = read_decisions(str(write_lines(tmp_path / "own.jsonl", scores)))
+    fields = recognised(rows).fields
+    with Source(str(source)) as opened:
+        found = list(samples_of(opened, fields, decisions))
+    assert [sample["chosen"] for sample in found] == ["a", "b"]
 
 
 @pytest.mark.parametrize(

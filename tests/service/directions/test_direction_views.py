@@ -110,6 +110,8 @@ def test_each_version_is_an_entry_of_the_history_once(redis_url: str, store: Sto
                 assert entry["job_id"] == answer["job_id"]
                 samples = {tag: of.pop("samples") for tag, of in entry["by_language"].items()}
                 assert samples.items() <= answer["direction"]["languages"].items()
+                scored = Counter(one["language"] for one in answer["decisions"] if one["conflict_score"] is not None)
+                assert {tag: of.pop("scored") for tag, of in entry["by_language"].items()} == scored
                 assert entry["by_language"] == answer["summary"]["by_language"]
             latest = await get(client, "/directions/default/history?limit=2")
             assert [entry["version"] for entry in latest] == [2, 3]

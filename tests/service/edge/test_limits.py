@@ -117,11 +117,11 @@ def test_a_body_of_ten_thousand_brackets_is_refused(body: str, redis_url: str) -
 @pytest.mark.parametrize(
     ("changed", "detail"),
     [
-        ({"samples": [PAIR | {"id": "x" * 257}]}, "at most 256 items"),
-        ({"samples": [PAIR | {"id": ""}]}, "at least 1 item"),
+        ({"samples": [PAIR | {"id": "x" * 257}]}, "at most 256 characters"),
+        ({"samples": [PAIR | {"id": ""}]}, "at least 1 character"),
         ({"samples": [PAIR | {"language": "de-" + "x" * 100_000}]}, "is not a BCP 47 language tag"),
         ({"direction": "a" * 129}, "match pattern"),
-        ({"samples": [PAIR | {"chosen": [{"role": "r" * 65, "content": "c"}]}]}, "at most 64 items"),
+        ({"samples": [PAIR | {"chosen": [{"role": "r" * 65, "content": "c"}]}]}, "at most 64 characters"),
         ({"samples": [PAIR | {f"x{i}": 0 for i in range(100_000)}]}, "has 100004 fields"),
         ({f"x{i}": 0 for i in range(100_000)}, "has 100001 fields"),
         ({"samples": [0] * 100_000}, "valid dictionary"),

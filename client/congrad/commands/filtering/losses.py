@@ -12,10 +12,16 @@ SETTING = "CONGRAD_LOSS"
 
 
 def needed(found: Survey) -> str | None:
-    """The usual loss for rows of one completion each; None where all are pairs, which every loss can judge."""
+    """The usual loss for rows of one completion each; None where all are pairs, which every loss can judge, or some,
+    which a loss for completions would judge by their chosen answers alone."""
     if found.labelled:
         return LABELLED[0]
-    return ONE_COMPLETION[0] if found.completions else None
+    return ONE_COMPLETION[0] if found.completions and not is_mixed(found) else None
+
+
+def is_mixed(found: Survey) -> bool:
+    """Whether there are pairs beside completions without a label, and so no loss for both."""
+    return found.completions < found.rows and found.labelled < found.completions
 
 
 def about_loss(found: Survey, is_own_stack: bool) -> str | None:
@@ -35,7 +41,10 @@ def served_with(settings: Mapping[str, str], found: Survey) -> dict[str, str]:
 
     Ends the command where it is a loss that cannot judge them.
     """
-    loss = os.environ.get(SETTING) or needed(found)
+    given = os.environ.get(SETTING)
+    if given is None:
+        _check_kinds(found)
+    loss = given or needed(found)
     if loss is None:
         return dict(settings)
     if (refusal := _refusal(loss, found)) is not None:
@@ -48,14 +57,25 @@ def check_loss(client: Client, checkpoint: str | None, found: Survey) -> None:
 
     :param checkpoint: its name or fingerprint, where one was named.
     """
-    loss = needed(found)
-    if loss is None:
+    if not found.completions:
         return
     served = [one.loss for one in client.checkpoints() if checkpoint in (None, one.name, one.fingerprint)]
     refusals = [_refusal(one, found) for one in served]
     if refusals and all(refusals):
+        _check_kinds(found)
+        loss = needed(found) or ONE_COMPLETION[0]
         way = "" if loss in served else f": {_command(loss)}"
         fail(f"{refusals[0]}{way}", WRONG)
+
+
+def _check_kinds(found: Survey) -> None:
+    if is_mixed(found):
+        pairs, completions = found.rows - found.completions, found.completions - found.labelled
+        fail(
+            f"there are {pairs} pairs, and {completions} rows with one completion, no rejected one and no label: no "
+            "loss is for both; filter them as files of their own",
+            WRONG,
+        )
 
 
 def _refusal(loss: str, found: Survey) -> str | None:

@@ -2,20 +2,28 @@
 
 import difflib
 import re
+import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 
 USUAL = {
+    "bokmål": "nb",
     "brazilian portuguese": "pt-BR",
+    "castellano": "es",
     "european portuguese": "pt-PT",
     "farsi": "fa",
     "greek": "el",
     "mandarin": "zh",
     "modern standard arabic": "ar",
     "myanmar": "my",
+    "norsk bokmål": "nb",
+    "norsk nynorsk": "nn",
     "simplified chinese": "zh",
     "traditional chinese": "zh-Hant",
     "western persian": "fa",
+    "हिंदी": "hi",
+    "汉语": "zh",
+    "简体中文": "zh",
 }
 """Names in use that the registry does not have."""
 
@@ -53,7 +61,7 @@ class _Names(NamedTuple):
 
 def code_of(name: str) -> str | None:
     """The tag of the language that is called so."""
-    plain = " ".join(name.casefold().split())
+    plain = " ".join(unicodedata.normalize("NFC", name).casefold().split())
     names = _names()
     if plain in names.languages:
         return names.languages[plain]

@@ -91,7 +91,7 @@ def _fits(row: Row) -> bool:
 def _read(row: Row, roles: Roles, readings: Readings | None = None, said: Verdict | None = None) -> Sample:
     """
     :param readings: what numbers mean where it is not said.
-    :param said: what stands for either answer; nothing else does.
+    :param said: what stands for either answer; nothing else does, and words for a tie are one.
     :raises TieError: neither answer is preferred.
     :raises ValueError: nothing says which is better.
     """
@@ -124,26 +124,25 @@ def _is_first(row: Row, pair: tuple[str, str], readings: Readings, said: Verdict
         return _is_higher(row)
     value = row[column]
     reading = said or readings.get(column) or FROM_ZERO
-    found = _by_word(column, value, pair) if said is None else None
+    found = _by_word(value, pair) if said is None else None
     found = reading.is_first(value) if found is None else found
     if found is not None:
         return found
-    if reading.is_signed and number_of(value) == 0:
-        raise TieError(f"{column} is 0, so neither answer is preferred")
+    is_scale = said is not None or reading.is_signed
+    if str(value).strip().lower() in NEITHER or (is_scale and reading.is_tie(value)):
+        raise TieError(f"{column} is {str(value)[:40]!r}, so neither answer is preferred")
     raise ValueError(
         f"{column} is {str(value)[:40]!r}, which does not say which answer is better ({reading.meaning}; --verdict "
         "says otherwise)"
     )
 
 
-def _by_word(column: str, value: Any, pair: tuple[str, str]) -> bool | None:
+def _by_word(value: Any, pair: tuple[str, str]) -> bool | None:
     """Whether it names the first answer; None where it is no such word."""
     word = str(value).strip().lower()
     # The columns' own names first: what is called response_1 is the second one where the other is response_0.
     if word in pair:
         return word == pair[0]
-    if word in NEITHER:
-        raise TieError(f"{column} is {word!r}, so neither answer is preferred")
     return word in FIRST if word in FIRST | SECOND else None
 
 
@@ -189,22 +188,26 @@ def _reading(column: str, numbers: set[int], pairs: set[tuple[str, str]]) -> Ver
     """What the numbers of a column mean.
 
     A wrong guess would swap all pairs without a word. So there is none where they can be read either way: nothing but
-    1, which is the second of 0 and 1 and the first of 1 and 2; both 0 and 2, of which one is a tie; or true and false.
+    1, which is the second of 0 and 1 and the first of 1 and 2; both 0 and 2, of which one is a tie; 0 and 1 beside
+    something below, which may be a sign or mark what has no label; or true and false.
 
     :raises VerdictError: this is so.
     """
     counted = numbers & {ZERO, ONE, TWO}
     if BOOLEAN not in numbers:
-        if column == SIGNED_COLUMN or BELOW_ZERO in numbers:
+        is_one_of_two = column != PERHAPS_SIGNED and {ZERO, ONE} <= numbers and OTHER not in numbers
+        if column == SIGNED_COLUMN or (BELOW_ZERO in numbers and not is_one_of_two):
             return SIGNED
         if all(first.endswith("0") for first, _ in pairs):  # response_0 and response_1
             return FROM_ZERO
-    if column == PERHAPS_SIGNED or BOOLEAN in numbers or counted == {ONE} or {ZERO, TWO} <= counted:
+    is_either = counted == {ONE} or {ZERO, TWO} <= counted or BELOW_ZERO in numbers
+    if column == PERHAPS_SIGNED or BOOLEAN in numbers or is_either:
         first, second = min(pairs)
+        example = "true/false" if BOOLEAN in numbers else "-/+" if BELOW_ZERO in numbers else "0/1"
         raise VerdictError(
             f"{column} holds {_in_words(numbers)}, which does not say which of {first} and {second} is better; say "
-            "what stands for the first and for the second: --verdict 0/1, --verdict 1/2 or another (in Python, "
-            'verdict="0/1")'
+            f"what stands for the first, for the second and, if anything does, for a tie: --verdict {example}, "
+            f'--verdict 1/2 or another (in Python, verdict="{example}")'
         )
     return FROM_ONE if TWO in counted else FROM_ZERO
 

@@ -1,5 +1,6 @@
 """Rows of one completion each need another loss than pairs do."""
 
+from collections import Counter
 from typing import Any
 
 import httpx
@@ -48,6 +49,20 @@ def test_a_loss_that_is_set_stays_or_is_refused_before_anything_starts(
         with pytest.raises(typer.Exit):
             served_with(MODEL, found)
         assert words in capsys.readouterr().err
+
+
+def test_pairs_and_a_stray_completion_are_not_judged_by_a_loss_for_completions(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would look at the chosen answers of the pairs alone."""
+    monkeypatch.delenv("CONGRAD_LOSS", raising=False)
+    both = Survey(languages=Counter(de=6), completions=1)
+    for refuse in (lambda: served_with(MODEL, both), lambda: check_loss(serving("sigmoid"), None, both)):
+        with pytest.raises(typer.Exit):
+            refuse()
+        assert "there are 5 pairs, and 1 rows with one completion" in " ".join(capsys.readouterr().err.split())
+    check_loss(serving("sft"), None, both)  # that is what somebody wants
+    assert served_with(MODEL, Survey(languages=Counter(de=6), completions=1, labelled=1))["CONGRAD_LOSS"] == "kto"
 
 
 def test_a_service_with_another_loss_is_told_in_one_line_with_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,7 @@
 """Languages by one tag each, however they are written."""
 
+import unicodedata
+
 import langcodes
 import pytest
 from congrad.contract.tags.languages import base_language, normalise_language
@@ -44,6 +46,9 @@ def test_language_tags_are_normalised(tag: str, canonical: str) -> None:
         ("nan_Hant", "nan-Hant"),
         ("und", "und"),
         ("Deutsch", "de"),
+        (unicodedata.normalize("NFD", "Français"), "fr"),
+        ("हिंदी", "hi"),
+        ("简体中文", "zh"),
         ("français", "fr"),
         ("Español", "es"),
         ("中文", "zh"),

@@ -36,6 +36,10 @@ def about_run(run: Run, journal: Journal, client: Client) -> About:
     )
 
 
+OWN_WORDS = {"a", "is", "it", "no", "of", "or", "the", "to"}
+"""Of notes."""
+
+
 def notes_on(client: Client, direction: str, languages: Collection[str]) -> list[str]:
     """What there is to say of a direction's languages, as far as the file has them; nothing where the service has gone
     since.
@@ -50,8 +54,10 @@ def notes_on(client: Client, direction: str, languages: Collection[str]) -> list
 
 
 def _tags_in(note: str, direction: wire.Direction) -> set[str]:
-    """The languages of a direction that a note names."""
-    return set(re.findall(r"[\w-]+", note)) & set(direction.languages)
+    """The languages of a direction that a note names; none where there are more than it names. Some of its own words
+    are tags as well: they are none here where nothing else in the note is one."""
+    named = {word for word in re.findall(r"[\w-]+", note) if word in direction.languages}
+    return set() if " more" in note or named <= OWN_WORDS else named
 
 
 def measured(client: Client, name: str) -> tuple[wire.Direction, wire.Checkpoint | None]:
