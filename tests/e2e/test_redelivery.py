@@ -145,7 +145,12 @@ def test_a_task_that_is_visible_again_before_it_ends_has_one_effect(
     job_id = post(http, rows, direction)
     whole.wait_until(lambda: computing(whole, job_id) is not None)
     tags: list[bytes] = []  # the task may have been begun before its message came
-    whole.wait_until(lambda: tags or tags.extend(cast("list[bytes]", whole.redis.zrange("unacked_index", 0, -1))))
+
+    def has_come() -> bool:
+        tags[:] = cast("list[bytes]", whole.redis.zrange("unacked_index", 0, -1))
+        return bool(tags)
+
+    whole.wait_until(has_come)
     (tag,) = tags
     whole.redis.zadd("unacked_index", {tag: 1})
     whole.wait_until(lambda: whole.redis.zscore("unacked_index", tag) != 1)
