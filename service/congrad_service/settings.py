@@ -8,7 +8,6 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from redis.connection import parse_url
 
 LogFormat = Literal["pretty", "json"]
 
@@ -90,10 +89,8 @@ class RedisSettings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _is_of_redis(cls, value: str) -> str:
-        try:
-            parse_url(value)  # type: ignore[no-untyped-call] # redis-py annotates no argument of it
-        except ValueError:
-            raise ValueError("should begin with redis://, rediss:// or unix://") from None
+        if not value.startswith(("redis://", "rediss://", "unix://")):  # as redis-py asks, in small letters
+            raise ValueError("should begin with redis://, rediss:// or unix://")
         parts = urlsplit(value)
         if parts.scheme != "unix" and not re.fullmatch(r"\d*", unquote(parts.path).strip("/ ")):
             raise ValueError("should end with the number of a database, if with anything: redis://host:6379/0")
