@@ -140,7 +140,7 @@ class Sequences(SCHEMA.as_state_machine()):  # type: ignore[misc]
 
 
 def test_sequences_of_requests() -> None:
-    run_state_machine_as_test(Sequences, settings=examples(25, stateful_step_count=12, suppress_health_check=SLOW))
+    run_state_machine_as_test(Sequences, settings=examples(50, stateful_step_count=12, suppress_health_check=SLOW))
     # Which others so few sequences get to is chance.
     assert "POST /filter" in SUCCEEDED
     assert len(SUCCEEDED) >= 5
