@@ -140,10 +140,7 @@ class Sequences(SCHEMA.as_state_machine()):  # type: ignore[misc]
 
 
 def test_sequences_of_requests() -> None:
-    # Which operations so few sequences get to is chance, and another document's are others: as many as get somewhere.
-    for count in (25, 50):
-        several = examples(count, stateful_step_count=12, suppress_health_check=SLOW)
-        run_state_machine_as_test(Sequences, settings=several)
-        if "POST /filter" in SUCCEEDED and len(SUCCEEDED) >= 5:
-            return
-    assert SUCCEEDED
+    run_state_machine_as_test(Sequences, settings=examples(25, stateful_step_count=12, suppress_health_check=SLOW))
+    # Which others so few sequences get to is chance.
+    assert "POST /filter" in SUCCEEDED
+    assert len(SUCCEEDED) >= 5

@@ -16,14 +16,14 @@ class Preference:
     applied: dict[str, str]
 
 
-def parse_prefer(lines: Sequence[str] | None, max_wait: float, default: float | None = None) -> Preference:
+def parse_prefer(lines: Sequence[str], max_wait: float, default: float | None = None) -> Preference:
     """Reads `respond-async` and `wait=SECONDS`; preferences that are unknown or malformed are ignored, as the RFC
     asks, and so are their parameters. Both together mean: wait that long, then answer 202. Without either, the wait is
     ``default``, or ``max_wait`` if that is None.
 
     :param lines: of the header, which may come several times.
     """
-    tokens = [token.partition(";")[0].strip() for token in _MEMBER.findall(",".join(lines or ()))]
+    tokens = [token.partition(";")[0].strip() for token in _MEMBER.findall(",".join(lines))]
     asynchronous = any(token.lower() == "respond-async" for token in tokens)
     waits = [seconds for token in tokens if (seconds := _wait_seconds(token)) is not None]
     if waits:

@@ -29,8 +29,8 @@ router = APIRouter(tags=["filter"])
 async def filter_samples(
     state: Congrad,
     request: wire.FilterRequest,
+    prefer: Prefer,
     idempotency_key: IdempotencyKey = None,
-    prefer: Prefer = None,
 ) -> Response:
     """Scores samples against a direction, and says which to keep: preference pairs, or prompts with one completion."""
     _check(request, state.settings)

@@ -35,7 +35,7 @@ async def list_jobs(
 
 
 @router.get("/{job_id}")
-async def get_job(state: Congrad, job_id: JobId, prefer: Prefer = None) -> wire.Job:
+async def get_job(state: Congrad, job_id: JobId, prefer: Prefer) -> wire.Job:
     """Status, progress, and the result or the error once there is one. `Prefer: wait=SECONDS` waits for the end."""
     return await wait(state, job_id, parse_prefer(prefer, state.settings.max_wait, default=0.0).wait)
 

@@ -25,8 +25,8 @@ async def rescore_job(
     state: Congrad,
     job_id: JobId,
     request: wire.RescoreRequest,
+    prefer: Prefer,
     idempotency_key: IdempotencyKey = None,
-    prefer: Prefer = None,
 ) -> Response:
     """Scores the samples of a retained job again, against its direction as it stands now, or another, which does not
     change unless it is to be made of them. Their gradients are dropped then, unless they are retained once more.

@@ -17,7 +17,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 
 @router.post("/{job_id}/retry", response_model=wire.FilterResult, responses=JOB_RESPONSES)
-async def retry_job(state: Congrad, job_id: JobId, prefer: Prefer = None) -> Response:
+async def retry_job(state: Congrad, job_id: JobId, prefer: Prefer) -> Response:
     """Asks once more what a job asked that was given up, with the same samples: a new job. Asked twice, or beside the
     same request under its `Idempotency-Key`, it is one.
 

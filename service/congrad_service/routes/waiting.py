@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 from congrad.contract import wire
-from fastapi import Header, Response
+from fastapi import Depends, Header, Request, Response
 from fastapi.responses import JSONResponse
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -20,7 +20,16 @@ from congrad_service.queue.registry import Live
 from congrad_service.state import State
 
 IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
-Prefer = Annotated[list[str] | None, Header(description="`respond-async`, or `wait=SECONDS`")]
+
+
+def _lines(
+    request: Request, prefer: Annotated[str | None, Header(description="`respond-async`, or `wait=SECONDS`")] = None
+) -> list[str]:
+    """All lines of the header, of which FastAPI has the last; the document has one string, as HTTP may join them."""
+    return request.headers.getlist("prefer") if prefer is not None else []
+
+
+Prefer = Annotated[list[str], Depends(_lines)]
 
 JOB_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {

@@ -22,7 +22,7 @@ from congrad_service.http.prefer import parse_prefer
     ],
 )
 def test_preferences_that_make_no_sense_are_ignored(header: str | None, wait: int) -> None:
-    assert parse_prefer(None if header is None else [header], 600.0).wait == wait
+    assert parse_prefer([] if header is None else [header], 600.0).wait == wait
 
 
 @pytest.mark.parametrize(

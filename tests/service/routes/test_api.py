@@ -219,6 +219,21 @@ def test_a_file_that_comes_as_json_is_told_what_it_should_come_as(redis_url: str
     assert problem["detail"] == "the body should be a file, with Content-Type: application/octet-stream"
 
 
+def test_a_preference_may_come_in_several_lines_and_is_one_string_in_the_document(redis_url: str) -> None:
+    document = call(redis_url, "GET", "/openapi.json").json()
+    (prefer,) = [one for one in document["paths"]["/filter"]["post"]["parameters"] if one["name"].lower() == "prefer"]
+    assert {"type": "string"} in prefer["schema"]["anyOf"]
+    assert not any(one["type"] == "array" for one in prefer["schema"]["anyOf"])
+
+
+@pytest.mark.usefixtures("workers")
+def test_no_line_of_a_preference_is_left_out(redis_url: str) -> None:
+    for order in (("handling=lenient", "respond-async"), ("respond-async", "handling=lenient")):
+        headers = [("Prefer", line) for line in order]
+        response = call(redis_url, "POST", "/filter", json={"samples": [PAIR]}, headers=headers)
+        assert (response.status_code, response.headers["Preference-Applied"]) == (202, "respond-async")
+
+
 def test_whoever_asks_for_the_head_alone_is_told_whether_it_lives(redis_url: str) -> None:
     assert call(redis_url, "HEAD", "/livez").status_code == 200
     assert call(redis_url, "HEAD", "/readyz").status_code == 503
