@@ -25,7 +25,7 @@ IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_lengt
 def _lines(
     request: Request, prefer: Annotated[str | None, Header(description="`respond-async`, or `wait=SECONDS`")] = None
 ) -> list[str]:
-    """All lines of the header, of which FastAPI has the last; the document has one string, as HTTP may join them."""
+    """All lines of the header, of which FastAPI has the first; the document has one string, as HTTP may join them."""
     return request.headers.getlist("prefer") if prefer is not None else []
 
 

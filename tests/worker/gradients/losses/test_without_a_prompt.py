@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from congrad_worker.checkpoints.pairs import EncodedPair
-from congrad_worker.gradients.engine import LAYOUTS
+from congrad_worker.gradients.engine import LAYOUTS, GradientEngine
 from congrad_worker.gradients.layouts.layout import Layout
 from congrad_worker.gradients.modules import target_modules
 from datasets import Dataset
@@ -67,19 +67,29 @@ def test_gradients_are_those_of_the_dpo_trainer_in_every_layout(
         **options,
         **({} if options["loss"] == "sft" else {"reference": str(reference_llama)}),
     )
-    examples = list(trainer.train_dataset)
-    pairs = [pair_of(row) for row in examples]
-    assert [pair.prompt_ids == [] for pair in pairs] == [True, True, False]
+    pairs = [pair_of(row) for row in trainer.train_dataset]
     assert [pair.spans.trunk for pair in pairs[:2]] == [0, 2]
+    expected = assert_as_in_the_trainer(machine, trainer, model, pairs)
+    assert_rows_match(machine.compute(pairs).values, expected, 2e-5)
+
+
+def assert_as_in_the_trainer(
+    machine: GradientEngine, trainer: Any, model: LlamaForCausalLM, pairs: list[EncodedPair]
+) -> np.ndarray:
+    """In every layout. The trainer's gradients, ``[pairs, D]``."""
+    assert [pair.prompt_ids == [] for pair in pairs] == [True, True, False]
     names = list(target_modules(machine.checkpoint.model, None))
     expected = truths(
         model,
         names,
-        [lambda e=e: trainer.compute_loss(model, trainer.data_collator([e])) for e in examples],  # type: ignore[misc]
+        [
+            lambda one=one: trainer.compute_loss(model, trainer.data_collator([one]))  # type: ignore[misc]
+            for one in trainer.train_dataset
+        ],
     )
     for layout in LAYOUTS:
         assert_rows_match(gradients(machine, pairs, layout), expected, 2e-5)
-    assert_rows_match(machine.compute(pairs).values, expected, 2e-5)
+    return expected
 
 
 def gradients(machine: Any, pairs: list[EncodedPair], layout: Layout) -> np.ndarray:
@@ -110,7 +120,6 @@ def test_simpo_is_that_of_the_cpo_trainer_in_every_layout(policy: Path, tmp_path
         processing_class=AutoTokenizer.from_pretrained(policy),
     )
     machine = engine(policy, loss="simpo", beta=2.0, simpo_gamma=1.2, projection="exact")
-    examples = list(trainer.train_dataset)
     pairs = [
         EncodedPair(
             row["prompt_input_ids"],
@@ -118,14 +127,6 @@ def test_simpo_is_that_of_the_cpo_trainer_in_every_layout(policy: Path, tmp_path
             row["rejected_input_ids"][len(row["prompt_input_ids"]) :],
             truncated=False,
         )
-        for row in examples
+        for row in trainer.train_dataset
     ]
-    assert [pair.prompt_ids == [] for pair in pairs] == [True, True, False]
-    names = list(target_modules(machine.checkpoint.model, None))
-    expected = truths(
-        model,
-        names,
-        [lambda e=e: trainer.compute_loss(model, trainer.data_collator([e])) for e in examples],  # type: ignore[misc]
-    )
-    for layout in LAYOUTS:
-        assert_rows_match(gradients(machine, pairs, layout), expected, 2e-5)
+    assert_as_in_the_trainer(machine, trainer, model, pairs)
