@@ -72,7 +72,10 @@ class Stack:
         """:raises StackFailedError: a part has ended."""
         for part in self._parts:
             if (status := part.status) is not None:
-                raise StackFailedError(part.name, status, self._words_of(part))
+                raise self._failure(part, status)
+
+    def _failure(self, part: Part, status: int) -> StackFailedError:
+        return StackFailedError(part.name, status, self._words_of(part))
 
     def _words_of(self, part: Part) -> str:
         """What a part said at its end, where that is in a file."""
@@ -104,19 +107,21 @@ class Stack:
         :raises StackFailedError: another one has ended, or Redis too often.
         """
         while True:
-            self._revive_redis()
-            self.check()
+            for part in self._parts:
+                # Asked once: a Redis that ends between two questions would be started again by none of them.
+                if (status := part.status) is not None:
+                    self._revive(part, status)
             time.sleep(TICK_S * 5)
 
-    def _revive_redis(self) -> None:
+    def _revive(self, part: Part, status: int) -> None:
         now = time.monotonic()
         self._restarts = [at for at in self._restarts if now - at < WITHIN_S]
-        for part in self._parts:
-            if part.name == REDIS and part.status is not None and len(self._restarts) < RESTARTS:
-                log.warning("the Redis ended by itself, with status %s, and is started again", part.status)
-                with no_interrupt_lost():
-                    part.start_again()
-                self._restarts.append(now)
+        if part.name != REDIS or len(self._restarts) >= RESTARTS:
+            raise self._failure(part, status)
+        log.warning("the Redis ended by itself, with status %s, and is started again", status)
+        with no_interrupt_lost():
+            part.start_again()
+        self._restarts.append(now)
 
     def kill_all_but_redis(self) -> None:
         """Ends the other parts at once, with the processes that they have started."""

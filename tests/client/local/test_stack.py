@@ -14,7 +14,7 @@ import pytest
 import redis
 from congrad.local import stack as stacks
 from congrad.local.data_dir import held
-from congrad.local.part import Program
+from congrad.local.part import Part, Program
 from congrad.local.redis_server import RedisConfig, StartError, configure, free_port
 from congrad.local.stack import Stack, StackFailedError, StackOptions, redis_program
 from redis.backoff import ConstantBackoff
@@ -93,6 +93,22 @@ def test_one_that_cannot_go_on_is_given_up_and_it_is_said_where_it_says_why(
             stack.wait()
         assert time.monotonic() - begun < 30
         assert len(stack._restarts) == stacks.RESTARTS
+
+
+def test_one_that_ends_as_soon_as_it_is_started_is_started_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    start_again = Part.start_again
+
+    def and_ended(part: Part) -> None:
+        start_again(part)
+        part._process.wait()
+
+    monkeypatch.setattr(stacks, "TICK_S", 0.01)
+    monkeypatch.setattr(Part, "start_again", and_ended)
+    stack = Stack("http://127.0.0.1:1", os.environ, None)
+    stack.start(Program(stacks.REDIS, ["false"], os.environ))
+    with pytest.raises(StackFailedError, match="the Redis ended by itself, with status 1"):
+        stack.wait()
+    assert len(stack._restarts) == stacks.RESTARTS
 
 
 @pytest.mark.parametrize(
