@@ -44,11 +44,12 @@ def counts(stack: ComposeStack) -> dict[str, int]:
 
 
 def filter_more(stack: ComposeStack, before: dict[str, int]) -> None:
-    """Filters a batch, and checks that it was folded in exactly once.
+    """Filters a batch of new pairs, as known ones count no more, and checks that it was folded in exactly once.
 
     :param before: the counts of the direction until now. The SDK waits for a stack that is away with pairs only.
     """
-    pairs = demo_samples("de", "fr", each=3)
+    known = before["de"]
+    pairs = [pair | {"prompt": f"{known} {pair['prompt']}"} for pair in demo_samples("de", "fr", each=3)]
     with stack.client() as client:
         answer = client.filter(pairs, direction=DIRECTION)
     assert [decision.id for decision in answer.decisions] == [pair["id"] for pair in pairs]
