@@ -1,8 +1,11 @@
-"""Work that goes on beside the requests for as long as the service runs."""
+"""Work that goes on beside the requests for as long as the service runs, and work that is waited for up to a time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -27,3 +30,26 @@ async def pause(stopped: asyncio.Event, seconds: float) -> None:
     """Waits that long, or until it is stopped."""
     with suppress(TimeoutError):
         await asyncio.wait_for(stopped.wait(), seconds)
+
+
+async def in_time(read: Coroutine[Any, Any, T], seconds: float) -> T:
+    """What is read.
+
+    :raises TimeoutError: that takes longer. It is no longer waited for, whether or not it has ended.
+    """
+    # Not `wait_for`, which waits until a cancellation has ended the task: redis-py was seen to swallow one.
+    reading = asyncio.create_task(read)
+    try:
+        done, _ = await asyncio.wait({reading}, timeout=seconds)
+        if not done:
+            raise TimeoutError
+        return reading.result()
+    finally:
+        reading.add_done_callback(_forget)
+        reading.cancel()
+
+
+def _forget(reading: "asyncio.Task[Any]") -> None:
+    """Looks at how it ended, so that asyncio does not complain that nobody did."""
+    if not reading.cancelled():
+        reading.exception()

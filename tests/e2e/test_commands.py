@@ -283,4 +283,4 @@ def test_a_direction_is_shown_and_moves_through_a_file(stack: Stack, client: Cli
     assert after["cosines_after"] == before["cosines_after"]
     assert '"moved"' in run("direction", "list", *at, "--json").stdout
     state.write_bytes(b"no state")
-    assert run("direction", "import", "moved", str(state), *at).returncode == 1
+    assert run("direction", "import", "moved", str(state), *at).returncode == 2  # a file that is wrong

@@ -20,6 +20,8 @@ from congrad_service.edge import limits
 from congrad_service.http.errors import RETRY_AFTER_S
 from congrad_service.http.problems import MEDIA_TYPE
 
+LARGE_HEAD = f"the head of the request has more than {limits.MAX_HEAD_BYTES} bytes"
+
 TELL_S = 10.0
 """Between two lines of the log about connections for which there was no room."""
 
@@ -162,6 +164,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        # What ends a head is not counted as it comes: the body may be in the same read.
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > limits.MAX_HEAD_BYTES:
+            self._fail(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, LARGE_HEAD)
         if len(self.pipeline) >= limits.MAX_PIPELINED:
             self._fail(HTTPStatus.TOO_MANY_REQUESTS, "too many requests wait on this connection")
         if not self.server_state.has_room_for_heads(self):
@@ -245,9 +250,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes += count
         self._add_weight(count)
         if self._head_bytes > limits.MAX_HEAD_BYTES:
-            detail = f"the head of the request has more than {limits.MAX_HEAD_BYTES} bytes"
-            self._fault = (HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
-            self.send_400_response(detail)
+            self._fault = (HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, LARGE_HEAD)
+            self.send_400_response(LARGE_HEAD)
         elif not self.server_state.has_room_for_heads(self):
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests come at once")
 

@@ -12,6 +12,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from congrad_service import keys
 from congrad_service.access import teams
+from congrad_service.background import in_time
 from congrad_service.http.errors import Unavailable
 from congrad_service.queue.registry import Role, without
 from congrad_service.state import State
@@ -73,22 +74,10 @@ async def snapshot(state: State) -> Snapshot | None:
 
 async def _in_time(read: Coroutine[Any, Any, T], seconds: float) -> T | None:
     """What is read; None where that takes too long, or fails."""
-    # Not `wait_for`, which waits until a cancellation has ended the task: redis-py was seen to swallow one.
-    reading = asyncio.create_task(read)
     try:
-        done, _ = await asyncio.wait({reading}, timeout=seconds)
-        return reading.result() if done else None
-    except (RedisError, Unavailable):
+        return await in_time(read, seconds)
+    except (RedisError, Unavailable, TimeoutError):
         return None
-    finally:
-        reading.add_done_callback(_forget)
-        reading.cancel()
-
-
-def _forget(reading: "asyncio.Task[Any]") -> None:
-    """Looks at how it ended, so that asyncio does not complain that nobody did."""
-    if not reading.cancelled():
-        reading.exception()
 
 
 async def _read(state: State) -> Snapshot:

@@ -145,6 +145,22 @@ def test_names_and_faults_without_end_are_refused_with_an_answer_that_has_one(
 # Pace.
 
 
+@pytest.mark.parametrize(
+    ("path", "size", "status"),
+    [(b"/livez", 16_200, 200), (b"/livez", 16_384, 431), (b"/" * 16_384, 0, 431)],
+    ids=["all but large", "a large field", "a large path"],
+)
+def test_a_large_head_is_refused_also_where_its_end_comes_with_it(
+    path: bytes, size: int, status: int, redis_url: str
+) -> None:
+    async def connect() -> bytes:
+        async with served(redis_url) as (client, _):
+            fields = b"Host: localhost\r\nConnection: close\r\nx: " + b"y" * size
+            return await raw(client.base_url, b"GET " + path + b" HTTP/1.1\r\n" + fields + b"\r\n\r\n")
+
+    assert asyncio.run(connect()).startswith(b"HTTP/1.1 %d" % status)
+
+
 def test_a_head_that_does_not_come_and_one_without_end_are_not_waited_for(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 import gzip
 import json
+import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 import redis
 from congrad_service import keys
 from congrad_service.queue.registry import Role
+from congrad_service.routes import health
 from congrad_service.settings import ServiceSettings
 from congrad_worker.processes.heartbeat import Heartbeat
 from congrad_worker.tasks.store import Store
@@ -272,6 +275,15 @@ def test_without_redis_the_service_is_live_and_says_503(redis_url: str) -> None:
         assert int(response.headers["retry-after"]) > 0
         assert "127.0.0.1" not in problem["detail"]
     assert call(redis_url, "GET", "/directions").json() == []
+
+
+def test_a_redis_that_takes_connections_and_never_answers_is_not_waited_for_to_say_that_nothing_is_ready() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begun = time.monotonic()
+        response = call("redis://{}:{}/0".format(*silent.getsockname()), "GET", "/readyz")
+        assert time.monotonic() - begun < health.DEADLINE_S + 2
+    assert_problem(response, 503)
+    assert int(response.headers["retry-after"]) > 0
 
 
 JOB_ROUTES = [("GET", ""), ("DELETE", ""), ("GET", "/events"), ("POST", "/rescore"), ("POST", "/retry")]

@@ -2,13 +2,14 @@
 
 import logging
 import sys
+from http import HTTPStatus
 from typing import Any, NoReturn, TextIO
 
 import typer
 from pydantic_core import to_json
 from rich.console import Console
 
-from congrad.errors import AuthenticationError, CongradError, PermissionDeniedError
+from congrad.errors import APIStatusError, AuthenticationError, CongradError, PermissionDeniedError
 
 DONE = 0
 FAILED = 1
@@ -32,7 +33,13 @@ def fail(message: str, status: int) -> NoReturn:
 
 def fail_with(error: CongradError) -> NoReturn:
     """Ends the command with what the service, or the way to it, has to say."""
-    fail(explained(error), FAILED)
+    fail(explained(error), status_of(error))
+
+
+def status_of(error: CongradError) -> int:
+    """The exit status: what the service refuses as it stands was asked wrongly."""
+    is_wrong = isinstance(error, APIStatusError) and error.status == HTTPStatus.UNPROCESSABLE_ENTITY
+    return WRONG if is_wrong else FAILED
 
 
 def explained(error: CongradError) -> str:

@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http import HTTPStatus
 from pathlib import Path
 
 from congrad.commands.filtering.asking import GradientsGoneError, Run
 from congrad.commands.filtering.journal import Journal
-from congrad.commands.terminal.output import FAILED, INTERRUPTED, WRONG, explained, fail
+from congrad.commands.terminal.output import FAILED, INTERRUPTED, WRONG, explained, fail, status_of
 from congrad.errors import APIStatusError, CongradError, JobFailedError
 from congrad.files.kinds.rows import FileError
 
@@ -31,11 +30,11 @@ def without_answers(run: Run, journal: Journal, path: Path | None, *, ends_with_
             FAILED,
         )
     except APIStatusError as error:
-        is_wrong = error.status == HTTPStatus.UNPROCESSABLE_ENTITY
+        status = status_of(error)
         # Of a job that has failed it is in the words only which row is at fault.
         names_rows = bool(error.samples) or isinstance(error, JobFailedError)
-        mend = "\nwhere a row is at fault, correct it or take it out first" if is_wrong and names_rows else ""
-        fail(f"{explained(error)}\n{_left(run, journal, path)}{mend}", WRONG if is_wrong else FAILED)
+        mend = "\nwhere a row is at fault, correct it or take it out first" if status == WRONG and names_rows else ""
+        fail(f"{explained(error)}\n{_left(run, journal, path)}{mend}", status)
     except CongradError as error:
         fail(f"{explained(error)}\n{_left(run, journal, path)}", FAILED)
     except KeyboardInterrupt:
