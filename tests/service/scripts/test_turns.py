@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 from congrad.contract import wire
 from congrad_service import keys
@@ -31,6 +31,10 @@ class Scene:
         rows = [{"language": "de", "prompt": "p", "chosen": "c" * length, "rejected": "r"} for _ in range(samples)]
         request = wire.FilterRequest.model_validate({"samples": rows})
         return (await Jobs(self._redis, self._settings, team).create(request, SERVED, None)).job_id
+
+    async def cancel(self, job_id: str) -> None:
+        """A job without a team."""
+        await Jobs(self._redis, self._settings).cancel(job_id)
 
     def turns(self, count: int) -> list[str]:
         """The jobs of so many turns."""
@@ -140,6 +144,27 @@ def test_a_job_that_was_cancelled_has_no_turn(redis_url: str, store: Store) -> N
         store.fail(first, wire.Problem(title="t", status=500, detail="d"))
         assert scene.turns(3) == [second, second]
         assert not store.redis.exists(*keys.turns(QUEUE)), "nothing is left behind"
+
+    play(redis_url, store, act)
+
+
+def test_who_posts_and_cancels_makes_nobody_s_turn_longer(redis_url: str, store: Store) -> None:
+    """What is cancelled does not count in the queue: thousands of such jobs would be looked through at each turn, and
+    while Redis looks it does nothing else."""
+
+    async def act(scene: Scene) -> None:
+        first = await scene.ask(None, 1)
+        for _ in range(3):
+            await scene.cancel(await scene.ask(None, 2))
+        decided = await scene.ask(None, 1)
+        store.start(decided, 0)
+        store.complete(decided, 0)
+        await scene.cancel(decided)
+        ready = [keys.turns(queue)[0] for queue in (QUEUE, keys.DECIDE_QUEUE)]
+        (member,) = cast("list[bytes]", store.redis.zrange(ready[0], 0, -1))
+        assert member.rpartition(b"/")[2].decode() == first
+        assert not store.redis.exists(ready[1])
+        assert scene.turns(2) == [first]
 
     play(redis_url, store, act)
 

@@ -15,6 +15,7 @@ keep(KEYS[1], ARGV[5] * 1000, false)
 redis.call('ZREM', KEYS[2], ARGV[1])
 local work = unfinished(KEYS[1])
 for _, number in ipairs(redis.call('SMEMBERS', KEYS[3])) do redis.call('ZREM', work, ARGV[1] .. ':' .. number) end
+leave(KEYS[1])
 local texts = #KEYS - ARGV[6] -- they are behind it
 local most, free = memory()
 local is_kept = ARGV[6] ~= '0' and not (most and 2 * free < most) -- where Redis is full, others need the room
