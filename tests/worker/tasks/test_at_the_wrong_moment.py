@@ -10,6 +10,7 @@ import pytest
 from congrad.contract import wire
 from congrad_service import keys, scripts
 from congrad_service.jobs.jobs import Accepted, Jobs
+from congrad_worker.serving.desk import Desk
 from redis.asyncio import Redis
 from support.bench import SERVED, Bench
 from support.pairs import demo_samples
@@ -121,3 +122,22 @@ def test_that_the_tasks_of_a_job_are_sent_is_noted_in_a_full_redis(bench: Bench,
     with full(bench):
         asyncio.run(mark())
     assert bench.store.redis.hget(keys.job(job_id), "enqueued") == b"1"
+
+
+def test_a_job_that_comes_while_those_before_it_are_given_up_keeps_its_turn(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint cannot be served any more: who asks for it in that moment is ended by the next look, or served."""
+    queue, fail = keys.gradients_queue("f00d"), bench.store.fail
+    bench.create()
+    later: list[str] = []
+
+    def slow(job_id: str, problem: wire.Problem) -> None:
+        fail(job_id, problem)
+        later.append(bench.create()[0])
+
+    monkeypatch.setattr(bench.store, "fail", slow)
+    Desk(bench.store).give_up_waiting(queue, "it cannot be served")
+    found = bench.store.turn(queue)
+    assert found is not None
+    assert found[0] == later[0]

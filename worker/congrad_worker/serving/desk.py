@@ -100,10 +100,12 @@ class Desk:
         return {one: beat.announcement.fingerprint for one, beat in beats.items() if beat.announcement is not None}
 
     def give_up_waiting(self, queue: str, detail: str) -> None:
-        """Ends the jobs that wait for a checkpoint which nobody can serve."""
-        for member in cast("list[bytes]", self._redis.zrange(keys.turns(queue)[0], 0, -1)):
+        """Ends the jobs that wait for a checkpoint which nobody can serve, and not those that come meanwhile."""
+        members = cast("list[bytes]", self._redis.zrange(keys.turns(queue)[0], 0, -1))
+        for member in members:
             self._store.fail(member.rpartition(b"/")[2].decode(), problem_of(Unavailable(detail)))
-        self._redis.unlink(*keys.turns(queue))
+        if members:  # those that have expired, too
+            self._redis.zrem(keys.turns(queue)[0], *members)
 
     def lapse(self, fingerprint: str) -> None:
         """Lets go soon what is known of a publication that has replaced a checkpoint which nobody serves any more."""
