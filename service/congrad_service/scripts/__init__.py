@@ -7,6 +7,7 @@ stands at the top of its file in `lua/`.
 
 from congrad_service.scripts.composing import script
 
+ALONE = script("alone")
 ASK = script("ask")
 BEAT = script("beat")
 COMMIT = script("commit")
