@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from congrad.contract import wire
 from congrad_service import keys, scripts
+from congrad_service.http.errors import NotFound
 from congrad_service.jobs.jobs import Accepted, Jobs
+from congrad_service.queue.publication import Asked
 from congrad_worker.serving.desk import Desk
 from redis.asyncio import Redis
 from support.bench import SERVED, Bench
@@ -141,3 +143,44 @@ def test_a_job_that_comes_while_those_before_it_are_given_up_keeps_its_turn(
     found = bench.store.turn(queue)
     assert found is not None
     assert found[0] == later[0]
+
+
+def test_what_expires_while_a_worker_is_at_it_does_not_come_back(bench: Bench) -> None:
+    """As a few fields, which nothing can read and nothing takes away."""
+    redis, desk, (job_id, _) = bench.store.redis, Desk(bench.store), bench.create()
+    asked = Asked(id="p1", replaces="f00d", model="m", adapter=None, created=0.0, sequence=0)
+    redis.delete(keys.job(job_id))
+    bench.store.uncount(job_id, keys.gradients_work(0))
+    desk.note(asked, "served")
+    desk.name(asked, "name", "fingerprint")
+    assert not redis.exists(keys.job(job_id), keys.publication(asked.id))
+
+
+def test_a_piece_that_is_only_given_up_is_no_try_in_a_full_redis(bench: Bench) -> None:
+    job_id, _ = bench.create()
+    bench.store.start(job_id, 0)
+    with full(bench):
+        bench.store.uncount(job_id, keys.gradients_work(0))
+    assert bench.store.redis.hget(keys.job(job_id), f"attempts:{keys.gradients_work(0)}") == b"0"
+
+
+def test_a_job_that_expires_while_it_is_cancelled_is_not_there(
+    bench: Bench, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, _ = bench.create()
+
+    async def cancel() -> None:
+        async with Redis.from_url(redis_url) as redis:
+            jobs = Jobs(redis, bench.settings)
+            get = jobs.get
+
+            async def slow(asked: str) -> wire.Job:
+                found = await get(asked)
+                await redis.delete(keys.job(asked))
+                return found
+
+            monkeypatch.setattr(jobs, "get", slow)
+            await jobs.cancel(job_id)
+
+    with pytest.raises(NotFound):
+        asyncio.run(cancel())
