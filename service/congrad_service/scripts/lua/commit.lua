@@ -2,7 +2,7 @@
 -- KEYS: job, active, direction, directions, history, conflicts, pairs, source (or none), kept with the job...,
 --       dropped...
 -- ARGV: id, result, kept, dropped, timing, ttl of the job, standing, number of keys kept with it, direction name,
---       update, expected epoch, expected version/job that made it, entry of the history, counts of conflicts (JSON),
+--       update, expected epoch, expected version/commit that made it, entry of the history, counts of conflicts (JSON),
 --       number of the direction's fields, field, value, ..., language, its buckets of pairs that change
 --       (number=bytes ...), their contents in that order, ...
 -- 'committed'; 'ended' when the job has its answer already; 'lost' when another job committed in between.
@@ -17,7 +17,6 @@ even_if_full(KEYS[1])
 if ARGV[10] == '1' then
   local buckets = 16 + 2 * ARGV[15]
   for i = 16, buckets - 1, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
-  redis.call('HSET', KEYS[3], 'by', ARGV[1])
   for i = buckets, #ARGV, 3 do
     local at = 1
     for number, bytes in string.gmatch(ARGV[i + 1], '(%d+)=(%d+)') do
