@@ -243,7 +243,7 @@ def test_a_decision_that_nobody_asked_for_is_asked_for(redis_url: str, store: St
             scene.take(noted=False)
             assert store.turn(QUEUE) == (scene.job_id, number)
             store.start(scene.job_id, number)
-            store.complete(scene.job_id, number)
+            store.complete(scene.job_id, number, b"gradients")
             store.rest()
         # The last worker died before it could ask, a while ago.
         scene.redis.hset(keys.job(scene.job_id), "gradients_done", store.now() - 10)

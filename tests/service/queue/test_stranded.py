@@ -100,7 +100,7 @@ def test_a_job_that_only_waits_for_its_decision_needs_no_checkpoint(redis_url: s
     async def act(stranded: Stranded, jobs: Jobs) -> None:
         job = await create(jobs, "gone")
         store.start(job, 0)
-        assert store.complete(job, 0) == 0
+        assert store.complete(job, 0, b"gradients") == 0
         await stranded.sweep(0.0)
         assert await stranded.sweep(AWAY_S) == []
 

@@ -158,7 +158,7 @@ def test_who_posts_and_cancels_makes_nobody_s_turn_longer(redis_url: str, store:
             await scene.cancel(await scene.ask(None, 2))
         decided = await scene.ask(None, 1)
         store.start(decided, 0)
-        store.complete(decided, 0)
+        store.complete(decided, 0, b"gradients")
         await scene.cancel(decided)
         ready = [keys.turns(queue)[0] for queue in (QUEUE, keys.DECIDE_QUEUE)]
         (member,) = cast("list[bytes]", store.redis.zrange(ready[0], 0, -1))
@@ -192,7 +192,7 @@ def test_decisions_have_turns_of_their_own(redis_url: str, store: Store) -> None
         jobs = [await scene.ask(team, 1) for team in ("a", "a", "b")]
         for job in jobs:
             store.start(job, 0)
-            store.complete(job, 0)
+            store.complete(job, 0, b"gradients")
         order = [store.turn(keys.DECIDE_QUEUE) for _ in range(4)]
         assert order == [(jobs[0], None), (jobs[2], None), (jobs[1], None), None]
 

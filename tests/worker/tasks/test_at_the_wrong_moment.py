@@ -13,6 +13,7 @@ from congrad_service.http.errors import NotFound
 from congrad_service.jobs.jobs import Accepted, Jobs
 from congrad_service.queue.publication import Asked
 from congrad_worker.serving.desk import Desk
+from congrad_worker.tasks import store
 from redis.asyncio import Redis
 from support.bench import SERVED, Bench
 from support.pairs import demo_samples
@@ -143,6 +144,27 @@ def test_a_job_that_comes_while_those_before_it_are_given_up_keeps_its_turn(
     found = bench.store.turn(queue)
     assert found is not None
     assert found[0] == later[0]
+
+
+def test_gradients_that_redis_has_lost_before_their_chunk_was_complete_are_computed_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large ones are written by themselves. A Redis that ends between the two, and comes back without its last second,
+    has a worker that asks once more, of its own accord."""
+    redis, (job_id, chunks) = bench.store.redis, bench.create()
+    monkeypatch.setattr(store, "MOST_BYTES", 0)
+    complete = bench.store.complete
+
+    def slow(*asked: Any) -> int:
+        monkeypatch.setattr(bench.store, "complete", complete)
+        redis.delete(keys.gradients(job_id, 0))
+        return complete(*asked)
+
+    monkeypatch.setattr(bench.store, "complete", slow)
+    assert not bench.processor.process(job_id, 0)
+    assert redis.sismember(keys.pending(job_id), "0")
+    assert not redis.exists(keys.doing(job_id, keys.gradients_work(0)))
+    assert bench.run(job_id, chunks).status is wire.JobStatus.SUCCEEDED
 
 
 def test_what_expires_while_a_worker_is_at_it_does_not_come_back(bench: Bench) -> None:

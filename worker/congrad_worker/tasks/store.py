@@ -265,7 +265,8 @@ class Store:
     def complete(self, job_id: str, number: int, gradients: bytes = b"") -> int:
         """Takes a chunk out of the pending set, and rests from it.
 
-        :param gradients: what is left for `decide`; empty where they are there.
+        :param gradients: what is left for `decide`; empty where they are there. If they are not, the chunk is missing
+            as before.
         :returns: how many chunks are missing, -1 if the job has ended meanwhile.
         """
         work = keys.gradients_work(number)
