@@ -17,6 +17,7 @@ _NAMES: dict[str, str | int] = {
     "FAULTY": FAULTY,
     "GIVEN_UP": keys.GIVEN_UP,
     "GRADIENTS": keys.gradients_queue(""),
+    "HELD": keys.HELD,
     "HISTORY": HISTORY,
     "JOB": keys.job(""),
     "PUBLICATION": keys.publication(""),
