@@ -23,6 +23,8 @@ congrad:jobs:failed            zset    likewise the latest that failed, by when 
                                        of a team
 congrad:given-up               zset    failed jobs whose samples are kept for another try, `ID:CHUNKS:BYTES`, by when
                                        that ends
+congrad:held:KEY               string  how many members congrad:retained or congrad:given-up has, and the bytes of
+                                       all of them, `COUNT:BYTES`
 congrad:idempotency:DIGEST     hash    job and body digest of an Idempotency-Key; TEAM/DIGEST for that of a team
 congrad:directions             set     names, those of a team qualified: see `teams.py`
 congrad:direction:NAME         hash    a running direction, likewise: see `directions.py`
@@ -56,6 +58,7 @@ NONE = "congrad:none"
 
 JOBS_ACTIVE = "congrad:jobs:active"
 GIVEN_UP = "congrad:given-up"
+HELD = "congrad:held:"
 DIRECTIONS = "congrad:directions"
 EVENTS = "congrad:events"
 KNOWN = "congrad:known"

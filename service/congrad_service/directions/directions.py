@@ -1,8 +1,8 @@
 """Running directions in Redis, as the service sees them: listed, read, reset, exported and imported.
 
 The fields of a direction's hash: epoch (new with every life, after a reset or an import, so that versions of two lives
-never match) and version, and by (the job that made it, where a job did: a Redis that lost its last second numbers
-anew); fingerprint and checkpoint (whose gradients these are); created, updated; languages and
+never match) and version, and by (the job that made it, where a job did, and which of its tries: a Redis that lost its
+last second numbers anew); fingerprint and checkpoint (whose gradients these are); created, updated; languages and
 geometry (JSON: what the routes show) and cosines (float32, [2, L, L]: before and after surgery, for the routes too);
 sum:LANGUAGE (float32, [D]: the weighted sum S of section 2 of the method) and recent:LANGUAGE (float32: the latest
 conflict scores, for selection within the stream). What the workers would else compute again, and do after an import:

@@ -349,9 +349,10 @@ class Jobs:
             return await self.get(job_id)
         end = ending.end(job_id, job.progress.total, wire.JobStatus.CANCELLED, None, self._settings)
         status, _ = await self._end(**end)
-        if (now := status.decode()) != wire.JobStatus.CANCELLED:
-            raise Conflict(f"job {job_id} can no longer be cancelled: it has {now}")
-        return await self.get(job_id)
+        now = await self.get(job_id)  # where there was none to end, it has expired just now
+        if status.decode() != wire.JobStatus.CANCELLED:
+            raise Conflict(f"job {job_id} can no longer be cancelled: it has {now.status}")
+        return now
 
     async def _read(self, job_id: str) -> tuple[dict[str, str], int]:
         # No transaction: a full Redis takes none. In this order, what is missing is never told to be done.

@@ -83,6 +83,7 @@ class Recovery:
         self._queue = queue
         self._recovered = metrics.recovered
         self._offer = redis.register_script(scripts.OFFER)
+        self._alone = redis.register_script(scripts.ALONE)
         self._missed: dict[Piece | str, float] = {}  # pieces, and queues with too few messages: since when
         self._handed_out: dict[str, float] = {}  # messages by delivery tag: when they were first seen with a worker
 
@@ -91,7 +92,7 @@ class Recovery:
         while not stopped.is_set():
             seconds = SWEEP_S
             try:
-                if await self._redis.set(keys.RECOVERY, "1", nx=True, ex=LOCK_S):
+                if await self._alone(keys=[keys.RECOVERY], args=[LOCK_S]):
                     await self._sweep_alone()
             except Exception as error:  # the next sweep is another try, and must come
                 log.warning("could not look for lost work: %s: %s", type(error).__name__, error)
@@ -141,7 +142,7 @@ class Recovery:
     async def _pieces(self) -> list[Piece]:
         """What unfinished jobs wait for."""
         ids = cast("list[bytes]", await self._redis.zrange(keys.JOBS_ACTIVE, 0, -1))
-        async with self._redis.pipeline() as pipe:
+        async with self._redis.pipeline(transaction=False) as pipe:  # a full Redis takes none
             for job_id in ids:
                 pipe.hmget(keys.job(job_id.decode()), ["status", "fingerprint", "created", "gradients_done"])
                 pipe.smembers(keys.pending(job_id.decode()))
@@ -161,14 +162,19 @@ class Recovery:
     async def _look(self, pieces: Sequence[Piece]) -> tuple[list[Piece], list[Piece]]:
         """Those that wait for their turn, and those that are missing: no worker is at them, and they are not done."""
         jobs = sorted({piece.job_id for piece in pieces})
-        async with self._redis.pipeline() as pipe:
+        queues = sorted({piece.queue for piece in pieces})
+        # No transaction, as above. In this order, what is taken meanwhile is found in one place or in the other.
+        async with self._redis.pipeline(transaction=False) as pipe:
             for job_id in jobs:
                 pipe.hmget(keys.job(job_id), ["status", "turn"])
                 pipe.smembers(keys.pending(job_id))
                 pipe.lrange(keys.ready_chunks(job_id), 0, -1)
-            pipe.zrange(keys.turns(keys.DECIDE_QUEUE)[0], 0, -1)
+            for queue in queues:
+                pipe.zrange(keys.turns(queue)[0], 0, -1)
             pipe.mget([piece.doing for piece in pieces])
-            *states, decisions, doing = await pipe.execute()
+            *found, doing = await pipe.execute()
+        states, turns = found[: 3 * len(jobs)], found[3 * len(jobs) :]
+        at_turn = {queue: set(members) for queue, members in zip(queues, turns, strict=True)}
         # A job may have thousands of chunks, and each of them is looked for.
         at = {
             job_id: (states[3 * index], states[3 * index + 1], set(states[3 * index + 2]))
@@ -180,7 +186,8 @@ class Recovery:
             if status is None or wire.JobStatus(status.decode()).ended:
                 continue
             number = str(piece.chunk).encode()
-            if (turn in decisions) if piece.chunk is None else (number in ready):
+            # Chunks of a job that has no turn would be done only where nothing else waits.
+            if turn in at_turn[piece.queue] and (piece.chunk is None or number in ready):
                 waiting.append(piece)
             elif worker is None and (not pending if piece.chunk is None else number in pending):
                 missing.append(piece)

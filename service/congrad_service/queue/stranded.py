@@ -61,9 +61,8 @@ class Stranded:
         for job, (_, name, chunks) in late.items():
             await self._fail(job, name, chunks)
         for fingerprint in {fingerprint for fingerprint, _, _ in late.values()}:  # each round of training has its own
-            queue = keys.gradients_queue(fingerprint)
-            await asyncio.to_thread(self._queue.purge, queue)
-            await self._redis.unlink(*keys.turns(queue))
+            # Messages alone: a job may have come since, whose message is missed, and whose turn would not be.
+            await asyncio.to_thread(self._queue.purge, keys.gradients_queue(fingerprint))
         return list(late)
 
     async def _waiting(self) -> dict[str, tuple[str, str, int]]:

@@ -7,6 +7,7 @@ stands at the top of its file in `lua/`.
 
 from congrad_service.scripts.composing import script
 
+ALONE = script("alone")
 ASK = script("ask")
 BEAT = script("beat")
 COMMIT = script("commit")
@@ -18,6 +19,7 @@ KNOWN = script("known")
 LIVE = script("live")
 MARK_ASKED = script("mark_asked")
 MARK_ENQUEUED = script("mark_enqueued")
+NOTE = script("note")
 OFFER = script("offer")
 RECALL = script("recall")
 RELEASE = script("release")
@@ -29,4 +31,5 @@ START_DECISION = script("start_decision")
 STORE = script("store")
 SUCCEED = script("succeed")
 TURN = script("turn")
+UNCOUNT = script("uncount")
 WRITE = script("write")

@@ -10,14 +10,18 @@ _LUA = Path(__file__).parent / "lua"
 _INCLUDE = re.compile(r"-- include: (.+)\n")
 
 _NAMES: dict[str, str | int] = {
+    "DECISIONS": keys.DECIDE_QUEUE,
     "DIRECTION": keys.direction(""),
     "EVENTS": keys.EVENTS,
     "FAILED": keys.failed_jobs(None),
     "FAULTY": FAULTY,
     "GIVEN_UP": keys.GIVEN_UP,
+    "GRADIENTS": keys.gradients_queue(""),
+    "HELD": keys.HELD,
     "HISTORY": HISTORY,
     "JOB": keys.job(""),
     "PUBLICATION": keys.publication(""),
+    "READY": keys.turns("")[0],
     "RECENT": RECENT,
     "STORED": keys.STORED,
     "TOLD": keys.TOLD,

@@ -54,7 +54,7 @@ def test_each_change_is_an_event_and_the_last_one_has_the_result(redis_url: str,
                 store.start(job_id, 0)
                 seen.append(await anext(stream))
                 for number in range(2):
-                    store.complete(job_id, number)
+                    store.complete(job_id, number, b"gradients")
                     seen.append(await anext(stream))
                 store.fail(job_id, wire.Problem(title="t", status=500, detail="d"))
                 seen += await rest(stream)

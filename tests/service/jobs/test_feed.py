@@ -134,7 +134,7 @@ def test_redis_is_read_a_few_times_a_second_however_many_jobs_change_and_however
                 await anext(stream)
             begun, before = loop.time(), len(readings)
             for number in range(chunks):
-                await asyncio.to_thread(store.complete, job_id, number)
+                await asyncio.to_thread(store.complete, job_id, number, b"gradients")
             for stream in opened:
                 async for job in stream:
                     if job.progress.done == chunks:

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
 import redis
+from congrad.contract import wire
 from congrad_service import keys
 from congrad_worker.tasks import chunks
 from congrad_worker.tasks.store import Store
@@ -221,3 +222,50 @@ def test_numbers_in_a_gradient_store_may_have_eight_bits_and_take_half_as_much(r
         assert (told["bits"], told["retained_bytes"]) == (8, 4 * (16 + 512))
 
     play(redis_url, act, gradient_store="s3://bucket/folder", gradient_bits=8)
+
+
+def test_what_is_held_is_added_up_as_it_comes_and_goes(redis_url: str, store: Store) -> None:
+    """And not at each request: Redis stands still meanwhile, for a tenth of a second where there are as many as fit."""
+
+    def check(key: str, count: int) -> None:
+        members = cast("list[bytes]", store.redis.zrange(key, 0, -1))
+        held = cast("bytes | None", store.redis.get(keys.HELD + key))
+        assert len(members) == count
+        if held is None:
+            assert not members
+        else:
+            together = sum([int(one.rpartition(b":")[2]) for one in members])
+            assert held.decode() == f"{count}:{together}"
+            assert 0 < store.redis.ttl(keys.HELD + key) <= store.redis.ttl(key)
+
+    async def act(client: httpx.AsyncClient) -> None:
+        retained = keys.retained(None)
+        jobs = [await submit(client, ["de"] * size, retain=True) for size in (1, 2, 3, 4)]
+        check(retained, 4)
+        for job_id in jobs[:2]:
+            compute(store, job_id)
+            settle(store, job_id)
+        check(retained, 4)
+        assert (await client.delete(f"/jobs/{jobs[0]}")).status_code == 200
+        check(retained, 3)
+        assert (await client.delete(f"/jobs/{jobs[2]}")).status_code == 200
+        check(retained, 2)
+        (latest,) = cast("list[bytes]", store.redis.zrange(retained, -1, -1))
+        store.redis.zadd(retained, {latest: store.now() - 1})  # its time is over
+        await submit(client, ["de"], retain=True)
+        check(retained, 2)
+        store.redis.zremrangebyrank(retained, 0, 0)  # as by somebody who does not add up
+        await submit(client, ["de"] * 5, retain=True)
+        check(retained, 2)
+        failed = [await submit(client, ["de"] * size) for size in (1, 2)]
+        for job_id in failed:
+            store.fail(job_id, wire.Problem(title="t", status=500, detail="d"))
+        check(keys.GIVEN_UP, 2)
+        assert (await client.post(f"/jobs/{failed[0]}/retry", headers=ASYNC)).status_code == 202
+        check(keys.GIVEN_UP, 1)
+        (last,) = cast("list[bytes]", store.redis.zrange(keys.GIVEN_UP, 0, -1))
+        store.redis.zadd(keys.GIVEN_UP, {last: store.now() - 1})
+        store.fail(await submit(client, ["de"]), wire.Problem(title="t", status=500, detail="d"))
+        check(keys.GIVEN_UP, 1)
+
+    play(redis_url, act)

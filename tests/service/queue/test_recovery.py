@@ -147,6 +147,38 @@ def test_work_waits_again_when_its_worker_has_gone_silent_and_not_before(redis_u
     play(redis_url, store, act)
 
 
+def test_chunks_whose_job_has_no_turn_get_one(redis_url: str, store: Store) -> None:
+    """Else their messages, sent again every second, would do the work of others as long as there is any."""
+
+    async def act(scene: Scene) -> None:
+        scene.redis.delete(*keys.turns(QUEUE))
+        assert sorted(cast("list[int]", await scene.sweep())) == [0, 1]
+        assert {store.turn(QUEUE) for _ in range(3)} == {(scene.job_id, 0), (scene.job_id, 1), None}
+
+    play(redis_url, store, act)
+
+
+def test_lost_work_waits_again_in_a_full_redis(redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is under way has to end there, for that frees memory; and workers look for it without a message."""
+
+    async def act(scene: Scene) -> None:
+        stopped = asyncio.Event()
+
+        async def once(stopped: asyncio.Event, _: float) -> None:
+            stopped.set()
+
+        monkeypatch.setattr(recovery, "pause", once)
+        assert store.turn(QUEUE) == (scene.job_id, 0)  # by a worker that dies
+        scene.redis.config_set("maxmemory", 1)
+        try:
+            await scene.recovery.run(stopped)
+        finally:
+            scene.redis.config_set("maxmemory", 0)
+        assert store.turn(QUEUE) == (scene.job_id, 0)
+
+    play(redis_url, store, act)
+
+
 def test_in_a_broker_that_cannot_be_read_messages_are_missed_where_none_waits(redis_url: str, store: Store) -> None:
     """Redis, asked as other brokers are: how much waits, and not what is handed out."""
 
@@ -211,7 +243,7 @@ def test_a_decision_that_nobody_asked_for_is_asked_for(redis_url: str, store: St
             scene.take(noted=False)
             assert store.turn(QUEUE) == (scene.job_id, number)
             store.start(scene.job_id, number)
-            store.complete(scene.job_id, number)
+            store.complete(scene.job_id, number, b"gradients")
             store.rest()
         # The last worker died before it could ask, a while ago.
         scene.redis.hset(keys.job(scene.job_id), "gradients_done", store.now() - 10)

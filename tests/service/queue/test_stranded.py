@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
+import pytest
 from congrad.contract import wire
 from congrad_service import keys
 from congrad_service.jobs.jobs import Jobs
@@ -75,11 +77,30 @@ def test_a_checkpoint_that_comes_back_in_between_begins_another_hour(redis_url: 
     play(redis_url, act)
 
 
+def test_a_job_that_comes_while_others_are_given_up_keeps_its_turn(
+    redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act(stranded: Stranded, jobs: Jobs) -> None:
+        gone, fail = await create(jobs, "gone"), stranded._fail
+        later: list[str] = []
+
+        async def slow(*asked: Any) -> None:
+            await fail(*asked)
+            later.append(await create(jobs, "gone"))
+
+        monkeypatch.setattr(stranded, "_fail", slow)
+        await stranded.sweep(0.0)
+        assert await stranded.sweep(AWAY_S) == [gone]
+        assert store.turn(keys.gradients_queue("gone")) == (later[0], 0)
+
+    play(redis_url, act)
+
+
 def test_a_job_that_only_waits_for_its_decision_needs_no_checkpoint(redis_url: str, store: Store) -> None:
     async def act(stranded: Stranded, jobs: Jobs) -> None:
         job = await create(jobs, "gone")
         store.start(job, 0)
-        assert store.complete(job, 0) == 0
+        assert store.complete(job, 0, b"gradients") == 0
         await stranded.sweep(0.0)
         assert await stranded.sweep(AWAY_S) == []
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 from congrad.contract import wire
 from congrad_service import keys
@@ -31,6 +31,10 @@ class Scene:
         rows = [{"language": "de", "prompt": "p", "chosen": "c" * length, "rejected": "r"} for _ in range(samples)]
         request = wire.FilterRequest.model_validate({"samples": rows})
         return (await Jobs(self._redis, self._settings, team).create(request, SERVED, None)).job_id
+
+    async def cancel(self, job_id: str) -> None:
+        """A job without a team."""
+        await Jobs(self._redis, self._settings).cancel(job_id)
 
     def turns(self, count: int) -> list[str]:
         """The jobs of so many turns."""
@@ -144,6 +148,27 @@ def test_a_job_that_was_cancelled_has_no_turn(redis_url: str, store: Store) -> N
     play(redis_url, store, act)
 
 
+def test_who_posts_and_cancels_makes_nobody_s_turn_longer(redis_url: str, store: Store) -> None:
+    """What is cancelled does not count in the queue: thousands of such jobs would be looked through at each turn, and
+    while Redis looks it does nothing else."""
+
+    async def act(scene: Scene) -> None:
+        first = await scene.ask(None, 1)
+        for _ in range(3):
+            await scene.cancel(await scene.ask(None, 2))
+        decided = await scene.ask(None, 1)
+        store.start(decided, 0)
+        store.complete(decided, 0, b"gradients")
+        await scene.cancel(decided)
+        ready = [keys.turns(queue)[0] for queue in (QUEUE, keys.DECIDE_QUEUE)]
+        (member,) = cast("list[bytes]", store.redis.zrange(ready[0], 0, -1))
+        assert member.rpartition(b"/")[2].decode() == first
+        assert not store.redis.exists(ready[1])
+        assert scene.turns(2) == [first]
+
+    play(redis_url, store, act)
+
+
 def test_a_worker_that_has_nothing_to_do_is_told_of_work_that_waits_alone(redis_url: str, store: Store) -> None:
     async def act(scene: Scene) -> None:
         job = await scene.ask(None, 1)
@@ -167,7 +192,7 @@ def test_decisions_have_turns_of_their_own(redis_url: str, store: Store) -> None
         jobs = [await scene.ask(team, 1) for team in ("a", "a", "b")]
         for job in jobs:
             store.start(job, 0)
-            store.complete(job, 0)
+            store.complete(job, 0, b"gradients")
         order = [store.turn(keys.DECIDE_QUEUE) for _ in range(4)]
         assert order == [(jobs[0], None), (jobs[2], None), (jobs[1], None), None]
 

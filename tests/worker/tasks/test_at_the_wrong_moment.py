@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 from congrad.contract import wire
 from congrad_service import keys, scripts
+from congrad_service.http.errors import NotFound
 from congrad_service.jobs.jobs import Accepted, Jobs
+from congrad_service.queue.publication import Asked
+from congrad_worker.serving.desk import Desk
+from congrad_worker.tasks import store
 from redis.asyncio import Redis
 from support.bench import SERVED, Bench
 from support.pairs import demo_samples
@@ -121,3 +125,84 @@ def test_that_the_tasks_of_a_job_are_sent_is_noted_in_a_full_redis(bench: Bench,
     with full(bench):
         asyncio.run(mark())
     assert bench.store.redis.hget(keys.job(job_id), "enqueued") == b"1"
+
+
+def test_a_job_that_comes_while_those_before_it_are_given_up_keeps_its_turn(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint cannot be served any more: who asks for it in that moment is ended by the next look, or served."""
+    queue, fail = keys.gradients_queue("f00d"), bench.store.fail
+    bench.create()
+    later: list[str] = []
+
+    def slow(job_id: str, problem: wire.Problem) -> None:
+        fail(job_id, problem)
+        later.append(bench.create()[0])
+
+    monkeypatch.setattr(bench.store, "fail", slow)
+    Desk(bench.store).give_up_waiting(queue, "it cannot be served")
+    found = bench.store.turn(queue)
+    assert found is not None
+    assert found[0] == later[0]
+
+
+def test_gradients_that_redis_has_lost_before_their_chunk_was_complete_are_computed_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large ones are written by themselves. A Redis that ends between the two, and comes back without its last second,
+    has a worker that asks once more, of its own accord."""
+    redis, (job_id, chunks) = bench.store.redis, bench.create()
+    monkeypatch.setattr(store, "MOST_BYTES", 0)
+    complete = bench.store.complete
+
+    def slow(*asked: Any) -> int:
+        monkeypatch.setattr(bench.store, "complete", complete)
+        redis.delete(keys.gradients(job_id, 0))
+        return complete(*asked)
+
+    monkeypatch.setattr(bench.store, "complete", slow)
+    assert not bench.processor.process(job_id, 0)
+    assert redis.sismember(keys.pending(job_id), "0")
+    assert not redis.exists(keys.doing(job_id, keys.gradients_work(0)))
+    assert bench.run(job_id, chunks).status is wire.JobStatus.SUCCEEDED
+
+
+def test_what_expires_while_a_worker_is_at_it_does_not_come_back(bench: Bench) -> None:
+    """As a few fields, which nothing can read and nothing takes away."""
+    redis, desk, (job_id, _) = bench.store.redis, Desk(bench.store), bench.create()
+    asked = Asked(id="p1", replaces="f00d", model="m", adapter=None, created=0.0, sequence=0)
+    redis.delete(keys.job(job_id))
+    bench.store.uncount(job_id, keys.gradients_work(0))
+    desk.note(asked, "served")
+    desk.name(asked, "name", "fingerprint")
+    assert not redis.exists(keys.job(job_id), keys.publication(asked.id))
+
+
+def test_a_piece_that_is_only_given_up_is_no_try_in_a_full_redis(bench: Bench) -> None:
+    job_id, _ = bench.create()
+    bench.store.start(job_id, 0)
+    with full(bench):
+        bench.store.uncount(job_id, keys.gradients_work(0))
+    assert bench.store.redis.hget(keys.job(job_id), f"attempts:{keys.gradients_work(0)}") == b"0"
+
+
+def test_a_job_that_expires_while_it_is_cancelled_is_not_there(
+    bench: Bench, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, _ = bench.create()
+
+    async def cancel() -> None:
+        async with Redis.from_url(redis_url) as redis:
+            jobs = Jobs(redis, bench.settings)
+            get = jobs.get
+
+            async def slow(asked: str) -> wire.Job:
+                found = await get(asked)
+                await redis.delete(keys.job(asked))
+                return found
+
+            monkeypatch.setattr(jobs, "get", slow)
+            await jobs.cancel(job_id)
+
+    with pytest.raises(NotFound):
+        asyncio.run(cancel())

@@ -152,6 +152,14 @@ def test_a_request_that_cannot_be_encoded_leaves_those_beside_it_alone(
     assert [bench.job(job).status for job in jobs] == ["succeeded", "failed", "succeeded"]
 
 
+def test_a_request_that_cannot_be_read_leaves_those_beside_it_alone(bench: Bench) -> None:
+    """A service of a later release may have written it."""
+    jobs = single(bench, 3)
+    bench.store.redis.set(keys.chunk(jobs[1], 0), '[{"unheard of": 1}]')
+    assert work(bench, take(bench)) == [jobs[0], jobs[2]]
+    assert bench.job(jobs[1]).status is wire.JobStatus.FAILED
+
+
 def test_a_cancelled_request_is_not_computed_beside_others(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = Counted(bench, monkeypatch)
     jobs = single(bench, 3)

@@ -3,8 +3,9 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from congrad.contract import wire
@@ -12,6 +13,7 @@ from congrad_service import keys
 from congrad_worker.tasks import metrics
 from congrad_worker.tasks.deciding import writing as writing_module
 from congrad_worker.tasks.patience import Patience
+from redis import Redis
 from redis.exceptions import OutOfMemoryError
 from support.bench import Bench
 from support.pairs import demo_samples
@@ -220,20 +222,44 @@ def test_what_another_has_written_while_gradients_were_read_is_read_before_anyth
     assert races() == before
 
 
+@contextmanager
+def lost(redis: Redis, *jobs: str) -> Iterator[None]:
+    """What comes about in the block is lost, as after a kill, or where a replica takes over that had not been told."""
+    of_jobs = [key for job in jobs for key in cast("list[bytes]", redis.keys(f"{keys.job(job)}*"))]
+    names = [*(key.encode() for key in [*keys.life("default"), keys.JOBS_ACTIVE]), *of_jobs]
+    kept = {key: (redis.dump(key), max(redis.pttl(key), 0)) for key in names}
+    yield
+    for key, (dumped, left) in kept.items():
+        redis.delete(key)
+        if dumped is not None:
+            redis.restore(key, left, dumped)
+
+
 def test_a_version_that_redis_has_lost_is_not_taken_for_the_one_that_has_its_number(workers: list[Bench]) -> None:
     first, second = workers
     redis, more = first.store.redis, demo_samples("fr")
     first.judge.settle(computed(first, samples=demo_samples("de", each=3)))
-    kept = {key: redis.dump(key) for key in keys.life("default")}
-    lost = computed(second, samples=more[:4])
-    second.judge.settle(lost)  # and has version 2 in memory
-    for key, dumped in kept.items():  # as after a kill, or where a replica takes over that had not been told
-        redis.delete(key)
-        if dumped is not None:
-            redis.restore(key, 0, dumped)
-    redis.delete(*redis.keys(f"{keys.job(lost)}*"))
+    with lost(redis):
+        gone = computed(second, samples=more[:4])
+        second.judge.settle(gone)  # and has version 2 in memory
+    redis.delete(*redis.keys(f"{keys.job(gone)}*"))
     jobs = [computed(first, samples=more[4:6]), computed(second, samples=more[6:9])]
     for bench, job in zip(workers, jobs, strict=True):
         bench.judge.settle(job)
     assert [first.result(job).direction.version for job in jobs] == [2, 3]
     assert first.result(jobs[1]).direction.languages == {"de": 3, "fr": 5}
+
+
+def test_a_job_that_makes_a_version_of_the_same_number_again_makes_another_one(workers: list[Bench]) -> None:
+    """Whatever was folded in before it may have been something else the first time."""
+    first, second = workers
+    first.judge.settle(computed(first, samples=demo_samples("de", each=3)))
+    jobs = [computed(first, samples=demo_samples(tag, each=each)) for tag, each in (("fr", 2), ("ja", 3), ("it", 4))]
+    with lost(first.store.redis, *jobs):
+        for job in (jobs[0], jobs[2]):
+            second.judge.settle(job)  # and has version 3 in memory, which the last job made
+    for job in (jobs[1], jobs[2]):
+        first.judge.settle(job)
+    second.judge.settle(jobs[0])
+    assert second.result(jobs[0]).direction.version == 4
+    assert second.result(jobs[0]).direction.languages == {"de": 3, "fr": 2, "ja": 3, "it": 4}

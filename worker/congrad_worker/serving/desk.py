@@ -10,7 +10,7 @@ from congrad_service.http.errors import Unavailable, problem_of
 from congrad_service.queue.orders import Order
 from congrad_service.queue.publication import Asked, Successor, asked_in, deaths
 from congrad_service.queue.registry import LIFETIME_S, Beat, Role
-from congrad_service.scripts import SETTLE, SUCCEED
+from congrad_service.scripts import NOTE, SETTLE, SUCCEED
 
 from congrad_worker.tasks.store import Store
 
@@ -27,6 +27,7 @@ class Desk:
         self._worker = store.worker_id
         self._succeed = store.redis.register_script(SUCCEED)
         self._settle = store.redis.register_script(SETTLE)
+        self._note = store.redis.register_script(NOTE)
 
     def wait(self, seconds: float) -> bool:
         """Until there is something to look at, or the time is up; whether there is."""
@@ -57,11 +58,11 @@ class Desk:
             waiting=waiting,
             error=error,
         )
-        self._redis.hset(keys.publication(asked.id), f"worker:{self._worker}", said.model_dump_json())
+        self._note(keys=[keys.publication(asked.id)], args=[f"worker:{self._worker}", said.model_dump_json()])
 
     def name(self, asked: Asked, name: str, fingerprint: str) -> None:
         """Says what it is that was published."""
-        self._redis.hset(keys.publication(asked.id), mapping={"name": name, "fingerprint": fingerprint})
+        self._note(keys=[keys.publication(asked.id)], args=["name", name, "fingerprint", fingerprint])
 
     def named(self, asked: Asked) -> str | None:
         """The fingerprint that the first worker has seen."""
@@ -100,10 +101,12 @@ class Desk:
         return {one: beat.announcement.fingerprint for one, beat in beats.items() if beat.announcement is not None}
 
     def give_up_waiting(self, queue: str, detail: str) -> None:
-        """Ends the jobs that wait for a checkpoint which nobody can serve."""
-        for member in cast("list[bytes]", self._redis.zrange(keys.turns(queue)[0], 0, -1)):
+        """Ends the jobs that wait for a checkpoint which nobody can serve, and not those that come meanwhile."""
+        members = cast("list[bytes]", self._redis.zrange(keys.turns(queue)[0], 0, -1))
+        for member in members:
             self._store.fail(member.rpartition(b"/")[2].decode(), problem_of(Unavailable(detail)))
-        self._redis.unlink(*keys.turns(queue))
+        if members:  # those that have expired, too
+            self._redis.zrem(keys.turns(queue)[0], *members)
 
     def lapse(self, fingerprint: str) -> None:
         """Lets go soon what is known of a publication that has replaced a checkpoint which nobody serves any more."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from congrad.contract import wire
 from congrad.contract.losses import refusal
 from congrad_service import keys
 from congrad_service.jobs.chunks import BYTES_PER_TOKEN
+from pydantic import ValidationError
 from redis.exceptions import OutOfMemoryError, RedisError
 
 from congrad_worker.activity import Activity
@@ -97,8 +99,9 @@ class ChunkProcessor:
         begun = self._store.start(*piece)
         if begun.attempts or begun.is_there:
             self._begun[piece] = begun
-        if (samples := begun.samples) is not None:
-            self._waiting[piece] = samples
+        with suppress(ValidationError):  # it fails by itself, as it is processed
+            if (samples := begun.samples) is not None:
+                self._waiting[piece] = samples
 
     def process(self, job_id: str, number: int) -> bool:
         """Leaves the chunk's gradients in Redis; whether the job has all of them now. Doing it twice changes nothing.

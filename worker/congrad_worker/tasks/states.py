@@ -16,23 +16,23 @@ from congrad_worker.decisions.direction import LanguageState, Stake
 
 
 class Mark(NamedTuple):
-    """Which state of a direction one is. Redis may come back without its last second, and number anew: then the job
-    that made a version tells it from another one of its number. It is empty where no job did, or an earlier release."""
+    """Which state of a direction one is. Redis may come back without its last second, and number anew: then the commit
+    that made a version tells it from another one of its number. It is empty where none did, or an earlier release's."""
 
     epoch: str = ""
     version: int = 0
-    job_id: str = ""
+    by: str = ""
 
     @classmethod
     def of(cls, found: Sequence[bytes | None]) -> "Mark":
         """Of the fields ``epoch``, ``version`` and ``by`` of a direction's hash."""
-        epoch, version, job_id = found
-        return cls((epoch or b"").decode(), int(version or 0), (job_id or b"").decode())
+        epoch, version, by = found
+        return cls((epoch or b"").decode(), int(version or 0), (by or b"").decode())
 
     @property
     def state(self) -> str:
-        """Version and job, as scripts compare them."""
-        return f"{self.version}/{self.job_id}"
+        """Version and commit, as scripts compare them."""
+        return f"{self.version}/{self.by}"
 
     @property
     def name(self) -> str:
@@ -42,8 +42,8 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True)
 class DirectionRecord:
-    """A direction as it was read; its ``mark`` is what a commit is compared with, and ``job_id`` the job that made this
-    version.
+    """A direction as it was read; its ``mark`` is what a commit is compared with, and ``by`` names the commit that made
+    this version.
 
     ``terms`` are what it began with, None where there is no direction yet; ``tables`` say where in Redis the pairs are
     that it remembers, and ``forgotten`` how many it had to give up. ``consensus`` is what is known of it without
@@ -59,7 +59,7 @@ class DirectionRecord:
     tables: Mapping[str, Table] = field(default_factory=dict)
     forgotten: int = 0
     consensus: Consensus | None = None
-    job_id: str = ""
+    by: str = ""
 
     @classmethod
     def of(cls, raw: Mapping[bytes, bytes]) -> "DirectionRecord":
@@ -78,13 +78,13 @@ class DirectionRecord:
             tables=remembered.tables_of(raw.get(b"tables")),
             forgotten=int(raw.get(b"forgotten", 0)),
             consensus=_consensus(raw, languages),
-            job_id=raw.get(b"by", b"").decode(),
+            by=raw.get(b"by", b"").decode(),
         )
 
     @property
     def mark(self) -> Mark:
         """Which state this is."""
-        return Mark(self.epoch, self.version, self.job_id)
+        return Mark(self.epoch, self.version, self.by)
 
     @property
     def bytes(self) -> int:

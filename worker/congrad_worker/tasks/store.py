@@ -88,6 +88,7 @@ class Store:
         self._beat = self.redis.register_script(scripts.BEAT)
         self._turn = self.redis.register_script(scripts.TURN)
         self._give_back = self.redis.register_script(scripts.GIVE_BACK)
+        self._uncount = self.redis.register_script(scripts.UNCOUNT)
 
     def is_told(self, queue: str, seconds: float) -> bool:
         """Waits for work in a queue that was empty; whether there was some within that time."""
@@ -182,7 +183,7 @@ class Store:
     def uncount(self, job_id: str, work: str) -> None:
         """A piece of work was started for nothing but to give it up: that was no try."""
         with suppress(RedisError):
-            self.redis.hincrby(keys.job(job_id), f"attempts:{work}", -1)
+            self._uncount(keys=[keys.job(job_id)], args=[work])
 
     def rest(self, piece: tuple[str, str] | None = None) -> None:
         """This worker is at nothing any more.
@@ -264,7 +265,8 @@ class Store:
     def complete(self, job_id: str, number: int, gradients: bytes = b"") -> int:
         """Takes a chunk out of the pending set, and rests from it.
 
-        :param gradients: what is left for `decide`; empty where they are there.
+        :param gradients: what is left for `decide`; empty where they are there. If they are not, the chunk is missing
+            as before.
         :returns: how many chunks are missing, -1 if the job has ended meanwhile.
         """
         work = keys.gradients_work(number)

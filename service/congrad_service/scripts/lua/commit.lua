@@ -1,8 +1,8 @@
--- include: prelude
+-- include: prelude, held, retained
 -- KEYS: job, active, direction, directions, history, conflicts, pairs, source (or none), kept with the job...,
 --       dropped...
 -- ARGV: id, result, kept, dropped, timing, ttl of the job, standing, number of keys kept with it, direction name,
---       update, expected epoch, expected version/job that made it, entry of the history, counts of conflicts (JSON),
+--       update, expected epoch, expected version/commit that made it, entry of the history, counts of conflicts (JSON),
 --       number of the direction's fields, field, value, ..., language, its buckets of pairs that change
 --       (number=bytes ...), their contents in that order, ...
 -- 'committed'; 'ended' when the job has its answer already; 'lost' when another job committed in between.
@@ -17,7 +17,6 @@ even_if_full(KEYS[1])
 if ARGV[10] == '1' then
   local buckets = 16 + 2 * ARGV[15]
   for i = 16, buckets - 1, 2 do redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 1]) end
-  redis.call('HSET', KEYS[3], 'by', ARGV[1])
   for i = buckets, #ARGV, 3 do
     local at = 1
     for number, bytes in string.gmatch(ARGV[i + 1], '(%d+)=(%d+)') do
@@ -46,10 +45,10 @@ if redis.call('EXISTS', KEYS[8]) == 1 and redis.call('HGET', KEYS[1], 'retain') 
   redis.call('HSET', KEYS[8], 'retain', 'dropped')
   no_longer_retained(KEYS[8], redis.call('HGET', KEYS[1], 'source'))
 end
-local held = redis.call('HMGET', KEYS[1], 'retain', 'retained', 'keeps', 'awaited')
-if held[1] == '1' and held[2] then -- for as long as from here, and no longer as from the beginning
-  local member = ARGV[1] .. ':' .. bytes_of(held[3], held[4])
-  retain(held[2], now() + lifetime / 1000, member, math.ceil(lifetime / 1000))
+local own = redis.call('HMGET', KEYS[1], 'retain', 'retained', 'keeps', 'awaited')
+if own[1] == '1' and own[2] then -- for as long as from here, and no longer as from the beginning
+  local member = ARGV[1] .. ':' .. bytes_of(own[3], own[4])
+  hold(own[2], now() + lifetime / 1000, member, math.ceil(lifetime / 1000))
   stored_until(ARGV[1], now() + lifetime / 1000)
 end
 publish(ARGV[1], 'succeeded')

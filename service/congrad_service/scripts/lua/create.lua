@@ -1,4 +1,4 @@
--- include: prelude, unfinished, known, given_up, turns, sizes
+-- include: prelude, unfinished, known, held, given_up, turns, sizes
 -- KEYS: job, pending, active, recent, idempotency, ready, turns, ready chunks, sequence, retained, chunks...
 -- ARGV: id, has key, digest, max_queue, job_ttl, team, max_queue_bytes, max_retained_bytes, bytes of texts, bytes of
 --       gradients that Redis will have, bytes of those that are retained wherever that is, field, value, ..., chunks...
@@ -16,15 +16,15 @@ local fields = #ARGV - chunks -- where the fields end and the chunks begin
 local t = now()
 if redis.call('ZCOUNT', KEYS[3], '(' .. (t - ARGV[5]), '+inf') >= tonumber(ARGV[4]) then return {'full', ''} end
 local own = ARGV[9] + ARGV[10]
-local held, awaited = sizes(redis.call('ZRANGE', KEYS[3], 0, -1))
-if held + own > tonumber(ARGV[7]) then return {'bytes', tostring(held)} end
+local own_of_all, awaited = sizes(redis.call('ZRANGE', KEYS[3], 0, -1))
+if own_of_all + own > tonumber(ARGV[7]) then return {'bytes', tostring(own_of_all)} end
 local most, free = memory()
 if most and awaited + own > free then
   return {free > 0 and own > most / 2 and 'large' or 'memory', tostring(free > 0 and own > most / 2 and most or free)}
 end
 local retains = tonumber(ARGV[11]) > 0
 if retains then
-  local held_by_ended = retained(KEYS[10], t)
+  local held_by_ended = held_after(KEYS[10], t)
   if held_by_ended + ARGV[11] > tonumber(ARGV[8]) then return {'retained', tostring(held_by_ended)} end
 end
 -- The first write is one that a full Redis refuses: nothing is half-written.
@@ -47,8 +47,8 @@ end
 redis.call('EXPIRE', KEYS[2], ARGV[5])
 redis.call('EXPIRE', KEYS[8], ARGV[5])
 if retains then
-  redis.call('ZREMRANGEBYSCORE', KEYS[10], '-inf', t)
-  retain(KEYS[10], t + ARGV[5], id .. ':' .. ARGV[11], ARGV[5])
+  let_lapse(KEYS[10], t)
+  hold(KEYS[10], t + ARGV[5], id .. ':' .. ARGV[11], ARGV[5])
   redis.call('HSET', KEYS[1], 'retained', KEYS[10], 'keeps', ARGV[11])
 end
 redis.call('HSET', KEYS[1], 'turn', string.format('%016d/%s/%s', redis.call('INCR', KEYS[9]), ARGV[6], id))

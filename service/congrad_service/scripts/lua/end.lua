@@ -1,4 +1,4 @@
--- include: prelude, unfinished, given_up, turns, sizes
+-- include: prelude, unfinished, held, retained, given_up, turns, sizes
 -- KEYS: job, active, what goes (the pending set first)..., samples that are kept for another try...
 -- ARGV: id, status, error, error's HTTP status, seconds that the job is kept, number of those samples, most bytes of
 --       them and those of other jobs
@@ -15,6 +15,7 @@ keep(KEYS[1], ARGV[5] * 1000, false)
 redis.call('ZREM', KEYS[2], ARGV[1])
 local work = unfinished(KEYS[1])
 for _, number in ipairs(redis.call('SMEMBERS', KEYS[3])) do redis.call('ZREM', work, ARGV[1] .. ':' .. number) end
+leave(KEYS[1])
 local texts = #KEYS - ARGV[6] -- they are behind it
 local most, free = memory()
 local is_kept = ARGV[6] ~= '0' and not (most and 2 * free < most) -- where Redis is full, others need the room
@@ -36,15 +37,9 @@ if ARGV[2] == 'failed' then
   if redis.call('TTL', failed) < tonumber(ARGV[5]) then redis.call('EXPIRE', failed, ARGV[5]) end -- others stay longer
 end
 if is_kept then
-  redis.call('ZREMRANGEBYSCORE', GIVEN_UP, '-inf', t)
-  retain(GIVEN_UP, t + ARGV[5], given_up_as(ARGV[1]), ARGV[5])
-  local held, oldest = 0, redis.call('ZRANGE', GIVEN_UP, 0, -1)
-  for _, one in ipairs(oldest) do held = held + string.match(one, ':(%d+)$') end
-  for _, one in ipairs(oldest) do
-    if held <= tonumber(ARGV[7]) then break end
-    held = held - string.match(one, ':(%d+)$')
-    forget(one)
-  end
+  let_lapse(GIVEN_UP, t)
+  hold(GIVEN_UP, t + ARGV[5], given_up_as(ARGV[1]), ARGV[5])
+  while held(GIVEN_UP) > tonumber(ARGV[7]) do forget(redis.call('ZRANGE', GIVEN_UP, 0, 0)[1]) end
 end
 publish(ARGV[1], ARGV[2])
 return {ARGV[2], 1}

@@ -1,4 +1,5 @@
--- KEYS: direction, pairs   ARGV: expected epoch, expected version/job that made it, language, numbers of buckets, ...
+-- KEYS: direction, pairs
+-- ARGV: expected epoch, expected version/commit that made it, language, numbers of buckets, ...
 -- What is in the buckets of each language, one after the other: hundreds of small answers take a client longer to read
 -- than all else takes. Nothing where the direction is not what it was.
 local current = redis.call('HMGET', KEYS[1], 'epoch', 'version', 'by')

@@ -1,4 +1,4 @@
--- include: prelude
+-- include: prelude, held, retained
 -- KEYS: job, gradients...   ARGV: id
 -- Drops the gradients that a job retains; whether it did.
 local job = redis.call('HMGET', KEYS[1], 'status', 'retain', 'source')

@@ -90,6 +90,8 @@ def _fields(job: JobRecord, read: DirectionRecord, outcome: Outcome, shown: Geom
     return {
         "epoch": read.epoch or uuid.uuid4().hex,
         "version": read.version + 1,
+        # A job may come to it again, after others: a Redis that has lost its last second has it decided once more.
+        "by": f"{job.id}-{uuid.uuid4().hex[:8]}",
         "fingerprint": job.fingerprint,
         "checkpoint": job.checkpoint,
         "languages": json.dumps(about),

@@ -202,7 +202,7 @@ def _known(job: JobRecord, read: DirectionRecord, outcome: Outcome, step: Step |
         tables=outcome.learnt.tables,
         forgotten=step.fields["forgotten"],
         consensus=outcome.consensus,
-        job_id=job.id,
+        by=step.fields["by"],
     )
 
 

@@ -3,7 +3,7 @@ local function forget(member)
   local id, chunks = string.match(member, '^([^:]*):(%d+):')
   for i = 0, chunks - 1 do redis.call('UNLINK', JOB .. id .. ':chunk:' .. i) end
   redis.call('HDEL', JOB .. id, 'again')
-  redis.call('ZREM', GIVEN_UP, member)
+  let_go(GIVEN_UP, member)
 end
 local function given_up_as(id)
   local job = redis.call('HMGET', JOB .. id, 'chunks', 'bytes')

@@ -17,19 +17,6 @@ end
 local function stored_until(id, time)
   redis.call('ZADD', STORED, 'XX', time, id)
 end
--- An earlier release did not tell the bytes that a job retains from those that Redis has of them.
-local function bytes_of(keeps, awaited)
-  return keeps or awaited
-end
-local function no_longer_retained(job, id)
-  local found = redis.call('HMGET', job, 'retained', 'keeps', 'awaited')
-  if found[1] then redis.call('ZREM', found[1], id .. ':' .. bytes_of(found[2], found[3])) end
-  stored_until(id, now())
-end
-local function retain(key, time, member, seconds)
-  redis.call('ZADD', key, time, member)
-  redis.call('EXPIRE', key, seconds)
-end
 local function keep(job, milliseconds, succeeded) -- and what its Idempotency-Key made
   redis.call('PEXPIRE', job, milliseconds)
   local record = redis.call('HGET', job, 'idempotency')

@@ -10,12 +10,6 @@ local function sizes(ids)
   end
   return all, awaited
 end
--- Bytes of the gradients that a team's jobs retain at a time.
-local function retained(key, time)
-  local all = 0
-  for _, one in ipairs(redis.call('ZRANGEBYSCORE', key, time, '+inf')) do all = all + string.match(one, ':(%d+)$') end
-  return all
-end
 -- What Redis may use and what is left of it; nothing where that has no bound, or is not this user's to know.
 local function memory()
   local told = redis.pcall('INFO', 'memory')

@@ -43,3 +43,11 @@ local function offer(ready, turns, job)
   outlive(ready, job)
   outlive(turns, job)
 end
+-- A job that has ended waits for nothing. Were it left to its turn, whoever posts and cancels would make each turn
+-- longer for all: nothing bounds jobs that have ended.
+local function leave(job)
+  local its = redis.call('HMGET', job, 'turn', 'fingerprint')
+  if not its[1] then return end
+  redis.call('ZREM', READY .. GRADIENTS .. (its[2] or ''), its[1])
+  redis.call('ZREM', READY .. DECISIONS, its[1])
+end

@@ -1,0 +1,3 @@
+-- KEYS: publication   ARGV: field, value, ...
+-- How far it is. One that has lapsed must not come back as some of its fields, which would stay for ever.
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], unpack(ARGV)) end
