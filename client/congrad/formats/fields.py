@@ -89,7 +89,8 @@ class Fields:
         :raises ValueError: the row is not of the format, or does not say what is preferred.
         """
         try:
-            sample = self.format.read(self.renamed(row), self.roles)
+            # Wherever a row comes from: Parquet is read so already, rows of `datasets` and JSON are not.
+            sample = self.format.read(without_nulls(self.renamed(row)), self.roles)
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"is not of the format {self.format.name} ({self.format.shape})") from error
         sample = agreed(sample | self.named(row)) if self.columns else sample
