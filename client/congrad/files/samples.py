@@ -61,6 +61,8 @@ class Survey:
     """The first rows of each language."""
     sureness: dict[str, float] = field(default_factory=dict)
     """Where languages are detected: the sum of how sure their rows are."""
+    unreadable: int = 0
+    """Rows that could not be read."""
     empty_prompts: int = 0
     """Samples whose prompt is there, and has no text."""
     completions: int = 0
@@ -102,6 +104,7 @@ def survey(
     watch = PromptWatch(fields.used)
     for position, row in enumerate(source.all_rows(None if is_tried else fields.wanted)):
         is_sample = _take(position, row, fields, found, watch)
+        found.unreadable += row.fault is not None
         is_written = is_sample or drop_bad or found.bad.is_tie(position)
         if is_written or row.fault is None:
             found.columns.update(dict.fromkeys(row.content))
@@ -192,6 +195,8 @@ def _check_columns(source: Source, fields: Fields, found: Survey) -> None:
 
 def _hint(fields: Fields, found: Survey) -> str:
     """The columns that no row has and every sample needs."""
+    if not found.columns and found.unreadable == found.bad.total:  # of rows that could not be read nothing is missing
+        return ""
     missing = []
     if fields.language is None and not _has(fields, found, "language"):
         missing.append("language")

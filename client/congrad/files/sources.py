@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -30,7 +31,10 @@ def files_of(paths: Sequence[str], as_format: Format | None = None) -> list[str]
     found = [name for path in paths for name in _files_of(path, as_format)]
     if STANDARD_STREAM in found and len(found) > 1:
         raise FileError("standard input is read alone, and not beside other files")
-    return list(dict.fromkeys(found))
+    files: dict[str, str] = {}
+    for name in found:  # each once, whatever it is called: shards/a.jsonl may be named beside ./shards
+        files.setdefault(name if is_remote(name) else os.path.realpath(name), name)
+    return list(files.values())
 
 
 def opened(paths: Sequence[str], as_format: Format | None, fields: Mapping[str, str]) -> Source:
@@ -87,7 +91,8 @@ class Sources(Source):
         for part, schema in zip(self._parts, schemas, strict=True):
             if not schema.equals(schemas[0]):
                 raise FileError(
-                    f"{part.name}: has other columns, or columns of other types, than {self._parts[0].name}"
+                    f"{part.name}: has other columns, or columns of other types, than {self._parts[0].name}, and "
+                    "one Parquet file cannot hold the rows of both as they are: write JSON Lines, or filter each alone"
                 )
         return schemas[0]
 

@@ -78,8 +78,13 @@ class Outputs:
             require_pyarrow()
 
     def trial(self, source: Source) -> Trial:
-        """What finds out while the rows are checked whether they can be written."""
+        """What finds out while the rows are checked whether they can be written.
+
+        :raises FileError: they come from Parquet files that are not alike, and go into one.
+        """
         forms = [self._form(path, source) for path in (self.kept, self.dropped) if path is not None]
+        if source.format is Format.PARQUET and any(form.format is Format.PARQUET for form in forms):
+            source.schema()
         return Trial(source.name, source.format, forms)
 
     def write(
