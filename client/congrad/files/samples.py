@@ -70,7 +70,7 @@ class Survey:
     labelled: int = 0
     """Those of them with a label."""
     named: set[str] = field(default_factory=set)
-    """Fields that were named and that any sample has."""
+    """Fields that were named and that any row has."""
 
     @property
     def rows(self) -> int:
@@ -117,6 +117,7 @@ def survey(
     _check_columns(source, fields, found)
     if found.bad.total and not (drop_bad and found.rows):
         raise found.bad.error(source.name, _hint(fields, found), are_all=not found.rows)
+    _check_paths(source, fields, found)
     if watch.fault is not None:
         raise FileError(f"{source.name}: {watch.fault}")
     if trial is not None:
@@ -137,7 +138,8 @@ def _take(position: int, row: Row, fields: Fields, found: Survey, watch: PromptW
         found.bad.add(position, BadRow(row.id, str(error), _known(row, fields), is_tie))
         return False
     watch.add(row.content, sample)
-    found.named.update(name for name in fields.columns if name in sample)
+    if len(found.named) < len(fields.columns):
+        found.named |= fields.found_in(row.content)
     found.languages[language] += 1
     firsts = found.firsts.setdefault(language, [])
     firsts += [row.id] if len(firsts) < FEW else []
@@ -191,6 +193,13 @@ def _check_columns(source: Source, fields: Fields, found: Survey) -> None:
     for name, path in fields.columns.items():
         if path not in found.columns and column_of(path) not in found.columns:
             raise FileError(f"{source.name}: there is no column {path!r} for {name}; {_columns(found)}")
+
+
+def _check_paths(source: Source, fields: Fields, found: Survey) -> None:
+    """:raises FileError: a path leads nowhere in all rows: what it was named for would be lost in silence."""
+    for name, path in fields.columns.items():
+        if name not in found.named and path not in found.columns:
+            raise FileError(f"{source.name}: no row has anything at {path!r} for {name}; {_columns(found)}")
 
 
 def _hint(fields: Fields, found: Survey) -> str:

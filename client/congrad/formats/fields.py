@@ -12,7 +12,7 @@ from congrad.formats.kinds.trl import TRL, without_nulls
 from congrad.formats.language_fields import LANGUAGE
 from congrad.formats.lost_prompts import PROMPT_LIKE
 from congrad.formats.messages import ASSISTANT, USER, are_turns, is_text_or_turns, is_turn, messages
-from congrad.formats.paths import column_of, value_at
+from congrad.formats.paths import column_of, is_at, value_at
 from congrad.formats.row_format import Roles, Row, RowFormat, Sample
 from congrad.formats.verdict import Verdict
 
@@ -21,6 +21,10 @@ FIELDS = tuple(name for name in ALL_FIELDS if name != "id")
 
 STRUCTURE = "structure"
 """What a column is read for that may hold messages or lists in one of the formats."""
+
+
+NESTED = "nested"
+"""What a column is read for that a path leads into: whatever is in JSON there."""
 
 
 class NumberedRow(Protocol):
@@ -57,7 +61,8 @@ class Fields:
         """The field that a column is read for."""
         structured = dict.fromkeys([*registry.COLUMNS, *map(column_of, self.columns.values())], STRUCTURE)
         own = {name: name for name in FIELDS if name not in self.columns}
-        return structured | own | {path: name for name, path in self.columns.items()}
+        nested = {column_of(path): NESTED for path in self.columns.values() if column_of(path) != path}
+        return structured | own | nested | {path: name for name, path in self.columns.items()}
 
     @property
     def used(self) -> frozenset[str]:
@@ -102,6 +107,10 @@ class Fields:
     def language_of(self, row: Row) -> Any:
         """What is said of the language of a row; ``auto`` where nothing but its text says it."""
         return self.language or value_at(row, self.columns.get(LANGUAGE, LANGUAGE))
+
+    def found_in(self, row: Row) -> set[str]:
+        """The fields that were named and whose column, or what the path to it leads to, is there."""
+        return {name for name, path in self.columns.items() if is_at(row, path)}
 
     def renamed(self, row: Row) -> Row:
         """The row with the fields that were named, under their own names, in place of others of these names."""

@@ -418,6 +418,26 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(name: str, tmp_
         sampled(source, Fields({"prompt": "query"}))
 
 
+@pytest.mark.parametrize("path", ["meta.question", "meta.q.text", "meta.turns.7", "answers.0"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_a_path_that_leads_nowhere_is_told(path: str, suffix: str, tmp_path: Path) -> None:
+    """Its prompt would be lost in silence; a path that leads somewhere does so in the cells of a CSV file too."""
+    row = {"language": "de", "chosen": "a", "rejected": "b", "meta": {"q": "c", "turns": ["d"]}, "answers": None}
+    written(tmp_path / "in.jsonl", json.dumps(row) + "\n")
+    copied(tmp_path / "in.jsonl", source := tmp_path / f"again{suffix}")
+    for there, prompt in (("meta.q", "c"), ("meta.turns.-1", "d")):
+        fields = Fields({"prompt": there})
+        with Source(str(source), fields=fields.by_column) as rows:
+            assert survey(rows, fields).rows == 1
+            assert [fields.sample(row)["prompt"] for row in rows.rows()] == [prompt]
+    fields = Fields({"prompt": path})
+    with Source(str(source), fields=fields.by_column) as rows, pytest.raises(FileError) as caught:
+        survey(rows, fields)
+    assert f"{source}: no row has anything at '{path}' for prompt; the columns are language, chosen" in str(
+        caught.value
+    )
+
+
 def test_an_output_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "out"
     target.write_text("before")

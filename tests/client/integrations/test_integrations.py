@@ -413,6 +413,20 @@ def test_a_batch_whose_prompts_would_be_lost_is_not_sent() -> None:
         filter_rows(rows, client)
 
 
+@pytest.mark.parametrize("path", ["frage", "data.frage", "data.q.text"])
+def test_a_prompt_that_is_named_and_not_there_is_told(path: str) -> None:
+    row = {"language": "de", "data": {"q": None}, "chosen": "-500", "rejected": "b"}
+    for filtered in (
+        filter_rows,
+        lambda rows, client, **options: filter_dataset(Dataset.from_list(rows), client, **options),
+    ):
+        with congrad.Client(NOWHERE) as client, pytest.raises(ValueError, match=f"no row has anything at '{path}'"):
+            filtered([row], client, fields={"prompt": path})
+    # A null is a missing value: the prompt is an implicit one.
+    with congrad.Client("http://stub", transport=httpx.MockTransport(StubService())) as client:
+        assert filter_rows([row], client, fields={"prompt": "data.q"}) == [row]
+
+
 TOOL_TEMPLATE = "{{ tools | tojson }}{% for m in messages %}<|{{ m.role }}|>{{ m | tojson }}{% endfor %}"
 
 

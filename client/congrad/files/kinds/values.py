@@ -7,7 +7,7 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-from congrad.formats.fields import STRUCTURE
+from congrad.formats.fields import NESTED, STRUCTURE
 from congrad.formats.messages import FROM_AND_VALUE, are_turns, is_bare_turn, is_turn
 
 MESSAGES = ("prompt", "chosen", "rejected", "completion")
@@ -86,6 +86,8 @@ def value_of(field: str | None, cell: str) -> Any:
         return _text_or_messages(cell)
     if field == STRUCTURE:
         return _structure(cell)
+    if field == NESTED:
+        return _nested(cell)
     if field in OBJECTS:
         return _parsed(cell)
     if field in BOOLEANS:
@@ -128,6 +130,16 @@ def _structure(cell: str) -> Any:
     except (ValueError, RecursionError):
         return cell
     return value if are_turns(value) or is_turn(value) or _has_turns(value) else cell
+
+
+def _nested(cell: str) -> Any:
+    """An object or a list in JSON, in which a path goes on; everything else is text."""
+    if not cell.lstrip().startswith(("{", "[")):
+        return cell
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        return cell
 
 
 def _has_turns(value: Any) -> bool:

@@ -193,10 +193,17 @@ class _Reader:
         :raises ValueError: their prompts would be lost.
         """
         watch = PromptWatch(self._fields.used)
+        has_rows = has_prompt = False
         for position, row in enumerate(rows):
+            has_rows, has_prompt = True, has_prompt or "prompt" in self._fields.found_in(row)
             for sample in self.samples([row], [], position):
                 watch.add(row, sample)
-        if watch.fault is not None and self._read is None:
+        if self._read is not None:
+            return
+        path = self._fields.columns.get("prompt")
+        if path is not None and has_rows and not has_prompt:
+            raise ValueError(f"no row has anything at {path!r}, which fields= names for the prompt")
+        if watch.fault is not None:
             raise ValueError(watch.fault)
 
     def _sample(self, row: Row) -> dict[str, Any]:
