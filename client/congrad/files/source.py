@@ -33,10 +33,12 @@ class Source:
     :param fields: which field of a sample a column is read for; a CSV file's cells do not say what they hold.
     :raises FileError: it is not there, or its format cannot be told.
 
-    ``format`` is what it is, and ``by_suffix`` what its suffix says, which for JSON may be another.
+    ``format`` is what it is, and ``by_suffix`` what its suffix says, which for JSON may be another. ``paths`` has what
+    was given.
     """
 
     def __init__(self, path: str, as_format: Format | None = None, fields: Mapping[str, str] | None = None):
+        self.paths = [path]
         self.name = "standard input" if path == STANDARD_STREAM else path
         self.by_suffix = self.format = _known(path, as_format)
         self._fields = fields or {}

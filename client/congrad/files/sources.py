@@ -52,6 +52,7 @@ class Sources(Source):
     def __init__(self, paths: Sequence[str], as_format: Format | None = None, fields: Mapping[str, str] | None = None):
         self._stack = ExitStack()
         self._parts = [self._stack.enter_context(Source(path, as_format, fields)) for path in paths]
+        self.paths = list(paths)
         self._names = _short(paths)
         first = self._parts[0]
         self.name = f"{first.name} and {len(paths) - 1} more"
