@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from congrad.files.formats import STANDARD_STREAM, SUFFIXES, Format, format_of
+from congrad.files.formats import STANDARD_STREAM, Format, format_of, unknown
 from congrad.files.kinds import csv_file, json_file, jsonl_file, parquet_file
 from congrad.files.kinds.rows import FileError, Row
 from congrad.files.opening.compression import check_compression, compression_of, damages, decompressed
@@ -185,8 +185,7 @@ def _reading(name: str) -> Iterator[None]:
 def _known(path: str, given: Format | None) -> Format:
     found = given or format_of(path)
     if found is None:
-        known = ", ".join(SUFFIXES)
-        raise FileError(f"{path}: its suffix is none of {known}; say what it is with --input-format")
+        raise FileError(unknown(path))
     if found is Format.PARQUET:
         parquet_file.require_pyarrow()
     return found

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any
 
-from congrad.files.formats import STANDARD_STREAM, Format, format_of
+from congrad.files.formats import ARROW, STANDARD_STREAM, Format, format_of, unknown
 from congrad.files.kinds.rows import FileError, Row
 from congrad.files.opening.remote import files_at, is_remote
 from congrad.files.source import Source
@@ -129,6 +129,8 @@ def _of_one_kind(path: str, names: Sequence[str], as_format: Format | None) -> l
     """Those of the files that hold rows."""
     visible = [name for name in names if not any(part.startswith((".", "_")) for part in Path(name).parts[-1:])]
     held = [name for name in visible if Path(name).name not in ABOUT and (as_format or format_of(name))]
+    if not held and (arrow := [name for name in visible if Path(name).suffix.lower() in ARROW]):
+        raise FileError(unknown(arrow[0]))
     if not held:
         raise FileError(f"{path}: holds no files of rows")
     kinds = sorted({str(format_of(name)) for name in held})

@@ -170,6 +170,11 @@ def test_files_that_are_not_alike_are_told_apart(tmp_path: Path) -> None:
         files_of([str(tmp_path)])
     with pytest.raises(FileError, match="holds no files of rows"):
         files_of([str(tmp_path / "*.txt")])
+    (tmp_path / "saved").mkdir()
+    written(tmp_path / "saved" / "data-00000-of-00001.arrow", "ARROW1")
+    for path in ("saved", "saved/*.arrow", "saved/data-00000-of-00001.arrow"):
+        with pytest.raises(FileError, match=r"data-00000-of-00001\.arrow: is Arrow, .* make Parquet of it"):
+            opened(files_of([str(tmp_path / path)]), None, {})
     with pytest.raises(FileError, match="standard input is read alone"):
         files_of(["-", names[0]])
 

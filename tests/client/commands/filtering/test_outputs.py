@@ -9,6 +9,7 @@ import pyarrow
 import pytest
 from congrad.commands.filtering.outputs import Outputs
 from congrad.contract import wire
+from congrad.files.formats import Format
 from congrad.files.kinds.rows import UNREADABLE, FileError
 from congrad.files.samples import Fields, survey
 from congrad.files.source import Source
@@ -82,3 +83,15 @@ def test_shards_that_are_not_alike_are_no_one_parquet_file_and_found_beforehand(
             with pytest.raises(FileError, match=r"b\.parquet: has other columns, .*a\.parquet, .*: write JSON Lines"):
                 Outputs(kept, dropped, None, None, None, None).trial(rows)
         Outputs("kept.jsonl", "dropped.csv", None, None, None, None).trial(rows)
+
+
+@pytest.mark.parametrize(
+    ("kept", "is_told"), [("kept.arrow", True), ("kept.csv.zip", True), ("kept.txt.gz", True), ("kept", False),
+                          ("kept.gz", False), ("kept.v2.JSONL", False)]
+)  # fmt: skip
+def test_a_suffix_that_says_nothing_is_told(kept: str, is_told: bool, mixed: Path) -> None:
+    """Who writes it means something else than what is written."""
+    with Source(str(mixed)) as rows:
+        for form, word in ((None, is_told), (Format.JSONL, False)):
+            told = list(Outputs(str(mixed.parent / kept), None, "scores", None, None, form).notices(rows))
+            assert any("will be written as jsonl" in notice for notice in told) is word
