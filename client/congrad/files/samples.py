@@ -20,7 +20,7 @@ from congrad.files.trial import Trial
 from congrad.formats.detection import AUTO, guess_of
 from congrad.formats.fields import Fields as Fields
 from congrad.formats.kinds.trl import TRL
-from congrad.formats.lost_prompts import PromptWatch
+from congrad.formats.lost_prompts import PromptWatch, is_blank
 from congrad.formats.paths import column_of
 from congrad.formats.verdict import TieError
 
@@ -143,7 +143,7 @@ def _take(position: int, row: Row, fields: Fields, found: Survey, watch: PromptW
     found.languages[language] += 1
     firsts = found.firsts.setdefault(language, [])
     firsts += [row.id] if len(firsts) < FEW else []
-    found.empty_prompts += sample.get("prompt") == [] or _is_blank(sample.get("prompt"))
+    found.empty_prompts += "prompt" in sample and is_blank(sample["prompt"])
     found.completions += "completion" in sample
     found.labelled += "completion" in sample and sample.get(LABEL) is not None
     if fields.language == AUTO:
@@ -153,10 +153,6 @@ def _take(position: int, row: Row, fields: Fields, found: Survey, watch: PromptW
     if found.with_digests:
         found.samples.append((row.id, hashlib.sha256(text).hexdigest()[:DIGEST]))
     return True
-
-
-def _is_blank(prompt: Any) -> bool:
-    return isinstance(prompt, str) and not prompt.strip()
 
 
 def sample_of(row: Row, fields: Fields) -> dict[str, Any]:

@@ -43,6 +43,7 @@ def recognised(
     seen = renamed if every is None else map(given.renamed, every(replace(given, format=form).used))
     form = settled(form, seen, given.verdict)
     found, of_languages = _language(rows, replace(given, format=form))
+    found = replace(found, is_guess=name == AUTO)
     told = f"read as {description(form, renamed)} (--format {form.name}); {of_languages}"
     unread = filter(None, (_unread_system(rows, found), _unread_label(rows, found)))
     return Recognised(found, "; ".join([told, *unread]))

@@ -1,5 +1,6 @@
 """All formats, and which of them some rows are of."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from congrad.contract.samples import COMPLETIONS, CONVERSATION, NOT_SPLIT
@@ -51,11 +52,11 @@ def recognise(rows: Sequence[Row]) -> RowFormat:
 
     :raises UnknownFormatError: none of them is of any.
     """
-    counts = {form: sum(map(form.fits, rows)) for form in FORMATS}
-    best = max(FORMATS, key=counts.__getitem__)
-    if not counts[best]:
+    # Each row counts once: most are TRL's too, and one that is nothing else would decide for all of them.
+    counts = Counter(form for row in rows if (form := next((form for form in FORMATS if form.fits(row)), None)))
+    if not counts:
         raise UnknownFormatError(unknown(rows))
-    return best
+    return max(FORMATS, key=counts.__getitem__)
 
 
 def settled(form: RowFormat, rows: Iterable[Row], said: Verdict | None = None) -> RowFormat:

@@ -401,3 +401,33 @@ def test_a_rating_that_is_no_number_is_named() -> None:
     row = {"language": "it", "instruction": Q, "generations": [GOOD, BAD], "ratings": ["5", "N/A"]}
     with pytest.raises(ValueError, match="a rating is 'N/A', which is no number"):
         recognised([row]).fields.read(row)
+
+
+FOREIGN = [("trl", "alpaca"), ("trl", "axolotl"), ("trl", "question"), ("alpaca", "trl"), ("alpaca", "sharegpt"),
+           ("sharegpt", "trl"), ("sharegpt", "alpaca"), ("question", "sharegpt"), ("hh", "alpaca")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("most", "other"), FOREIGN)
+def test_a_row_of_another_format_does_not_lose_its_prompt(most: str, other: str) -> None:
+    """Files that are put together are read as most of their rows are."""
+    row, foreign = ({"language": "it"} | next(r for name, r, _ in ROWS if name == wanted) for wanted in (most, other))
+    fields = recognised([row, row, foreign]).fields
+    assert fields.format.name == most
+    with pytest.raises(ValueError, match=f"has no prompt as {most}, .* but one as {other}: .* --format {most}"):
+        fields.read(foreign)
+    said = recognised([row, row, foreign], name=most).fields
+    assert "rejected" in said.read(foreign)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": Q, "chosen": f"{Q} {GOOD}", "rejected": f"{Q} {BAD}"},
+        {"input": "it-7", "chosen": f"Che ore sono oggi? {GOOD}", "rejected": f"Che ore sono oggi? {BAD}"},
+        {"instruction": Q, **WHOLE},
+        {"prompt": "", "instruction": Q, "chosen": GOOD, "rejected": BAD},
+    ],
+)
+def test_a_prompt_that_answers_begin_with_or_that_is_empty_is_not_lost(row: dict[str, Any]) -> None:
+    sample = recognised([TEXT, TEXT, row]).fields.read(row)
+    assert sample == {name: row[name] for name in ("prompt", "chosen", "rejected") if name in row}
