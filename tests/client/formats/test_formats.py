@@ -358,7 +358,7 @@ def test_a_system_prompt_that_is_not_read_is_said() -> None:
 def test_keys_that_are_null_are_missing_in_every_format() -> None:
     """Chatbot Arena has them in each block of text, and `datasets` in every row of any format."""
     blocks = {text: [{"type": "text", "text": text, "image": None}] for text in (Q, GOOD, BAD)}
-    first, second = ([said("user", blocks[Q]), said("assistant", blocks[text])] for text in (GOOD, BAD))
+    first, second = ([ASKED | {"content": blocks[Q]}, ANSWERED | {"content": blocks[text]}] for text in (GOOD, BAD))
     row = {"language": "it", "conversation_a": first, "conversation_b": second, "winner": "model_a"}
     sample = recognised([row]).fields.read(row)
     assert sample["chosen"][1]["content"] == [{"type": "text", "text": GOOD}]
@@ -389,10 +389,12 @@ def test_a_label_of_a_pair_is_of_another_use_and_needs_no_word() -> None:
 def test_a_history_may_be_in_json_and_what_is_none_is_said() -> None:
     row = {"language": "it", "instruction": Q, "chosen": GOOD, "rejected": BAD}
     fields = recognised([row]).fields
-    for history in ([["a", "b"]], '[["a", "b"]]', [("a", "b")]):
+    right: list[Any] = [[["a", "b"]], '[["a", "b"]]', [("a", "b")]]
+    for history in right:
         assert fields.read(row | {"history": history})["prompt"] == [said("user", "a"), said("assistant", "b"), ASKED]
     assert fields.read(row | {"history": ""})["prompt"] == [ASKED]
-    for history in ("ieri", "[['a', 'b']]", [["a"]], 7):
+    wrong: list[Any] = ["ieri", "[['a', 'b']]", [["a"]], 7]
+    for history in wrong:
         with pytest.raises(ValueError, match=r"history should be a list of \[question, answer\]"):
             fields.read(row | {"history": history})
 

@@ -396,7 +396,7 @@ def test_a_stream_goes_on_knowing_its_columns() -> None:
 
 @pytest.mark.parametrize("nothing", [None, float("nan")])
 def test_a_first_row_without_a_language_is_what_is_wrong_and_not_the_column(nothing: float | None) -> None:
-    pair = {"language": "de", "prompt": "a", "chosen": "b", "rejected": "c"}
+    pair: dict[str, Any] = {"language": "de", "prompt": "a", "chosen": "b", "rejected": "c"}
     with (
         congrad.Client(NOWHERE, max_retries=0, max_downtime=0) as client,
         pytest.raises(congrad.CongradError) as caught,
