@@ -96,8 +96,7 @@ class Fields:
         :raises ValueError: the row is not of the format, or does not say what is preferred.
         """
         try:
-            # Wherever a row comes from: Parquet is read so already, rows of `datasets` and JSON are not.
-            whole = without_nulls(self.renamed(row))
+            whole = self.renamed(row)
             sample = self.format.read(whole, self.roles)
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"is not of the format {self.format.name} ({self.format.shape})") from error

@@ -69,9 +69,15 @@ def message(turn: Any, roles: Roles) -> dict[str, Any]:
     content = next((turn[key] for key in CONTENT_KEYS if turn.get(key) is not None), None)
     if role == CALL and CALL not in roles:
         return {"role": ASSISTANT, "tool_calls": _calls(content)}
+    if isinstance(content, list):  # blocks, which have a null for each key that others have, such as image
+        content = [_without_nulls(block) for block in content]
     known = {name: turn[name] for name in Message.model_fields if turn.get(name) is not None}
     renamed = roles.get(role) or ROLES.get(role.lower(), role)
     return {**known, "role": renamed, **({} if content is None else {"content": content})}
+
+
+def _without_nulls(block: Any) -> Any:
+    return {key: value for key, value in block.items() if value is not None} if isinstance(block, Mapping) else block
 
 
 def messages(turns: Any, roles: Roles, speaker: str = ASSISTANT) -> list[dict[str, Any]]:
