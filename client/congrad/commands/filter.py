@@ -266,7 +266,7 @@ def _read(order: Order) -> Iterator[tuple[Run, Survey]]:
         fields = recognised.fields
         trial = order.outputs.trial(rows)
         found = survey(rows, fields, trial, drop_bad=order.drop_bad, with_digests=not order.is_dry)
-        told = [*notices(found), *(() if order.is_dry else order.outputs.notices())]
+        told = [*notices(found), *(() if order.is_dry else order.outputs.notices(rows))]
         for notice in told if order.is_spoken else ():
             say(notice)
         # A service that is there is asked what it has, and a line is said where that will not do.

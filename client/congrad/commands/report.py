@@ -15,7 +15,8 @@ from congrad.files.decisions import read_decisions, samples_of
 from congrad.files.formats import STANDARD_STREAM, Format
 from congrad.files.kinds.rows import FileError
 from congrad.files.recognition import recognised_in
-from congrad.files.source import Source, same_file
+from congrad.files.source import same_file
+from congrad.files.sources import files_of, opened
 from congrad.files.streams import STANDARD_OUTPUT, descriptor_of
 from congrad.files.target import check_writable, replacing
 from congrad.formats.registry import AUTO
@@ -45,8 +46,12 @@ def report_file(
         str, typer.Option("-o", "--output", metavar="FILE", help="Where the page goes; - is standard output.")
     ],
     samples: Annotated[
-        str | None,
-        typer.Option(metavar="IN", help="The file that was filtered. Without it the page has no texts."),
+        list[str] | None,
+        typer.Option(
+            metavar="IN",
+            help="What was filtered, a file, a folder or a pattern; repeat it where there were several. Without it the "
+            "page has no texts.",
+        ),
     ] = None,
     input_format: Annotated[
         Format | None,
@@ -70,12 +75,13 @@ def report_file(
     """Writes one page about a file that was filtered."""
     fields = fields_of(field, roles=role, verdict=verdict)
     try:
-        _check_output(output, results, samples)
+        files = files_of(samples or [], input_format)
+        _check_output(output, results, *files)
         decisions = read_decisions(results)
-        report = Report(_about(samples or results, direction, url, api_key), decisions)
         with ExitStack() as stack:
-            if samples is not None:
-                rows = stack.enter_context(Source(samples, input_format, fields.by_column))
+            rows = stack.enter_context(opened(files, input_format, fields.by_column)) if files else None
+            report = Report(_about(results if rows is None else rows.name, direction, url, api_key), decisions)
+            if rows is not None:
                 fields = recognised_in(rows, fields, rows_are).fields
                 for position, sample in enumerate(samples_of(rows, fields, decisions)):
                     report.add(position, sample)
@@ -88,11 +94,11 @@ def report_file(
         say(f"{len(decisions)} pairs in {output}")
 
 
-def _check_output(output: str, *inputs: str | None) -> None:
+def _check_output(output: str, *inputs: str) -> None:
     """:raises FileError: the page cannot be written, or would overwrite what it is made of."""
     check_writable(output)
     for path in inputs:
-        if path is not None and output != STANDARD_STREAM and same_file(path, output):
+        if output != STANDARD_STREAM and same_file(path, output):
             raise FileError(f"{output}: is an input; it would be overwritten")
 
 

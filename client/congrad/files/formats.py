@@ -30,8 +30,18 @@ SUFFIXES = {
     ".parquet": Format.PARQUET,
 }
 
+ARROW = (".arrow", ".feather")
+"""Suffixes of what is not read, and often meant: `datasets` keeps its own files so."""
+
 STANDARD_STREAM = "-"
 """In place of a path: standard input or output."""
+
+
+def unknown(path: str) -> str:
+    """What to say of a file whose suffix says nothing."""
+    if Path(path).suffix.lower() in ARROW:
+        return f"{path}: is Arrow, which is not read; make Parquet of it, with to_parquet of the dataset or table"
+    return f"{path}: its suffix is none of {', '.join(SUFFIXES)}; say what it is with --input-format"
 
 
 def format_of(path: str) -> Format | None:

@@ -20,7 +20,7 @@ from congrad.files.trial import Trial
 from congrad.formats.detection import AUTO, guess_of
 from congrad.formats.fields import Fields as Fields
 from congrad.formats.kinds.trl import TRL
-from congrad.formats.lost_prompts import PromptWatch
+from congrad.formats.lost_prompts import PromptWatch, is_blank
 from congrad.formats.paths import column_of
 from congrad.formats.verdict import TieError
 
@@ -61,6 +61,8 @@ class Survey:
     """The first rows of each language."""
     sureness: dict[str, float] = field(default_factory=dict)
     """Where languages are detected: the sum of how sure their rows are."""
+    unreadable: int = 0
+    """Rows that could not be read."""
     empty_prompts: int = 0
     """Samples whose prompt is there, and has no text."""
     completions: int = 0
@@ -68,7 +70,7 @@ class Survey:
     labelled: int = 0
     """Those of them with a label."""
     named: set[str] = field(default_factory=set)
-    """Fields that were named and that any sample has."""
+    """Fields that were named and that any row has."""
 
     @property
     def rows(self) -> int:
@@ -102,6 +104,7 @@ def survey(
     watch = PromptWatch(fields.used)
     for position, row in enumerate(source.all_rows(None if is_tried else fields.wanted)):
         is_sample = _take(position, row, fields, found, watch)
+        found.unreadable += row.fault is not None
         is_written = is_sample or drop_bad or found.bad.is_tie(position)
         if is_written or row.fault is None:
             found.columns.update(dict.fromkeys(row.content))
@@ -114,6 +117,7 @@ def survey(
     _check_columns(source, fields, found)
     if found.bad.total and not (drop_bad and found.rows):
         raise found.bad.error(source.name, _hint(fields, found), are_all=not found.rows)
+    _check_paths(source, fields, found)
     if watch.fault is not None:
         raise FileError(f"{source.name}: {watch.fault}")
     if trial is not None:
@@ -134,11 +138,12 @@ def _take(position: int, row: Row, fields: Fields, found: Survey, watch: PromptW
         found.bad.add(position, BadRow(row.id, str(error), _known(row, fields), is_tie))
         return False
     watch.add(row.content, sample)
-    found.named.update(name for name in fields.columns if name in sample)
+    if len(found.named) < len(fields.columns):
+        found.named |= fields.found_in(row.content)
     found.languages[language] += 1
     firsts = found.firsts.setdefault(language, [])
     firsts += [row.id] if len(firsts) < FEW else []
-    found.empty_prompts += sample.get("prompt") == [] or _is_blank(sample.get("prompt"))
+    found.empty_prompts += "prompt" in sample and is_blank(sample["prompt"])
     found.completions += "completion" in sample
     found.labelled += "completion" in sample and sample.get(LABEL) is not None
     if fields.language == AUTO:
@@ -148,10 +153,6 @@ def _take(position: int, row: Row, fields: Fields, found: Survey, watch: PromptW
     if found.with_digests:
         found.samples.append((row.id, hashlib.sha256(text).hexdigest()[:DIGEST]))
     return True
-
-
-def _is_blank(prompt: Any) -> bool:
-    return isinstance(prompt, str) and not prompt.strip()
 
 
 def sample_of(row: Row, fields: Fields) -> dict[str, Any]:
@@ -190,8 +191,17 @@ def _check_columns(source: Source, fields: Fields, found: Survey) -> None:
             raise FileError(f"{source.name}: there is no column {path!r} for {name}; {_columns(found)}")
 
 
+def _check_paths(source: Source, fields: Fields, found: Survey) -> None:
+    """:raises FileError: a path leads nowhere in all rows: what it was named for would be lost in silence."""
+    for name, path in fields.columns.items():
+        if name not in found.named and path not in found.columns:
+            raise FileError(f"{source.name}: no row has anything at {path!r} for {name}; {_columns(found)}")
+
+
 def _hint(fields: Fields, found: Survey) -> str:
     """The columns that no row has and every sample needs."""
+    if not found.columns and found.unreadable == found.bad.total:  # of rows that could not be read nothing is missing
+        return ""
     missing = []
     if fields.language is None and not _has(fields, found, "language"):
         missing.append("language")

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from congrad.files.formats import STANDARD_STREAM, SUFFIXES, Format, format_of
+from congrad.files.formats import STANDARD_STREAM, Format, format_of, unknown
 from congrad.files.kinds import csv_file, json_file, jsonl_file, parquet_file
 from congrad.files.kinds.rows import FileError, Row
 from congrad.files.opening.compression import check_compression, compression_of, damages, decompressed
@@ -33,10 +33,12 @@ class Source:
     :param fields: which field of a sample a column is read for; a CSV file's cells do not say what they hold.
     :raises FileError: it is not there, or its format cannot be told.
 
-    ``format`` is what it is, and ``by_suffix`` what its suffix says, which for JSON may be another.
+    ``format`` is what it is, and ``by_suffix`` what its suffix says, which for JSON may be another. ``paths`` has what
+    was given.
     """
 
     def __init__(self, path: str, as_format: Format | None = None, fields: Mapping[str, str] | None = None):
+        self.paths = [path]
         self.name = "standard input" if path == STANDARD_STREAM else path
         self.by_suffix = self.format = _known(path, as_format)
         self._fields = fields or {}
@@ -183,8 +185,7 @@ def _reading(name: str) -> Iterator[None]:
 def _known(path: str, given: Format | None) -> Format:
     found = given or format_of(path)
     if found is None:
-        known = ", ".join(SUFFIXES)
-        raise FileError(f"{path}: its suffix is none of {known}; say what it is with --input-format")
+        raise FileError(unknown(path))
     if found is Format.PARQUET:
         parquet_file.require_pyarrow()
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -11,7 +12,7 @@ from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any
 
-from congrad.files.formats import STANDARD_STREAM, Format, format_of
+from congrad.files.formats import ARROW, STANDARD_STREAM, Format, format_of, unknown
 from congrad.files.kinds.rows import FileError, Row
 from congrad.files.opening.remote import files_at, is_remote
 from congrad.files.source import Source
@@ -30,7 +31,10 @@ def files_of(paths: Sequence[str], as_format: Format | None = None) -> list[str]
     found = [name for path in paths for name in _files_of(path, as_format)]
     if STANDARD_STREAM in found and len(found) > 1:
         raise FileError("standard input is read alone, and not beside other files")
-    return list(dict.fromkeys(found))
+    files: dict[str, str] = {}
+    for name in found:  # each once, whatever it is called: shards/a.jsonl may be named beside ./shards
+        files.setdefault(name if is_remote(name) else os.path.realpath(name), name)
+    return list(files.values())
 
 
 def opened(paths: Sequence[str], as_format: Format | None, fields: Mapping[str, str]) -> Source:
@@ -48,6 +52,7 @@ class Sources(Source):
     def __init__(self, paths: Sequence[str], as_format: Format | None = None, fields: Mapping[str, str] | None = None):
         self._stack = ExitStack()
         self._parts = [self._stack.enter_context(Source(path, as_format, fields)) for path in paths]
+        self.paths = list(paths)
         self._names = _short(paths)
         first = self._parts[0]
         self.name = f"{first.name} and {len(paths) - 1} more"
@@ -87,7 +92,8 @@ class Sources(Source):
         for part, schema in zip(self._parts, schemas, strict=True):
             if not schema.equals(schemas[0]):
                 raise FileError(
-                    f"{part.name}: has other columns, or columns of other types, than {self._parts[0].name}"
+                    f"{part.name}: has other columns, or columns of other types, than {self._parts[0].name}, and "
+                    "one Parquet file cannot hold the rows of both as they are: write JSON Lines, or filter each alone"
                 )
         return schemas[0]
 
@@ -123,6 +129,8 @@ def _of_one_kind(path: str, names: Sequence[str], as_format: Format | None) -> l
     """Those of the files that hold rows."""
     visible = [name for name in names if not any(part.startswith((".", "_")) for part in Path(name).parts[-1:])]
     held = [name for name in visible if Path(name).name not in ABOUT and (as_format or format_of(name))]
+    if not held and (arrow := [name for name in visible if Path(name).suffix.lower() in ARROW]):
+        raise FileError(unknown(arrow[0]))
     if not held:
         raise FileError(f"{path}: holds no files of rows")
     kinds = sorted({str(format_of(name)) for name in held})

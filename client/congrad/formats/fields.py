@@ -10,9 +10,9 @@ from congrad.formats import registry
 from congrad.formats.detection import AUTO, guess_of
 from congrad.formats.kinds.trl import TRL, without_nulls
 from congrad.formats.language_fields import LANGUAGE
-from congrad.formats.lost_prompts import PROMPT_LIKE
+from congrad.formats.lost_prompts import PROMPT_LIKE, begin_alike, is_blank
 from congrad.formats.messages import ASSISTANT, USER, are_turns, is_text_or_turns, is_turn, messages
-from congrad.formats.paths import column_of, value_at
+from congrad.formats.paths import column_of, is_at, value_at
 from congrad.formats.row_format import Roles, Row, RowFormat, Sample
 from congrad.formats.verdict import Verdict
 
@@ -21,6 +21,10 @@ FIELDS = tuple(name for name in ALL_FIELDS if name != "id")
 
 STRUCTURE = "structure"
 """What a column is read for that may hold messages or lists in one of the formats."""
+
+
+NESTED = "nested"
+"""What a column is read for that a path leads into: whatever is in JSON there."""
 
 
 class NumberedRow(Protocol):
@@ -51,13 +55,16 @@ class Fields:
     format: RowFormat = TRL
     roles: Roles = field(default_factory=dict)
     verdict: Verdict | None = None
+    is_guess: bool = False
+    """Whether the format was found out: then a row may be of another one."""
 
     @property
     def by_column(self) -> dict[str, str]:
         """The field that a column is read for."""
         structured = dict.fromkeys([*registry.COLUMNS, *map(column_of, self.columns.values())], STRUCTURE)
         own = {name: name for name in FIELDS if name not in self.columns}
-        return structured | own | {path: name for name, path in self.columns.items()}
+        nested = {column_of(path): NESTED for path in self.columns.values() if column_of(path) != path}
+        return structured | own | nested | {path: name for name, path in self.columns.items()}
 
     @property
     def used(self) -> frozenset[str]:
@@ -89,9 +96,15 @@ class Fields:
         :raises ValueError: the row is not of the format, or does not say what is preferred.
         """
         try:
-            sample = self.format.read(self.renamed(row), self.roles)
+            whole = self.renamed(row)
+            sample = self.format.read(whole, self.roles)
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"is not of the format {self.format.name} ({self.format.shape})") from error
+        if (other := self._loses(sample, whole)) is not None:
+            raise ValueError(
+                f"has no prompt as {self.format.name}, as which most rows are read, but one as {other}: filter both "
+                f"kinds of rows apart, or say --format {self.format.name} if it is none"
+            )
         sample = agreed(sample | self.named(row)) if self.columns else sample
         language = self.language_of(row)
         if language == AUTO:
@@ -101,6 +114,18 @@ class Fields:
     def language_of(self, row: Row) -> Any:
         """What is said of the language of a row; ``auto`` where nothing but its text says it."""
         return self.language or value_at(row, self.columns.get(LANGUAGE, LANGUAGE))
+
+    def _loses(self, sample: Sample, row: Row) -> str | None:
+        """The format in which a row has a prompt, where it has none as it was read."""
+        is_there = not is_blank(sample.get("prompt")) or begin_alike(sample.get("chosen"), sample.get("rejected"))
+        if is_there or not self.is_guess or "prompt" in self.columns:
+            return None
+        others = (form for form in registry.FORMATS if form.name != self.format.name and form.fits(row))
+        return next((form.name for form in others if _has_prompt(form, row, self.roles)), None)
+
+    def found_in(self, row: Row) -> set[str]:
+        """The fields that were named and whose column, or what the path to it leads to, is there."""
+        return {name for name, path in self.columns.items() if is_at(row, path)}
 
     def renamed(self, row: Row) -> Row:
         """The row with the fields that were named, under their own names, in place of others of these names."""
@@ -120,6 +145,13 @@ class Fields:
         """Turns as messages, where they are not yet."""
         is_foreign = are_turns(value) and (self.roles or any("role" not in turn for turn in value))
         return messages(value, self.roles) if is_foreign or is_turn(value) else value
+
+
+def _has_prompt(form: RowFormat, row: Row, roles: Roles) -> bool:
+    try:
+        return not is_blank(form.read(row, roles).get("prompt"))
+    except (LookupError, TypeError, AttributeError, ValueError):
+        return False
 
 
 def agreed(sample: Sample) -> Sample:

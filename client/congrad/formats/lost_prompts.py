@@ -54,7 +54,7 @@ class PromptWatch:
             return
         self._has_prompt = sample.get("prompt") not in (None, "", [])
         self._rows += 1
-        self._shared += _begin_alike(sample.get("chosen"), sample.get("rejected"))
+        self._shared += begin_alike(sample.get("chosen"), sample.get("rejected"))
         self._unread.update(dict.fromkeys(name for name in PROMPT_LIKE if name not in self._used and row.get(name)))
 
     @property
@@ -69,7 +69,23 @@ class PromptWatch:
         )
 
 
-def _begin_alike(chosen: Any, rejected: Any) -> bool:
+def is_blank(prompt: Any) -> bool:
+    """Whether a prompt is missing or says nothing, but for what a system turn says before it."""
+    if not isinstance(prompt, list):
+        return prompt is None or (isinstance(prompt, str) and not prompt.strip())
+    spoken = [turn for turn in prompt if not (isinstance(turn, Mapping) and turn.get("role") == "system")]
+    return not prompt or (bool(spoken) and all(map(_is_silent, spoken)))
+
+
+def _is_silent(turn: Any) -> bool:
+    if not isinstance(turn, Mapping):
+        return False
+    content = turn.get("content")
+    return not (content.strip() if isinstance(content, str) else content) and not turn.get("tool_calls")
+
+
+def begin_alike(chosen: Any, rejected: Any) -> bool:
+    """Whether two answers have an implicit prompt, as far as their beginnings tell."""
     if isinstance(chosen, str) and isinstance(rejected, str):
         return len(chosen) >= SHARED and chosen[:SHARED] == rejected[:SHARED]
     is_talk = isinstance(chosen, list) and isinstance(rejected, list) and bool(chosen) and bool(rejected)

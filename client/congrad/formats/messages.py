@@ -19,6 +19,9 @@ ROLES = {
 ROLE_KEYS = ("role", "from", "speaker")
 CONTENT_KEYS = ("content", "value", "text")
 
+ROLE_AND_CONTENT, FROM_AND_VALUE = {"role", "content"}, {"from", "value"}
+"""The keys of a turn, and of one of ShareGPT's."""
+
 CALL = "function_call"
 """The role of LLaMA-Factory's turns that call a tool; their content is the call in JSON."""
 
@@ -26,6 +29,23 @@ CALL = "function_call"
 def is_turn(value: Any) -> bool:
     """Whether it looks like a message."""
     return isinstance(value, Mapping) and any(key in value for key in ROLE_KEYS)
+
+
+def is_bare_turn(value: Mapping[str, Any]) -> bool:
+    """Whether it has the two keys of a turn and no others: an answer may be an object of other keys."""
+    return value.keys() in (ROLE_AND_CONTENT, FROM_AND_VALUE)
+
+
+def parsed_turn(answer: Any) -> Any:
+    """A turn that is in JSON, as it lies in the cell of a CSV file; anything else as it is. For the formats in which
+    an answer is a turn: elsewhere it would be a text."""
+    if not isinstance(answer, str) or not answer.lstrip().startswith("{"):
+        return answer
+    try:
+        value = json.loads(answer)
+    except (ValueError, RecursionError):
+        return answer
+    return value if isinstance(value, dict) and is_bare_turn(value) else answer
 
 
 def are_turns(value: Any) -> bool:
@@ -49,9 +69,15 @@ def message(turn: Any, roles: Roles) -> dict[str, Any]:
     content = next((turn[key] for key in CONTENT_KEYS if turn.get(key) is not None), None)
     if role == CALL and CALL not in roles:
         return {"role": ASSISTANT, "tool_calls": _calls(content)}
+    if isinstance(content, list):  # blocks, which have a null for each key that others have, such as image
+        content = [_without_nulls(block) for block in content]
     known = {name: turn[name] for name in Message.model_fields if turn.get(name) is not None}
     renamed = roles.get(role) or ROLES.get(role.lower(), role)
     return {**known, "role": renamed, **({} if content is None else {"content": content})}
+
+
+def _without_nulls(block: Any) -> Any:
+    return {key: value for key, value in block.items() if value is not None} if isinstance(block, Mapping) else block
 
 
 def messages(turns: Any, roles: Roles, speaker: str = ASSISTANT) -> list[dict[str, Any]]:
@@ -64,6 +90,24 @@ def messages(turns: Any, roles: Roles, speaker: str = ASSISTANT) -> list[dict[st
     if not isinstance(turns, list | tuple):
         turns = [turns]
     return [message(turn, roles) for turn in turns]
+
+
+def exchanges(history: Any) -> list[list[Any]]:
+    """Earlier questions, each with its answer; a list in JSON is one too, as it lies in the cell of a CSV file.
+
+    :raises ValueError: they are something else.
+    """
+    if not history:
+        return []
+    try:
+        turns = json.loads(history) if isinstance(history, str) else history
+    except (ValueError, RecursionError):
+        turns = None
+    if not isinstance(turns, list | tuple) or not all(
+        isinstance(turn, list | tuple) and len(turn) == 2 for turn in turns
+    ):
+        raise ValueError(f"history should be a list of [question, answer]; it is {str(history)[:40]!r}")
+    return [list(turn) for turn in turns]
 
 
 def with_system(system: Any, prompt: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -13,6 +13,15 @@ def value_at(row: Any, path: str) -> Any:
     return value_at(found, rest) if dot and found is not None else found
 
 
+def is_at(row: Any, path: str) -> bool:
+    """Whether anything lies there, if only a null."""
+    if isinstance(row, Mapping) and path in row:
+        return True
+    name, dot, rest = path.partition(".")
+    found = row.get(name) if isinstance(row, Mapping) else _item(row, name)
+    return found is not None and (not dot or is_at(found, rest))
+
+
 def column_of(path: str, columns: Mapping[str, Any] | frozenset[str] = frozenset()) -> str:
     """The column that a path begins with."""
     return path if path in columns else path.partition(".")[0]

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from congrad.contract.samples import LABEL, PAIR
 from congrad.formats.detection import AUTO as DETECTED
 from congrad.formats.fields import Fields
+from congrad.formats.kinds.trl import TRL
 from congrad.formats.language_fields import LANGUAGE, language_field
 from congrad.formats.registry import AUTO, description, named, recognise, settled
 from congrad.formats.row_format import Row
@@ -41,9 +43,10 @@ def recognised(
     seen = renamed if every is None else map(given.renamed, every(replace(given, format=form).used))
     form = settled(form, seen, given.verdict)
     found, of_languages = _language(rows, replace(given, format=form))
+    found = replace(found, is_guess=name == AUTO)
     told = f"read as {description(form, renamed)} (--format {form.name}); {of_languages}"
-    unread = _unread_system(rows, found)
-    return Recognised(found, f"{told}; {unread}" if unread else told)
+    unread = filter(None, (_unread_system(rows, found), _unread_label(rows, found)))
+    return Recognised(found, "; ".join([told, *unread]))
 
 
 def _language(rows: Sequence[Row], fields: Fields) -> tuple[Fields, str]:
@@ -64,3 +67,11 @@ def _unread_system(rows: Sequence[Row], fields: Fields) -> str:
     """What to say where there are system prompts that the format has no place for."""
     is_read = "system" in fields.used or not any(isinstance(row.get("system"), str) and row["system"] for row in rows)
     return "" if is_read else "system is not read: --format question makes it the system turn"
+
+
+def _unread_label(rows: Sequence[Row], fields: Fields) -> str:
+    """What to say of completions whose labels are none: without them all would count as wanted."""
+    labels = [row.get(LABEL) for row in rows if fields.format is TRL and not all(row.get(name) for name in PAIR)]
+    given = [label for label in labels if label is not None]
+    is_unread = given and LABEL not in fields.columns and not any(isinstance(label, bool) for label in given)
+    return "label is not read, as it is not true or false" if is_unread else ""

@@ -1,10 +1,11 @@
 """All formats, and which of them some rows are of."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from congrad.contract.samples import COMPLETIONS, CONVERSATION, NOT_SPLIT
 from congrad.formats.kinds.axolotl import AXOLOTL, QUESTION
-from congrad.formats.kinds.compared import COMPARED
+from congrad.formats.kinds.compared import COMPARED, VERDICTS, unjudged
 from congrad.formats.kinds.generations import GENERATIONS
 from congrad.formats.kinds.llama_factory import ALPACA, SHAREGPT
 from congrad.formats.kinds.ms_swift import MS_SWIFT
@@ -51,11 +52,11 @@ def recognise(rows: Sequence[Row]) -> RowFormat:
 
     :raises UnknownFormatError: none of them is of any.
     """
-    counts = {form: sum(map(form.fits, rows)) for form in FORMATS}
-    best = max(FORMATS, key=counts.__getitem__)
-    if not counts[best]:
+    # Each row counts once: most are TRL's too, and one that is nothing else would decide for all of them.
+    counts = Counter(form for row in rows if (form := next((form for form in FORMATS if form.fits(row)), None)))
+    if not counts:
         raise UnknownFormatError(unknown(rows))
-    return best
+    return max(FORMATS, key=counts.__getitem__)
 
 
 def settled(form: RowFormat, rows: Iterable[Row], said: Verdict | None = None) -> RowFormat:
@@ -76,11 +77,18 @@ def description(form: RowFormat, rows: Sequence[Row]) -> str:
     return form.title if form.told is None or not any(map(form.fits, rows)) else form.told(rows)
 
 
-def unknown(rows: Iterable[Row]) -> str:
+def unknown(rows: Sequence[Row]) -> str:
     """What to say of rows that are of no format."""
     fields = list(dict.fromkeys(name for row in rows for name in row))
     if CONVERSATION in fields and not set(COMPLETIONS) & set(fields):
         return NOT_SPLIT
+    pair = unjudged(rows)
+    if pair is not None:  # to name one of them as chosen would swap the pairs in which the other is better
+        return (
+            f"its rows have two answers, {pair[0]} and {pair[1]}, and no column that is known to say which is better; "
+            f"the fields are {', '.join(fields)}. Such a column is called {', '.join(VERDICTS)}, or the answers have a "
+            "score each, such as score_a and score_b: rename the one that says it"
+        )
     near = sorted(FORMATS, key=lambda form: -_likeness(form, fields))[:NEAREST]
     shapes = "".join(f"\n  {form.name}: {form.shape}" for form in near)
     seen = f"the fields are {', '.join(fields)}" if fields else "there are no fields"

@@ -199,10 +199,11 @@ def _encode(value: Any) -> bytes:
 
 
 def _check(row: Mapping[str, Any], position: int) -> None:
-    try:
-        _encode(row)
-    except _NO_JSON as error:
-        raise InvalidSampleError(position, str(error)) from error
+    for name, value in row.items():
+        try:
+            _encode({name: value})
+        except _NO_JSON as error:
+            raise InvalidSampleError(position, f"{name}: {error}") from error
 
 
 def _list(value: Any) -> Any:

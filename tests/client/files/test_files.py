@@ -13,6 +13,7 @@ import pytest
 from congrad.files.formats import Format, format_of
 from congrad.files.kinds.parquet_file import DECISION, ROWS
 from congrad.files.kinds.rows import FileError
+from congrad.files.recognition import recognised_in
 from congrad.files.samples import Fields, read_samples, survey
 from congrad.files.source import Source
 from congrad.files.streams import descriptor_of, is_special
@@ -23,6 +24,7 @@ from pyarrow import parquet
 TURNS = [{"role": "user", "content": "a"}]
 ANSWER = [{"role": "assistant", "content": "ü\u2028"}]
 OTHER = [{"role": "assistant", "content": "b"}]
+OTHER_ANSWER = [{"role": "assistant", "content": "c"}]
 VERDICT = {"conflict_score": 0.5, "conflicts_with": ["fr"], "truncated": False, "reason": None, "detail": None}
 
 
@@ -120,6 +122,50 @@ def parquet_with_messages(path: Path, rows: int = 3) -> pyarrow.Table:
     table = table.replace_schema_metadata({"huggingface": "{}"})
     parquet.write_table(table, path)
     return table
+
+
+@pytest.mark.parametrize(
+    ("name", "prompt"), [("sharegpt", {"from": "human", "value": "a"}), ("axolotl", {"role": "user", "content": "a"})]
+)
+def test_turns_alone_in_cells_of_csv_are_turns_where_the_format_has_such(
+    name: str, prompt: dict[str, str], tmp_path: Path
+) -> None:
+    """As text, the JSON itself would be scored."""
+    keys = list(prompt)
+    answers = [{keys[0]: "assistant", keys[1]: text} for text in ("b", "c")]
+    column = "conversations" if name == "sharegpt" else "messages"
+    for cells in (answers, [[answer] for answer in answers]):
+        with (tmp_path / "in.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["language", column, "chosen", "rejected"])
+            writer.writerow(["de", *map(json.dumps, ([prompt], *cells))])
+        with Source(str(tmp_path / "in.csv"), fields=Fields().by_column) as rows:
+            found = recognised_in(rows, Fields())
+            (sample,) = (found.fields.sample(row) for row in rows.rows())
+        assert found.fields.format.name == name
+        assert sample["prompt"] == TURNS
+        assert sample["chosen"] == [{"role": "assistant", "content": "b"}]
+        assert sample["rejected"] == OTHER_ANSWER
+
+
+def test_an_answer_that_is_an_object_in_json_stays_text(tmp_path: Path) -> None:
+    texts = ['{"from": "gpt", "value": "a"}', "{'from': 'Rom', 'to': 'Oslo'}", '[{"from": "Rom"}]']
+    cells = "".join(f'de,"{text.replace(chr(34), chr(34) * 2)}",b\n' for text in texts)
+    samples = read_samples(written(tmp_path / "in.csv", "language,chosen,rejected\n" + cells))
+    assert [sample["chosen"] for sample in samples] == texts
+
+
+def test_two_columns_of_one_name_are_refused_in_every_kind_of_file(tmp_path: Path) -> None:
+    """One of them would be scored, whichever is meant."""
+    parquet.write_table(
+        pyarrow.table([["de"], ["a"], ["b"], ["c"]], names=["language", "chosen", "rejected", "chosen"]),
+        tmp_path / "in.parquet",
+    )
+    written(tmp_path / "in.csv", "language,chosen,rejected,chosen\nde,a,b,c\n")
+    written(tmp_path / "one.csv", "language,prompt,chosen,chosen\nde,a,b,c\n")
+    for name in ("in.parquet", "in.csv", "one.csv"):
+        with pytest.raises(FileError, match=f"{name}: has two columns 'chosen'"), Source(str(tmp_path / name)) as rows:
+            recognised_in(rows, Fields())
 
 
 def test_parquet_keeps_its_schema_and_its_nested_messages(tmp_path: Path) -> None:
@@ -232,6 +278,19 @@ GOOD = '{"language": "de", "chosen": "a", "rejected": "b"'
         ("in.csv", 'language,chosen,rejected\nde,"a"x,b\n', "in.csv: is not CSV in UTF-8"),
         ("in.csv", "language,chosen,rejected\nde,\"[{'role': 'user'}]\",b\n", "row 1: chosen: is a list as Python"),
         ("in.csv", "language,chosen,rejected,ref_chosen_logps\nde,a,b,x\n", "row 1: ref_chosen_logps: should be a num"),
+        (
+            "in.csv",
+            "language,chosen,rejected\nde,\"{'from': 'gpt', 'value': 'a'}\",b\n",
+            "row 1: chosen: is a turn as Python",
+        ),
+        (
+            "in.csv",
+            "language,chosen,rejected\rde,a,b\r",
+            "in.csv: is not CSV .*; its lines should end with a line feed$",
+        ),
+        ("in.jsonl", GOOD + ',}\n"', r"line 1: is not JSON: [^:]* at character 50\b"),
+        ("in.json", "[" + GOOD[:-1], "in.json: is not JSON: Unterminated string starting at character 47$"),
+        ("in.jsonl", "{\n}\n", "in.jsonl: 2 rows are no samples\n  line 1: "),
         ("in.parquet", "PAR1", "in.parquet: is not Parquet"),
         ("in.txt", GOOD, "in.txt: its suffix is none of"),
     ],
@@ -244,7 +303,7 @@ def test_what_is_wrong_is_named_with_its_row(name: str, text: str, message: str,
 @pytest.mark.parametrize("name", ["in.jsonl", "in.json", "in.csv"])
 def test_what_is_not_utf_8_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"[\xff\x00")
-    with pytest.raises(FileError, match="UTF-8"):
+    with pytest.raises(FileError, match=r"UTF-8: it has the byte 0xff .* iconv -f"):
         read_samples(tmp_path / name)
 
 
@@ -357,6 +416,26 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(name: str, tmp_
     source = written(tmp_path / name, text)
     with pytest.raises(FileError, match="no column 'query' for prompt; the columns are language, chosen, rejected"):
         sampled(source, Fields({"prompt": "query"}))
+
+
+@pytest.mark.parametrize("path", ["meta.question", "meta.q.text", "meta.turns.7", "answers.0"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_a_path_that_leads_nowhere_is_told(path: str, suffix: str, tmp_path: Path) -> None:
+    """Its prompt would be lost in silence; a path that leads somewhere does so in the cells of a CSV file too."""
+    row = {"language": "de", "chosen": "a", "rejected": "b", "meta": {"q": "c", "turns": ["d"]}, "answers": None}
+    written(tmp_path / "in.jsonl", json.dumps(row) + "\n")
+    copied(tmp_path / "in.jsonl", source := tmp_path / f"again{suffix}")
+    for there, prompt in (("meta.q", "c"), ("meta.turns.-1", "d")):
+        fields = Fields({"prompt": there})
+        with Source(str(source), fields=fields.by_column) as rows:
+            assert survey(rows, fields).rows == 1
+            assert [fields.sample(row)["prompt"] for row in rows.rows()] == [prompt]
+    fields = Fields({"prompt": path})
+    with Source(str(source), fields=fields.by_column) as rows, pytest.raises(FileError) as caught:
+        survey(rows, fields)
+    assert f"{source}: no row has anything at '{path}' for prompt; the columns are language, chosen" in str(
+        caught.value
+    )
 
 
 def test_an_output_appears_whole_or_not_at_all(tmp_path: Path) -> None:

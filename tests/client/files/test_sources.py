@@ -155,6 +155,13 @@ def test_files_of_one_name_are_told_apart_by_their_place(tmp_path: Path) -> None
         assert [row.id for row in source.rows()] == [f"file {i}, line {j}" for i in (1, 2) for j in (1, 2)]
 
 
+def test_a_file_counts_once_whatever_it_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [str(written(tmp_path / name, LINES)) for name in ("a.jsonl", "b.jsonl")]
+    (tmp_path / "c.jsonl").symlink_to(names[0])
+    monkeypatch.chdir(tmp_path)
+    assert files_of(["b.jsonl", str(tmp_path), "./a.jsonl"]) == ["b.jsonl", names[0]]
+
+
 def test_files_that_are_not_alike_are_told_apart(tmp_path: Path) -> None:
     names = [str(written(tmp_path / "a.jsonl", LINES)), str(written(tmp_path / "b.csv", "language,chosen\n"))]
     with pytest.raises(FileError, match=r"b\.csv: is csv, and .*a\.jsonl is jsonl"):
@@ -163,6 +170,11 @@ def test_files_that_are_not_alike_are_told_apart(tmp_path: Path) -> None:
         files_of([str(tmp_path)])
     with pytest.raises(FileError, match="holds no files of rows"):
         files_of([str(tmp_path / "*.txt")])
+    (tmp_path / "saved").mkdir()
+    written(tmp_path / "saved" / "data-00000-of-00001.arrow", "ARROW1")
+    for path in ("saved", "saved/*.arrow", "saved/data-00000-of-00001.arrow"):
+        with pytest.raises(FileError, match=r"data-00000-of-00001\.arrow: is Arrow, .* make Parquet of it"):
+            opened(files_of([str(tmp_path / path)]), None, {})
     with pytest.raises(FileError, match="standard input is read alone"):
         files_of(["-", names[0]])
 

@@ -26,6 +26,8 @@ TEXT = {"prompt": Q, "chosen": GOOD, "rejected": BAD}
 WHOLE = {"chosen": [ASKED, ANSWERED], "rejected": [ASKED, MUMBLED]}
 TRANSCRIPTS = {name: f"\n\nHuman: {Q}\n\nAssistant: {text}" for name, text in (("chosen", GOOD), ("rejected", BAD))}
 CALL = {"name": "orologio", "arguments": {"fuso": "Roma"}}
+CALLED = {"role": "assistant", "tool_calls": [{"type": "function", "function": CALL}]}
+HEARD = said("tool", "15:00")
 
 ROWS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("trl", TEXT, TEXT),
@@ -125,6 +127,26 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         "compared",
         {"conversation_a": [ASKED, ANSWERED], "conversation_b": [ASKED, MUMBLED], "winner": "model_a"},
         {"chosen": [ASKED, ANSWERED], "rejected": [ASKED, MUMBLED]},
+    ),
+    # Answers of several turns, as where tools are called, go on after the prompt; whole conversations hold it.
+    (
+        "compared",
+        {"prompt": Q, "response_a": [CALLED, HEARD, ANSWERED], "response_b": [MUMBLED], "winner": "model_a"},
+        CHAT | {"chosen": [CALLED, HEARD, ANSWERED]},
+    ),
+    (
+        "compared",
+        {"prompt": Q, "response_a": [CALLED, HEARD, MUMBLED], "response_b": [ANSWERED], "winner": "b"},
+        CHAT | {"rejected": [CALLED, HEARD, MUMBLED]},
+    ),
+    (
+        "sharegpt",
+        {
+            "conversations": [spoken("system", "Sii breve."), spoken("human", Q)],
+            "chosen": [spoken("system", "Sii breve."), spoken("human", Q), spoken("gpt", GOOD)],
+            "rejected": [spoken("system", "Sii breve."), spoken("human", Q), spoken("gpt", BAD)],
+        },
+        CHAT | {"prompt": [BRIEF, ASKED]},
     ),
     ("generations", {"instruction": Q, "generations": [BAD, "Sono le due.", GOOD], "ratings": [1.0, None, 5]}, CHAT),
 ]
@@ -331,3 +353,83 @@ def test_a_system_prompt_that_is_not_read_is_said() -> None:
     assert "system is not read: --format question makes it the system turn" in recognised([row]).told
     fields = recognised([row], name="question").fields
     assert fields.read(row) == CHAT | {"prompt": [BRIEF, ASKED]}
+
+
+def test_keys_that_are_null_are_missing_in_every_format() -> None:
+    """Chatbot Arena has them in each block of text, and `datasets` in every row of any format."""
+    blocks = {text: [{"type": "text", "text": text, "image": None}] for text in (Q, GOOD, BAD)}
+    first, second = ([ASKED | {"content": blocks[Q]}, ANSWERED | {"content": blocks[text]}] for text in (GOOD, BAD))
+    row = {"language": "it", "conversation_a": first, "conversation_b": second, "winner": "model_a"}
+    sample = recognised([row]).fields.read(row)
+    assert sample["chosen"][1]["content"] == [{"type": "text", "text": GOOD}]
+    congrad.Sample.model_validate(sample)
+
+
+@pytest.mark.parametrize("name", ["preference_strength", "safer_response_id", "preference.responses"])
+def test_of_two_answers_without_a_verdict_none_is_said_to_be_named_as_chosen(name: str) -> None:
+    """It would be the worse one in half of the rows."""
+    with pytest.raises(UnknownFormatError, match="two answers, response_1 and response_2, and no column") as caught:
+        recognised([{"prompt": Q, "response_1": GOOD, "response_2": BAD, name: 1}])
+    assert "--field chosen" not in str(caught.value)
+    assert name in str(caught.value)
+    assert "called winner, label" in str(caught.value)
+
+
+@pytest.mark.parametrize(("label", "is_read"), [(1, False), ("0", False), (True, True), (None, True)])
+def test_labels_of_completions_that_are_none_are_told(label: Any, is_read: bool) -> None:
+    """Else completions that are not wanted would count as those that are."""
+    told = recognised([{"language": "it", "prompt": Q, "completion": GOOD, "label": label}]).told
+    assert ("label is not read, as it is not true or false" in told) is not is_read
+
+
+def test_a_label_of_a_pair_is_of_another_use_and_needs_no_word() -> None:
+    assert "label" not in recognised([TEXT | {"language": "it", "label": 1}]).told
+
+
+def test_a_history_may_be_in_json_and_what_is_none_is_said() -> None:
+    row = {"language": "it", "instruction": Q, "chosen": GOOD, "rejected": BAD}
+    fields = recognised([row]).fields
+    right: list[Any] = [[["a", "b"]], '[["a", "b"]]', [("a", "b")]]
+    for history in right:
+        assert fields.read(row | {"history": history})["prompt"] == [said("user", "a"), said("assistant", "b"), ASKED]
+    assert fields.read(row | {"history": ""})["prompt"] == [ASKED]
+    wrong: list[Any] = ["ieri", "[['a', 'b']]", [["a"]], 7]
+    for history in wrong:
+        with pytest.raises(ValueError, match=r"history should be a list of \[question, answer\]"):
+            fields.read(row | {"history": history})
+
+
+def test_a_rating_that_is_no_number_is_named() -> None:
+    row = {"language": "it", "instruction": Q, "generations": [GOOD, BAD], "ratings": ["5", "N/A"]}
+    with pytest.raises(ValueError, match="a rating is 'N/A', which is no number"):
+        recognised([row]).fields.read(row)
+
+
+FOREIGN = [("trl", "alpaca"), ("trl", "axolotl"), ("trl", "question"), ("alpaca", "trl"), ("alpaca", "sharegpt"),
+           ("sharegpt", "trl"), ("sharegpt", "alpaca"), ("question", "sharegpt"), ("hh", "alpaca")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("most", "other"), FOREIGN)
+def test_a_row_of_another_format_does_not_lose_its_prompt(most: str, other: str) -> None:
+    """Files that are put together are read as most of their rows are."""
+    row, foreign = ({"language": "it"} | next(r for name, r, _ in ROWS if name == wanted) for wanted in (most, other))
+    fields = recognised([row, row, foreign]).fields
+    assert fields.format.name == most
+    with pytest.raises(ValueError, match=f"has no prompt as {most}, .* but one as {other}: .* --format {most}"):
+        fields.read(foreign)
+    said = recognised([row, row, foreign], name=most).fields
+    assert "rejected" in said.read(foreign)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": Q, "chosen": f"{Q} {GOOD}", "rejected": f"{Q} {BAD}"},
+        {"input": "it-7", "chosen": f"Che ore sono oggi? {GOOD}", "rejected": f"Che ore sono oggi? {BAD}"},
+        {"instruction": Q, **WHOLE},
+        {"prompt": "", "instruction": Q, "chosen": GOOD, "rejected": BAD},
+    ],
+)
+def test_a_prompt_that_answers_begin_with_or_that_is_empty_is_not_lost(row: dict[str, Any]) -> None:
+    sample = recognised([TEXT, TEXT, row]).fields.read(row)
+    assert sample == {name: row[name] for name in ("prompt", "chosen", "rejected") if name in row}

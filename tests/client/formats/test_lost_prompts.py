@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from congrad.formats import Fields
-from congrad.formats.lost_prompts import PromptWatch
+from congrad.formats.lost_prompts import PromptWatch, is_blank
 
 
 def fault_of(*rows: dict[str, Any]) -> str | None:
@@ -34,3 +34,17 @@ def test_a_column_that_looks_like_the_prompt_is_named() -> None:
 )
 def test_nothing_is_lost_where_there_is_a_prompt_or_nothing_like_one(row: dict[str, Any]) -> None:
     assert fault_of(row, LOST if "prompt" in row else row) is None
+
+
+@pytest.mark.parametrize("prompt", [None, "", " \n", [], [{"role": "user", "content": " "}],
+                                    [{"role": "system", "content": "a"}, {"role": "user", "content": ""}],
+                                    [{"role": "user"}]])  # fmt: skip
+def test_a_prompt_that_says_nothing_is_blank(prompt: Any) -> None:
+    assert is_blank(prompt)
+
+
+@pytest.mark.parametrize("prompt", ["a", [{"role": "user", "content": "a"}], [{"role": "system", "content": "a"}], 0,
+                                    [{"role": "user", "content": [{"type": "text", "text": "a"}]}], ["a"],
+                                    [{"role": "assistant", "tool_calls": [{}]}]])  # fmt: skip
+def test_a_prompt_that_says_anything_is_not(prompt: Any) -> None:
+    assert not is_blank(prompt)

@@ -16,7 +16,7 @@ from congrad.integrations import axolotl, openrlhf
 from congrad.integrations.trl import filter_dataset, filter_rows, to_sample
 from congrad.local.stack import Stack
 from congrad_worker.checkpoints.encoding import Encoder
-from datasets import Dataset, DatasetDict, IterableDataset, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset, Value
 from support.models import DEMO_CHECKPOINT
 from support.pairs import demo_samples
 from support.stub_service import StubService
@@ -374,10 +374,57 @@ def test_ties_are_not_sent_and_not_kept() -> None:
     assert [len(body["samples"]) for body in stub.bodies] == [3, 3, 3]
 
 
+def test_what_can_be_read_once_only_is_filtered_like_a_list() -> None:
+    pairs = [{"language": "de", "prompt": "a", "chosen": "-500", "rejected": "c"}] * 3
+    with congrad.Client("http://stub", transport=httpx.MockTransport(StubService())) as client:
+        assert filter_rows(iter(pairs), client) == pairs  # type: ignore[arg-type] # it is no sequence
+
+
+def test_a_stream_goes_on_knowing_its_columns() -> None:
+    features = Features(
+        {name: Value("string") for name in ("language", "prompt", "chosen", "rejected")}
+        | {"source": ClassLabel(names=["a", "b"])}
+    )
+    pair = {"language": "de", "prompt": "a", "chosen": "-500", "rejected": "c", "source": 1}
+    stream = Dataset.from_list([pair] * 3, features=features).to_iterable_dataset()
+    with congrad.Client("http://stub", transport=httpx.MockTransport(StubService())) as client:
+        for drop in (False, True):
+            scored = filter_dataset(stream, client, drop=drop)
+            assert scored.features == features | {"keep": Value("bool"), "conflict_score": Value("float64")}
+            assert list(scored) == [pair | {"keep": True, "conflict_score": -0.5}] * 3
+
+
+@pytest.mark.parametrize("nothing", [None, float("nan")])
+def test_a_first_row_without_a_language_is_what_is_wrong_and_not_the_column(nothing: float | None) -> None:
+    pair: dict[str, Any] = {"language": "de", "prompt": "a", "chosen": "b", "rejected": "c"}
+    with (
+        congrad.Client(NOWHERE, max_retries=0, max_downtime=0) as client,
+        pytest.raises(congrad.CongradError) as caught,
+    ):
+        filter_rows([pair | {"language": nothing}, pair], client)
+    assert nothing is None or "sample 0 cannot be sent: language: " in str(caught.value)
+    with congrad.Client(NOWHERE) as client, pytest.raises(ValueError, match="has no column of languages"):
+        filter_rows([pair | {"language": None}] * 2, client)
+
+
 def test_a_batch_whose_prompts_would_be_lost_is_not_sent() -> None:
     rows = [{"language": "de", "query": "a", "chosen": "Ja.", "rejected": "Nein."}] * 2
     with congrad.Client(NOWHERE) as client, pytest.raises(ValueError, match="there is a column 'query' that is not"):
         filter_rows(rows, client)
+
+
+@pytest.mark.parametrize("path", ["frage", "data.frage", "data.q.text"])
+def test_a_prompt_that_is_named_and_not_there_is_told(path: str) -> None:
+    row = {"language": "de", "data": {"q": None}, "chosen": "-500", "rejected": "b"}
+    for filtered in (
+        filter_rows,
+        lambda rows, client, **options: filter_dataset(Dataset.from_list(rows), client, **options),
+    ):
+        with congrad.Client(NOWHERE) as client, pytest.raises(ValueError, match=f"no row has anything at '{path}'"):
+            filtered([row], client, fields={"prompt": path})
+    # A null is a missing value: the prompt is an implicit one.
+    with congrad.Client("http://stub", transport=httpx.MockTransport(StubService())) as client:
+        assert filter_rows([row], client, fields={"prompt": "data.q"}) == [row]
 
 
 TOOL_TEMPLATE = "{{ tools | tojson }}{% for m in messages %}<|{{ m.role }}|>{{ m | tojson }}{% endfor %}"

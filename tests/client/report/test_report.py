@@ -420,6 +420,23 @@ def test_a_file_whose_texts_are_in_other_columns_is_refused(scores: Path, sample
     assert "in.jsonl: its rows are of no format that is known" in words(done.stderr)
 
 
+def test_the_texts_may_be_in_several_files(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    first, second = (
+        write_lines(tmp_path / "in" / f"{name}.jsonl", [row]) for name, row in zip("ab", ROWS, strict=True)
+    )
+    scores = write_lines(tmp_path / "scores.jsonl", with_ids("a.jsonl, line 1", "b.jsonl, line 1"))
+    for given in ([tmp_path / "in"], [tmp_path / "in" / "*.jsonl"], [first, second]):
+        named = [word for path in given for word in ("--samples", path)]
+        done = congrad(scores, *named, "--field", "chosen=better", "-o", tmp_path / "report.html")
+        assert done.exit_code == 0, done.stderr
+        page = Page((tmp_path / "report.html").read_bytes())
+        assert page.summary["source"] == "a.jsonl and 1 more"
+        assert [row[8] is None for row in page.pairs] == [False, False]
+    done = congrad(scores, "--samples", tmp_path / "in", "--field", "chosen=better", "-o", second)
+    assert "is an input; it would be overwritten" in words(done.stderr)
+
+
 def test_a_file_without_languages_has_those_of_its_decisions(scores: Path, tmp_path: Path) -> None:
     rows = [{"chosen": "a", "rejected": "b"}, {"chosen": "c", "rejected": "d"}]
     plain = write_lines(tmp_path / "plain.jsonl", rows)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from congrad.commands.filtering.journal import journal_of
@@ -14,6 +14,7 @@ from congrad.files.formats import STANDARD_STREAM, Format, format_of
 from congrad.files.kinds.parquet_file import DECISION, require_pyarrow
 from congrad.files.kinds.rows import FileError
 from congrad.files.kinds.values import encode
+from congrad.files.opening.compression import bare
 from congrad.files.samples import Fields, Survey
 from congrad.files.source import Source, same_file
 from congrad.files.streams import STANDARD_OUTPUT, descriptor_of, is_special
@@ -52,8 +53,11 @@ class Outputs:
         """Whether one of them is standard output."""
         return STANDARD_OUTPUT in map(descriptor_of, self.paths)
 
-    def notices(self) -> Iterator[str]:
+    def notices(self, source: Source) -> Iterator[str]:
         """What whoever filters should know of them before the work."""
+        for path in (self.kept, self.dropped):
+            if path is not None and PurePath(bare(path)).suffix and format_of(path) is None and not self.kept_format:
+                yield f"{path}: its suffix is that of no kind of file, and it will be written as {source.format}"
         for path in self.paths:
             if not is_special(path) and Path(path).exists():
                 yield f"{path}: is there already, and will be replaced"
@@ -78,8 +82,13 @@ class Outputs:
             require_pyarrow()
 
     def trial(self, source: Source) -> Trial:
-        """What finds out while the rows are checked whether they can be written."""
+        """What finds out while the rows are checked whether they can be written.
+
+        :raises FileError: they come from Parquet files that are not alike, and go into one.
+        """
         forms = [self._form(path, source) for path in (self.kept, self.dropped) if path is not None]
+        if source.format is Format.PARQUET and any(form.format is Format.PARQUET for form in forms):
+            source.schema()
         return Trial(source.name, source.format, forms)
 
     def write(

@@ -6,8 +6,8 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, TextIO
 
-from congrad.files.kinds.rows import UNREADABLE, FileError, Row
-from congrad.files.kinds.values import cell_of, value_of
+from congrad.files.kinds.rows import UNREADABLE, FileError, Row, repeated
+from congrad.files.kinds.values import cell_of, not_utf_8, value_of
 
 LONGEST_CELL = 2**31 - 1
 """The csv module's own limit, 128 KiB, is short for a text."""
@@ -21,7 +21,10 @@ DELIMITERS = (COMMA, ";", TAB, "|")
 def delimiter_of(stream: BinaryIO) -> str:
     """What stands between the cells: what makes most columns of the header, where names hold none of them."""
     line = stream.readline().removeprefix(codecs.BOM_UTF8).decode(errors="replace")
-    return max(DELIMITERS, key=lambda delimiter: len(next(csv.reader([line], delimiter=delimiter), [])))
+    try:
+        return max(DELIMITERS, key=lambda delimiter: len(next(csv.reader([line], delimiter=delimiter), [])))
+    except csv.Error:  # whoever reads the header says what is wrong with it
+        return COMMA
 
 
 def header(stream: BinaryIO, name: str, delimiter: str = COMMA) -> list[str]:
@@ -29,11 +32,14 @@ def header(stream: BinaryIO, name: str, delimiter: str = COMMA) -> list[str]:
 
     :raises FileError: there is no header, or a name occurs twice.
     """
-    columns = next(_lines(stream, name, delimiter), None)
+    return _header(_lines(stream, name, delimiter), name)
+
+
+def _header(lines: Iterator[list[str]], name: str) -> list[str]:
+    columns = next(lines, None)
     if columns is None:
         raise FileError(f"{name}: has no header")
-    twice = sorted({column for column in columns if columns.count(column) > 1})
-    if twice:
+    if twice := repeated(columns):
         raise FileError(f"{name}: has two columns {', '.join(map(repr, twice))}")
     return columns
 
@@ -42,10 +48,10 @@ def read(stream: BinaryIO, name: str, fields: Mapping[str, str], delimiter: str 
     """The rows; one that has more or fewer cells than the header, or a cell that cannot be its field, says so.
 
     :param fields: which field of a sample a column is read for.
-    :raises FileError: it is not CSV.
+    :raises FileError: it is not CSV, or its header is none.
     """
     lines = _lines(stream, name, delimiter)
-    columns = next(lines, [])
+    columns = _header(lines, name)
     for number, cells in enumerate(lines, start=1):
         if len(cells) == len(columns):
             yield _row(f"row {number}", dict(zip(columns, cells, strict=True)), fields)
@@ -58,12 +64,20 @@ def read(stream: BinaryIO, name: str, fields: Mapping[str, str], delimiter: str 
 def _lines(stream: BinaryIO, name: str, delimiter: str) -> Iterator[list[str]]:
     # Of the whole process: the module has no limit for one reader.
     csv.field_size_limit(LONGEST_CELL)
-    # Bytes are cut at line feeds alone: a file of text would cut a quoted cell at its carriage returns as well.
-    decoded = (line.removeprefix(codecs.BOM_UTF8 if not number else b"").decode() for number, line in enumerate(stream))
     try:
-        yield from (cells for cells in csv.reader(decoded, strict=True, delimiter=delimiter) if cells)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise FileError(f"{name}: is not CSV in UTF-8: {error}") from error
+        yield from (cells for cells in csv.reader(_decoded(stream, name), strict=True, delimiter=delimiter) if cells)
+    except csv.Error as error:
+        ends = "; its lines should end with a line feed" if "new-line" in str(error) else ""
+        raise FileError(f"{name}: is not CSV in UTF-8: {str(error).partition(' - ')[0]}{ends}") from error
+
+
+def _decoded(stream: BinaryIO, name: str) -> Iterator[str]:
+    # Bytes are cut at line feeds alone: a file of text would cut a quoted cell at its carriage returns as well.
+    for number, line in enumerate(stream, start=1):
+        try:
+            yield (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).decode()
+        except UnicodeDecodeError as error:
+            raise FileError(f"{name}, line {number}: is not CSV in UTF-8: {not_utf_8(error)}") from error
 
 
 def _row(name: str, source: Mapping[str, str], fields: Mapping[str, str]) -> Row:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from congrad.files.kinds.rows import UNREADABLE, FileError, Row
-from congrad.files.kinds.values import encode
+from congrad.files.kinds.values import encode, not_utf_8, told
 
 SPACE = re.compile(r"[ \t\r\n]*")
 DECODER = json.JSONDecoder()
@@ -93,9 +93,7 @@ class _Window:
                 content, end = DECODER.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
                 if not self._may_be_cut(error) or not self._more(size):
-                    raise FileError(
-                        f"{self._name}: is not JSON: {error.msg} at character {self._before + error.pos}"
-                    ) from error
+                    raise FileError(f"{self._name}: is not JSON: {told(error, self._before)}") from error
             except RecursionError as error:
                 raise FileError(f"{self._name}: is not JSON: {error}") from error
             else:
@@ -118,7 +116,7 @@ class _Window:
         try:
             new = self._decoder.decode(chunk, final=self._is_whole)
         except UnicodeDecodeError as error:
-            raise FileError(f"{self._name}: is not UTF-8: {error}") from error
+            raise FileError(f"{self._name}: is not UTF-8: {not_utf_8(error)}") from error
         self._before += self._at
         self._text, self._at = self._text[self._at :] + new, 0
         return True

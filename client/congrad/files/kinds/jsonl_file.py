@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from congrad.files.kinds.rows import UNREADABLE, Row
-from congrad.files.kinds.values import encode
+from congrad.files.kinds.values import encode, not_utf_8, told
 
 
 def read(stream: BinaryIO) -> Iterator[Row]:
@@ -22,9 +22,9 @@ def _row(name: str, line: bytes) -> Row:
     try:
         content = json.loads(line.decode())
     except UnicodeDecodeError as error:
-        fault = f"is not UTF-8: {error}"
+        fault = f"is not UTF-8: {not_utf_8(error)}"
     except (ValueError, RecursionError) as error:
-        fault = f"is not JSON: {error}"
+        fault = f"is not JSON: {told(error)}"
     else:
         if isinstance(content, dict):
             return Row(name, content, line)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Self
 
-from congrad.files.kinds.rows import FileError, Row
+from congrad.files.kinds.rows import FileError, Row, repeated
 from congrad.formats.kinds.trl import without_nulls
 
 if TYPE_CHECKING:
@@ -69,6 +69,8 @@ def read(stream: BinaryIO, name: str, columns: Collection[str] | None = None) ->
         file = parquet.ParquetFile(stream, buffer_size=BUFFER, pre_buffer=False)
         for batch in file.iter_batches(batch_size=BATCH):
             wanted = [i for i, column in enumerate(batch.schema.names) if columns is None or column in columns]
+            if twice := repeated([batch.schema.names[i] for i in wanted]):
+                raise FileError(f"{name}: has two columns {', '.join(map(repr, twice))}")
             for position, content in enumerate(batch.select(wanted).to_pylist()):
                 number += 1
                 yield Row(f"row {number}", without_nulls(content), batch.slice(position, 1))

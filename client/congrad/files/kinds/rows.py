@@ -1,5 +1,7 @@
 """A row of a file."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +14,11 @@ class FileError(CongradError):
 
 UNREADABLE = "unreadable"
 """The column of what a row that cannot be read has in place of its own."""
+
+
+def repeated(columns: Sequence[str]) -> list[str]:
+    """The names that more than one column has: which of them is meant, nobody can tell."""
+    return sorted(name for name, count in Counter(columns).items() if count > 1)
 
 
 @dataclass(frozen=True)

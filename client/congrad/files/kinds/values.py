@@ -1,13 +1,14 @@
 """Values of rows as JSON, and as the cells of a CSV file."""
 
+import ast
 import json
 import math
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-from congrad.formats.fields import STRUCTURE
-from congrad.formats.messages import are_turns, is_turn
+from congrad.formats.fields import NESTED, STRUCTURE
+from congrad.formats.messages import FROM_AND_VALUE, are_turns, is_bare_turn, is_turn
 
 MESSAGES = ("prompt", "chosen", "rejected", "completion")
 """Fields whose cells may hold messages."""
@@ -32,6 +33,22 @@ def encode(value: Any) -> bytes:
         text = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, default=_plain)
     # Half of a surrogate pair has no UTF-8; the backslash form of Python is that of JSON too.
     return text.encode("utf-8", "backslashreplace")
+
+
+def not_utf_8(error: UnicodeDecodeError) -> str:
+    """What is wrong with a text that is in another encoding, and what to do."""
+    byte = error.object[error.start]
+    return f"it has the byte 0x{byte:02x} of another encoding; convert it, as with iconv -f WINDOWS-1252 -t UTF-8"
+
+
+def told(error: Exception, before: int = 0) -> str:
+    """What is wrong with a JSON text, without the line, which is counted in what was parsed and not in the file.
+
+    :param before: characters of the file before that.
+    """
+    if not isinstance(error, json.JSONDecodeError):
+        return str(error)
+    return f"{error.msg.removesuffix(' at')} at character {before + error.pos}"
 
 
 def _plain(value: Any) -> Any:
@@ -69,6 +86,8 @@ def value_of(field: str | None, cell: str) -> Any:
         return _text_or_messages(cell)
     if field == STRUCTURE:
         return _structure(cell)
+    if field == NESTED:
+        return _nested(cell)
     if field in OBJECTS:
         return _parsed(cell)
     if field in BOOLEANS:
@@ -78,15 +97,28 @@ def value_of(field: str | None, cell: str) -> Any:
 
 def _text_or_messages(cell: str) -> Any:
     """A list of messages in JSON; everything else is text, a list of numbers for one."""
-    if not cell.lstrip().startswith("[{"):
+    if not cell.lstrip().startswith(("[{", "{'")):
         return cell
     try:
         value = json.loads(cell)
     except (ValueError, RecursionError):
-        if cell.lstrip().startswith("[{'"):
-            raise ValueError("is a list as Python prints it; messages should be written as JSON") from None
+        if cell.lstrip().startswith("[{'") or _is_printed_turn(cell):
+            kind = "list" if cell.lstrip().startswith("[") else "turn"
+            raise ValueError(f"is a {kind} as Python prints it; messages should be written as JSON") from None
         return cell
-    return value if all(isinstance(item, dict) and "role" in item for item in value) else cell
+    return value if all(map(_is_message, value)) else cell
+
+
+def _is_message(item: Any) -> bool:
+    return isinstance(item, dict) and ("role" in item or item.keys() >= FROM_AND_VALUE)
+
+
+def _is_printed_turn(cell: str) -> bool:
+    try:
+        value = ast.literal_eval(cell.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return False
+    return isinstance(value, dict) and is_bare_turn(value)
 
 
 def _structure(cell: str) -> Any:
@@ -98,6 +130,16 @@ def _structure(cell: str) -> Any:
     except (ValueError, RecursionError):
         return cell
     return value if are_turns(value) or is_turn(value) or _has_turns(value) else cell
+
+
+def _nested(cell: str) -> Any:
+    """An object or a list in JSON, in which a path goes on; everything else is text."""
+    if not cell.lstrip().startswith(("{", "[")):
+        return cell
+    try:
+        return json.loads(cell)
+    except (ValueError, RecursionError):
+        return cell
 
 
 def _has_turns(value: Any) -> bool:

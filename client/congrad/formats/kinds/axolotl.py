@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from congrad.formats.messages import USER, are_turns, is_text_or_turns, is_turn, messages, with_system
+from congrad.formats.messages import USER, are_turns, is_text_or_turns, is_turn, messages, parsed_turn, with_system
 from congrad.formats.row_format import Roles, Row, RowFormat, Sample
 
 QUESTIONS = ("question", "input", "instruction")
@@ -25,7 +25,8 @@ def _is_whole(answer: Any) -> bool:
 
 
 def _read_turns(row: Row, roles: Roles) -> Sample:
-    answers = {name: messages(row[name], roles)[-1:] for name in ("chosen", "rejected") if row.get(name) is not None}
+    given = {name: parsed_turn(row[name]) for name in ANSWERS if row.get(name) is not None}
+    answers = {name: messages(answer, roles)[-1:] for name, answer in given.items()}
     return {"prompt": messages(row["messages"], roles, USER), **answers}
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from congrad.formats.messages import are_turns, is_text_or_turns, is_turn, messages, with_system
+from congrad.formats.messages import ASSISTANT, are_turns, is_text_or_turns, is_turn, messages, with_system
 from congrad.formats.row_format import Roles, Row, RowFormat, Sample
 from congrad.formats.verdict import FROM_ONE, FROM_ZERO, SIGNED, TieError, Verdict, VerdictError, number_of
 
@@ -75,6 +75,11 @@ def _columns(row: Row) -> tuple[str, str] | None:
     return next((pair for pair in ANSWERS if all(is_text_or_turns(row.get(name)) for name in pair)), None)
 
 
+def unjudged(rows: Iterable[Row]) -> tuple[str, str] | None:
+    """The columns of two answers, where rows have them and none says which is better in a way that is known."""
+    return next(filter(None, map(_columns, rows)), None)
+
+
 def _scores(row: Row) -> tuple[str, str] | None:
     return next((pair for pair in SCORES if all(name in row for name in pair)), None)
 
@@ -104,7 +109,8 @@ def _read(row: Row, roles: Roles, readings: Readings | None = None, said: Verdic
     if not any(map(_has_turns, (prompt, first, second))):
         return {name: value for name, value in _named(prompt, chosen, rejected).items() if value is not None}
     sample = {"chosen": messages(chosen, roles), "rejected": messages(rejected, roles)}
-    if prompt is not None and len(sample["chosen"]) == 1:
+    # Whole conversations have the prompt in them; answers of several turns, such as calls of tools, go on after it.
+    if prompt is not None and (len(sample["chosen"]) == 1 or sample["chosen"][0]["role"] == ASSISTANT):
         sample["prompt"] = with_system(row.get("system"), messages(prompt, roles, "user"))
     return sample
 

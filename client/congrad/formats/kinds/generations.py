@@ -25,7 +25,17 @@ def _list(value: Any) -> list[Any]:
 
 def _ratings(row: Row) -> list[float]:
     given = _list(next((row[name] for name in RATINGS if row.get(name) is not None), None))
-    return [math.nan if value is None else float(value) for value in given]
+    return [math.nan if value is None else _rating(value) for value in given]
+
+
+def _rating(value: Any) -> float:
+    """:raises ValueError: it is no number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(
+            f"a rating is {str(value)[:40]!r}, which is no number; null is that of a generation without one"
+        ) from None
 
 
 def _fits(row: Row) -> bool:

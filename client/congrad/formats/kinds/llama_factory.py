@@ -2,12 +2,24 @@
 
 from typing import Any
 
-from congrad.formats.messages import USER, are_turns, is_text_or_turns, is_turn, messages, with_system
+from congrad.formats.messages import (
+    SYSTEM,
+    USER,
+    are_turns,
+    exchanges,
+    is_text_or_turns,
+    is_turn,
+    messages,
+    parsed_turn,
+    with_system,
+)
 from congrad.formats.row_format import Roles, Row, RowFormat, Sample
+
+ANSWERS = ("chosen", "rejected")
 
 
 def _answers(row: Row, roles: Roles) -> Sample:
-    return {name: messages(row[name], roles) for name in ("chosen", "rejected") if row.get(name) is not None}
+    return {name: messages(row[name], roles) for name in ANSWERS if row.get(name) is not None}
 
 
 def _others(row: Row) -> Sample:
@@ -22,7 +34,7 @@ def _fits_alpaca(row: Row) -> bool:
 def _read_alpaca(row: Row, roles: Roles) -> Sample:
     history = [
         turn
-        for query, response in row.get("history") or []
+        for query, response in exchanges(row.get("history"))
         for turn in (*messages(query, roles, USER), *messages(response, roles))
     ]
     # As LLaMA-Factory joins them.
@@ -61,6 +73,7 @@ def _read_sharegpt(row: Row, roles: Roles) -> Sample:
         return {name: with_system(row.get("system"), turns) for name, turns in _answers(row, roles).items()} | _others(
             row
         )
+    row = {**row, **{name: parsed_turn(row.get(name)) for name in ANSWERS}}
     prompt = messages(conversation, roles)
     answers = {name: _last(row[name], turns) for name, turns in _answers(row, roles).items()}
     return {"prompt": with_system(row.get("system"), prompt), **answers, **_others(row)}
@@ -68,7 +81,7 @@ def _read_sharegpt(row: Row, roles: Roles) -> Sample:
 
 def _last(given: Any, turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The answer itself, where the whole conversation is repeated before it."""
-    return turns if is_turn(given) or turns[0]["role"] != USER else turns[-1:]
+    return turns if is_turn(given) or turns[0]["role"] not in (SYSTEM, USER) else turns[-1:]
 
 
 SHAREGPT = RowFormat(

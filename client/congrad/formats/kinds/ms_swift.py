@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from congrad.formats.messages import USER, are_turns, messages, with_system
+from congrad.formats.messages import USER, are_turns, exchanges, messages, with_system
 from congrad.formats.row_format import Roles, Row, RowFormat, Sample
 
 COLUMNS = (
@@ -37,7 +37,7 @@ def _read(row: Row, roles: Roles) -> Sample:
 
 def _from_query(row: Row) -> list[dict[str, Any]]:
     """The older form: a query and its response, behind a history of such."""
-    turns = [*(row.get("history") or []), [row.get("query", ""), row["response"]]]
+    turns = [*exchanges(row.get("history")), [row.get("query", ""), row["response"]]]
     return [turn for query, response in turns for turn in (*messages(query, {}, USER), *messages(response, {}))]
 
 

@@ -125,6 +125,7 @@ def filter_rows(
         prompts would be lost.
     :raises CongradError: a row cannot be sent, or the service does not answer.
     """
+    rows = list(rows)  # of what can be read once only, nothing would be left to give back
     if not rows:
         return []
     reader = _Reader(rows, language, None, format, fields or {}, verdict, lambda _: rows)
@@ -162,7 +163,7 @@ class _Reader:
         first = [dict(row) for row in islice(rows, ROWS)]
         self._fields = recognised(first, given, form, every).fields if first and to_sample is None else given
         self._column = self._fields.columns.get(LANGUAGE) or language_field(first) or LANGUAGE
-        if first and not callable(language) and value_at(first[0], self._column) is None:
+        if first and not callable(language) and all(value_at(row, self._column) is None for row in first):
             raise ValueError(
                 "the dataset has no column of languages; language= names one, or is a function of a row. Its columns: "
                 f"{', '.join(first[0])}"
@@ -192,10 +193,17 @@ class _Reader:
         :raises ValueError: their prompts would be lost.
         """
         watch = PromptWatch(self._fields.used)
+        has_rows = has_prompt = False
         for position, row in enumerate(rows):
+            has_rows, has_prompt = True, has_prompt or "prompt" in self._fields.found_in(row)
             for sample in self.samples([row], [], position):
                 watch.add(row, sample)
-        if watch.fault is not None and self._read is None:
+        if self._read is not None:
+            return
+        path = self._fields.columns.get("prompt")
+        if path is not None and has_rows and not has_prompt:
+            raise ValueError(f"no row has anything at {path!r}, which fields= names for the prompt")
+        if watch.fault is not None:
             raise ValueError(watch.fault)
 
     def _sample(self, row: Row) -> dict[str, Any]:
@@ -268,6 +276,8 @@ def _filtered_stream(
     dataset: "IterableDataset", client: Client, reader: _Reader, drop: bool, options: FilterOptions
 ) -> "IterableDataset":
     """Asks about some rows at a time, as they are read. A stream has no end that a second pass could wait for."""
+    from datasets import Features, Value
+
     if options.get("two_pass"):
         raise ValueError("two_pass waits for all rows, and an IterableDataset is a stream")
     given: FilterOptions = {**options, "two_pass": False}
@@ -281,7 +291,11 @@ def _filtered_stream(
         return {KEEP: among(filtered.keep, ties, False), CONFLICT_SCORE: among(scores, ties, None)}
 
     reader.check([dict(row) for row in dataset.take(ROWS)])
-    scored = dataset.map(ask, batched=True, with_indices=True, batch_size=STREAMED)
+    # A stream that knows its columns goes on knowing them: `map` forgets them unless they are said.
+    features = None
+    if dataset.features is not None:
+        features = Features({**dataset.features, KEEP: Value("bool"), CONFLICT_SCORE: Value("float64")})
+    scored = dataset.map(ask, batched=True, with_indices=True, batch_size=STREAMED, features=features)
     return scored.filter(lambda keep: bool(keep), input_columns=[KEEP]) if drop else scored
 
 

@@ -5,12 +5,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 from congrad.commands.filtering.outputs import Outputs
 from congrad.contract import wire
+from congrad.files.formats import Format
 from congrad.files.kinds.rows import UNREADABLE, FileError
 from congrad.files.samples import Fields, survey
 from congrad.files.source import Source
+from congrad.files.sources import opened
 from pyarrow import parquet
 
 GOOD: dict[str, Any] = {"language": "de", "prompt": "p", "chosen": "a", "rejected": "b", "n": 1}
@@ -69,3 +72,26 @@ def test_a_csv_file_is_copied_without_what_could_not_be_read_of_it(tmp_path: Pat
     kept, dropped = filtered(source, "kept.csv", "dropped.csv")
     assert kept.read_text() == "language,chosen,rejected\nde,a,b\n"
     assert dropped.read_text().splitlines()[0] == f"language,chosen,rejected,{UNREADABLE},congrad"
+
+
+def test_shards_that_are_not_alike_are_no_one_parquet_file_and_found_beforehand(tmp_path: Path) -> None:
+    names = [str(tmp_path / name) for name in ("a.parquet", "b.parquet")]
+    for name, row in zip(names, (GOOD, dict(reversed(GOOD.items()))), strict=True):
+        parquet.write_table(pyarrow.Table.from_pylist([row]), name)
+    with opened(names, None, {}) as rows:
+        for kept, dropped in (("kept.parquet", None), ("kept.jsonl", "dropped.parquet")):
+            with pytest.raises(FileError, match=r"b\.parquet: has other columns, .*a\.parquet, .*: write JSON Lines"):
+                Outputs(kept, dropped, None, None, None, None).trial(rows)
+        Outputs("kept.jsonl", "dropped.csv", None, None, None, None).trial(rows)
+
+
+@pytest.mark.parametrize(
+    ("kept", "is_told"), [("kept.arrow", True), ("kept.csv.zip", True), ("kept.txt.gz", True), ("kept", False),
+                          ("kept.gz", False), ("kept.v2.JSONL", False)]
+)  # fmt: skip
+def test_a_suffix_that_says_nothing_is_told(kept: str, is_told: bool, mixed: Path) -> None:
+    """Who writes it means something else than what is written."""
+    with Source(str(mixed)) as rows:
+        for form, word in ((None, is_told), (Format.JSONL, False)):
+            told = list(Outputs(str(mixed.parent / kept), None, "scores", None, None, form).notices(rows))
+            assert any("will be written as jsonl" in notice for notice in told) is word

@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Collection
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from congrad.client import Client
 from congrad.commands.filtering.asking import Asked, Run
@@ -12,6 +12,8 @@ from congrad.commands.filtering.selection import Within
 from congrad.commands.terminal.output import explained, say
 from congrad.contract import wire
 from congrad.errors import CongradError
+from congrad.files.formats import format_of
+from congrad.files.source import Source
 from congrad.formats.fields import Fields
 from congrad.formats.kinds.trl import TRL
 from congrad.protocol.options import BATCH_SIZE
@@ -35,6 +37,9 @@ def about_run(run: Run, journal: Journal, client: Client) -> About:
         settings=_settings(run.asked),
     )
 
+
+NAMED = 20
+"""Inputs that a command is shown with."""
 
 OWN_WORDS = {"a", "is", "it", "no", "of", "or", "the", "to"}
 """Of notes."""
@@ -83,14 +88,23 @@ def _settings(asked: Asked) -> list[Setting]:
 def _command(run: Run) -> str:
     """What decides the result, without where the service is or where files lie."""
     asked = run.asked
-    source = "-" if run.source.name == "standard input" else Path(run.source.name).name
-    words = ["congrad", "filter", source, "-o", "kept.jsonl", *_of_columns(run.fields), *_of_selection(asked.selection)]
+    words = ["congrad", "filter", *_inputs(run.source), "-o", "kept.jsonl"]
+    words += ["--bad-rows", "drop"] if run.found.bad.are_dropped else []
+    words += [*_of_columns(run.fields), *_of_selection(asked.selection)]
     words += ["--direction", asked.direction]
     words += [] if asked.checkpoint is None else ["--checkpoint", asked.checkpoint]
     words += [] if asked.update else ["--no-update"]
     words += ["--one-pass"] if asked.update and not asked.two_pass else []
     words += [] if asked.batch_size == BATCH_SIZE else ["--batch-size", str(asked.batch_size)]
     return shlex.join(words)
+
+
+def _inputs(source: Source) -> list[str]:
+    """The files, without their folders, and what they are where their names do not say it."""
+    names = [PurePath(path).name for path in source.paths]
+    told = names if len(names) <= NAMED else [*names[:NAMED], "..."]
+    said = all(format_of(path) is source.by_suffix for path in source.paths)
+    return told if said else [*told, "--input-format", source.by_suffix]
 
 
 def _of_columns(fields: Fields) -> list[str]:
