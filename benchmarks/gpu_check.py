@@ -43,7 +43,7 @@ from congrad_worker.gradients.device import is_out_of_memory
 from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.gradients.layouts.layout import Layout
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
-from congrad_worker.gradients.verification import verify
+from congrad_worker.gradients.verification import verified_engine, verify
 from congrad_worker.settings import GradientSettings
 from rich.console import Console
 from rich.markdown import Markdown
@@ -64,6 +64,7 @@ DEMO = Path(str(files("congrad"))) / "demo_data"
 PROMPT_SHARE = 0.5
 BETA = 0.1
 PLAIN = "plain DPO step"
+EIGHT_BITS = "products in 8 bits"
 
 
 @dataclass(frozen=True)
@@ -194,8 +195,15 @@ class Check:
         layouts = [layout for layout in engine.layouts if layout.name not in verdict.reasons]
         for layout in layouts:
             self._step(found["layouts"], layout.name, partial(self._layout, engine, layout, flops_per_token))
+        best = verdict.layouts[0]
+        eight = settings.model_copy(update={"fp8": True})
+        self._step(
+            found["layouts"],
+            f"{best.name}, {EIGHT_BITS}",
+            lambda: self._layout(verified_engine(checkpoint, eight, [best, TWO_ROWS]), best, flops_per_token),
+        )
         self._step(found, "agreement", lambda: _agreement(engine, layouts, self._pairs.pairs[:8]))
-        self._step(found, "trace", lambda: trace(engine, verdict.layouts[0], self._pairs, self._plan))
+        self._step(found, "trace", lambda: trace(engine, best, self._pairs, self._plan))
         if not adapter:
             self._step(found, PLAIN, lambda: self._plain(model, list(engine.modules)))
 
@@ -259,9 +267,9 @@ class Check:
         given = DEMO / "checkpoint", DEMO / "pairs.jsonl", self._plan.pairs_per_language
         exact = scores(*given, "cpu", "float32")
         device = str(self._plan.device)
-        for dtype in ("float32", "bfloat16"):
-            own = scores(*given, device, dtype)
-            found[f"Spearman {dtype}"] = round(float(spearmanr(exact, own).statistic), 5)
+        for name, dtype in (("float32", "float32"), ("bfloat16", "bfloat16"), (EIGHT_BITS, "bfloat16")):
+            own = scores(*given, device, dtype, fp8=name == EIGHT_BITS)
+            found[f"Spearman {name}"] = round(float(spearmanr(exact, own).statistic), 5)
 
     def _tests(self, found: Found) -> None:
         left = max(30.0, self._plan.seconds - (time.monotonic() - self._begun))

@@ -1,6 +1,6 @@
-"""How well scores in half precision agree with those in float32 on the same checkpoint.
+"""How well scores in half precision, or with products in 8 bits, agree with those in float32 on the same checkpoint.
 
-    python benchmarks/precision.py [--device cuda] [--dtype bfloat16] [--model DIR --data FILE.jsonl]
+    python benchmarks/precision.py [--device cuda] [--dtype bfloat16] [--fp8] [--model DIR --data FILE.jsonl]
 
 The yardstick is float32 on the CPU. Prints Spearman's correlation of the scores, and the share of pairs whose score is
 on the same side of zero.
@@ -27,9 +27,9 @@ from scipy.stats import spearmanr
 from benchmarks.fidelity import DEMO, conflict_scores, read_pairs
 
 
-def scores(model: Path, data: Path, each: int | None, device: str, dtype: str) -> np.ndarray:
+def scores(model: Path, data: Path, each: int | None, device: str, dtype: str, fp8: bool = False) -> np.ndarray:
     """Conflict scores of the pairs of a file as one request: float64 ``[n]``."""
-    settings = GradientSettings.model_validate({"model": str(model), "device": device, "dtype": dtype})
+    settings = GradientSettings.model_validate({"model": str(model), "device": device, "dtype": dtype, "fp8": fp8})
     checkpoint = load(locate(settings), settings)
     pairs, languages = read_pairs(data, Encoder(checkpoint.tokenizer, checkpoint.max_length), each)
     gradients = verified_engine(checkpoint, settings).compute(pairs)
@@ -40,18 +40,20 @@ def scores(model: Path, data: Path, each: int | None, device: str, dtype: str) -
 def main(
     device: Annotated[str, typer.Option(help="Where half precision is computed.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="bfloat16 or float16.")] = "bfloat16",
+    fp8: Annotated[bool, typer.Option("--fp8", help="Products with weights in 8 bits.")] = False,
     model: Annotated[Path, typer.Option(help="Folder of a checkpoint.")] = DEMO / "checkpoint",
     data: Annotated[Path, typer.Option(help="Rows with language, prompt, chosen, rejected.")] = DEMO / "pairs.jsonl",
     pairs_per_language: Annotated[int | None, typer.Option(help="Pairs of each language; default: all.")] = None,
 ) -> None:
     """Compares the two."""
     exact = scores(model, data, pairs_per_language, "cpu", "float32")
-    found = scores(model, data, pairs_per_language, device, dtype)
+    found = scores(model, data, pairs_per_language, device, dtype, fp8)
     has_score = ~np.isnan(exact) & ~np.isnan(found)
     exact, found = exact[has_score], found[has_score]
     result = {
         "device": device,
         "dtype": dtype,
+        "fp8": fp8,
         "pairs": len(exact),
         "spearman": round(float(spearmanr(exact, found).statistic), 4),
         "agreement": round(float(np.mean((exact > 0) == (found > 0))), 4),

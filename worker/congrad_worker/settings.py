@@ -124,6 +124,9 @@ class GradientSettings(WorkerSettings):
     """`auto` is float32 on a CPU and the checkpoint's own on a GPU."""
     load_in_4bit: bool = False
     """Quantises the weights below an adapter with bitsandbytes (NF4), as QLoRA trains it."""
+    fp8: bool = False
+    """Multiplies activations with the decoder's weights in 8 bits (e4m3), of a checkpoint in bfloat16: on a GPU whose
+    matrix units take them. Gradients are rounded to percents, and scores hardly change."""
     max_batch_tokens: Annotated[int, Field(ge=1)] | None = None
     """Tokens of one micro-batch, padding included: 8192 on a GPU, 4096 on a CPU, whose caches are small. A pair that is
     longer makes a batch of its own."""
@@ -209,6 +212,17 @@ class GradientSettings(WorkerSettings):
     def _is_not_undone(cls, value: bool, info: ValidationInfo) -> bool:
         if value and info.data.get("unit_gradients"):
             raise ValueError("has no effect with CONGRAD_UNIT_GRADIENTS=true, which undoes all weights of pairs")
+        return value
+
+    @field_validator("fp8")
+    @classmethod
+    def _is_of_bfloat16(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("dtype") in ("float32", "float16"):
+            raise ValueError(f"rounds bfloat16 to 8 bits, and CONGRAD_DTYPE is {info.data['dtype']}")
+        if value and info.data.get("load_in_4bit"):
+            raise ValueError(
+                "has no effect with CONGRAD_LOAD_IN_4BIT=true, whose weights have 4 bits; leave it at false"
+            )
         return value
 
     @field_validator("target_modules")

@@ -19,6 +19,7 @@ def test_a_fingerprint_depends_on_contents_and_settings_but_not_on_the_path(smal
         {"projection_dim": 8},
         {"target_modules": "q_proj"},
         {"layers": "upper-half"},
+        {"dtype": "bfloat16", "fp8": True},
         {"beta": 0.2},
         {"unit_gradients": True},
     )

@@ -25,7 +25,7 @@ GRADIENT_FIELDS = (
 
 LATER_FIELDS = (
     "loss_weights", "discopop_tau", "f_divergence_type", "f_alpha_divergence_coef", "desirable_weight",
-    "undesirable_weight", "use_weighting", "layers",
+    "undesirable_weight", "use_weighting", "layers", "fp8",
 )  # fmt: skip
 """Gradients depend on these too. They came later, and count where they are not at their default: what had been served
 without them keeps its fingerprint, and its directions."""

@@ -3,7 +3,7 @@
 import copy
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +18,9 @@ from congrad_worker.errors import CheckpointError
 from congrad_worker.gradients.collector import Collector
 from congrad_worker.gradients.compressed import Gradients
 from congrad_worker.gradients.device import are_lost, is_out_of_memory
-from congrad_worker.gradients.fused.chains import Chains
+from congrad_worker.gradients.fused.chains import chains
+from congrad_worker.gradients.fused.float8 import float8_products
+from congrad_worker.gradients.fused.stand_ins import StandIns
 from congrad_worker.gradients.layouts.batch import Batch
 from congrad_worker.gradients.layouts.budget import Budget
 from congrad_worker.gradients.layouts.costs import Costs
@@ -49,7 +51,8 @@ class GradientEngine:
     finds out whether this one does.
 
     :param layouts: those that pairs may be laid out in, as in `LAYOUTS`.
-    :raises CheckpointError: there are no modules that gradients could be taken of, or too many for ``exact``.
+    :raises CheckpointError: there are no modules that gradients could be taken of, or too many for ``exact``; or it is
+        to multiply in 8 bits, and cannot.
     """
 
     def __init__(self, checkpoint: Checkpoint, settings: GradientSettings, layouts: Sequence[Layout] = LAYOUTS):
@@ -78,7 +81,8 @@ class GradientEngine:
         self.costs = Costs.of(checkpoint.device.type, self._layer_weights, attends_at_once(checkpoint))
         self._has_unit_gradients = settings.unit_gradients
         self._collector = Collector(self.modules, self.projection)
-        self._chains = Chains(checkpoint.model)
+        self._chains = chains(checkpoint.model)
+        self._products = float8_products(checkpoint.models) if settings.fp8 else StandIns(())
         if settings.gradient_checkpointing:
             recompute_layers(checkpoint.model)
 
@@ -219,8 +223,12 @@ class GradientEngine:
     def running(self, batch: Batch, layout: Layout) -> Iterator[None]:
         """What every pass over a batch is computed in, its backward pass included: sequences that share a row do not
         see each other, and chains of operations are fused."""
-        with layout.apart(batch), self._chains.fused():
+        with layout.apart(batch), self._chains.in_place(), self.rounding():
             yield
+
+    def rounding(self) -> AbstractContextManager[None]:
+        """What a pass over any tokens is computed in: products with weights have the bits that they are to have."""
+        return self._products.in_place()
 
     def _policy_logps(self, batch: Batch) -> PairLogps:
         if not self.loss.weighs_pairs:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from congrad_worker.gradients.fused import norms
-from congrad_worker.gradients.fused.chains import Chains
+from congrad_worker.gradients.fused.chains import chains
 from support.architectures import random_model
 from torch import nn
 
@@ -24,7 +24,7 @@ def test_a_norm_is_fused_where_it_computes_the_same(
     assert len(list(norms.fused_norms(model))) == CALLS[name]
     ids = torch.randint(1, 128, (1, 12), generator=torch.Generator().manual_seed(0))
     before, gradient = outputs(model, ids)
-    with Chains(model).fused():
+    with chains(model).in_place():
         inside = outputs(model, ids)
         assert sum("forward" in vars(module) for module in model.modules()) == CALLS[name]
     torch.testing.assert_close(inside, (before, gradient), rtol=1e-4, atol=1e-4)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from congrad_worker.gradients.fused import liger
-from congrad_worker.gradients.fused.chains import Chains
+from congrad_worker.gradients.fused.chains import chains
 from congrad_worker.gradients.fused.rotary import Rotary, rotaries
 from support.architectures import random_model
 from torch import Tensor
@@ -30,7 +30,7 @@ def test_another_function_of_the_same_name_is_left_as_it_is(monkeypatch: pytest.
 def test_the_process_has_its_own_function_again_after_a_batch() -> None:
     model = random_model("llama", 128)
     own = modeling_llama.apply_rotary_pos_emb
-    with suppress(RuntimeError), Chains(model).fused():
+    with suppress(RuntimeError), chains(model).in_place():
         assert isinstance(modeling_llama.apply_rotary_pos_emb, Rotary)
         raise RuntimeError
     assert modeling_llama.apply_rotary_pos_emb is own

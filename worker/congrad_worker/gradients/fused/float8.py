@@ -1,0 +1,131 @@
+"""Products of activations with frozen weights in 8 bits, which matrix units of Hopper take twice as fast as 16.
+
+A number is an e4m3 (https://arxiv.org/abs/2209.05433: three bits of mantissa, 448 at most) times a scale of its row in
+float32: weights are rounded once, activations and output gradients in each pass. Nothing else is: what an engine makes
+gradients of are the activations and output gradients themselves, and sums are float32.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import ScalingType, scaled_mm
+
+from congrad_worker.checkpoints.adapters import Model
+from congrad_worker.errors import CheckpointError
+from congrad_worker.gradients.device import is_out_of_memory
+from congrad_worker.gradients.fused.stand_ins import StandIns
+from congrad_worker.gradients.modules import ADAPTER_LAYER, decoder_blocks
+
+E4M3 = torch.float8_e4m3fn
+LARGEST = torch.finfo(E4M3).max
+
+ALIGNMENT = 16
+"""Matrix units take 16 bytes of a row at once; products of other sizes stay what they are."""
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """A matrix in 8 bits: e4m3 ``[rows, columns]``, and what each row counts, float32 ``[rows, 1]``."""
+
+    values: Tensor
+    scales: Tensor
+
+    @classmethod
+    def of(cls, matrix: Tensor) -> "Rounded":
+        """The nearest one, with the largest number of each row at the end of what e4m3 has."""
+        largest = matrix.abs().amax(dim=-1, keepdim=True).float()
+        scales = largest.clamp(min=torch.finfo(torch.float32).tiny * LARGEST) / LARGEST  # a row of zeros has one too
+        return cls((matrix / scales).to(E4M3), scales)
+
+    def product(self, other: "Rounded") -> Tensor:
+        """``self @ other.mT``: bfloat16 ``[rows, rows of other]``."""
+        by_row = ScalingType.RowWise
+        scales = other.scales.mT
+        found: Tensor = scaled_mm(
+            self.values, other.values.mT, self.scales, by_row, scales, by_row, output_dtype=torch.bfloat16
+        )
+        return found
+
+
+class Float8Linear:
+    """``x Wᵀ + b`` of a linear layer with a frozen weight, in place of its ``forward``."""
+
+    def __init__(self, module: nn.Linear):
+        weight = module.weight.detach()
+        self._module = module
+        # One for each pass: scales are of rows, and what is summed over is the columns.
+        self._forward, self._backward = Rounded.of(weight), Rounded.of(weight.mT.contiguous())
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """:param inputs: bfloat16 ``[..., d_in]``."""
+        rows = inputs.reshape(-1, inputs.shape[-1])
+        found: Tensor = _Product.apply(rows, self._module.weight, self._forward, self._backward)  # type: ignore[no-untyped-call]
+        if self._module.bias is not None:
+            found = found + self._module.bias
+        return found.reshape(*inputs.shape[:-1], -1)
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, forward: Rounded, backward: Rounded) -> Tensor:
+        ctx.weight = backward
+        # The check of an engine has autograd take the weight's gradient; nobody else does.
+        ctx.save_for_backward(rows if weight.requires_grad else None)
+        return Rounded.of(rows).product(forward)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        (rows,) = ctx.saved_tensors
+        of_rows = Rounded.of(gradient).product(ctx.weight) if ctx.needs_input_grad[0] else None
+        of_weight = gradient.mT @ rows if ctx.needs_input_grad[1] else None
+        return of_rows, of_weight, None, None
+
+
+def float8_products(models: Iterable[Model]) -> StandIns:
+    """What stands in for every plain linear layer in the decoder blocks of some models, but for those of an adapter.
+
+    :raises CheckpointError: there is none in bfloat16, or its device has no such products.
+    """
+    found = [module for model in models for module in _layers(model)]
+    if not found:
+        raise CheckpointError("CONGRAD_FP8 is for linear layers in bfloat16, and the checkpoint has none")
+    return StandIns((module, "forward", _stand_in(module)) for module in found)
+
+
+def _layers(model: Model) -> list[nn.Linear]:
+    of_blocks = (block.named_modules() for block in decoder_blocks(model).values())
+    return [
+        module
+        for name, module in chain.from_iterable(of_blocks)
+        if type(module) is nn.Linear
+        and not ADAPTER_LAYER.search(f".{name}.")
+        and not hasattr(module, "_hf_hook")  # of accelerate's, which moves its inputs in `forward`
+        and module.weight.dtype == torch.bfloat16
+        and module.in_features % ALIGNMENT == module.out_features % ALIGNMENT == 0
+    ]
+
+
+_in_use: "WeakValueDictionary[int, Float8Linear]" = WeakValueDictionary()
+"""By the module, which each holds on to. Adapters of one base have its weights in common, rounded too."""
+
+
+def _stand_in(module: nn.Linear) -> Float8Linear:
+    device = module.weight.device
+    if (known := _in_use.get(id(module))) is not None:
+        return known
+    try:
+        product = Float8Linear(module)
+        product(torch.ones(ALIGNMENT, module.in_features, dtype=torch.bfloat16, device=device))
+    except (RuntimeError, NotImplementedError) as error:
+        if is_out_of_memory(error):
+            raise
+        said = str(error).strip().partition("\n")[0]
+        raise CheckpointError(f"CONGRAD_FP8: {device} has no products of 8 bits by rows: {said}") from error
+    _in_use[id(module)] = product
+    return product
