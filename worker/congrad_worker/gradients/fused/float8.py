@@ -64,7 +64,7 @@ class Float8Linear:
     def __call__(self, inputs: Tensor) -> Tensor:
         """:param inputs: bfloat16 ``[..., d_in]``."""
         rows = inputs.reshape(-1, inputs.shape[-1])
-        found: Tensor = _Product.apply(rows, self._module.weight, self._forward, self._backward)  # type: ignore[no-untyped-call]
+        found: Tensor = _Product.apply(rows, self._module.weight, self._forward, self._backward)
         if self._module.bias is not None:
             found = found + self._module.bias
         return found.reshape(*inputs.shape[:-1], -1)
