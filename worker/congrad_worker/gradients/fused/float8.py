@@ -12,8 +12,8 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.functional import ScalingType, scaled_mm
 
 from congrad_worker.checkpoints.adapters import Model
 from congrad_worker.errors import CheckpointError
@@ -37,17 +37,17 @@ class Rounded:
 
     @classmethod
     def of(cls, matrix: Tensor) -> "Rounded":
-        """The nearest one, with the largest number of each row at the end of what e4m3 has."""
-        largest = matrix.abs().amax(dim=-1, keepdim=True).float()
-        scales = largest.clamp(min=torch.finfo(torch.float32).tiny * LARGEST) / LARGEST  # a row of zeros has one too
-        return cls((matrix / scales).to(E4M3), scales)
+        """The nearest one to a bfloat16 matrix, with the largest number of each row at the end of what e4m3 has."""
+        # In bfloat16, which is a thirtieth of e4m3's rounding: float32 would be most of what is read and written here.
+        scales = matrix.abs().amax(dim=-1, keepdim=True) / LARGEST
+        scales = scales.clamp(min=torch.finfo(matrix.dtype).tiny)  # a row of zeros has one too
+        return cls((matrix / scales).to(E4M3), scales.float())
 
     def product(self, other: "Rounded") -> Tensor:
         """``self @ other.mT``: bfloat16 ``[rows, rows of other]``."""
-        by_row = ScalingType.RowWise
-        scales = other.scales.mT
-        found: Tensor = scaled_mm(
-            self.values, other.values.mT, self.scales, by_row, scales, by_row, output_dtype=torch.bfloat16
+        by_row = F.ScalingType.RowWise
+        found: Tensor = F.scaled_mm(
+            self.values, other.values.mT, self.scales, by_row, other.scales.mT, by_row, output_dtype=torch.bfloat16
         )
         return found
 
@@ -92,6 +92,8 @@ def float8_products(models: Iterable[Model]) -> StandIns:
 
     :raises CheckpointError: there is none in bfloat16, or its device has no such products.
     """
+    if not hasattr(F, "scaled_mm"):
+        raise CheckpointError(f"CONGRAD_FP8: PyTorch {torch.__version__} has no scaled_mm; later ones have")
     found = [module for model in models for module in _layers(model)]
     if not found:
         raise CheckpointError("CONGRAD_FP8 is for linear layers in bfloat16, and the checkpoint has none")
