@@ -42,7 +42,7 @@ def error(found: Tensor, expected: Tensor) -> float:
 
 
 def test_each_row_is_rounded_to_four_bits_of_its_own_size() -> None:
-    """Half a unit in the last of three bits of mantissa, and one more bit before them: 1/16; and rounding before that."""
+    """Half a unit in the last of three bits of mantissa, and one bit before them: 1/16; and rounding before that."""
     matrix = rows(4, 96) * EXPONENTS.bfloat16()
     found = Rounded.of(matrix)
     assert found.values.dtype == torch.float8_e4m3fn
