@@ -11,7 +11,7 @@ from congrad.formats.detection import AUTO, guess_of
 from congrad.formats.kinds.trl import TRL, without_nulls
 from congrad.formats.language_fields import LANGUAGE
 from congrad.formats.lost_prompts import PROMPT_LIKE, begin_alike, is_blank
-from congrad.formats.messages import ASSISTANT, USER, are_turns, is_text_or_turns, is_turn, messages
+from congrad.formats.messages import ASSISTANT, SYSTEM, USER, are_turns, is_text_or_turns, is_turn, messages
 from congrad.formats.paths import column_of, is_at, value_at
 from congrad.formats.row_format import Roles, Row, RowFormat, Sample
 from congrad.formats.verdict import Verdict
@@ -101,10 +101,11 @@ class Fields:
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"is not of the format {self.format.name} ({self.format.shape})") from error
         if (other := self._loses(sample, whole)) is not None:
-            raise ValueError(
-                f"has no prompt as {self.format.name}, as which most rows are read, but one as {other}: filter both "
-                f"kinds of rows apart, or say --format {self.format.name} if it is none"
-            )
+            own = self.format.name
+            of_both = f"no prompt as {own}, as which most rows are read, but one as {other}"
+            if not is_blank(sample.get("prompt")):
+                of_both = f"another prompt as {other} than as {own}, as which most rows are read"
+            raise ValueError(f"has {of_both}: filter both kinds of rows apart, or say --format {own} if all are that")
         sample = agreed(sample | self.named(row)) if self.columns else sample
         language = self.language_of(row)
         if language == AUTO:
@@ -116,12 +117,16 @@ class Fields:
         return self.language or value_at(row, self.columns.get(LANGUAGE, LANGUAGE))
 
     def _loses(self, sample: Sample, row: Row) -> str | None:
-        """The format in which a row has a prompt, where it has none as it was read."""
-        is_there = not is_blank(sample.get("prompt")) or begin_alike(sample.get("chosen"), sample.get("rejected"))
-        if is_there or not self.is_guess or "prompt" in self.columns:
+        """The format in which a row has a prompt, where it has none as it was read, or another one and is not of the
+        format that it was read as."""
+        if not self.is_guess or "prompt" in self.columns:
+            return None
+        own = sample.get("prompt")
+        if begin_alike(sample.get("chosen"), sample.get("rejected")) if is_blank(own) else self.format.fits(row):
             return None
         others = (form for form in registry.FORMATS if form.name != self.format.name and form.fits(row))
-        return next((form.name for form in others if _has_prompt(form, row, self.roles)), None)
+        prompts = ((form.name, _prompt(form, row, self.roles)) for form in others)
+        return next((name for name, prompt in prompts if not is_blank(prompt) and _words(prompt) != _words(own)), None)
 
     def found_in(self, row: Row) -> set[str]:
         """The fields that were named and whose column, or what the path to it leads to, is there."""
@@ -147,11 +152,20 @@ class Fields:
         return messages(value, self.roles) if is_foreign or is_turn(value) else value
 
 
-def _has_prompt(form: RowFormat, row: Row, roles: Roles) -> bool:
+def _prompt(form: RowFormat, row: Row, roles: Roles) -> Any:
+    """That of a row as it is read in a format; None where it cannot be."""
     try:
-        return not is_blank(form.read(row, roles).get("prompt"))
+        return form.read(row, roles).get("prompt")
     except (LookupError, TypeError, AttributeError, ValueError):
-        return False
+        return None
+
+
+def _words(prompt: Any) -> Any:
+    """What is said in a prompt, whether as a text or in turns, but for a system turn: only some formats have one."""
+    if not are_turns(prompt):
+        return prompt
+    spoken = [turn.get("content") for turn in prompt if turn.get("role") != SYSTEM]
+    return spoken[0] if len(spoken) == 1 else spoken
 
 
 def agreed(sample: Sample) -> Sample:

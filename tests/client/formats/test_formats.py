@@ -421,6 +421,27 @@ def test_a_row_of_another_format_does_not_lose_its_prompt(most: str, other: str)
     assert "rejected" in said.read(foreign)
 
 
+COPIED = {**WHOLE, "prompt": Q, "messages": [ASKED, ANSWERED]}
+
+
+@pytest.mark.parametrize(
+    ("most", "foreign"),
+    [("axolotl", COPIED), ("alpaca", {**TEXT, "instruction": "it-7"}), ("question", {**CHAT, "question": "it-7"})],
+)
+def test_a_row_of_another_format_does_not_change_its_prompt(most: str, foreign: dict[str, Any]) -> None:
+    """Where messages are another copy of chosen, what is preferred would be in the prompt."""
+    row = {"language": "it"} | next(row for name, row, _ in ROWS if name == most)
+    foreign = {"language": "it", **foreign}
+    with pytest.raises(ValueError, match=f"has another prompt as trl than as {most}, .* --format {most} if all are"):
+        recognised([row, row, foreign]).fields.read(foreign)
+
+
+def test_a_prompt_that_is_the_same_in_both_formats_is_no_other() -> None:
+    row = {"language": "it"} | next(row for name, row, _ in ROWS if name == "alpaca")
+    both = {"language": "it", **TEXT, "instruction": Q, "system": "Sii breve."}
+    assert recognised([row, row, both]).fields.read(both)["prompt"] == [BRIEF, ASKED]
+
+
 @pytest.mark.parametrize(
     "row",
     [
