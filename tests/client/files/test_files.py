@@ -3,6 +3,7 @@
 import csv
 import datetime
 import json
+import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -475,6 +476,17 @@ def test_formats_are_told_by_suffix() -> None:
         "g.json.zst": Format.JSON,
         "h.tsv": Format.TSV,
     }
+
+
+def test_an_answer_in_code_is_read_without_a_word_of_python(tmp_path: Path) -> None:
+    """It begins as a turn that Python has printed, and Python warns of what is escaped in it."""
+    answer = r"{'pattern': '\d+'}"
+    source = tmp_path / "in.csv"
+    source.write_text(f'language,chosen,rejected\nde,"{answer}",b\n', encoding="utf-8")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert [sample["chosen"] for sample in read_samples(source)] == [answer]
+    assert not [str(one.message) for one in warned]
 
 
 def test_a_cell_with_a_carriage_return_can_be_read_again(tmp_path: Path) -> None:

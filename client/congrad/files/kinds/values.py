@@ -3,6 +3,7 @@
 import ast
 import json
 import math
+import re
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,6 +17,9 @@ OBJECTS = ("chat_template_kwargs",)
 NUMBERS = ("ref_chosen_logps", "ref_rejected_logps")
 BOOLEANS = {"label": {"true": True, "false": False}}
 """Fields whose cells may be booleans, in any case of letters; what else stands in them is text of some other use."""
+
+PRINTED = re.compile(r"\s*\{'(role|content|from|value)':")
+"""How a turn begins that Python has printed."""
 
 NO_FORM = (TypeError, ValueError, RecursionError)
 """What `encode` raises."""
@@ -114,6 +118,8 @@ def _is_message(item: Any) -> bool:
 
 
 def _is_printed_turn(cell: str) -> bool:
+    if PRINTED.match(cell) is None:  # an answer in code is nothing to parse: Python warns of what it holds
+        return False
     try:
         value = ast.literal_eval(cell.strip())
     except (ValueError, SyntaxError, MemoryError, RecursionError):
