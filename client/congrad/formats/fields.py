@@ -125,8 +125,9 @@ class Fields:
         if begin_alike(sample.get("chosen"), sample.get("rejected")) if is_blank(own) else self.format.fits(row):
             return None
         others = (form for form in registry.FORMATS if form.name != self.format.name and form.fits(row))
-        prompts = ((form.name, _prompt(form, row, self.roles)) for form in others)
-        return next((name for name, prompt in prompts if not is_blank(prompt) and _words(prompt) != _words(own)), None)
+        found = ((form.name, _sample(form, row, self.roles)) for form in others)
+        lost = (name for name, read in found if _has_prompt(read) and _words(read.get("prompt")) != _words(own))
+        return next(lost, None)
 
     def found_in(self, row: Row) -> set[str]:
         """The fields that were named and whose column, or what the path to it leads to, is there."""
@@ -152,12 +153,19 @@ class Fields:
         return messages(value, self.roles) if is_foreign or is_turn(value) else value
 
 
-def _prompt(form: RowFormat, row: Row, roles: Roles) -> Any:
-    """That of a row as it is read in a format; None where it cannot be."""
+def _sample(form: RowFormat, row: Row, roles: Roles) -> Sample:
+    """What a row is in a format; nothing where it cannot be read."""
     try:
-        return form.read(row, roles).get("prompt")
+        return form.read(row, roles)
     except (LookupError, TypeError, AttributeError, ValueError):
-        return None
+        return {}
+
+
+def _has_prompt(sample: Sample) -> bool:
+    """Also one that both answers begin with, if these are turns: texts may begin alike by chance."""
+    chosen = sample.get("chosen")
+    is_implicit = are_turns(chosen) and begin_alike(chosen, sample.get("rejected"))
+    return is_implicit or not is_blank(sample.get("prompt"))
 
 
 def _words(prompt: Any) -> Any:

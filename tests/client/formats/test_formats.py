@@ -421,13 +421,12 @@ def test_a_row_of_another_format_does_not_lose_its_prompt(most: str, other: str)
     assert "rejected" in said.read(foreign)
 
 
-COPIED = {**WHOLE, "prompt": Q, "messages": [ASKED, ANSWERED]}
+WITH_COPY = {**WHOLE, "messages": [ASKED, ANSWERED]}
+OTHERS = [("axolotl", {**WITH_COPY, "prompt": Q}), ("axolotl", WITH_COPY), ("alpaca", {**TEXT, "instruction": "it-7"}),
+          ("alpaca", {**WHOLE, "instruction": Q}), ("question", {**CHAT, "question": "it-7"})]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("most", "foreign"),
-    [("axolotl", COPIED), ("alpaca", {**TEXT, "instruction": "it-7"}), ("question", {**CHAT, "question": "it-7"})],
-)
+@pytest.mark.parametrize(("most", "foreign"), OTHERS)
 def test_a_row_of_another_format_does_not_change_its_prompt(most: str, foreign: dict[str, Any]) -> None:
     """Where messages are another copy of chosen, what is preferred would be in the prompt."""
     row = {"language": "it"} | next(row for name, row, _ in ROWS if name == most)
