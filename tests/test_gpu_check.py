@@ -30,11 +30,13 @@ def test_every_part_of_the_check_runs_to_its_end(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "gpu_check.json").read_text())
     for name in ("llama3-8b", "llama3-8b with a LoRA", "gemma2-2b", "gemma2-2b with a LoRA"):
         assert found[name]["refused"] == {}
-        assert set(found[name]["layouts"]) == {"a packed row", "a shared row", "two rows"}
+        eight = f"a packed row, {gpu_check.EIGHT_BITS}"
+        assert set(found[name]["layouts"]) == {"a packed row", "a shared row", "two rows", eight}
         assert all(result["pairs_per_s"] > 0 for result in found[name]["layouts"].values())
         assert min(found[name]["agreement"].values()) > 0.98
         assert len(found[name]["trace"]["longest_ms"]) == 10
     assert found["half precision"]["Spearman float32"] > 0.999
+    assert found["half precision"][f"Spearman {gpu_check.EIGHT_BITS}"] > 0.9
     assert "passed" in found["tests"]["said"]
     assert "| llama3-8b | plain DPO step |" in (tmp_path / "gpu_check.md").read_text()
 
