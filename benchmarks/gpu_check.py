@@ -64,7 +64,7 @@ DEMO = Path(str(files("congrad"))) / "demo_data"
 PROMPT_SHARE = 0.5
 BETA = 0.1
 PLAIN = "plain DPO step"
-EIGHT_BITS = "products in 8 bits"
+EIGHT_BITS = "backward in 8 bits"
 
 
 @dataclass(frozen=True)

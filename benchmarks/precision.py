@@ -1,4 +1,4 @@
-"""How well scores in half precision, or with products in 8 bits, agree with those in float32 on the same checkpoint.
+"""How well scores in half precision, or with a backward pass in 8 bits, agree with those in float32, of one checkpoint.
 
     python benchmarks/precision.py [--device cuda] [--dtype bfloat16] [--fp8] [--model DIR --data FILE.jsonl]
 
@@ -40,7 +40,7 @@ def scores(model: Path, data: Path, each: int | None, device: str, dtype: str, f
 def main(
     device: Annotated[str, typer.Option(help="Where half precision is computed.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="bfloat16 or float16.")] = "bfloat16",
-    fp8: Annotated[bool, typer.Option("--fp8", help="Products with weights in 8 bits.")] = False,
+    fp8: Annotated[bool, typer.Option("--fp8", help="Backward passes in 8 bits.")] = False,
     model: Annotated[Path, typer.Option(help="Folder of a checkpoint.")] = DEMO / "checkpoint",
     data: Annotated[Path, typer.Option(help="Rows with language, prompt, chosen, rejected.")] = DEMO / "pairs.jsonl",
     pairs_per_language: Annotated[int | None, typer.Option(help="Pairs of each language; default: all.")] = None,

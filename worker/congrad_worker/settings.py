@@ -125,8 +125,8 @@ class GradientSettings(WorkerSettings):
     load_in_4bit: bool = False
     """Quantises the weights below an adapter with bitsandbytes (NF4), as QLoRA trains it."""
     fp8: bool = False
-    """Multiplies activations with the decoder's weights in 8 bits (e4m3), of a checkpoint in bfloat16: on a GPU whose
-    matrix units take them. Gradients are rounded to percents, and scores hardly change."""
+    """Has backward passes multiply with the decoder's weights in 8 bits (e4m3), of a checkpoint in bfloat16: on a GPU
+    whose matrix units take them. Gradients are rounded to percents, and scores hardly change."""
     max_batch_tokens: Annotated[int, Field(ge=1)] | None = None
     """Tokens of one micro-batch, padding included: 8192 on a GPU, 4096 on a CPU, whose caches are small. A pair that is
     longer makes a batch of its own."""

@@ -3,7 +3,7 @@
 import copy
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -82,7 +82,7 @@ class GradientEngine:
         self._has_unit_gradients = settings.unit_gradients
         self._collector = Collector(self.modules, self.projection)
         self._chains = chains(checkpoint.model)
-        self._products = float8_products(checkpoint.models) if settings.fp8 else StandIns(())
+        self._products = float8_products(checkpoint.model) if settings.fp8 else StandIns(())
         if settings.gradient_checkpointing:
             recompute_layers(checkpoint.model)
 
@@ -222,13 +222,9 @@ class GradientEngine:
     @contextmanager
     def running(self, batch: Batch, layout: Layout) -> Iterator[None]:
         """What every pass over a batch is computed in, its backward pass included: sequences that share a row do not
-        see each other, and chains of operations are fused."""
-        with layout.apart(batch), self._chains.in_place(), self.rounding():
+        see each other, chains of operations are fused, and products have the bits that they are to have."""
+        with layout.apart(batch), self._chains.in_place(), self._products.in_place():
             yield
-
-    def rounding(self) -> AbstractContextManager[None]:
-        """What a pass over any tokens is computed in: products with weights have the bits that they are to have."""
-        return self._products.in_place()
 
     def _policy_logps(self, batch: Batch) -> PairLogps:
         if not self.loss.weighs_pairs:

@@ -54,33 +54,28 @@ def test_each_row_is_rounded_to_four_bits_of_its_own_size() -> None:
 
 
 @pytest.mark.parametrize("bias", [False, True])
-def test_products_are_those_of_what_was_rounded(bias: bool) -> None:
-    layer, inputs = linear(bias), rows(7, 96)
-    found = Float8Linear(layer)(inputs.reshape(1, 7, 96))
-    assert found.shape == (1, 7, 64)
-    assert found.dtype == torch.bfloat16
-    factors = [one.values.double() * one.scales.double() for one in map(Rounded.of, (inputs, layer.weight))]
-    added = layer.bias.double() if bias else 0.0
-    assert error(found[0], factors[0] @ factors[1].T + added) < 0.005
-    assert 0.01 < error(found[0], inputs.double() @ layer.weight.double().T + added) < 0.05
+def test_a_forward_pass_has_all_its_bits(bias: bool) -> None:
+    layer, inputs = linear(bias), rows(7, 96).reshape(1, 7, 96)
+    assert torch.equal(Float8Linear(layer)(inputs), layer(inputs))
 
 
 def test_gradients_go_through_the_weight_in_eight_bits_and_the_weights_own_is_not_rounded() -> None:
-    layer, inputs, gradient = linear(), rows(7, 96).requires_grad_(), rows(7, 64)
+    layer, inputs, gradient = linear(bias=True), rows(7, 96).requires_grad_(), rows(7, 64)
     layer.weight.requires_grad_()
-    Float8Linear(layer)(inputs).backward(gradient)
+    Float8Linear(layer)(inputs[None]).backward(gradient[None])
     assert inputs.grad is not None
     assert layer.weight.grad is not None
-    assert 0.01 < error(inputs.grad, gradient.double() @ layer.weight.detach().double()) < 0.05
+    weight = layer.weight.detach()
+    values = [one.values.double() * one.scales.double() for one in map(Rounded.of, (gradient, weight.mT))]
+    assert error(inputs.grad, values[0] @ values[1].T) < 0.005
+    assert 0.01 < error(inputs.grad, gradient.double() @ weight.double()) < 0.05
     assert error(layer.weight.grad, gradient.double().T @ inputs.detach().double()) < 0.005
 
 
 def test_nothing_is_kept_for_a_gradient_that_nobody_asks_for() -> None:
-    inputs = rows(7, 96).requires_grad_()
-    found = Float8Linear(linear())(inputs)
+    found = Float8Linear(linear())(rows(7, 96).requires_grad_())
     assert found.grad_fn is not None
-    assert found.grad_fn.next_functions[0][0] is not None
-    assert not [one for one in found.grad_fn.next_functions[0][0].saved_tensors if one is not None]  # type: ignore[attr-defined]
+    assert not [one for one in found.grad_fn.saved_tensors if one is not None]  # type: ignore[attr-defined]
 
 
 def test_scores_hardly_change() -> None:
@@ -97,8 +92,7 @@ def test_scores_hardly_change() -> None:
     assert spearmanr(eight, sixteen).statistic > 0.98
 
 
-def test_layouts_are_compared_with_a_pass_in_as_many_bits(small_llama: Path) -> None:
-    """Those of 16 are further away than rounding of 16."""
+def test_an_engine_is_checked_as_any_other(small_llama: Path) -> None:
     given = {"dtype": "bfloat16", "fp8": True, "max_length": 64}
     served = verified_engine(checkpoint(small_llama, **given), settings(small_llama, **given))
     assert served.layouts == (PACKED_ROW, TWO_ROWS)
@@ -108,7 +102,7 @@ def test_an_adapters_own_layers_keep_their_bits(small_llama: Path, tmp_path: Pat
     adapter = save_lora(small_llama, tmp_path / "lora")
     given = {"adapter": str(adapter), "dtype": "bfloat16"}
     loaded = checkpoint(small_llama, **given)
-    replaced = {id(module) for module, _, _ in float8_products(loaded.models)._found}
+    replaced = {id(module) for module, _, _ in float8_products(loaded.model)._found}
     names = {name for name, module in loaded.model.named_modules() if id(module) in replaced}
     assert names
     assert all("base_layer" in name or "lora_" not in name for name in names)
@@ -117,13 +111,13 @@ def test_an_adapters_own_layers_keep_their_bits(small_llama: Path, tmp_path: Pat
         GradientEngine(loaded, settings(small_llama, fp8=fp8, **given)).compute(pairs).values for fp8 in (True, False)
     )
     cosines = (eight * sixteen).sum(1) / np.linalg.norm(eight, axis=1) / np.linalg.norm(sixteen, axis=1)
-    assert (cosines > 0.8).all()
+    assert (cosines > 0.95).all()
     assert (eight != sixteen).any()
 
 
 def test_engines_on_one_base_share_its_rounded_weights_and_leave_none_behind() -> None:
     model = random_model("llama", 128).bfloat16()
-    first, second = float8_products([model]), float8_products([model])
+    first, second = float8_products(model), float8_products(model)
     assert first._found == second._found
     known = [weakref.ref(product) for _, _, product in first._found]
     del first, second
@@ -133,7 +127,7 @@ def test_engines_on_one_base_share_its_rounded_weights_and_leave_none_behind() -
 def test_the_models_own_layers_are_there_again_after_a_pass() -> None:
     model = random_model("llama", 128).bfloat16()
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    products = float8_products([model])
+    products = float8_products(model)
     with suppress(RuntimeError), products.in_place():
         assert any("forward" in vars(layer) for layer in layers)
         raise RuntimeError
@@ -151,13 +145,13 @@ def test_a_device_without_such_products_is_named(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(F, "scaled_mm", refuse)
     with pytest.raises(CheckpointError, match=r"CONGRAD_FP8: cpu has no products of 8 bits by rows: .* >= 9.0$"):
-        float8_products([random_model("llama", 128).bfloat16()])
+        float8_products(random_model("llama", 128).bfloat16())
 
 
 def test_a_torch_without_such_products_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(F, "scaled_mm")
     with pytest.raises(CheckpointError, match=r"CONGRAD_FP8: PyTorch \S+ has no scaled_mm"):
-        float8_products([random_model("llama", 128).bfloat16()])
+        float8_products(random_model("llama", 128).bfloat16())
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,7 @@ def plain_logps(engine: GradientEngine, pair: EncodedPair) -> Tensor:
 
 def _plain_logps(engine: GradientEngine, prompt: list[int], completion: list[int]) -> Tensor:
     ids = torch.tensor([prompt + completion], device=engine.checkpoint.device)
-    with engine.rounding():
-        logits = engine.checkpoint.model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1]
+    logits = engine.checkpoint.model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1]
     distribution = torch.log_softmax(logits, dim=-1, dtype=torch.float32)
     return distribution.gather(1, ids[0, len(prompt) :, None].to(distribution.device))[:, 0].to(ids.device)
 
@@ -54,9 +53,7 @@ def states_error(engine: GradientEngine, layout: Layout, pair: EncodedPair, side
 
 def _plain_states(engine: GradientEngine, ids: list[int]) -> Tensor:
     decoder = decoder_of(engine.checkpoint.model)
-    given = torch.tensor([ids], device=engine.checkpoint.device)
-    with engine.rounding():
-        states = decoder(input_ids=given, use_cache=False).last_hidden_state
+    states = decoder(input_ids=torch.tensor([ids], device=engine.checkpoint.device), use_cache=False).last_hidden_state
     return cast("Tensor", states[0])
 
 
