@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -32,8 +31,10 @@ def files_of(paths: Sequence[str], as_format: Format | None = None) -> list[str]
     if STANDARD_STREAM in found and len(found) > 1:
         raise FileError("standard input is read alone, and not beside other files")
     files: dict[str, str] = {}
-    for name in found:  # each once, whatever it is called: shards/a.jsonl may be named beside ./shards
-        files.setdefault(name if is_remote(name) else os.path.realpath(name), name)
+    # Each once, however its path is written: shards/a.jsonl may be named beside ./shards. Links are files of their own:
+    # the hub's cache has one for each name, and of equal contents they lead to the same place.
+    for name in found:
+        files.setdefault(name if is_remote(name) else str(Path(name).absolute()), name)
     return list(files.values())
 
 

@@ -155,11 +155,11 @@ def test_files_of_one_name_are_told_apart_by_their_place(tmp_path: Path) -> None
         assert [row.id for row in source.rows()] == [f"file {i}, line {j}" for i in (1, 2) for j in (1, 2)]
 
 
-def test_a_file_counts_once_whatever_it_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_counts_once_and_a_link_to_it_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [str(written(tmp_path / name, LINES)) for name in ("a.jsonl", "b.jsonl")]
     (tmp_path / "c.jsonl").symlink_to(names[0])
     monkeypatch.chdir(tmp_path)
-    assert files_of(["b.jsonl", str(tmp_path), "./a.jsonl"]) == ["b.jsonl", names[0]]
+    assert files_of(["b.jsonl", str(tmp_path), "./a.jsonl"]) == ["b.jsonl", names[0], str(tmp_path / "c.jsonl")]
 
 
 def test_files_that_are_not_alike_are_told_apart(tmp_path: Path) -> None:
