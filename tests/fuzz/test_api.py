@@ -13,7 +13,7 @@ import schemathesis
 from congrad_service.app import create_app
 from congrad_worker.tasks.store import Store
 from fastapi import FastAPI
-from hypothesis import HealthCheck
+from hypothesis import HealthCheck, seed
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 from schemathesis import Case, Response
@@ -139,8 +139,15 @@ class Sequences(SCHEMA.as_state_machine()):  # type: ignore[misc]
         check(case, response)
 
 
+ROUNDS = 4
+"""Of sequences, at most. Hypothesis draws from the constants of all modules that happen to be loaded, so that what so
+few get to is chance; where requests that the document allows are refused, none gets anywhere."""
+
+
 def test_sequences_of_requests() -> None:
-    run_state_machine_as_test(Sequences, settings=examples(25, stateful_step_count=12, suppress_health_check=SLOW))
-    # Which others so few sequences get to is chance.
-    assert "POST /filter" in SUCCEEDED
-    assert len(SUCCEEDED) >= 5
+    several = examples(25, stateful_step_count=12, suppress_health_check=SLOW)
+    for number in range(ROUNDS):
+        run_state_machine_as_test(Sequences if FACTOR else seed(number)(Sequences), settings=several)
+        if "POST /filter" in SUCCEEDED and len(SUCCEEDED) >= 5:
+            return
+    pytest.fail(f"nothing else has succeeded than {sorted(SUCCEEDED)}")
