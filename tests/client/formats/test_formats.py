@@ -121,6 +121,12 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("compared", {"prompt": Q, "response_a": BAD, "response_b": GOOD, "label": "B"}, TEXT),
     ("compared", {"prompt": Q, "response_a": GOOD, "response_b": BAD, "label": 0}, TEXT),
     ("compared", {"prompt": Q, "response_a": BAD, "response_b": GOOD, "label_a": 2, "label_b": 5}, TEXT),
+    # As MENLO has it: the full prompt is that of the judge.
+    (
+        "compared",
+        {"raw_prompt": Q, "full_prompt": [ASKED], "response_a": BAD, "response_b": GOOD, "label_a": 2, "label_b": 5},
+        TEXT,
+    ),
     ("compared", {"context": [ASKED], "response1": GOOD, "response2": BAD, "overall_preference": -2}, CHAT),
     ("compared", {"context": [ASKED], "response1": BAD, "response2": GOOD, "overall_preference": 1}, CHAT),
     (

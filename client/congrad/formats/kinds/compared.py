@@ -29,7 +29,7 @@ ANSWERS = (
 )
 """Columns that hold the two; the first pair that is there counts."""
 
-PROMPTS = ("prompt", "context", "question", "instruction", "query", "messages", "input")
+PROMPTS = ("prompt", "context", "question", "instruction", "query", "messages", "input", "raw_prompt")
 
 VERDICTS = (
     "winner",
