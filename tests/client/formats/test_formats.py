@@ -129,6 +129,12 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ),
     ("compared", {"context": [ASKED], "response1": GOOD, "response2": BAD, "overall_preference": -2}, CHAT),
     ("compared", {"context": [ASKED], "response1": BAD, "response2": GOOD, "overall_preference": 1}, CHAT),
+    ("compared", {"prompt": Q, "response_1": GOOD, "response_2": BAD, "preference_strength": -2}, TEXT),
+    (
+        "compared",
+        {"prompt": Q, "response_a": BAD, "response_b": GOOD, "score_a": 1, "score_b": 4, "preference_strength": -3},
+        TEXT,
+    ),
     (
         "compared",
         {"conversation_a": [ASKED, ANSWERED], "conversation_b": [ASKED, MUMBLED], "winner": "model_a"},
@@ -237,6 +243,7 @@ def test_what_numbers_of_a_label_mean_is_told_by_those_of_all_rows() -> None:
         ((True, False), "better", "nothing but true or false"),
         ((0, 1, 2), "choice", "0, 1 and 2"),
         ((1, 2, 3), "preference", "1, 2 and other numbers"),
+        ((1, 2, 3), "preference_strength", "1, 2 and other numbers"),
         ((0, 1, -1), "label", "numbers below zero, 0 and 1"),
     ],
 )
@@ -255,7 +262,9 @@ def test_numbers_that_are_the_names_of_the_answers_are_clear() -> None:
 
 
 def test_below_zero_is_a_sign_in_any_column() -> None:
-    assert chosen(compared(-2, 1)) == chosen(compared(-1, 3, column="preference")) == [GOOD, BAD]
+    for column in ("label", "preference", "preference_strength"):
+        assert chosen(compared(-2, 1, column=column)) == [GOOD, BAD]
+    assert chosen(compared(-1, 0.5, 1, column="preference_strength")) == [GOOD, BAD, BAD]
 
 
 @pytest.mark.parametrize(
@@ -371,7 +380,7 @@ def test_keys_that_are_null_are_missing_in_every_format() -> None:
     congrad.Sample.model_validate(sample)
 
 
-@pytest.mark.parametrize("name", ["preference_strength", "safer_response_id", "preference.responses"])
+@pytest.mark.parametrize("name", ["preference_statement", "safer_response_id", "preference.responses"])
 def test_of_two_answers_without_a_verdict_none_is_said_to_be_named_as_chosen(name: str) -> None:
     """It would be the worse one in half of the rows."""
     with pytest.raises(UnknownFormatError, match="two answers, response_1 and response_2, and no column") as caught:

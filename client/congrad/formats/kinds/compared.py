@@ -31,6 +31,8 @@ ANSWERS = (
 
 PROMPTS = ("prompt", "context", "question", "instruction", "query", "messages", "input", "raw_prompt")
 
+STRENGTH = "preference_strength"
+
 VERDICTS = (
     "winner",
     "label",
@@ -40,6 +42,7 @@ VERDICTS = (
     "better",
     "choice",
     "better_response_id",
+    STRENGTH,
 )
 """Columns that may say which is better."""
 
@@ -61,8 +64,9 @@ NEITHER = frozenset(
 )
 
 SIGNED_COLUMN = "overall_preference"
-"""HelpSteer's, which is a sign in all rows."""
-PERHAPS_SIGNED = "preference"
+"""HelpSteer3's, which is a sign in all rows."""
+PERHAPS_SIGNED = ("preference", STRENGTH)
+"""HelpSteer2's strength is a sign too; that of others says how far apart the answers are."""
 
 ZERO, ONE, TWO = 0, 1, 2
 BELOW_ZERO, OTHER, BOOLEAN = -1, 3, 4
@@ -86,7 +90,9 @@ def _scores(row: Row) -> tuple[str, str] | None:
 
 def _verdict(row: Row) -> str | None:
     """The column that says which is better."""
-    return next((name for name in VERDICTS if row.get(name) is not None), None)
+    found = next((name for name in VERDICTS if row.get(name) is not None), None)
+    # Beside scores it says how far apart they are.
+    return None if found == STRENGTH and _scores(row) is not None else found
 
 
 def _fits(row: Row) -> bool:
@@ -201,13 +207,13 @@ def _reading(column: str, numbers: set[int], pairs: set[tuple[str, str]]) -> Ver
     """
     counted = numbers & {ZERO, ONE, TWO}
     if BOOLEAN not in numbers:
-        is_one_of_two = column != PERHAPS_SIGNED and {ZERO, ONE} <= numbers and OTHER not in numbers
+        is_one_of_two = column not in PERHAPS_SIGNED and {ZERO, ONE} <= numbers and OTHER not in numbers
         if column == SIGNED_COLUMN or (BELOW_ZERO in numbers and not is_one_of_two):
             return SIGNED
         if all(first.endswith("0") for first, _ in pairs):  # response_0 and response_1
             return FROM_ZERO
     is_either = counted == {ONE} or {ZERO, TWO} <= counted or BELOW_ZERO in numbers
-    if column == PERHAPS_SIGNED or BOOLEAN in numbers or is_either:
+    if column in PERHAPS_SIGNED or BOOLEAN in numbers or is_either:
         first, second = min(pairs)
         example = "true/false" if BOOLEAN in numbers else "-/+" if BELOW_ZERO in numbers else "0/1"
         raise VerdictError(
