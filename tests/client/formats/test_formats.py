@@ -161,6 +161,22 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         CHAT | {"prompt": [BRIEF, ASKED]},
     ),
     ("generations", {"instruction": Q, "generations": [BAD, "Sono le due.", GOOD], "ratings": [1.0, None, 5]}, CHAT),
+    ("ranked", {"prompt": Q, "answers": [{"answer": BAD, "rank": 2}, {"answer": GOOD, "rank": 1}]}, CHAT),
+    (
+        "ranked",
+        {
+            "context": [ASKED],
+            "completions": [{"rank": 0, "completion": [ANSWERED]}, {"rank": 1, "completion": MUMBLED}],
+        },
+        CHAT,
+    ),
+    ("shp", {"history": Q, "human_ref_A": BAD, "human_ref_B": GOOD, "labels": 0}, TEXT),
+    (
+        "webgpt",
+        {"question": {"full_text": Q}, "answer_0": GOOD, "answer_1": BAD, "score_0": 0.5, "score_1": -0.5},
+        TEXT,
+    ),
+    ("summaries", {"info": {"post": Q}, "summaries": [{"text": BAD}, {"text": GOOD}], "choice": 1}, TEXT),
 ]
 
 
