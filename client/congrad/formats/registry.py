@@ -8,6 +8,7 @@ from congrad.formats.kinds.axolotl import AXOLOTL, QUESTION
 from congrad.formats.kinds.compared import COMPARED, VERDICTS, unjudged
 from congrad.formats.kinds.documented import DOCUMENTED
 from congrad.formats.kinds.generations import GENERATIONS
+from congrad.formats.kinds.kto import KTO
 from congrad.formats.kinds.llama_factory import ALPACA, SHAREGPT
 from congrad.formats.kinds.ms_swift import MS_SWIFT
 from congrad.formats.kinds.openai import OPENAI
@@ -30,6 +31,7 @@ FORMATS = (
     ALPACA,
     QUESTION,
     HH,
+    KTO,
     TRL,
     COMPARED,
     GENERATIONS,

@@ -138,7 +138,7 @@ DATA_SETS: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
         "question",
         CHAT,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", DATA_SETS)

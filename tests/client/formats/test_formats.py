@@ -29,6 +29,8 @@ CALL = {"name": "orologio", "arguments": {"fuso": "Roma"}}
 CALLED = {"role": "assistant", "tool_calls": [{"type": "function", "function": CALL}]}
 HEARD = said("tool", "15:00")
 
+JUDGED = {"prompt": [ASKED], "completion": [ANSWERED], "label": True}
+
 ROWS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("trl", TEXT, TEXT),
     ("trl", {"chosen": f"{Q} {GOOD}", "rejected": f"{Q} {BAD}"}, {"chosen": f"{Q} {GOOD}", "rejected": f"{Q} {BAD}"}),
@@ -170,6 +172,8 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         },
         CHAT,
     ),
+    ("kto", {"messages": [BRIEF, ASKED, ANSWERED], "label": True}, {**JUDGED, "prompt": [BRIEF, ASKED]}),
+    ("kto", {"question": Q, "completion": GOOD, "label": True}, JUDGED),
     ("shp", {"history": Q, "human_ref_A": BAD, "human_ref_B": GOOD, "labels": 0}, TEXT),
     (
         "webgpt",
@@ -384,6 +388,12 @@ def test_a_system_prompt_that_is_not_read_is_said() -> None:
     assert "system is not read: --format question makes it the system turn" in recognised([row]).told
     fields = recognised([row], name="question").fields
     assert fields.read(row) == CHAT | {"prompt": [BRIEF, ASKED]}
+
+
+def test_so_is_one_of_completions_with_a_label() -> None:
+    row = {"prompt": Q, "completion": GOOD, "label": True, "system": "Sii breve."}
+    assert "system is not read: --format kto makes it the system turn" in recognised([row]).told
+    assert recognised([row], name="kto").fields.read(row) == JUDGED | {"prompt": [BRIEF, ASKED]}
 
 
 def test_keys_that_are_null_are_missing_in_every_format() -> None:
