@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from congrad.contract.samples import COMPLETIONS, CONVERSATION, NOT_SPLIT
+from congrad.formats.kinds.arena import ARENA
 from congrad.formats.kinds.axolotl import AXOLOTL, QUESTION
 from congrad.formats.kinds.compared import COMPARED, VERDICTS, unjudged
 from congrad.formats.kinds.documented import DOCUMENTED
@@ -34,6 +35,7 @@ FORMATS = (
     KTO,
     TRL,
     COMPARED,
+    ARENA,
     GENERATIONS,
     RANKED,
     *DOCUMENTED,
@@ -108,7 +110,7 @@ def unknown(rows: Sequence[Row]) -> str:
             "score each, such as score_a and score_b: rename the one that says it"
         )
     # A data set with columns of its own is what it is, or is not: to be like it helps nobody.
-    general = (form for form in FORMATS if form not in DOCUMENTED)
+    general = (form for form in FORMATS if form not in (ARENA, *DOCUMENTED))
     near = sorted(general, key=lambda form: -_likeness(form, fields))[:NEAREST]
     shapes = "".join(f"\n  {form.name}: {form.shape}" for form in near)
     seen = f"the fields are {', '.join(fields)}" if fields else "there are no fields"

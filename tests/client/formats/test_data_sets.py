@@ -1,5 +1,6 @@
 """Rows with the columns of public data sets, and what is read of them."""
 
+import json
 from typing import Any
 
 import congrad
@@ -113,6 +114,15 @@ ARENA = {
     "conversation_b": [ASKED, ANSWERED],
     "turn": 1,
 }
+KAGGLE = {
+    "id": 1,
+    "prompt": json.dumps([Q]),
+    "response_a": json.dumps([BAD]),
+    "response_b": json.dumps([GOOD]),
+    "winner_model_a": 0,
+    "winner_model_b": 1,
+    "winner_tie": 0,
+}
 
 DATA_SETS: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
     "berkeley-nest/Nectar": (NECTAR, "ranked", {"prompt": TRANSCRIPT, "chosen": GOOD, "rejected": BAD}),
@@ -125,6 +135,7 @@ DATA_SETS: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
     "nvidia/HelpSteer2": (HELPSTEER2, "compared", TEXT),
     "PKU-Alignment/PKU-SafeRLHF": (SAFE_RLHF, "compared", TEXT),
     "lmarena-ai/arena-human-preference-100k": (ARENA, "compared", WHOLE),
+    "lmsys/lmsys-arena-human-preference-55k": (KAGGLE, "arena", WHOLE),
     "allenai/llama-3.1-tulu-3-8b-preference-mixture": (WHOLE | {"prompt": Q}, "trl", WHOLE | {"prompt": Q}),
     "Skywork/Skywork-Reward-Preference-80K-v0.2": (WHOLE | {"source": "s"}, "trl", WHOLE),
     "argilla/dpo-mix-7k": (WHOLE | {"dataset": "d", "chosen_rating": 5.0}, "trl", WHOLE),
@@ -187,6 +198,7 @@ def test_what_numbers_mean_where_a_card_says_it_is_said() -> None:
         WEBGPT | {"score_0": 0.0, "score_1": 0.0},
         NECTAR | {"answers": [{"answer": GOOD, "rank": 1}, {"answer": BAD, "rank": 1}]},
         NEMO_RL | {"completions": [{"rank": 0, "completion": [ANSWERED]}, {"rank": 0, "completion": [MUMBLED]}]},
+        KAGGLE | {"winner_model_b": 0, "winner_tie": 1},
         STACK_EXCHANGE | {"answers": [{"text": GOOD, "pm_score": 0}, {"text": BAD, "pm_score": 0}]},
     ],
 )
@@ -218,3 +230,36 @@ def test_a_text_that_a_question_is_about_is_not_taken_for_the_prompt() -> None:
     assert read(row) == CHAT
     with pytest.raises(UnknownFormatError):
         read({name: value for name, value in row.items() if name != "question"})
+
+
+def test_turns_in_lists_become_a_conversation() -> None:
+    earlier = [said("user", "Hallo"), said("assistant", "Ja?")]
+    row = KAGGLE | {
+        "prompt": ["Hallo", Q],
+        "response_a": json.dumps(["Ja?", GOOD]),
+        "response_b": json.dumps(["Ja?", BAD]),
+        "winner_model_a": 1,
+        "winner_model_b": 0,
+    }
+    assert read(row) == {name: [*earlier, *turns] for name, turns in WHOLE.items()}
+    for answers in (["Ja?"], ["Ja?", None], "Ja?"):
+        with pytest.raises(ValueError, match="response_b has not a text for each of the 2 turns of prompt"):
+            read(row | {"response_b": answers})
+
+
+def test_texts_beside_columns_of_winners_stay_texts() -> None:
+    row = KAGGLE | {"prompt": Q, "response_a": BAD, "response_b": GOOD}
+    assert read(row) == TEXT
+    assert read({name: value for name, value in row.items() if name != "winner_tie"}) == TEXT
+    for winners in ({"winner_model_b": 0}, {"winner_model_a": 1}, {"winner_model_b": 0.6}):
+        with pytest.raises(ValueError, match="not one of winner_model_a, winner_model_b, winner_tie is 1"):
+            read(row | winners)
+
+
+def test_conversations_in_a_column_of_texts_are_conversations() -> None:
+    texts = {name: json.dumps(ARENA[name]) for name in ("conversation_a", "conversation_b")}
+    assert read(ARENA | texts) == WHOLE
+    with pytest.raises(ValueError, match="a conversation is a list that is no JSON"):
+        read(ARENA | {name: str(ARENA[name]) for name in texts})
+    spoken = {"conversation_a": f"Q: {Q} A: {BAD}", "conversation_b": f"Q: {Q} A: {GOOD}"}
+    assert read(ARENA | spoken) == {"chosen": f"Q: {Q} A: {GOOD}", "rejected": f"Q: {Q} A: {BAD}"}

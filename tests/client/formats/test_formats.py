@@ -172,6 +172,11 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         },
         CHAT,
     ),
+    (
+        "arena",
+        {"prompt": [Q], "response_a": [GOOD], "response_b": [BAD], "winner_model_a": 1, "winner_model_b": 0},
+        WHOLE,
+    ),
     ("kto", {"messages": [BRIEF, ASKED, ANSWERED], "label": True}, {**JUDGED, "prompt": [BRIEF, ASKED]}),
     ("kto", {"question": Q, "completion": GOOD, "label": True}, JUDGED),
     ("shp", {"history": Q, "human_ref_A": BAD, "human_ref_B": GOOD, "labels": 0}, TEXT),
