@@ -19,6 +19,7 @@ from congrad.formats.kinds.transcripts import HH
 from congrad.formats.kinds.trl import TRL
 from congrad.formats.language_fields import LANGUAGE_FIELDS
 from congrad.formats.lost_prompts import PROMPT_LIKE
+from congrad.formats.no_pairs import no_pair
 from congrad.formats.row_format import Row, RowFormat
 from congrad.formats.verdict import Verdict, VerdictError
 
@@ -109,6 +110,9 @@ def unknown(rows: Sequence[Row]) -> str:
             f"the fields are {', '.join(fields)}. Such a column is called {', '.join(VERDICTS)}, or the answers have a "
             "score each, such as score_a and score_b: rename the one that says it"
         )
+    told = no_pair(fields)
+    if told is not None:
+        return f"{told}. The fields are {', '.join(fields)}"
     # A data set with columns of its own is what it is, or is not: to be like it helps nobody.
     general = (form for form in FORMATS if form not in (ARENA, *DOCUMENTED))
     near = sorted(general, key=lambda form: -_likeness(form, fields))[:NEAREST]
