@@ -21,7 +21,7 @@ CHAT = {"prompt": [ASKED], "chosen": [ANSWERED], "rejected": [MUMBLED]}
 WHOLE = {"chosen": [ASKED, ANSWERED], "rejected": [ASKED, MUMBLED]}
 TRANSCRIPT = f"\n\nHuman: {Q}\n\nAssistant: "
 
-NECTAR = {
+NECTAR: dict[str, Any] = {
     "prompt": TRANSCRIPT,
     "answers": [
         {"answer": BAD, "model": "a", "rank": 3.0},
@@ -33,12 +33,12 @@ NECTAR = {
     "source": ["sharegpt"],
     "good_natured": True,
 }
-NEMO_RL = {
+NEMO_RL: dict[str, Any] = {
     "context": [ASKED],
     "completions": [{"rank": 1, "completion": [MUMBLED]}, {"rank": 0, "completion": [ANSWERED]}],
     "task_name": "t",
 }
-ULTRAFEEDBACK = {
+ULTRAFEEDBACK: dict[str, Any] = {
     "source": "evol_instruct",
     "instruction": Q,
     "models": ["a", "b"],
@@ -53,7 +53,7 @@ ULTRAFEEDBACK = {
         {"model": "b", "response": BAD, "custom_system_prompt": "Hilf.", "overall_score": 1.0, "fine-grained_score": 5},
     ],
 }
-STACK_EXCHANGE = {
+STACK_EXCHANGE: dict[str, Any] = {
     "qid": 1,
     "question": Q,
     "metadata": ["https://stackexchange.com"],
@@ -62,7 +62,7 @@ STACK_EXCHANGE = {
         {"answer_id": 2, "author": "b", "pm_score": 4, "selected": True, "text": GOOD},
     ],
 }
-SHP = {
+SHP: dict[str, Any] = {
     "post_id": "p",
     "history": Q,
     "human_ref_A": GOOD,
@@ -72,7 +72,7 @@ SHP = {
     "score_B": 166,
     "score_ratio": 2.05,
 }
-WEBGPT = {
+WEBGPT: dict[str, Any] = {
     "question": {"dataset": "eli5", "id": "x", "full_text": Q},
     "quotes_0": {"title": [], "extract": []},
     "answer_0": BAD,
@@ -81,14 +81,14 @@ WEBGPT = {
     "answer_1": GOOD,
     "score_1": 0.5,
 }
-SUMMARIES = {
+SUMMARIES: dict[str, Any] = {
     "info": {"id": "t", "post": Q, "title": "Uhr", "subreddit": "r", "site": None, "article": None},
     "summaries": [{"text": BAD, "policy": "ref", "note": ""}, {"text": GOOD, "policy": "sup", "note": ""}],
     "choice": 1,
     "worker": "w",
     "batch": "b",
 }
-HELPSTEER2 = {
+HELPSTEER2: dict[str, Any] = {
     "split": "train",
     "prompt": Q,
     "response_1": GOOD,
@@ -97,7 +97,7 @@ HELPSTEER2 = {
     "preference_statement": "",
     "all_preferences_unprocessed": [],
 }
-SAFE_RLHF = {
+SAFE_RLHF: dict[str, Any] = {
     "prompt": Q,
     "response_0": BAD,
     "response_1": GOOD,
@@ -106,7 +106,7 @@ SAFE_RLHF = {
     "better_response_id": 1,
     "safer_response_id": 0,
 }
-ARENA = {
+ARENA: dict[str, Any] = {
     "model_a": "a",
     "model_b": "b",
     "winner": "model_b",
@@ -114,7 +114,7 @@ ARENA = {
     "conversation_b": [ASKED, ANSWERED],
     "turn": 1,
 }
-KAGGLE = {
+KAGGLE: dict[str, Any] = {
     "id": 1,
     "prompt": json.dumps([Q]),
     "response_a": json.dumps([BAD]),

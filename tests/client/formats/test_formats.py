@@ -451,6 +451,14 @@ def test_a_rating_that_is_no_number_is_named() -> None:
         recognised([row]).fields.read(row)
 
 
+@pytest.mark.parametrize("name", ["generations", "ranked"])
+def test_a_listing_without_a_prompt_is_named(name: str) -> None:
+    row = next(row for other, row, _ in ROWS if other == name)
+    without = row | dict.fromkeys({"instruction", "prompt", "question"} & row.keys())
+    with pytest.raises(ValueError, match=r"has no prompt: .* are null or missing"):
+        recognised([row]).fields.read(without)
+
+
 FOREIGN = [("trl", "alpaca"), ("trl", "axolotl"), ("trl", "question"), ("alpaca", "trl"), ("alpaca", "sharegpt"),
            ("sharegpt", "trl"), ("sharegpt", "alpaca"), ("question", "sharegpt"), ("hh", "alpaca")]  # fmt: skip
 

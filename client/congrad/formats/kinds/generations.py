@@ -63,13 +63,15 @@ def _read(row: Row, roles: Roles) -> Sample:
     """The best and the worst of the generations, as distilabel's own step takes them.
 
     :raises TieError: all have the same rating.
-    :raises ValueError: fewer than two have one, or one of them is no number.
+    :raises ValueError: fewer than two have one, one of them is no number, or there is no prompt.
     """
     generations, ratings = listed(row.get("generations")), _ratings(row)
     if len(generations) != len(ratings):
         raise ValueError(f"has {len(generations)} generations and {len(ratings)} ratings")
     best, worst = best_and_worst(generations, ratings)
-    prompt = next(row[name] for name in PROMPTS if row.get(name) is not None)
+    prompt = next((row[name] for name in PROMPTS if row.get(name) is not None), None)
+    if prompt is None:
+        raise ValueError(f"has no prompt: {', '.join(PROMPTS)} are null or missing")
     system = next((row[name] for name in SYSTEMS if row.get(name)), None)
     return {
         "prompt": with_system(system, messages(prompt, roles, USER)),

@@ -59,9 +59,11 @@ def _read(row: Row, roles: Roles) -> Sample:
     """The best answer and the worst one.
 
     :raises TieError: all are as good.
-    :raises ValueError: fewer than two have a rank or a score.
+    :raises ValueError: fewer than two have a rank or a score, or there is no prompt.
     """
     answers, prompt = _answers(row), _prompt(row)
+    if prompt is None:
+        raise ValueError(f"has no prompt: {', '.join((*PROMPTS, CONTEXT))} are null or missing")
     by = _rated_by(answers)
     numbers = [number_of(answer.get(by)) for answer in answers]
     ratings = [math.nan if number is None else number for number in numbers]
