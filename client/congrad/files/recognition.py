@@ -7,7 +7,7 @@ from congrad.files.kinds.rows import FileError
 from congrad.files.source import Source
 from congrad.formats.fields import Fields
 from congrad.formats.recognition import Recognised, recognised
-from congrad.formats.registry import AUTO, ROWS, UnknownFormatError
+from congrad.formats.registry import AUTO, ROWS, UnknownFormatError, unknown
 from congrad.formats.row_format import Row
 from congrad.formats.verdict import VerdictError
 
@@ -24,7 +24,11 @@ def recognised_in(source: Source, fields: Fields, name: str = AUTO) -> Recognise
         return Recognised(fields, "")
     try:
         return recognised(rows, fields, name, partial(_every, source))
-    except (UnknownFormatError, VerdictError) as error:
+    except UnknownFormatError as error:
+        # Of a file of columns, only those of known formats were read; the others are what tells the user which it has.
+        named = [dict.fromkeys(source.header()), *map(fields.renamed, rows)]
+        raise FileError(f"{source.name}: {unknown(named)}") from error
+    except VerdictError as error:
         raise FileError(f"{source.name}: {error}") from error
 
 

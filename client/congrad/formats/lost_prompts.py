@@ -16,6 +16,8 @@ PROMPT_LIKE = (
     "context",
     "user",
     "user_prompt",
+    "raw_prompt",
+    "full_prompt",
     "user_input",
     "prompt_text",
     "problem",

@@ -48,6 +48,20 @@ def parsed_turn(answer: Any) -> Any:
     return value if isinstance(value, dict) and is_bare_turn(value) else answer
 
 
+def parsed_turns(conversation: Any) -> Any:
+    """Turns that are in JSON, as they lie in a column of texts; anything else as it is.
+
+    :raises ValueError: it is a list of objects in another form, as Python prints one.
+    """
+    if not isinstance(conversation, str) or not conversation.lstrip().startswith("[{"):
+        return conversation
+    try:
+        turns = json.loads(conversation)
+    except (ValueError, RecursionError):
+        raise ValueError("a conversation is a list that is no JSON; messages should be written as JSON") from None
+    return turns if are_turns(turns) else conversation
+
+
 def are_turns(value: Any) -> bool:
     """Whether it looks like a list of messages."""
     return isinstance(value, list | tuple) and bool(value) and all(map(is_turn, value))

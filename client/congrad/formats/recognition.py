@@ -65,8 +65,11 @@ def _language(rows: Sequence[Row], fields: Fields) -> tuple[Fields, str]:
 
 def _unread_system(rows: Sequence[Row], fields: Fields) -> str:
     """What to say where there are system prompts that the format has no place for."""
-    is_read = "system" in fields.used or not any(isinstance(row.get("system"), str) and row["system"] for row in rows)
-    return "" if is_read else "system is not read: --format question makes it the system turn"
+    unread = [row for row in rows if isinstance(row.get("system"), str) and row["system"]]
+    if "system" in fields.used or not unread:
+        return ""
+    labelled = any(isinstance(row.get(LABEL), bool) and row.get("completion") is not None for row in unread)
+    return f"system is not read: --format {'kto' if labelled else 'question'} makes it the system turn"
 
 
 def _unread_label(rows: Sequence[Row], fields: Fields) -> str:

@@ -4,23 +4,44 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from congrad.contract.samples import COMPLETIONS, CONVERSATION, NOT_SPLIT
+from congrad.formats.kinds.arena import ARENA
 from congrad.formats.kinds.axolotl import AXOLOTL, QUESTION
 from congrad.formats.kinds.compared import COMPARED, VERDICTS, unjudged
+from congrad.formats.kinds.documented import DOCUMENTED
 from congrad.formats.kinds.generations import GENERATIONS
+from congrad.formats.kinds.kto import KTO
 from congrad.formats.kinds.llama_factory import ALPACA, SHAREGPT
 from congrad.formats.kinds.ms_swift import MS_SWIFT
 from congrad.formats.kinds.openai import OPENAI
 from congrad.formats.kinds.openrlhf import OPENRLHF
+from congrad.formats.kinds.ranked import RANKED
 from congrad.formats.kinds.transcripts import HH
 from congrad.formats.kinds.trl import TRL
 from congrad.formats.language_fields import LANGUAGE_FIELDS
 from congrad.formats.lost_prompts import PROMPT_LIKE
+from congrad.formats.no_pairs import no_pair
 from congrad.formats.row_format import Row, RowFormat
 from congrad.formats.verdict import Verdict, VerdictError
 
 AUTO = "auto"
 
-FORMATS = (OPENAI, MS_SWIFT, SHAREGPT, AXOLOTL, ALPACA, QUESTION, HH, TRL, COMPARED, GENERATIONS, OPENRLHF)
+FORMATS = (
+    OPENAI,
+    MS_SWIFT,
+    SHAREGPT,
+    AXOLOTL,
+    ALPACA,
+    QUESTION,
+    HH,
+    KTO,
+    TRL,
+    COMPARED,
+    GENERATIONS,
+    ARENA,
+    RANKED,
+    *DOCUMENTED,
+    OPENRLHF,
+)
 """Where a row is of two, it is of the first. A new format has its place before those whose columns it has too."""
 
 COLUMNS = frozenset([*(column for form in FORMATS for column in form.columns), *PROMPT_LIKE, *LANGUAGE_FIELDS, "id"])
@@ -89,7 +110,12 @@ def unknown(rows: Sequence[Row]) -> str:
             f"the fields are {', '.join(fields)}. Such a column is called {', '.join(VERDICTS)}, or the answers have a "
             "score each, such as score_a and score_b: rename the one that says it"
         )
-    near = sorted(FORMATS, key=lambda form: -_likeness(form, fields))[:NEAREST]
+    told = no_pair(fields)
+    if told is not None:
+        return f"{told}. The fields are {', '.join(fields)}"
+    # A data set with columns of its own is what it is, or is not: to be like it helps nobody.
+    general = (form for form in FORMATS if form not in (ARENA, *DOCUMENTED))
+    near = sorted(general, key=lambda form: -_likeness(form, fields))[:NEAREST]
     shapes = "".join(f"\n  {form.name}: {form.shape}" for form in near)
     seen = f"the fields are {', '.join(fields)}" if fields else "there are no fields"
     return (

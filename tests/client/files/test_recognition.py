@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from congrad.files.kinds.rows import FileError
 from congrad.files.recognition import recognised_in
@@ -60,3 +62,19 @@ def test_a_verdict_said_of_rows_without_one_is_refused(tmp_path: Path) -> None:
     path.write_text('{"language": "de", "chosen": "a", "rejected": "b"}\n')
     with Source(str(path)) as source, pytest.raises(FileError, match="--verdict is about two answers with a verdict"):
         recognised_in(source, Fields(verdict=Verdict.of("1/2")))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_of_a_file_of_no_format_all_fields_are_told(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"in.{suffix}"
+    row = {"language": "de", "notes": "n", "better_one": "a", "worse_one": "b"}
+    if suffix == "parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row]), path)
+    else:
+        lines = [",".join(row), ",".join(row.values())] if suffix == "csv" else [json.dumps(row)]
+        path.write_text("".join(f"{line}\n" for line in lines))
+    with (
+        Source(str(path)) as source,
+        pytest.raises(FileError, match="fields are language, notes, better_one, worse_one"),
+    ):
+        recognised_in(source, Fields())

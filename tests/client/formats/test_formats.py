@@ -29,6 +29,8 @@ CALL = {"name": "orologio", "arguments": {"fuso": "Roma"}}
 CALLED = {"role": "assistant", "tool_calls": [{"type": "function", "function": CALL}]}
 HEARD = said("tool", "15:00")
 
+JUDGED = {"prompt": [ASKED], "completion": [ANSWERED], "label": True}
+
 ROWS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("trl", TEXT, TEXT),
     ("trl", {"chosen": f"{Q} {GOOD}", "rejected": f"{Q} {BAD}"}, {"chosen": f"{Q} {GOOD}", "rejected": f"{Q} {BAD}"}),
@@ -121,8 +123,20 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("compared", {"prompt": Q, "response_a": BAD, "response_b": GOOD, "label": "B"}, TEXT),
     ("compared", {"prompt": Q, "response_a": GOOD, "response_b": BAD, "label": 0}, TEXT),
     ("compared", {"prompt": Q, "response_a": BAD, "response_b": GOOD, "label_a": 2, "label_b": 5}, TEXT),
+    # As MENLO has it: the full prompt is that of the judge.
+    (
+        "compared",
+        {"raw_prompt": Q, "full_prompt": [ASKED], "response_a": BAD, "response_b": GOOD, "label_a": 2, "label_b": 5},
+        TEXT,
+    ),
     ("compared", {"context": [ASKED], "response1": GOOD, "response2": BAD, "overall_preference": -2}, CHAT),
     ("compared", {"context": [ASKED], "response1": BAD, "response2": GOOD, "overall_preference": 1}, CHAT),
+    ("compared", {"prompt": Q, "response_1": GOOD, "response_2": BAD, "preference_strength": -2}, TEXT),
+    (
+        "compared",
+        {"prompt": Q, "response_a": BAD, "response_b": GOOD, "score_a": 1, "score_b": 4, "preference_strength": -3},
+        TEXT,
+    ),
     (
         "compared",
         {"conversation_a": [ASKED, ANSWERED], "conversation_b": [ASKED, MUMBLED], "winner": "model_a"},
@@ -149,6 +163,29 @@ ROWS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         CHAT | {"prompt": [BRIEF, ASKED]},
     ),
     ("generations", {"instruction": Q, "generations": [BAD, "Sono le due.", GOOD], "ratings": [1.0, None, 5]}, CHAT),
+    ("ranked", {"prompt": Q, "answers": [{"answer": BAD, "rank": 2}, {"answer": GOOD, "rank": 1}]}, CHAT),
+    (
+        "ranked",
+        {
+            "context": [ASKED],
+            "completions": [{"rank": 0, "completion": [ANSWERED]}, {"rank": 1, "completion": MUMBLED}],
+        },
+        CHAT,
+    ),
+    (
+        "arena",
+        {"prompt": [Q], "response_a": [GOOD], "response_b": [BAD], "winner_model_a": 1, "winner_model_b": 0},
+        WHOLE,
+    ),
+    ("kto", {"messages": [BRIEF, ASKED, ANSWERED], "label": True}, {**JUDGED, "prompt": [BRIEF, ASKED]}),
+    ("kto", {"question": Q, "completion": GOOD, "label": True}, JUDGED),
+    ("shp", {"history": Q, "human_ref_A": BAD, "human_ref_B": GOOD, "labels": 0}, TEXT),
+    (
+        "webgpt",
+        {"question": {"full_text": Q}, "answer_0": GOOD, "answer_1": BAD, "score_0": 0.5, "score_1": -0.5},
+        TEXT,
+    ),
+    ("summaries", {"info": {"post": Q}, "summaries": [{"text": BAD}, {"text": GOOD}], "choice": 1}, TEXT),
 ]
 
 
@@ -231,6 +268,7 @@ def test_what_numbers_of_a_label_mean_is_told_by_those_of_all_rows() -> None:
         ((True, False), "better", "nothing but true or false"),
         ((0, 1, 2), "choice", "0, 1 and 2"),
         ((1, 2, 3), "preference", "1, 2 and other numbers"),
+        ((1, 2, 3), "preference_strength", "1, 2 and other numbers"),
         ((0, 1, -1), "label", "numbers below zero, 0 and 1"),
     ],
 )
@@ -249,7 +287,9 @@ def test_numbers_that_are_the_names_of_the_answers_are_clear() -> None:
 
 
 def test_below_zero_is_a_sign_in_any_column() -> None:
-    assert chosen(compared(-2, 1)) == chosen(compared(-1, 3, column="preference")) == [GOOD, BAD]
+    for column in ("label", "preference", "preference_strength"):
+        assert chosen(compared(-2, 1, column=column)) == [GOOD, BAD]
+    assert chosen(compared(-1, 0.5, 1, column="preference_strength")) == [GOOD, BAD, BAD]
 
 
 @pytest.mark.parametrize(
@@ -355,6 +395,12 @@ def test_a_system_prompt_that_is_not_read_is_said() -> None:
     assert fields.read(row) == CHAT | {"prompt": [BRIEF, ASKED]}
 
 
+def test_so_is_one_of_completions_with_a_label() -> None:
+    row = {"prompt": Q, "completion": GOOD, "label": True, "system": "Sii breve."}
+    assert "system is not read: --format kto makes it the system turn" in recognised([row]).told
+    assert recognised([row], name="kto").fields.read(row) == JUDGED | {"prompt": [BRIEF, ASKED]}
+
+
 def test_keys_that_are_null_are_missing_in_every_format() -> None:
     """Chatbot Arena has them in each block of text, and `datasets` in every row of any format."""
     blocks = {text: [{"type": "text", "text": text, "image": None}] for text in (Q, GOOD, BAD)}
@@ -365,7 +411,7 @@ def test_keys_that_are_null_are_missing_in_every_format() -> None:
     congrad.Sample.model_validate(sample)
 
 
-@pytest.mark.parametrize("name", ["preference_strength", "safer_response_id", "preference.responses"])
+@pytest.mark.parametrize("name", ["preference_statement", "safer_response_id", "preference.responses"])
 def test_of_two_answers_without_a_verdict_none_is_said_to_be_named_as_chosen(name: str) -> None:
     """It would be the worse one in half of the rows."""
     with pytest.raises(UnknownFormatError, match="two answers, response_1 and response_2, and no column") as caught:
@@ -403,6 +449,14 @@ def test_a_rating_that_is_no_number_is_named() -> None:
     row = {"language": "it", "instruction": Q, "generations": [GOOD, BAD], "ratings": ["5", "N/A"]}
     with pytest.raises(ValueError, match="a rating is 'N/A', which is no number"):
         recognised([row]).fields.read(row)
+
+
+@pytest.mark.parametrize("name", ["generations", "ranked"])
+def test_a_listing_without_a_prompt_is_named(name: str) -> None:
+    row = next(row for other, row, _ in ROWS if other == name)
+    without = row | dict.fromkeys({"instruction", "prompt", "question"} & row.keys())
+    with pytest.raises(ValueError, match=r"has no prompt: .* are null or missing"):
+        recognised([row]).fields.read(without)
 
 
 FOREIGN = [("trl", "alpaca"), ("trl", "axolotl"), ("trl", "question"), ("alpaca", "trl"), ("alpaca", "sharegpt"),

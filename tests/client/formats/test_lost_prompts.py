@@ -24,6 +24,13 @@ def test_a_column_that_looks_like_the_prompt_is_named() -> None:
     assert "a column 'query' that is not read: give --field prompt=query" in message
 
 
+@pytest.mark.parametrize("column", ["raw_prompt", "full_prompt"])
+def test_so_is_one_that_a_data_set_has_for_its_prompts(column: str) -> None:
+    message = fault_of({column: "Wie spät ist es?", "chosen": "Es ist drei Uhr.", "rejected": "Keine Ahnung."})
+    assert message is not None
+    assert f"give --field prompt={column}" in message
+
+
 @pytest.mark.parametrize(
     "row",
     [

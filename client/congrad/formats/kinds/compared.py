@@ -5,19 +5,30 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from congrad.formats.messages import ASSISTANT, are_turns, is_text_or_turns, is_turn, messages, with_system
+from congrad.formats.messages import (
+    ASSISTANT,
+    are_turns,
+    is_text_or_turns,
+    is_turn,
+    messages,
+    parsed_turns,
+    with_system,
+)
+from congrad.formats.readings import BOOLEAN, STRENGTH, kind_of, reading_of
 from congrad.formats.row_format import Roles, Row, RowFormat, Sample
-from congrad.formats.verdict import FROM_ONE, FROM_ZERO, SIGNED, TieError, Verdict, VerdictError, number_of
+from congrad.formats.verdict import FROM_ZERO, TieError, Verdict, number_of
 
 Readings = Mapping[str, Verdict]
 """What numbers mean, by the column of the verdict."""
+
+CONVERSATIONS = ("conversation_a", "conversation_b")
 
 ANSWERS = (
     ("response_a", "response_b"),
     ("answer_a", "answer_b"),
     ("completion_a", "completion_b"),
     ("output_a", "output_b"),
-    ("conversation_a", "conversation_b"),
+    CONVERSATIONS,
     ("response1", "response2"),
     ("response_1", "response_2"),
     ("answer1", "answer2"),
@@ -29,7 +40,7 @@ ANSWERS = (
 )
 """Columns that hold the two; the first pair that is there counts."""
 
-PROMPTS = ("prompt", "context", "question", "instruction", "query", "messages", "input")
+PROMPTS = ("prompt", "context", "question", "instruction", "query", "messages", "input", "raw_prompt")
 
 VERDICTS = (
     "winner",
@@ -40,6 +51,7 @@ VERDICTS = (
     "better",
     "choice",
     "better_response_id",
+    STRENGTH,
 )
 """Columns that may say which is better."""
 
@@ -60,15 +72,6 @@ NEITHER = frozenset(
     {"tie", "tied", "equal", "same", "both", "neither", "none", "tie (bothbad)", "both_bad", "tie_bothbad"}
 )
 
-SIGNED_COLUMN = "overall_preference"
-"""HelpSteer's, which is a sign in all rows."""
-PERHAPS_SIGNED = "preference"
-
-ZERO, ONE, TWO = 0, 1, 2
-BELOW_ZERO, OTHER, BOOLEAN = -1, 3, 4
-"""All that is kept in mind of numbers besides."""
-NAMES = {BELOW_ZERO: "numbers below zero", OTHER: "other numbers", BOOLEAN: "true or false"}
-
 
 def _columns(row: Row) -> tuple[str, str] | None:
     """The columns of the two answers."""
@@ -86,7 +89,9 @@ def _scores(row: Row) -> tuple[str, str] | None:
 
 def _verdict(row: Row) -> str | None:
     """The column that says which is better."""
-    return next((name for name in VERDICTS if row.get(name) is not None), None)
+    found = next((name for name in VERDICTS if row.get(name) is not None), None)
+    # Beside scores it says how far apart they are.
+    return None if found == STRENGTH and _scores(row) is not None else found
 
 
 def _fits(row: Row) -> bool:
@@ -103,7 +108,7 @@ def _read(row: Row, roles: Roles, readings: Readings | None = None, said: Verdic
     pair = _columns(row)
     if pair is None:
         raise ValueError("has not two answers, such as response_a and response_b")
-    first, second = (row[name] for name in pair)
+    first, second = (parsed_turns(row[name]) if pair == CONVERSATIONS else row[name] for name in pair)
     chosen, rejected = (first, second) if _is_first(row, pair, readings or {}, said) else (second, first)
     prompt = next((row[name] for name in PROMPTS if row.get(name) is not None), None)
     if not any(map(_has_turns, (prompt, first, second))):
@@ -168,7 +173,7 @@ def _settled(form: RowFormat, rows: Iterable[Row], said: Verdict | None) -> RowF
     :param rows: all that there are; not looked at where it is ``said``.
     :raises VerdictError: they do not say it either.
     """
-    readings = {} if said else {column: _reading(column, *seen) for column, seen in _numbers(rows).items()}
+    readings = {} if said else {column: reading_of(column, *seen) for column, seen in _numbers(rows).items()}
     read = partial(_read, readings=readings, said=said)
     return replace(form, read=read, told=partial(_told, readings=readings, said=said))
 
@@ -181,46 +186,9 @@ def _numbers(rows: Iterable[Row]) -> dict[str, tuple[set[int], set[tuple[str, st
         number = None if column is None else number_of(row[column])
         if column is not None and pair is not None and number is not None:
             numbers, pairs = found.setdefault(column, (set(), set()))
-            numbers.add(BOOLEAN if isinstance(row[column], bool) else _kind(number))
+            numbers.add(BOOLEAN if isinstance(row[column], bool) else kind_of(number))
             pairs.add(pair)
     return found
-
-
-def _kind(number: float) -> int:
-    return int(number) if number in (ZERO, ONE, TWO) else BELOW_ZERO if number < 0 else OTHER
-
-
-def _reading(column: str, numbers: set[int], pairs: set[tuple[str, str]]) -> Verdict:
-    """What the numbers of a column mean.
-
-    A wrong guess would swap all pairs without a word. So there is none where they can be read either way: nothing but
-    1, which is the second of 0 and 1 and the first of 1 and 2; both 0 and 2, of which one is a tie; 0 and 1 beside
-    something below, which may be a sign or mark what has no label; or true and false.
-
-    :raises VerdictError: this is so.
-    """
-    counted = numbers & {ZERO, ONE, TWO}
-    if BOOLEAN not in numbers:
-        is_one_of_two = column != PERHAPS_SIGNED and {ZERO, ONE} <= numbers and OTHER not in numbers
-        if column == SIGNED_COLUMN or (BELOW_ZERO in numbers and not is_one_of_two):
-            return SIGNED
-        if all(first.endswith("0") for first, _ in pairs):  # response_0 and response_1
-            return FROM_ZERO
-    is_either = counted == {ONE} or {ZERO, TWO} <= counted or BELOW_ZERO in numbers
-    if column == PERHAPS_SIGNED or BOOLEAN in numbers or is_either:
-        first, second = min(pairs)
-        example = "true/false" if BOOLEAN in numbers else "-/+" if BELOW_ZERO in numbers else "0/1"
-        raise VerdictError(
-            f"{column} holds {_in_words(numbers)}, which does not say which of {first} and {second} is better; say "
-            f"what stands for the first, for the second and, if anything does, for a tie: --verdict {example}, "
-            f'--verdict 1/2 or another (in Python, verdict="{example}")'
-        )
-    return FROM_ONE if TWO in counted else FROM_ZERO
-
-
-def _in_words(numbers: set[int]) -> str:
-    *others, last = [NAMES.get(number, str(number)) for number in sorted(numbers)]
-    return f"{', '.join(others)} and {last}" if others else f"nothing but {last}"
 
 
 def _told(rows: Sequence[Row], readings: Readings | None = None, said: Verdict | None = None) -> str:

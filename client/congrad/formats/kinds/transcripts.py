@@ -1,16 +1,20 @@
 """Transcripts as those of Anthropic's HH: ``Human:`` and ``Assistant:`` in one text, both alike up to the answers."""
 
+from typing import Any
+
 from congrad.formats.kinds.trl import TRL, read
 from congrad.formats.row_format import Row, RowFormat
 
 TURN = "\n\nAssistant:"
 
 
+def is_transcript(text: Any) -> bool:
+    """Whether a text is in such turns."""
+    return isinstance(text, str) and text.lstrip().startswith("Human:") and TURN in text
+
+
 def _fits(row: Row) -> bool:
-    answers = [row.get("chosen"), row.get("rejected")]
-    return row.get("prompt") is None and all(
-        isinstance(answer, str) and answer.lstrip().startswith("Human:") and TURN in answer for answer in answers
-    )
+    return row.get("prompt") is None and is_transcript(row.get("chosen")) and is_transcript(row.get("rejected"))
 
 
 HH = RowFormat(
