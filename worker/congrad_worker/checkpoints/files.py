@@ -102,6 +102,11 @@ def relocate(files: CheckpointFiles, settings: GradientSettings) -> CheckpointFi
     :raises CheckpointError: something is missing, or is not in safetensors.
     """
     adapter = _adapter(settings)
+    if adapter == files.model:
+        raise CheckpointError(
+            f"CONGRAD_ADAPTER={settings.adapter}: is the folder of the model that is in memory, which could not be "
+            "read again; an adapter needs a folder of its own"
+        )
     kept = [one for one in files.contents if one.folder != files.adapter]
     if adapter is not None:
         kept.insert(1, contents(adapter, READ))
