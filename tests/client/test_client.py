@@ -712,10 +712,10 @@ def test_what_cannot_be_asked_is_said_by_the_sdk_itself_and_before_anything_is_s
             (lambda: connected.checkpoints.publish(replaces="f"), ValueError, "neither a model nor an adapter"),
             (lambda: connected.checkpoints.publish(model=""), ValueError, "publish: model: should have at least 1"),
             (
-                lambda: connected.workers.sleep(level="deep"),
+                lambda: connected.workers.sleep(level="deep"),  # type: ignore[arg-type]
                 ValueError,
                 "sleep: level: should be 'offload' or 'discard'",
-            ),  # type: ignore[arg-type]
+            ),
             (lambda: connected.workers.wake(""), ValueError, "wake: checkpoint: should have at least 1"),
             (lambda: connected.directions.import_("d", "d.safetensors"), TypeError, "state is str; it should be bytes"),  # type: ignore[arg-type]
             (lambda: connected.jobs.get(None), TypeError, "job is NoneType"),  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterable, Iterable
 from typing import Any, assert_type
 
 import congrad
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, IterableDataset  # pyright: ignore[reportMissingTypeStubs] # its types are in its code
 
 
 def with_the_client(pairs: Iterable[dict[str, Any]]) -> None:

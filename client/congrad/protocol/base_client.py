@@ -22,7 +22,7 @@ DEFAULT_BASE_URL = "http://127.0.0.1:8000"
 _SETTINGS = {"base_url": "base_url", "api_key": "_api_key", "policy": "_policy", "transport": "_transport"}
 """What a client is made of, and the attribute that it is in."""
 
-H = TypeVar("H", httpx.Client, httpx.AsyncClient)
+H = TypeVar("H", bound=httpx.Client | httpx.AsyncClient)
 
 
 class PerProcess(Generic[H]):

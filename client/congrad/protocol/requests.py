@@ -156,11 +156,11 @@ def rows_of(samples: Samples) -> Iterable[SampleLike]:
     check_rows(samples, "samples")
     if not isinstance(samples, Columns):
         return samples
-    if hasattr(samples, "with_format"):  # a format may give tables in place of rows
-        samples = samples.with_format(None)
+    # A format may give tables in place of rows.
+    plain: Columns = samples.with_format(None) if hasattr(samples, "with_format") else samples
     # An IterableDataset does not always know its columns.
-    columns = samples.column_names
-    rows = samples if columns is None else samples.select_columns([name for name in columns if name in COLUMNS])
+    columns = plain.column_names
+    rows = plain if columns is None else plain.select_columns([name for name in columns if name in COLUMNS])
     return (without_others({name: row[name] for name in COLUMNS if row.get(name) is not None}) for row in rows)
 
 

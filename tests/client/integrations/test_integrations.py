@@ -416,9 +416,10 @@ def test_what_is_no_client_and_what_are_no_rows_is_told() -> None:
         with pytest.raises(TypeError, match=r"client is (AsyncClient|str); it should be a congrad\.Client"):
             filter_rows([pair], other)
     with congrad.Client("http://service", transport=httpx.MockTransport(StubService())) as client:
-        for rows in (pair, "pairs.jsonl", None):
+        nothing: tuple[Any, ...] = (pair, "pairs.jsonl", None)
+        for rows in nothing:
             with pytest.raises(TypeError, match=r"rows is .* should be a list"):
-                filter_rows(rows, client)  # type: ignore[arg-type]
+                filter_rows(rows, client)
         with pytest.raises(ValueError, match="no column 'de'; language= names the column"):
             filter_rows([pair], client, "de")
         with pytest.raises(ValueError, match=r'in Python, fields=\{"chosen": "COLUMN"\}'):

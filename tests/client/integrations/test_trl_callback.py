@@ -5,12 +5,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from congrad.contract import wire
 from congrad.integrations.trl.callback import _warn_of_another_base
-
-
-def served(name: str) -> wire.Checkpoint:
-    return wire.Checkpoint.model_construct(name=name)
 
 
 @pytest.mark.parametrize(
@@ -31,5 +26,5 @@ def test_an_adapter_that_is_put_onto_another_model_is_told(
     folder.mkdir()
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": made_on}))
     with caplog.at_level(logging.WARNING, "congrad"):
-        _warn_of_another_base(folder, served(name))
+        _warn_of_another_base(folder, name)
     assert ("the workers put its adapter onto" in caplog.text) is is_another

@@ -91,7 +91,7 @@ def filter_dataset(
     """
     from datasets import DatasetDict
 
-    _check_client(client)
+    check_client(client)
     splits: Mapping[str, Dataset | IterableDataset] = dataset if isinstance(dataset, DatasetDict) else {"": dataset}
     for split in splits.values():
         _check(split, language)
@@ -128,7 +128,7 @@ def filter_rows(
         prompts would be lost.
     :raises CongradError: a row cannot be sent, or the service does not answer.
     """
-    _check_client(client)
+    check_client(client)
     check_rows(rows, "rows")
     rows = list(rows)  # of what can be read once only, nothing would be left to give back
     if not rows:
@@ -313,7 +313,7 @@ def _formatted(scored: "Dataset", dataset: "Dataset") -> "Dataset":
     return scored.with_format(given["type"], columns, given["output_all_columns"], **given["format_kwargs"])
 
 
-def _check_client(client: Any) -> None:
+def check_client(client: Any) -> None:
     """:raises TypeError: it does not answer a call, or is asynchronous."""
     if not hasattr(client, "filter") or iscoroutinefunction(client.filter):
         raise TypeError(f"client is {type(client).__name__}; it should be a congrad.Client")
