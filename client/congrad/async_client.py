@@ -44,7 +44,8 @@ Sent = AsyncGenerator[list[Part]]
 
 
 class AsyncClient(BaseClient):
-    """`Client`, asynchronously: the same parameters and methods.
+    """`Client`, asynchronously: the same parameters and methods. Event loops may use it one after another, as where
+    ``asyncio.run`` is called for each batch.
 
     :param transport: an asynchronous httpx transport to use instead of the network.
     """

@@ -582,6 +582,8 @@ def test_options_that_cannot_be_are_refused(both: Both) -> None:
         with pytest.raises(ValueError, match=f"^{message}") as caught:
             both.filter(StubService(), [sample(0)], selection=selection)
         assert "pydantic" not in str(caught.value)
+    with pytest.raises(ValueError, match="start is -1; the first sample is at 0"), client(StubService()) as connected:
+        list(connected.filter_batches([sample(0)], start=-1))
     with pytest.raises(ValueError, match="should begin with http"):
         Client("localhost:8000")
     with pytest.raises(ValueError, match="timeout is 0"):

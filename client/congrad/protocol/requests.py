@@ -100,6 +100,8 @@ def split(samples: Samples, batch_size: int, start: int = 0) -> Iterator[Pairs]:
     :raises InvalidSampleError: a sample cannot be sent.
     """
     check_batch_size(batch_size)
+    if start < 0:
+        raise ValueError(f"start is {start}; the first sample is at 0")
     source = iter(rows_of(samples))
     while batch := list(islice(source, batch_size - start % batch_size)):
         yield from _within_limit(Pairs.of(batch, start))

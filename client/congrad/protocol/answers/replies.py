@@ -103,7 +103,8 @@ def _problem(reply: Reply) -> wire.Problem:
     except ValidationError:
         phrase = httpx.codes.get_reason_phrase(reply.status) or "Unknown"
         detail = _beginning(reply) or "no detail"
-        if to := reply.headers.get("Location"):  # not followed: a token is for the address that it was given for
+        # Not followed: a token is for the address that it was given for.
+        if 300 <= reply.status < 400 and (to := reply.headers.get("Location")):
             detail = f"it is at {to}; base_url should be the address of the service itself"
         return wire.Problem(title=phrase, status=reply.status, detail=detail)
 
