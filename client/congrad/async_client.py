@@ -12,7 +12,7 @@ from congrad.checkpoints import AsyncCheckpoints
 from congrad.contract import wire
 from congrad.directions import AsyncDirections
 from congrad.errors import CongradError
-from congrad.jobs import AsyncJobs, JobLike, id_of
+from congrad.jobs import AsyncJobs, JobLike, ids_of
 from congrad.protocol import calls
 from congrad.protocol.ahead_async import ahead_async, each, until_failure_async
 from congrad.protocol.answers.replies import QUEUE, Reply
@@ -30,7 +30,7 @@ from congrad.protocol.options import (
     Rescoring,
 )
 from congrad.protocol.policy import Policy, Timeouts
-from congrad.protocol.requests import SampleLike, split_async
+from congrad.protocol.requests import SampleLike, Samples, split_async
 from congrad.protocol.rescoring import Rescored, Round
 from congrad.protocol.results import Fallback, Filtered, Part, timing_of
 from congrad.protocol.room import check_room
@@ -44,7 +44,8 @@ Sent = AsyncGenerator[list[Part]]
 
 
 class AsyncClient(BaseClient):
-    """`Client`, asynchronously: the same parameters and methods.
+    """`Client`, asynchronously: the same parameters and methods. Event loops may use it one after another, as where
+    ``asyncio.run`` is called for each batch.
 
     :param transport: an asynchronous httpx transport to use instead of the network.
     """
@@ -70,7 +71,8 @@ class AsyncClient(BaseClient):
                 transport=self._transport,
                 mounts=mounts_for(self.base_url),
                 verify=trusted(self.base_url),
-            )
+            ),
+            _running_loop,
         )
 
     async def __aenter__(self) -> Self:
@@ -110,9 +112,7 @@ class AsyncClient(BaseClient):
         """See `Client.workers`."""
         return AsyncWorkers(self._run, self._policy)
 
-    async def filter(
-        self, samples: Iterable[SampleLike] | AsyncIterable[SampleLike], **options: Unpack[FilterOptions]
-    ) -> Filtered:
+    async def filter(self, samples: Samples | AsyncIterable[SampleLike], **options: Unpack[FilterOptions]) -> Filtered:
         """See `Client.filter`; ``samples`` may be asynchronous too."""
         if isinstance(samples, AsyncIterable):
             # All of them, as nothing is sent before every sample is known to be one.
@@ -126,9 +126,9 @@ class AsyncClient(BaseClient):
             await self._run(call.released())
         return call.result()
 
-    async def rescore(self, jobs: Iterable[JobLike], **options: Unpack[RescoreOptions]) -> Filtered:
+    async def rescore(self, jobs: Iterable[JobLike] | JobLike, **options: Unpack[RescoreOptions]) -> Filtered:
         """See `Client.rescore`."""
-        call = Rescored(map(id_of, jobs), Rescoring(**options), self._policy)
+        call = Rescored(ids_of(jobs), Rescoring(**options), self._policy)
         with progress_bar(call.requests, call.progress) as advance:
             try:
                 for one in call.rounds:
@@ -139,7 +139,7 @@ class AsyncClient(BaseClient):
 
     def filter_stream(
         self,
-        samples: Iterable[SampleLike] | AsyncIterable[SampleLike],
+        samples: Samples | AsyncIterable[SampleLike],
         *,
         on_unavailable: OnUnavailable = "raise",
         **options: Unpack[BatchOptions],
@@ -149,7 +149,7 @@ class AsyncClient(BaseClient):
 
     def filter_batches(
         self,
-        samples: Iterable[SampleLike] | AsyncIterable[SampleLike],
+        samples: Samples | AsyncIterable[SampleLike],
         *,
         retain: bool = False,
         start: int = 0,
@@ -177,6 +177,8 @@ class AsyncClient(BaseClient):
     def _follow(self, job_id: str) -> AsyncGenerator[wire.Job]:
         from congrad.protocol.connections.event_stream import follow_async  # most programs follow no job
 
+        if self._http.is_closed:
+            raise CongradError("the client is closed")
         return follow_async(self._http, job_id, self._policy)
 
     async def _drive(self, stage: Pass[I], concurrency: int, advance: Passes) -> None:
@@ -210,7 +212,7 @@ class AsyncClient(BaseClient):
 
     def _results(
         self,
-        samples: Iterable[SampleLike] | AsyncIterable[SampleLike],
+        samples: Samples | AsyncIterable[SampleLike],
         options: Batching,
         start: int,
         retain: bool,
@@ -231,7 +233,7 @@ class AsyncClient(BaseClient):
         if failures:
             raise failures[0]
 
-    def _sent(self, samples: Iterable[SampleLike] | AsyncIterable[SampleLike], options: Batching) -> Sent:
+    def _sent(self, samples: Samples | AsyncIterable[SampleLike], options: Batching) -> Sent:
         submission = self._submission(options, retain=False)
         return self._ahead(split_async(samples, options.batch_size), submission.send, options.concurrency)
 
@@ -273,3 +275,10 @@ class AsyncClient(BaseClient):
         except TimeoutError:  # httpx's own begins anew with every byte
             raise httpx.ReadTimeout("the answer did not end") from None
         return Reply(response.status_code, response.headers, response.content)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:  # there is none yet
+        return None

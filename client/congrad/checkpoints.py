@@ -6,6 +6,7 @@ from itertools import count
 from urllib.parse import quote
 
 from congrad.contract import wire
+from congrad.contract.validation.asked import asked
 from congrad.errors import APITimeoutError, PublicationFailedError
 from congrad.protocol import calls
 from congrad.protocol.answers.replies import CHECKPOINTS, PUBLICATION, nothing
@@ -53,6 +54,7 @@ class Checkpoints:
         :param replaces: name or fingerprint of the old one; not needed where the workers serve one only.
         :param timeout: seconds until it has to be served.
         :returns: the checkpoint, whose ``fingerprint`` requests may name as their ``checkpoint``.
+        :raises ValueError: neither a model nor an adapter is named, or one of the names cannot be.
         :raises PublicationFailedError: it cannot be served, and why.
         :raises PermissionDeniedError: the token's role does not include this, or the operator has not allowed the path.
         :raises APITimeoutError: it is not served in time. It is still on its way.
@@ -100,8 +102,12 @@ class AsyncCheckpoints:
 
 
 def _request(model: Path | None, adapter: Path | None, replaces: str | None) -> wire.PublishRequest:
+    if model is None and adapter is None:
+        raise ValueError("publish: neither a model nor an adapter is named; it takes one of them, or both")
     given = {"model": model, "adapter": adapter, "replaces": replaces}
-    return wire.PublishRequest.model_validate({key: os.fspath(it) for key, it in given.items() if it is not None})
+    paths = {key: os.fspath(it) for key, it in given.items() if it is not None}
+    request: wire.PublishRequest = asked(wire.PublishRequest, paths, "publish")
+    return request
 
 
 def _list(policy: Policy) -> Call[list[wire.Checkpoint]]:

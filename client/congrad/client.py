@@ -14,7 +14,7 @@ from congrad.checkpoints import Checkpoints
 from congrad.contract import wire
 from congrad.directions import Directions
 from congrad.errors import CongradError
-from congrad.jobs import JobLike, Jobs, id_of
+from congrad.jobs import JobLike, Jobs, ids_of
 from congrad.protocol import calls
 from congrad.protocol.ahead import ahead, until_failure
 from congrad.protocol.answers.replies import QUEUE, Reply
@@ -32,7 +32,7 @@ from congrad.protocol.options import (
     Rescoring,
 )
 from congrad.protocol.policy import Policy, Timeouts
-from congrad.protocol.requests import SampleLike, split
+from congrad.protocol.requests import Samples, split
 from congrad.protocol.rescoring import Rescored, Round
 from congrad.protocol.results import Fallback, Filtered, Part, timing_of
 from congrad.protocol.room import check_room
@@ -121,7 +121,7 @@ class Client(BaseClient):
         """How the live workers are doing: listed where it is called, as ``client.workers()``; put to sleep, woken."""
         return Workers(self._run, self._policy)
 
-    def filter(self, samples: Iterable[SampleLike], **options: Unpack[FilterOptions]) -> Filtered:
+    def filter(self, samples: Samples, **options: Unpack[FilterOptions]) -> Filtered:
         """Scores samples and says which to keep: preference pairs, or prompts with one completion each.
 
         :param samples: `Sample` or `PromptCompletion`, mappings with their fields, or a `datasets.Dataset`, of whose
@@ -143,15 +143,15 @@ class Client(BaseClient):
             self._run(call.released())
         return call.result()
 
-    def rescore(self, jobs: Iterable[JobLike], **options: Unpack[RescoreOptions]) -> Filtered:
+    def rescore(self, jobs: Iterable[JobLike] | JobLike, **options: Unpack[RescoreOptions]) -> Filtered:
         """Asks again about samples whose gradients are kept: no gradient is computed, and no GPU needed.
 
-        :param jobs: those of one checkpoint that were sent with ``retain``, as `Filtered.retained` has them.
+        :param jobs: one, or several of one checkpoint, that were sent with ``retain``, as `Filtered.retained` has them.
         :param options: any of `RescoreOptions`.
         :raises ValueError: an option cannot be.
         :raises ConflictError: gradients of one of them were not kept, or no longer.
         """
-        call = Rescored(map(id_of, jobs), Rescoring(**options), self._policy)
+        call = Rescored(ids_of(jobs), Rescoring(**options), self._policy)
         with progress_bar(call.requests, call.progress) as advance:
             try:
                 for one in call.rounds:
@@ -162,7 +162,7 @@ class Client(BaseClient):
 
     def filter_stream(
         self,
-        samples: Iterable[SampleLike],
+        samples: Samples,
         *,
         on_unavailable: OnUnavailable = "raise",
         **options: Unpack[BatchOptions],
@@ -180,7 +180,7 @@ class Client(BaseClient):
 
     def filter_batches(
         self,
-        samples: Iterable[SampleLike],
+        samples: Samples,
         *,
         retain: bool = False,
         start: int = 0,
@@ -224,6 +224,8 @@ class Client(BaseClient):
     def _follow(self, job_id: str) -> Generator[wire.Job]:
         from congrad.protocol.connections.event_stream import follow  # most programs follow no job
 
+        if self._http.is_closed:
+            raise CongradError("the client is closed")
         # The stream looks the connections up when it is opened: in a forked process they are others.
         return follow(self._http, job_id, self._policy)
 
@@ -255,9 +257,7 @@ class Client(BaseClient):
                 else:
                     yield from outcome.decisions
 
-    def _results(
-        self, samples: Iterable[SampleLike], options: Batching, start: int, retain: bool
-    ) -> Generator[wire.FilterResult]:
+    def _results(self, samples: Samples, options: Batching, start: int, retain: bool) -> Generator[wire.FilterResult]:
         submission = self._submission(options, retain=retain, apart=True)
         failures: list[CongradError] = []
         requests = until_failure(split(samples, options.batch_size, start), failures)
@@ -273,7 +273,7 @@ class Client(BaseClient):
         if failures:
             raise failures[0]
 
-    def _sent(self, samples: Iterable[SampleLike], options: Batching) -> Sent:
+    def _sent(self, samples: Samples, options: Batching) -> Sent:
         submission = self._submission(options, retain=False)
         return self._ahead(split(samples, options.batch_size), submission.send, options.concurrency)
 

@@ -69,6 +69,7 @@ class Directions:
     def import_(self, name: str, state: bytes) -> wire.Direction:
         """Makes a direction of an exported state; one of this name is replaced.
 
+        :raises TypeError: ``state`` is not bytes.
         :raises UnprocessableError: ``state`` is not an exported state.
         """
         return self._run(_import(name, state, self._policy))
@@ -148,5 +149,7 @@ def _export(name: str, policy: Policy) -> Call[bytes]:
 
 
 def _import(name: str, state: bytes, policy: Policy) -> Call[wire.Direction]:
+    if not isinstance(state, bytes | bytearray | memoryview):  # the name of its file, for one
+        raise TypeError(f"state is {type(state).__name__}; it should be bytes, as export returns them")
     headers = {"Content-Type": "application/octet-stream"}
-    return calls.request(HttpRequest("PUT", _path(name) + "/state", state, headers), DIRECTION, policy)
+    return calls.request(HttpRequest("PUT", _path(name) + "/state", bytes(state), headers), DIRECTION, policy)

@@ -156,7 +156,7 @@ class JobNotFinishedError(CongradError):
 
     def __init__(self, job: wire.Job, seconds: float):
         done, total = job.progress.done, job.progress.total
-        super().__init__(f"job {job.id} is {job.status} after {seconds:.0f} s, with {done} of {total} chunks done")
+        super().__init__(f"job {job.id} is {job.status} after {seconds:g} s, with {done} of {total} chunks done")
         self.job = job
 
 

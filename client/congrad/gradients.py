@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from congrad.contract import wire
 from congrad.errors import CongradError
-from congrad.jobs import JobLike, id_of
+from congrad.jobs import JobLike, ids_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,8 +47,7 @@ def load_gradients(jobs: Iterable[JobLike] | JobLike, store: str | None = None) 
     store = store or os.environ.get("CONGRAD_GRADIENT_STORE", "")
     if "://" not in store:
         raise ValueError(f"store is {store!r}; it should be the URL of a gradient store, such as file:///srv/congrad")
-    several: Iterable[JobLike] = [jobs] if isinstance(jobs, str | wire.Job) else jobs
-    return (chunk for job in several for chunk in _of_job(store.rstrip("/"), id_of(job)))
+    return (chunk for job in ids_of(jobs) for chunk in _of_job(store.rstrip("/"), job))
 
 
 def _of_job(store: str, job_id: str) -> Iterator[Gradients]:

@@ -12,7 +12,7 @@ from congrad.protocol.calls import AsyncRun, Call, HttpRequest, Run, job_path
 from congrad.protocol.filtering import whole
 from congrad.protocol.options import Options, RequestOptions, SelectionLike
 from congrad.protocol.policy import Policy
-from congrad.protocol.requests import SampleLike, rescore_request
+from congrad.protocol.requests import Samples, rescore_request
 
 
 class Follow(Protocol):
@@ -27,8 +27,8 @@ class AsyncFollow(Protocol):
     def __call__(self, job_id: str) -> AsyncGenerator[wire.Job]: ...
 
 
-JobLike = wire.Job | str
-"""A job, or its id."""
+JobLike = wire.Job | wire.JobSummary | str
+"""A job, as ``jobs.get`` or as ``jobs.list`` has it, or its id."""
 
 
 class Jobs:
@@ -39,9 +39,7 @@ class Jobs:
         self._follow = follow
         self._policy = policy
 
-    def submit(
-        self, samples: Iterable[SampleLike], *, retain: bool = False, **options: Unpack[RequestOptions]
-    ) -> wire.Job:
+    def submit(self, samples: Samples, *, retain: bool = False, **options: Unpack[RequestOptions]) -> wire.Job:
         """Sends one batch and does not wait for its decisions.
 
         :param retain: keep the gradients when the job has ended, so that it can be scored again.
@@ -128,9 +126,7 @@ class AsyncJobs:
         self._follow = follow
         self._policy = policy
 
-    async def submit(
-        self, samples: Iterable[SampleLike], *, retain: bool = False, **options: Unpack[RequestOptions]
-    ) -> wire.Job:
+    async def submit(self, samples: Samples, *, retain: bool = False, **options: Unpack[RequestOptions]) -> wire.Job:
         """See `Jobs.submit`."""
         return await self._run(_submit(samples, Options(**options), retain, self._policy))
 
@@ -173,7 +169,7 @@ class AsyncJobs:
         return await self._run(_rescore(job, selection, retain, aggregator, idempotency_key, self._policy))
 
 
-def _submit(samples: Iterable[SampleLike], options: Options, retain: bool, policy: Policy) -> Call[wire.Job]:
+def _submit(samples: Samples, options: Options, retain: bool, policy: Policy) -> Call[wire.Job]:
     send = whole(samples).request(options, options.idempotency_key or uuid.uuid4().hex, retain)
     return (yield from _accepted(send, policy))
 
@@ -187,8 +183,29 @@ def _accepted(send: HttpRequest, policy: Policy) -> Call[wire.Job]:
 
 
 def id_of(job: JobLike) -> str:
-    """The id of a job."""
-    return job if isinstance(job, str) else job.id
+    """The id of a job.
+
+    :raises TypeError: it is neither a job nor an id.
+    """
+    if isinstance(job, str):
+        return job
+    if not isinstance(job, wire.Job | wire.JobSummary):
+        raise TypeError(f"job is {type(job).__name__}; it should be a congrad.Job, or the id of one")
+    return job.id
+
+
+def ids_of(jobs: Iterable[JobLike] | JobLike) -> list[str]:
+    """The ids of some jobs, or of one.
+
+    :raises TypeError: they are no jobs.
+    """
+    if isinstance(jobs, str | wire.Job | wire.JobSummary):
+        return [id_of(jobs)]
+    if not isinstance(jobs, Iterable):
+        raise TypeError(
+            f"jobs is {type(jobs).__name__}; they should be jobs or their ids, as Filtered.retained has them"
+        )
+    return [id_of(job) for job in jobs]
 
 
 def _get(job: JobLike, policy: Policy) -> Call[wire.Job]:
@@ -205,7 +222,7 @@ def _retry(job: JobLike, policy: Policy) -> Call[wire.Job]:
 
 
 def _wait(job: JobLike, policy: Policy) -> Call[wire.FilterResult]:
-    state = (yield from _get(job, policy)) if isinstance(job, str) else job
+    state = job if isinstance(job, wire.Job) else (yield from _get(job, policy))
     return (yield from calls.wait(state, policy, downtime=policy.max_downtime))
 
 

@@ -4,6 +4,7 @@ import builtins
 from itertools import count
 
 from congrad.contract import wire
+from congrad.contract.validation.asked import asked
 from congrad.errors import APITimeoutError
 from congrad.protocol import calls
 from congrad.protocol.answers.replies import ORDER, WORKERS
@@ -40,10 +41,11 @@ class Workers:
 
         :param checkpoint: name or fingerprint of what they serve; None for all.
         :param level: ``offload`` keeps the weights in the host's memory, ``discard`` in their files alone.
+        :raises ValueError: there is no such level.
         :raises NotFoundError: no worker serves it.
         :raises APITimeoutError: they have not within ``timeout`` seconds. They will, once they have nothing to do.
         """
-        request = wire.SleepRequest(checkpoint=checkpoint, level=level)
+        request: wire.SleepRequest = asked(wire.SleepRequest, {"checkpoint": checkpoint, "level": level}, "sleep")
         self._run(_told("sleep", request.model_dump_json(exclude_none=True), timeout, self._policy))
 
     def wake(self, checkpoint: str | None = None, *, timeout: float = PATIENCE_S) -> None:
@@ -52,7 +54,7 @@ class Workers:
         :raises NotFoundError: no worker serves the checkpoint.
         :raises APITimeoutError: they have not within ``timeout`` seconds.
         """
-        request = wire.WakeRequest(checkpoint=checkpoint)
+        request: wire.WakeRequest = asked(wire.WakeRequest, {"checkpoint": checkpoint}, "wake")
         self._run(_told("wake", request.model_dump_json(exclude_none=True), timeout, self._policy))
 
 
@@ -79,7 +81,7 @@ class AsyncWorkers:
         timeout: float = PATIENCE_S,  # noqa: ASYNC109 # the same as the other client's
     ) -> None:
         """See `Workers.sleep`."""
-        request = wire.SleepRequest(checkpoint=checkpoint, level=level)
+        request: wire.SleepRequest = asked(wire.SleepRequest, {"checkpoint": checkpoint, "level": level}, "sleep")
         await self._run(_told("sleep", request.model_dump_json(exclude_none=True), timeout, self._policy))
 
     async def wake(
@@ -89,7 +91,7 @@ class AsyncWorkers:
         timeout: float = PATIENCE_S,  # noqa: ASYNC109 # the same as the other client's
     ) -> None:
         """See `Workers.wake`."""
-        request = wire.WakeRequest(checkpoint=checkpoint)
+        request: wire.WakeRequest = asked(wire.WakeRequest, {"checkpoint": checkpoint}, "wake")
         await self._run(_told("wake", request.model_dump_json(exclude_none=True), timeout, self._policy))
 
 

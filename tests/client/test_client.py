@@ -1,13 +1,16 @@
 """Both clients against a stub of the service."""
 
 import asyncio
+import gc
 import inspect
 import json
 import os
 import re
 import threading
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import fields
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import congrad
@@ -20,6 +23,7 @@ from congrad.contract import wire
 from congrad.directions import AsyncDirections, Directions
 from congrad.jobs import AsyncJobs, Jobs
 from congrad.protocol.options import Batching, Options
+from congrad.protocol.requests import Pairs
 from support.stub_service import Handler, StubService, problem, sample
 
 
@@ -366,8 +370,9 @@ def test_a_closed_client_says_so() -> None:
     copy.close()
     assert connected.filter([sample(0)]).keep == [True]
     connected.close()
-    with pytest.raises(congrad.CongradError, match="the client is closed"):
-        connected.filter([sample(0)])
+    for call in (lambda: connected.filter([sample(0)]), lambda: list(connected.jobs.events("j"))):
+        with pytest.raises(congrad.CongradError, match="the client is closed"):
+            call()
 
 
 def test_a_key_is_checked_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -394,9 +399,56 @@ def test_a_proxys_page_is_no_success() -> None:
                 call()
 
 
-def test_one_sample_or_several_splits_are_no_list_of_samples(both: Both) -> None:
-    with pytest.raises(TypeError, match="a list of samples, or one split"):
-        both.filter(StubService(), sample(0))
+def test_an_address_that_sends_on_says_where_to() -> None:
+    connected = client(lambda _: httpx.Response(308, headers={"Location": "https://service/filter"}))
+    with connected, pytest.raises(congrad.APIStatusError, match=r"308 .*it is at https://service/filter; base_url"):
+        connected.filter([sample(0)])
+
+
+@pytest.mark.parametrize("given", [sample(0), congrad.Sample(language="de", chosen="a", rejected="b"), "a.jsonl", None])
+def test_what_is_no_list_of_samples_is_told_before_a_sample_is_at_fault(both: Both, given: Any) -> None:
+    with pytest.raises(TypeError, match=r"samples is .*a list of samples, or one split"):
+        both.filter(StubService(), given)
+
+
+def test_tables_of_other_libraries_say_how_they_give_their_rows(both: Both) -> None:
+    pandas, arrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    rows = [sample(i) for i in range(3)]
+    with pytest.raises(TypeError, match=r"samples is DataFrame.*samples\.to_dict\('records'\)"):
+        both.filter(StubService(), pandas.DataFrame(rows))
+    with pytest.raises(TypeError, match=r"samples is Table.*samples\.to_pylist\(\)"):
+        both.filter(StubService(), arrow.Table.from_pylist(rows))
+    assert len(both.filter(StubService(), pandas.DataFrame(rows).to_dict("records")).keep) == 3
+
+
+def test_one_client_serves_one_event_loop_after_another() -> None:
+    """A training loop that calls ``asyncio.run`` for each batch has another event loop each time."""
+
+    class Answers(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # which keeps connections open
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, format: str, *args: Any) -> None: ...  # noqa: A002 # its own name
+
+    async def close() -> None:
+        await connected.aclose()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        connected = AsyncClient(f"http://127.0.0.1:{server.server_port}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # of the connections that the loop has left open
+            assert [asyncio.run(connected.is_ready()) for _ in range(3)] == [True, True, True]
+            asyncio.run(close())
+            gc.collect()
+        with pytest.raises(congrad.CongradError, match="the client is closed"):
+            asyncio.run(connected.is_ready())
+        server.shutdown()
 
 
 def test_without_the_service_languages_are_counted_as_it_would(both: Both) -> None:
@@ -462,6 +514,22 @@ def test_messages_may_be_an_array(both: Both) -> None:
     assert sent == [{"language": "de", **messages, "id": "0"}]
 
 
+def test_messages_may_be_those_of_the_sdk_in_a_mapping_too() -> None:
+    row = {"language": "de", **{name: [{"role": "user", "content": name}] for name in ("chosen", "rejected")}}
+    mine = row | {name: [congrad.Message(role="user", content=name)] for name in ("chosen", "rejected")}
+    assert Pairs.of([mine], 0).encoded == Pairs.of([row], 0).encoded
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy", "pandas", "arrow"])
+def test_a_datasets_format_changes_nothing_of_what_is_sent(kind: str) -> None:
+    datasets = pytest.importorskip("datasets")
+    rows = [sample(i) | {"id": str(i)} for i in range(3)]
+    service = StubService()
+    with client(service) as connected:
+        connected.filter(datasets.Dataset.from_list(rows).with_format(kind))
+    assert service.bodies[0]["samples"] == rows
+
+
 def test_a_dataset_gives_the_columns_of_a_sample_and_no_nulls(both: Both) -> None:
     datasets = pytest.importorskip("datasets")
     rows = [sample(i) | {"source": "x", "id": None, "ref_chosen_logps": None} for i in range(5)]
@@ -494,9 +562,28 @@ def test_a_dataset_that_does_not_know_its_columns_is_read_row_by_row() -> None:
 
 
 def test_options_that_cannot_be_are_refused(both: Both) -> None:
-    for bad in ({"batch_size": 0}, {"concurrency": 0}, {"on_unavailable": "ignore"}, {"selection": {"kind": "best"}}):
+    for bad in (
+        {"batch_size": 0},
+        {"batch_size": "8"},
+        {"concurrency": 1.5},
+        {"concurrency": 0},
+        {"on_unavailable": "ignore"},
+        {"selection": {"kind": "best"}},
+    ):
         with pytest.raises(ValueError, match=r"batch_size|concurrency|on_unavailable|kind"):
             both.filter(StubService(), [sample(0)], **bad)
+    # Not in pydantic's words, which are about classes of ours.
+    for selection, message in (
+        ("threshold", "selection: should be an object"),
+        ({"keep": 0.5}, "selection: 'kind' is missing"),
+        ({"kind": "best"}, "selection: 'kind' is 'best'; it should be one of 'threshold', 'fraction'"),
+        ({"kind": "fraction", "keep": 2}, "selection: keep: should be less than or equal to 1"),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}") as caught:
+            both.filter(StubService(), [sample(0)], selection=selection)
+        assert "pydantic" not in str(caught.value)
+    with pytest.raises(ValueError, match="start is -1; the first sample is at 0"), client(StubService()) as connected:
+        list(connected.filter_batches([sample(0)], start=-1))
     with pytest.raises(ValueError, match="should begin with http"):
         Client("localhost:8000")
     with pytest.raises(ValueError, match="timeout is 0"):
@@ -615,6 +702,39 @@ def test_a_job_without_samples_is_not_sent() -> None:
     with client(service) as connected, pytest.raises(ValueError, match="there are no samples to send"):
         connected.jobs.submit([])
     assert service.requests == []
+
+
+def test_what_cannot_be_asked_is_said_by_the_sdk_itself_and_before_anything_is_sent() -> None:
+    def never(_: httpx.Request) -> httpx.Response:
+        raise AssertionError("nothing is to be sent")
+
+    with client(never) as connected:
+        calls: list[tuple[Callable[[], object], type[Exception], str]] = [
+            (lambda: connected.checkpoints.publish(), ValueError, "neither a model nor an adapter"),
+            (lambda: connected.checkpoints.publish(replaces="f"), ValueError, "neither a model nor an adapter"),
+            (lambda: connected.checkpoints.publish(model=""), ValueError, "publish: model: should have at least 1"),
+            (
+                lambda: connected.workers.sleep(level="deep"),  # type: ignore[arg-type]
+                ValueError,
+                "sleep: level: should be 'offload' or 'discard'",
+            ),
+            (lambda: connected.workers.wake(""), ValueError, "wake: checkpoint: should have at least 1"),
+            (lambda: connected.directions.import_("d", "d.safetensors"), TypeError, "state is str; it should be bytes"),  # type: ignore[arg-type]
+            (lambda: connected.jobs.get(None), TypeError, "job is NoneType"),  # type: ignore[arg-type]
+            (lambda: connected.rescore(None), TypeError, "jobs is NoneType"),  # type: ignore[arg-type]
+            (lambda: connected.rescore(["j"], half_life="inf"), ValueError, "half_life is 'inf'"),  # type: ignore[arg-type]
+        ]
+        for call, kind, message in calls:
+            with pytest.raises(kind, match=message) as caught:
+                call()
+            assert "pydantic" not in str(caught.value)
+
+
+def test_one_job_can_be_scored_again_like_several() -> None:
+    service = StubService()
+    with client(service) as connected:
+        job_ids = connected.filter([sample(1)], retain=True).job_ids
+        assert connected.rescore(job_ids[0]).decisions == connected.rescore(job_ids).decisions
 
 
 def test_as_many_requests_are_in_flight_as_asked() -> None:

@@ -99,6 +99,19 @@ def test_each_epoch_is_trained_on_what_its_own_policy_keeps(online: Stack, train
     assert {*folder.iterdir()} == {folder / f"step-{steps}", mine}, "of its own only the latest is left"
 
 
+def test_what_an_earlier_run_has_left_is_no_part_of_what_is_published(online: Stack, trainer: Any) -> None:
+    """Of a run with an adapter, that adapter would have been taken for the whole model that this one trains."""
+    left = Path(trainer.args.output_dir, "congrad", "step-0", "of-another-run.json")
+    left.parent.mkdir(parents=True)
+    left.touch()
+    with Client(online.url, max_retries=0) as client:
+        trainer.add_callback(FilterCallback(trainer, client))
+        trainer.args.max_steps = 1
+        trainer.train()
+    assert (left.parent / "adapter_config.json").exists()
+    assert not left.exists()
+
+
 def test_workers_sleep_while_the_trainer_steps_and_pairs_are_scored_again_after_some_steps(
     online: Stack, trainer: Any
 ) -> None:

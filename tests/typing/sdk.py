@@ -4,6 +4,7 @@ from collections.abc import AsyncIterable, Iterable
 from typing import Any, assert_type
 
 import congrad
+from datasets import Dataset, IterableDataset  # pyright: ignore[reportMissingTypeStubs] # its types are in its code
 
 
 def with_the_client(pairs: Iterable[dict[str, Any]]) -> None:
@@ -59,6 +60,14 @@ def with_every_keyword(client: congrad.Client, pairs: list[dict[str, Any]], opti
         pairs, retain=True, start=1, selection=None, update=True, checkpoint=None, idempotency_key="k"
     )
     client.jobs.submit(pairs, retain=True, direction="d", update=False, idempotency_key=None)
+
+
+def with_datasets(client: congrad.Client, rows: Dataset, stream: IterableDataset, table: dict[str, Any]) -> None:
+    assert_type(client.filter(rows, two_pass=True), congrad.Filtered)
+    for decision in client.filter_stream(stream):
+        assert_type(decision, congrad.Decision)
+    assert_type(client.jobs.submit(rows), congrad.Job)
+    assert_type(congrad.select(table, client.filter(rows).decisions), list[congrad.Decision])
 
 
 async def with_the_asynchronous_client(pairs: AsyncIterable[dict[str, Any]]) -> None:

@@ -1,11 +1,13 @@
 """Which pairs to keep, given their conflict scores: the rules that rank pairs against each other."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from congrad.contract import wire
 from congrad.contract.lengths import ranks_by_length
+from congrad.contract.validation.asked import asked
 
 
 def lowest(scores: Sequence[float], share: float) -> list[bool]:
@@ -16,15 +18,27 @@ def lowest(scores: Sequence[float], share: float) -> list[bool]:
     return [i in marked for i in range(len(scores))]
 
 
+def chosen(
+    selection: wire.ThresholdSelection | wire.FractionSelection | Mapping[str, Any],
+) -> wire.ThresholdSelection | wire.FractionSelection:
+    """A selection that may be given as its fields.
+
+    :raises ValueError: it is none.
+    """
+    found: wire.ThresholdSelection | wire.FractionSelection = asked(wire.Selection, selection, "selection")
+    return found
+
+
 def select(
-    selection: wire.ThresholdSelection | wire.FractionSelection, decisions: Sequence[wire.Decision]
+    selection: wire.ThresholdSelection | wire.FractionSelection | Mapping[str, Any], decisions: Sequence[wire.Decision]
 ) -> list[wire.Decision]:
     """The decisions as another selection would have made them from the same scores.
 
     A decision without a score stays as it is. ``within: request`` ranks all of ``decisions`` against each other.
 
-    :raises ValueError: ``within: stream``, whose earlier scores only the service knows.
+    :raises ValueError: it is no selection; or it is ``within: stream``, whose earlier scores only the service knows.
     """
+    selection = chosen(selection)
     groups: defaultdict[str, list[int]] = defaultdict(list)
     keep = [decision.keep for decision in decisions]
     if isinstance(selection, wire.FractionSelection) and selection.within == "stream":

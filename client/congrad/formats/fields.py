@@ -105,7 +105,10 @@ class Fields:
             of_both = f"no prompt as {own}, as which most rows are read, but one as {other}"
             if not is_blank(sample.get("prompt")):
                 of_both = f"another prompt as {other} than as {own}, as which most rows are read"
-            raise ValueError(f"has {of_both}: filter both kinds of rows apart, or say --format {own} if all are that")
+            raise ValueError(
+                f"has {of_both}: filter both kinds of rows apart, or say --format {own} if all are that (in Python, "
+                f'format="{own}")'
+            )
         sample = agreed(sample | self.named(row)) if self.columns else sample
         language = self.language_of(row)
         if language == AUTO:

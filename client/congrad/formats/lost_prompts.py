@@ -67,7 +67,8 @@ class PromptWatch:
         name = next(iter(self._unread))
         return (
             "no row has a prompt, chosen and rejected do not begin alike, and there is a column "
-            f"{name!r} that is not read: give --field prompt={name} if it is the prompt, or --field prompt=COLUMN"
+            f"{name!r} that is not read: give --field prompt={name} if it is the prompt, or --field prompt=COLUMN "
+            f'(in Python, fields={{"prompt": "{name}"}})'
         )
 
 

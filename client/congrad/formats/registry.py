@@ -120,7 +120,7 @@ def unknown(rows: Sequence[Row]) -> str:
     seen = f"the fields are {', '.join(fields)}" if fields else "there are no fields"
     return (
         f"its rows are of no format that is known; {seen}. Say with --field which is which, such as --field "
-        f"chosen=COLUMN. The nearest formats:{shapes}"
+        f'chosen=COLUMN (in Python, fields={{"chosen": "COLUMN"}}). The nearest formats:{shapes}'
     )
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextvars import Context, copy_context
 from itertools import islice
 from queue import SimpleQueue
-from typing import Generic, TypeVar
+from typing import Generic, SupportsIndex, TypeVar
 
 from congrad.errors import APITimeoutError, CongradError
 
@@ -130,5 +130,5 @@ def until_failure(items: Iterable[I], failures: Sized) -> Iterator[I]:
 
 def check(concurrency: int) -> None:
     """:raises ValueError: no request could ever be sent."""
-    if concurrency < 1:
-        raise ValueError(f"concurrency is {concurrency}; at least 1 request has to be in flight")
+    if not isinstance(concurrency, SupportsIndex) or concurrency < 1:
+        raise ValueError(f"concurrency is {concurrency!r}; at least 1 request has to be in flight")

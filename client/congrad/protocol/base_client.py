@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, Generic, Self, TypeVar, Unpack
@@ -14,7 +14,7 @@ from congrad.protocol.calls import HttpRequest
 from congrad.protocol.filtering import Availability, Filtering, Submission
 from congrad.protocol.options import Batching, BatchOptions, OnUnavailable
 from congrad.protocol.policy import Policy, Timeouts
-from congrad.protocol.requests import SampleLike, check_batch_size
+from congrad.protocol.requests import Samples, check_batch_size
 from congrad.protocol.results import Fallback, Selecting
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8000"
@@ -22,23 +22,34 @@ DEFAULT_BASE_URL = "http://127.0.0.1:8000"
 _SETTINGS = {"base_url": "base_url", "api_key": "_api_key", "policy": "_policy", "transport": "_transport"}
 """What a client is made of, and the attribute that it is in."""
 
-H = TypeVar("H")
+H = TypeVar("H", bound=httpx.Client | httpx.AsyncClient)
 
 
 class PerProcess(Generic[H]):
-    """Connections of this process: after a fork parent and child would read each other's answers."""
+    """Connections of this process, as after a fork parent and child would read each other's answers; and of this event
+    loop, as one that is over cannot be written to, and ``asyncio.run`` makes one for each call.
 
-    def __init__(self, make: Callable[[], H]):
+    :param loop: the event loop that runs, where connections belong to one.
+    """
+
+    def __init__(self, make: Callable[[], H], loop: Callable[[], object] = lambda: None):
         self._make = make
+        self._loop = loop
         self._made = make()
         self._pid = os.getpid()
+        self._made_in = loop()
 
     def get(self) -> H:
-        """The connections, new ones in a new process."""
+        """The connections, new ones in a new process or event loop."""
+        now = self._loop()
         if self._pid != os.getpid():
             # The parent's are dropped and not closed: that would say goodbye on connections that the parent still uses.
             # Two threads that both come first make one each; the one that is lost lasts as long as its request.
-            self._made, self._pid = self._make(), os.getpid()
+            self._made, self._pid, self._made_in = self._make(), os.getpid(), now
+        elif now is not self._made_in and not self._made.is_closed:
+            if self._made_in is not None:  # none are open before there is a loop
+                self._made = self._make()
+            self._made_in = now
         return self._made
 
 
@@ -109,7 +120,7 @@ class BaseClient(ABC):
 
     def _filtering(
         self,
-        samples: Iterable[SampleLike],
+        samples: Samples,
         *,
         two_pass: bool = False,
         retain: bool = False,

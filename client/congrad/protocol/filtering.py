@@ -1,7 +1,7 @@
 """A call of `filter`: its requests, in one pass or two, and what becomes of their answers. Without input or output."""
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -20,7 +20,7 @@ from congrad.protocol.answers.replies import JOB
 from congrad.protocol.calls import Call, HttpRequest, decide, job_path, probe, request
 from congrad.protocol.options import Batching, Options
 from congrad.protocol.policy import Policy
-from congrad.protocol.requests import Pairs, SampleLike, rescore_request, rows_of, split
+from congrad.protocol.requests import Pairs, Samples, rescore_request, rows_of, split
 from congrad.protocol.results import Answers, Fallback, Filtered, Part, Selecting
 from congrad.protocol.room import check_room
 
@@ -147,7 +147,7 @@ class Filtering:
 
     def __init__(
         self,
-        samples: Iterable[SampleLike],
+        samples: Samples,
         options: Batching,
         policy: Policy,
         availability: Availability,
@@ -228,7 +228,7 @@ class Filtering:
         return replace(found, retained=self._retained or found.job_ids) if self._retain else found
 
 
-def whole(samples: Iterable[SampleLike]) -> Pairs:
+def whole(samples: Samples) -> Pairs:
     """All samples as one request, whatever its size.
 
     :raises ValueError: there are none.

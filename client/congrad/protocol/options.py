@@ -4,6 +4,7 @@ for jobs, and for the integrations that hand keywords on."""
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal, TypedDict
 
 from congrad.contract import wire
@@ -154,8 +155,8 @@ class Rescoring:
 
 def check_half_life(half_life: float | None) -> None:
     """:raises ValueError: it is none."""
-    if half_life is not None and not half_life >= wire.SHORTEST:
-        raise ValueError(f"half_life is {half_life}; it should be at least {wire.SHORTEST} samples, or math.inf")
+    if half_life is not None and not (isinstance(half_life, Real) and half_life >= wire.SHORTEST):
+        raise ValueError(f"half_life is {half_life!r}; it should be at least {wire.SHORTEST} samples, or math.inf")
 
 
 def as_json(selection: SelectionLike) -> dict[str, Any]:

@@ -6,10 +6,10 @@ import math
 from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, SupportsIndex, runtime_checkable
 
 from congrad.contract import wire
-from congrad.contract.samples import COLUMNS, without_others
+from congrad.contract.samples import COLUMNS, Message, without_others
 from congrad.errors import InvalidSampleError
 from congrad.protocol.calls import HttpRequest, job_path
 from congrad.protocol.options import Options, SelectionLike, as_json
@@ -22,12 +22,25 @@ SampleLike = wire.Sample | wire.PromptCompletion | Mapping[str, Any]
 
 @runtime_checkable
 class Columns(Protocol):
-    """What is used of a `datasets.Dataset`."""
+    """What is used of a `datasets.Dataset`, whose own types leave open what its rows are."""
 
     @property
     def column_names(self) -> list[str] | None: ...
-    def __iter__(self) -> Iterator[Mapping[str, Any]]: ...
-    def select_columns(self, column_names: list[str]) -> Iterable[Mapping[str, Any]]: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def select_columns(self, column_names: list[str]) -> Any: ...
+
+
+Samples = Iterable[SampleLike] | Columns
+"""The samples of a call."""
+
+TABLES = {
+    ("pandas", "DataFrame"): "to_dict('records')",
+    ("polars", "DataFrame"): "to_dicts()",
+    ("polars", "LazyFrame"): "collect().to_dicts()",
+    ("pyarrow", "Table"): "to_pylist()",
+    ("pyarrow", "RecordBatch"): "to_pylist()",
+}
+"""What gives columns where it is iterated over, and how it gives its rows."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +90,7 @@ class Pairs:
         return [Pairs.of(self.rows[first:end], self.start + first) for first, end in bounds]
 
 
-def split(samples: Iterable[SampleLike], batch_size: int, start: int = 0) -> Iterator[Pairs]:
+def split(samples: Samples, batch_size: int, start: int = 0) -> Iterator[Pairs]:
     """The samples of a call as requests of at most ``batch_size`` samples and `MAX_BYTES`, at least one sample each.
 
     They are made as they are asked for, and do not depend on where a call starts: one that goes on where an earlier one
@@ -87,6 +100,8 @@ def split(samples: Iterable[SampleLike], batch_size: int, start: int = 0) -> Ite
     :raises InvalidSampleError: a sample cannot be sent.
     """
     check_batch_size(batch_size)
+    if start < 0:
+        raise ValueError(f"start is {start}; the first sample is at 0")
     source = iter(rows_of(samples))
     while batch := list(islice(source, batch_size - start % batch_size)):
         yield from _within_limit(Pairs.of(batch, start))
@@ -94,7 +109,7 @@ def split(samples: Iterable[SampleLike], batch_size: int, start: int = 0) -> Ite
 
 
 async def split_async(
-    samples: Iterable[SampleLike] | AsyncIterable[SampleLike], batch_size: int, start: int = 0
+    samples: Samples | AsyncIterable[SampleLike], batch_size: int, start: int = 0
 ) -> AsyncIterator[Pairs]:
     """`split` of samples that may come asynchronously."""
     if not isinstance(samples, AsyncIterable):
@@ -116,8 +131,8 @@ async def split_async(
 
 def check_batch_size(batch_size: int) -> None:
     """:raises ValueError: no sample would go into a request."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; at least 1 sample goes into a request")
+    if not isinstance(batch_size, SupportsIndex) or batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size!r}; at least 1 sample goes into a request")
 
 
 def _within_limit(pairs: Pairs) -> list[Pairs]:
@@ -134,20 +149,37 @@ def _within_limit(pairs: Pairs) -> list[Pairs]:
     return pairs.cut(*ends)
 
 
-def rows_of(samples: Iterable[SampleLike]) -> Iterable[SampleLike]:
+def rows_of(samples: Samples) -> Iterable[SampleLike]:
     """The samples. A `datasets.Dataset` has other columns beside a sample's fields, and nulls where a row has no value:
     both are left out.
 
-    :raises TypeError: it is one sample, or a dataset of several splits.
+    :raises TypeError: they are no rows: one sample, a dataset of several splits, a table of another library.
     """
-    if isinstance(samples, Mapping):
-        raise TypeError("samples is a mapping; it should be a list of samples, or one split of a dataset")
+    check_rows(samples, "samples")
     if not isinstance(samples, Columns):
         return samples
+    # A format may give tables in place of rows.
+    plain: Columns = samples.with_format(None) if hasattr(samples, "with_format") else samples
     # An IterableDataset does not always know its columns.
-    columns = samples.column_names
-    rows = samples if columns is None else samples.select_columns([name for name in columns if name in COLUMNS])
+    columns = plain.column_names
+    rows = plain if columns is None else plain.select_columns([name for name in columns if name in COLUMNS])
     return (without_others({name: row[name] for name in COLUMNS if row.get(name) is not None}) for row in rows)
+
+
+def check_rows(rows: Any, name: str) -> None:
+    """What can be iterated over and gives no rows is said to, before a first one is at fault.
+
+    :param name: what the caller knows it as.
+    :raises TypeError: it cannot be rows.
+    """
+    wanted = "it should be a list of samples, or one split of a dataset"
+    if isinstance(rows, Mapping):
+        raise TypeError(f"{name} is a mapping; {wanted}")
+    kind = type(rows).__name__
+    if rows is None or isinstance(rows, str | bytes | wire.Sample | wire.PromptCompletion):
+        raise TypeError(f"{name} is {kind}; {wanted}")
+    if how := TABLES.get((type(rows).__module__.partition(".")[0], kind)):
+        raise TypeError(f"{name} is {kind}, which gives its columns; its rows are {name}.{how}")
 
 
 def rescore_request(
@@ -195,7 +227,7 @@ _NO_JSON = (TypeError, ValueError, RecursionError)  # UnicodeEncodeError is a Va
 def _encode(value: Any) -> bytes:
     """:raises TypeError, ValueError, RecursionError: JSON has no form for it."""
     # Texts as they are: escapes would double the size of most scripts, and the bytes of a request are limited.
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_list).encode()
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain).encode()
 
 
 def _check(row: Mapping[str, Any], position: int) -> None:
@@ -206,8 +238,10 @@ def _check(row: Mapping[str, Any], position: int) -> None:
             raise InvalidSampleError(position, f"{name}: {error}") from error
 
 
-def _list(value: Any) -> Any:
-    """NumPy's arrays, which is how some files give lists of messages."""
+def _plain(value: Any) -> Any:
+    """NumPy's arrays, which is how some files give lists of messages; and a `Message` in a mapping."""
     if hasattr(value, "tolist"):
         return value.tolist()
+    if isinstance(value, Message):
+        return value.model_dump(exclude_none=True)
     raise TypeError(f"JSON has no form for {type(value).__name__}")

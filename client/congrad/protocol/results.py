@@ -2,12 +2,9 @@
 
 import logging
 from dataclasses import dataclass, field
-from functools import cache
-
-from pydantic import TypeAdapter
 
 from congrad.contract import wire
-from congrad.contract.selection import select
+from congrad.contract.selection import chosen, select
 from congrad.contract.summary import summarise
 from congrad.contract.tags.languages import normalise_language
 from congrad.errors import CongradError
@@ -26,11 +23,6 @@ def timing_of(part: Part) -> wire.Timing | None:
 
 
 log = logging.getLogger("congrad")
-
-
-@cache
-def _selection() -> TypeAdapter[wire.Selection]:
-    return TypeAdapter(wire.Selection)
 
 
 @dataclass(frozen=True)
@@ -72,9 +64,10 @@ class Selecting:
     """
 
     def __init__(self, selection: SelectionLike | None):
+        """:raises ValueError: it is none."""
         self._own: wire.FractionSelection | None = None
         self.of_requests = selection
-        parsed = _selection().validate_python(selection or wire.ThresholdSelection())
+        parsed = wire.ThresholdSelection() if selection is None else chosen(selection)
         if isinstance(parsed, wire.FractionSelection) and parsed.within != "stream":
             self._own, self.of_requests = parsed, None
 

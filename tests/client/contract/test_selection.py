@@ -72,6 +72,13 @@ def test_shares_are_rounded_and_ties_go_to_the_first(share: float, count: int) -
     assert lowest([0.0] * 4, share) == [True] * count + [False] * (4 - count)
 
 
+def test_a_selection_may_be_given_as_its_fields() -> None:
+    found = decisions([0.1, -0.1])
+    assert select({"kind": "fraction", "keep": 0.5}, found) == select(FractionSelection(keep=0.5), found)
+    with pytest.raises(ValueError, match="selection: keep: is missing"):
+        select({"kind": "fraction"}, found)
+
+
 def test_a_rank_in_the_stream_is_the_services_to_know() -> None:
     with pytest.raises(ValueError, match="only the service knows"):
         select(FractionSelection(kind="fraction", keep=0.5, within="stream"), decisions([0.0]))

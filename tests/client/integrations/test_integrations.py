@@ -407,6 +407,25 @@ def test_a_first_row_without_a_language_is_what_is_wrong_and_not_the_column(noth
         filter_rows([pair | {"language": None}] * 2, client)
 
 
+def test_what_is_no_client_and_what_are_no_rows_is_told() -> None:
+    pair = {"language": "de", "prompt": "p", "chosen": "a", "rejected": "b"}
+    others: tuple[Any, ...] = (congrad.AsyncClient("http://service"), "http://service")
+    for other in others:
+        with pytest.raises(TypeError, match=r"client is (AsyncClient|str); it should be a congrad\.Client"):
+            filter_dataset(Dataset.from_list([pair]), other)
+        with pytest.raises(TypeError, match=r"client is (AsyncClient|str); it should be a congrad\.Client"):
+            filter_rows([pair], other)
+    with congrad.Client("http://service", transport=httpx.MockTransport(StubService())) as client:
+        nothing: tuple[Any, ...] = (pair, "pairs.jsonl", None)
+        for rows in nothing:
+            with pytest.raises(TypeError, match=r"rows is .* should be a list"):
+                filter_rows(rows, client)
+        with pytest.raises(ValueError, match="no column 'de'; language= names the column"):
+            filter_rows([pair], client, "de")
+        with pytest.raises(ValueError, match=r'in Python, fields=\{"chosen": "COLUMN"\}'):
+            filter_rows([{"language": "de", "text": "a"}], client)
+
+
 def test_a_batch_whose_prompts_would_be_lost_is_not_sent() -> None:
     rows = [{"language": "de", "query": "a", "chosen": "Ja.", "rejected": "Nein."}] * 2
     with congrad.Client(NOWHERE) as client, pytest.raises(ValueError, match="there is a column 'query' that is not"):

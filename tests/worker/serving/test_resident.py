@@ -1,5 +1,6 @@
 """What a process has in memory is changed, put aside, put to sleep and woken: it computes the bits of a fresh start."""
 
+import os
 import shutil
 import sys
 import weakref
@@ -163,6 +164,41 @@ def test_a_model_that_cannot_be_loaded_leaves_the_old_one(own: Path, bare_store:
     shutil.rmtree(own / "first")
     with pytest.raises(NothingServedError, match="cannot be had again"):
         resident.replace(locate(asked), asked, nothing)
+
+
+@pytest.mark.parametrize("is_rewritten", [False, True])
+def test_an_adapter_in_the_folder_of_its_base_leaves_the_base_that_is_in_memory(
+    is_rewritten: bool, own: Path, bare_store: Store
+) -> None:
+    """As where a run that trains an adapter writes to where one that trained the whole model did."""
+    resident = start(own, bare_store)
+    before = now(resident)
+    save_adapter(own / "first", own / "first", 3)
+    if is_rewritten:
+        os.utime(own / "first" / "config.json")
+    with pytest.raises(CheckpointError, match="an adapter needs a folder of its own"):
+        replace(resident, wanted(own, adapter="first"))
+    np.testing.assert_array_equal(now(resident), before)
+
+
+def test_what_was_changed_before_it_is_loaded_takes_the_place_of_nothing(own: Path, bare_store: Store) -> None:
+    resident = start(own, bare_store)
+    before = now(resident)
+    asked = wanted(own, "second")
+    files = locate(asked)
+    os.utime(own / "second" / "config.json")
+    shutil.rmtree(own / "first")
+    with pytest.raises(CheckpointError, match=r"config\.json was changed after it was looked at"):
+        resident.replace(files, asked, nothing)
+    np.testing.assert_array_equal(now(resident), before)
+
+
+def test_a_base_that_an_adapter_was_put_beside_does_not_wake_up_with_it(own: Path, bare_store: Store) -> None:
+    resident = start(own, bare_store)
+    resident.sleep("discard")
+    save_adapter(own / "second", own / "first", 3)
+    with pytest.raises(CheckpointError, match="put into the model's own folder"):
+        resident.wake()
 
 
 def test_what_was_served_before_is_served_once_more_without_its_files(own: Path, bare_store: Store) -> None:

@@ -16,6 +16,7 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 READ = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "additional_chat_templates/*.jinja")
 """What transformers reads of a checkpoint when pickles and remote code are out of the question."""
 
+ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 GRADIENT_FIELDS = (
@@ -67,6 +68,8 @@ class CheckpointFiles:
         for one in self.contents:
             if (not adapter_only or one.folder == self.adapter) and (name := one.changed) is not None:
                 raise CheckpointError(f"{self.name}: {name} was changed after it was looked at")
+        if not adapter_only and (self.model / ADAPTER_CONFIG).exists():  # transformers would put it onto the model
+            raise CheckpointError(f"{self.name}: an adapter was put into the model's own folder after it was looked at")
 
 
 def locate(settings: GradientSettings) -> CheckpointFiles:
@@ -99,6 +102,11 @@ def relocate(files: CheckpointFiles, settings: GradientSettings) -> CheckpointFi
     :raises CheckpointError: something is missing, or is not in safetensors.
     """
     adapter = _adapter(settings)
+    if adapter == files.model:
+        raise CheckpointError(
+            f"CONGRAD_ADAPTER={settings.adapter}: is the folder of the model that is in memory, which could not be "
+            "read again; an adapter needs a folder of its own"
+        )
     kept = [one for one in files.contents if one.folder != files.adapter]
     if adapter is not None:
         kept.insert(1, contents(adapter, READ))
@@ -144,13 +152,13 @@ def _folder(setting: str, value: str) -> Path:
 
 
 def _check_model(setting: str, folder: Path) -> None:
-    if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
+    if (folder / ADAPTER_CONFIG).exists() and not (folder / "config.json").exists():
         raise CheckpointError(
             f"{setting}={folder}: holds a PEFT adapter; set CONGRAD_MODEL to its base and CONGRAD_ADAPTER to it"
         )
     if not (folder / "config.json").exists():
         raise CheckpointError(f"{setting}={folder}: has no config.json, so it is not a model's folder")
-    if (folder / "adapter_config.json").exists():  # transformers would put it onto the model, and no more is said of it
+    if (folder / ADAPTER_CONFIG).exists():  # transformers would put it onto the model, and no more is said of it
         raise CheckpointError(
             f"{setting}={folder}: holds a PEFT adapter beside the model; move it to a folder of its own, and set "
             "CONGRAD_ADAPTER to that if it is meant"
@@ -159,7 +167,7 @@ def _check_model(setting: str, folder: Path) -> None:
 
 
 def _check_adapter(folder: Path) -> None:
-    if not (folder / "adapter_config.json").exists():
+    if not (folder / ADAPTER_CONFIG).exists():
         raise CheckpointError(f"CONGRAD_ADAPTER={folder}: has no adapter_config.json, so it is not a PEFT adapter")
     if not (folder / ADAPTER_WEIGHTS).exists():
         _check_safetensors("CONGRAD_ADAPTER", folder)

@@ -212,6 +212,9 @@ class Resident:
         self, files: CheckpointFiles, settings: GradientSettings, note: Callable[[wire.Stage], None]
     ) -> None:
         old = self.identity
+        # What is in memory is not given up for what cannot come: its own files may be others by now too, and then it
+        # could not be had again.
+        files.check_unchanged()
         self._drop()
         failure = None
         try:

@@ -7,8 +7,14 @@ from typing import Any
 Path = list[str | int]
 Fault = Mapping[str, Any]
 
-WORDS = {"missing": "is missing", "extra_forbidden": "is not a known field"}
-"""In place of pydantic's messages, by the type of a fault."""
+WORDS = {
+    "missing": "is missing",
+    "extra_forbidden": "is not a known field",
+    "model_attributes_type": "should be an object with named fields",
+    "union_tag_invalid": "{discriminator} is {tag!r}; it should be one of {expected_tags}",
+    "union_tag_not_found": "{discriminator} is missing",
+}
+"""In place of pydantic's messages, by the type of a fault; in braces what it knows of it."""
 
 _SUBJECT = re.compile(r"^(Input|String|List|Dictionary|Value) should ")
 _MEASURED = re.compile(r" after validation, not (\d+)$")
@@ -40,7 +46,9 @@ def told(faults: Iterable[Fault]) -> list[Fault]:
 
 def message_of(fault: Fault) -> str:
     """What is wrong there, as the end of a sentence that begins with the place."""
-    message: str = WORDS[fault["type"]] if fault["type"] in WORDS else fault["msg"]
+    message: str = fault["msg"]
+    if fault["type"] in WORDS:
+        message = WORDS[fault["type"]].format(**fault.get("ctx", {}))
     message = _SUBJECT.sub("should ", message.removeprefix("Value error, "))
     if isinstance(fault.get("input"), str):  # pydantic counts the items of whatever has a length
         message = message.replace(" item", " character")

@@ -1,5 +1,6 @@
 """A trainer whose policy moves, and with it what its pairs pull at: they are scored again on the way."""
 
+import json
 import logging
 import shutil
 from functools import wraps
@@ -13,7 +14,7 @@ from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from congrad.client import Client
-from congrad.integrations.trl.filtering import KEEP, Language, filter_dataset
+from congrad.integrations.trl.filtering import KEEP, Language, check_client, filter_dataset
 from congrad.integrations.trl.processes import once
 from congrad.integrations.trl.record import Record, Scored
 from congrad.integrations.trl.sampler import KeptRows
@@ -58,7 +59,7 @@ class FilterCallback(TrainerCallback):
     :param options: what `Client.filter` takes beside the samples; ``direction`` is what the names begin with,
         ``trl`` unless it is given.
     :raises ValueError: ``every`` is neither.
-    :raises TypeError: the trainer's dataset is a stream, whose rows cannot be chosen from.
+    :raises TypeError: the trainer's dataset is a stream, whose rows cannot be chosen from; or the client is another.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class FilterCallback(TrainerCallback):
         sleep: bool = False,
         **options: Unpack[FilterOptions],
     ):
+        check_client(client)
         if every != "epoch" and (not isinstance(every, int) or every < 1):
             raise ValueError(f"every is {every!r}; it should be 'epoch', or a number of steps")
         if not isinstance(rows := trainer.train_dataset, Dataset):
@@ -198,6 +200,9 @@ class FilterCallback(TrainerCallback):
     def _scored(self, step: int) -> Scored:
         folder = self._folder / f"step-{step}"
         accelerator = self._trainer.accelerator
+        if accelerator.is_main_process:  # an earlier run's adapter would be taken for what this one saves beside it
+            shutil.rmtree(folder, ignore_errors=True)
+        accelerator.wait_for_everyone()
         self._trainer.save_model(str(folder), _internal_call=True)  # by all: they may have a part of it each
         accelerator.wait_for_everyone()
         if self._sleeps:
@@ -214,6 +219,8 @@ class FilterCallback(TrainerCallback):
             adapter=folder if is_adapter else None,
             replaces=self._served(),
         )
+        if is_adapter and not self.history:
+            _warn_of_another_base(folder, served.name)
         rows = self._trainer.train_dataset
         rows = rows.select_columns([name for name in rows.column_names if name not in TOKENS])
         options: FilterOptions = {
@@ -234,6 +241,23 @@ class FilterCallback(TrainerCallback):
         """What the workers serve that are this run's: a run that resumes may find some that were started anew."""
         served = [checkpoint.fingerprint for checkpoint in self._client.checkpoints()]
         return self.checkpoint if self.checkpoint in served else self._replaces
+
+
+def _warn_of_another_base(folder: Path, served: str) -> None:
+    """Workers put an adapter onto the model that they have in memory, whatever it was made on. That may be one which an
+    earlier run has published, and only its name can be compared: its path may be another for them."""
+    made_on = json.loads((folder / ADAPTER).read_text()).get("base_model_name_or_path")
+    if not made_on:
+        return
+    name = Path(made_on).resolve().name if Path(made_on).is_dir() else Path(made_on).name
+    base = served.removesuffix(f"+{folder.name}")
+    if name != Path(base).name:
+        log.warning(
+            "the trainer's model is %s, and the workers put its adapter onto %s: unless that is the same, the scores "
+            "are another model's. client.checkpoints.publish(model=...) has them serve the trainer's first",
+            made_on,
+            base,
+        )
 
 
 def _give_memory_back() -> None:

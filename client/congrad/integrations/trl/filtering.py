@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from inspect import iscoroutinefunction
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
@@ -19,6 +20,7 @@ from congrad.formats.verdict import TieError, Verdict
 from congrad.integrations.shared import filter_shared
 from congrad.integrations.trl.ties import among, told_in_rows
 from congrad.protocol.options import FilterOptions
+from congrad.protocol.requests import check_rows
 from congrad.protocol.results import Filtered
 
 if TYPE_CHECKING:
@@ -89,6 +91,7 @@ def filter_dataset(
     """
     from datasets import DatasetDict
 
+    check_client(client)
     splits: Mapping[str, Dataset | IterableDataset] = dataset if isinstance(dataset, DatasetDict) else {"": dataset}
     for split in splits.values():
         _check(split, language)
@@ -125,6 +128,8 @@ def filter_rows(
         prompts would be lost.
     :raises CongradError: a row cannot be sent, or the service does not answer.
     """
+    check_client(client)
+    check_rows(rows, "rows")
     rows = list(rows)  # of what can be read once only, nothing would be left to give back
     if not rows:
         return []
@@ -164,9 +169,10 @@ class _Reader:
         self._fields = recognised(first, given, form, every).fields if first and to_sample is None else given
         self._column = self._fields.columns.get(LANGUAGE) or language_field(first) or LANGUAGE
         if first and not callable(language) and all(value_at(row, self._column) is None for row in first):
+            lacking = f"column {language!r}" if isinstance(language, str) else "column of languages"
             raise ValueError(
-                "the dataset has no column of languages; language= names one, or is a function of a row. Its columns: "
-                f"{', '.join(first[0])}"
+                f"the dataset has no {lacking}; language= names the column of language tags, or is a function of a "
+                f"row. Its columns: {', '.join(first[0])}"
             )
 
     def samples(self, rows: Any, ties: list[int], start: int = 0) -> Iterator[dict[str, Any]]:
@@ -305,6 +311,12 @@ def _formatted(scored: "Dataset", dataset: "Dataset") -> "Dataset":
     shows_all = set(given["columns"]) == set(dataset.column_names)
     columns = None if shows_all else [*given["columns"], KEEP, CONFLICT_SCORE]
     return scored.with_format(given["type"], columns, given["output_all_columns"], **given["format_kwargs"])
+
+
+def check_client(client: Any) -> None:
+    """:raises TypeError: it does not answer a call, or is asynchronous."""
+    if not hasattr(client, "filter") or iscoroutinefunction(client.filter):
+        raise TypeError(f"client is {type(client).__name__}; it should be a congrad.Client")
 
 
 def _check(dataset: Any, language: Language) -> None:

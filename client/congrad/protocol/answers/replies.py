@@ -102,7 +102,11 @@ def _problem(reply: Reply) -> wire.Problem:
         return wire.Problem.model_validate_json(reply.content).model_copy(update={"status": reply.status})
     except ValidationError:
         phrase = httpx.codes.get_reason_phrase(reply.status) or "Unknown"
-        return wire.Problem(title=phrase, status=reply.status, detail=_beginning(reply) or "no detail")
+        detail = _beginning(reply) or "no detail"
+        # Not followed: a token is for the address that it was given for.
+        if 300 <= reply.status < 400 and (to := reply.headers.get("Location")):
+            detail = f"it is at {to}; base_url should be the address of the service itself"
+        return wire.Problem(title=phrase, status=reply.status, detail=detail)
 
 
 def _no_answer(reply: Reply) -> APIResponseError:
