@@ -3,9 +3,12 @@
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from congrad.integrations.trl.callback import _warn_of_another_base
+from congrad import Client
+from congrad.integrations.trl.callback import FilterCallback, _warn_of_another_base
 
 
 @pytest.mark.parametrize(
@@ -28,3 +31,10 @@ def test_an_adapter_that_is_put_onto_another_model_is_told(
     with caplog.at_level(logging.WARNING, "congrad"):
         _warn_of_another_base(folder, name)
     assert ("the workers put its adapter onto" in caplog.text) is is_another
+
+
+def test_an_option_that_there_is_not_is_told_before_anything_is_published() -> None:
+    trainer: Any = SimpleNamespace()
+    wrong: Any = {"bath_size": 8}
+    with Client("http://127.0.0.1:1") as client, pytest.raises(TypeError, match="'bath_size'"):
+        FilterCallback(trainer, client, **wrong)

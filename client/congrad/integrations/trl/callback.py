@@ -59,7 +59,8 @@ class FilterCallback(TrainerCallback):
     :param options: what `Client.filter` takes beside the samples; ``direction`` is what the names begin with,
         ``trl`` unless it is given.
     :raises ValueError: ``every`` is neither.
-    :raises TypeError: the trainer's dataset is a stream, whose rows cannot be chosen from; or the client is another.
+    :raises TypeError: the trainer's dataset is a stream, whose rows cannot be chosen from; or the client is another; or
+        an option is none of `Client.filter`.
     """
 
     def __init__(
@@ -75,6 +76,8 @@ class FilterCallback(TrainerCallback):
         **options: Unpack[FilterOptions],
     ):
         check_client(client)
+        if unknown := sorted(options.keys() - FilterOptions.__annotations__.keys()):  # not after a policy was published
+            raise TypeError(f"FilterCallback() got an unexpected keyword argument {unknown[0]!r}")
         if every != "epoch" and (not isinstance(every, int) or every < 1):
             raise ValueError(f"every is {every!r}; it should be 'epoch', or a number of steps")
         if not isinstance(rows := trainer.train_dataset, Dataset):
