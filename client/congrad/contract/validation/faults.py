@@ -10,6 +10,12 @@ Fault = Mapping[str, Any]
 WORDS = {"missing": "is missing", "extra_forbidden": "is not a known field"}
 """In place of pydantic's messages, by the type of a fault."""
 
+_OF_KINDS = {
+    "union_tag_not_found": "{discriminator} is missing",
+    "union_tag_invalid": "{discriminator} should be one of {expected_tags}; it is {tag!r}",
+}
+"""The same, of what there are several kinds of."""
+
 _SUBJECT = re.compile(r"^(Input|String|List|Dictionary|Value) should ")
 _MEASURED = re.compile(r" after validation, not (\d+)$")
 
@@ -41,6 +47,8 @@ def told(faults: Iterable[Fault]) -> list[Fault]:
 def message_of(fault: Fault) -> str:
     """What is wrong there, as the end of a sentence that begins with the place."""
     message: str = WORDS[fault["type"]] if fault["type"] in WORDS else fault["msg"]
+    if (words := _OF_KINDS.get(fault["type"])) and "discriminator" in fault.get("ctx", {}):
+        message = words.format(**fault["ctx"])
     message = _SUBJECT.sub("should ", message.removeprefix("Value error, "))
     if isinstance(fault.get("input"), str):  # pydantic counts the items of whatever has a length
         message = message.replace(" item", " character")
