@@ -188,6 +188,23 @@ def test_a_large_value_takes_as_long_as_it_takes(redis_url: str) -> None:
     asyncio.run(play())
 
 
+def test_a_process_that_stands_still_itself_does_not_take_redis_for_silent(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it does while it reads a very large body."""
+    monkeypatch.setattr(pulse, "ANSWER_S", 0.04)
+
+    async def play() -> None:
+        async with served(redis_url) as (_, state):
+            for _ in range(80):
+                time.sleep(0.05)  # noqa: ASYNC251 # that is what it does
+                await asyncio.sleep(0)
+                assert not state.redis.pulse.is_silent
+            assert await state.redis.ping()
+
+    asyncio.run(play())
+
+
 @pytest.mark.usefixtures("impatient")
 def test_writes_that_are_held_back_are_silence(redis_url: str) -> None:
     async def play() -> None:
