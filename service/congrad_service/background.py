@@ -45,11 +45,16 @@ async def in_time(read: Coroutine[Any, Any, T], seconds: float) -> T:
             raise TimeoutError
         return reading.result()
     finally:
-        reading.add_done_callback(_forget)
-        reading.cancel()
+        abandon(reading)
 
 
-def _forget(reading: "asyncio.Task[Any]") -> None:
+def abandon(asked: "asyncio.Future[Any]") -> None:
+    """Has it end, and waits for that no longer; what has ended stays as it is."""
+    asked.add_done_callback(_forget)
+    asked.cancel()
+
+
+def _forget(asked: "asyncio.Future[Any]") -> None:
     """Looks at how it ended, so that asyncio does not complain that nobody did."""
-    if not reading.cancelled():
-        reading.exception()
+    if not asked.cancelled():
+        asked.exception()

@@ -1,7 +1,7 @@
 """What one service process holds, made once and handed to the routes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -9,9 +9,6 @@ from typing import Annotated, cast
 
 from congrad.contract import wire
 from fastapi import Depends, Request
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
 
 from congrad_service.access.tokens import Caller
 from congrad_service.background import background
@@ -21,6 +18,7 @@ from congrad_service.jobs.feed import Feed
 from congrad_service.jobs.jobs import Jobs
 from congrad_service.jobs.watching import Watch, Watching
 from congrad_service.observability.metrics import Metrics
+from congrad_service.pulse import HeardRedis, Pulse
 from congrad_service.queue.depth import Depth
 from congrad_service.queue.known import Known, Remembering
 from congrad_service.queue.publications import Publications
@@ -33,21 +31,14 @@ from congrad_service.settings import ServiceSettings
 REDIS = ("redis://", "rediss://")
 """What the URL of a broker begins with whose messages can be read."""
 
-CONNECTIONS = 32
-"""To Redis at once: it has one thread, and so has this process. Who comes when all are taken waits for one; redis-py's
-usual pool would say that Redis cannot be reached."""
-
-POOL_S = 30.0
-"""How long: as long as for an answer."""
-
 
 @dataclass
 class State:
     """Stores and connections of a service process."""
 
     settings: ServiceSettings
-    redis: Redis
-    broker: Redis | None
+    redis: HeardRedis
+    broker: HeardRedis | None
     """Celery's, where that is Redis."""
     jobs: Jobs
     directions: Directions
@@ -75,6 +66,17 @@ class State:
         """Those that a request may wait for."""
         return [] if self.known is None else await self.known.checkpoints()
 
+    async def send(self, messages: Callable[[], None]) -> None:
+        """Has messages sent to the workers. Celery's producer blocks; a thread keeps the event loop free.
+
+        :param messages: sends them.
+        :raises redis.exceptions.TimeoutError: the broker is a Redis that has fallen silent. They may be sent later.
+        """
+        if self.broker is None:
+            await asyncio.to_thread(messages)
+        else:
+            await self.broker.pulse.unless_silent(lambda: asyncio.to_thread(messages))
+
     def watch(self, job_id: str, follows: bool) -> AbstractAsyncContextManager[Watch]:
         """A job of the team, for one who watches it: each of its changes, or its end."""
         return self.watching.of(self.team, job_id, partial(self.jobs.get, job_id), follows)
@@ -89,10 +91,10 @@ class State:
 @asynccontextmanager
 async def open_state(settings: ServiceSettings, metrics: Metrics) -> AsyncIterator[State]:
     """Connects to Redis and the broker, and closes both."""
-    redis = _connect(settings.redis_url)
+    redis = HeardRedis.connected(settings.redis_url, Pulse(settings.redis_url))
     events, queue = Events(redis), Queue(settings)
     watching, feed = Watching(events), Feed(redis, events)
-    broker = _connect(settings.celery_broker) if settings.celery_broker.startswith(REDIS) else None
+    broker = _broker(settings, redis.pulse) if settings.celery_broker.startswith(REDIS) else None
     jobs, directions, registry = Jobs(redis, settings), Directions(redis), Registry(redis)
     known = Known(redis) if settings.scale_from_zero else None
     publications, depth = Publications(redis, registry, settings), Depth(redis, broker, queue, registry, settings)
@@ -115,6 +117,7 @@ async def open_state(settings: ServiceSettings, metrics: Metrics) -> AsyncIterat
     async with AsyncExitStack() as running:
         running.push_async_callback(redis.aclose)
         running.callback(queue.close)
+        await running.enter_async_context(background(redis.pulse.run))
         await running.enter_async_context(background(events.listen))
         await running.enter_async_context(background(feed.run))
         stranded = Stranded(redis, queue, registry, settings)
@@ -123,21 +126,19 @@ async def open_state(settings: ServiceSettings, metrics: Metrics) -> AsyncIterat
             await running.enter_async_context(background(Remembering(redis, known, registry).run))
         if broker is not None:
             running.push_async_callback(broker.aclose)
+            if broker.pulse is not redis.pulse:
+                await running.enter_async_context(background(broker.pulse.run))
         await running.enter_async_context(background(Recovery(redis, broker, queue, metrics).run))
         yield state
 
 
-def _connect(url: str) -> Redis:
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=CONNECTIONS,
-        timeout=POOL_S,
-        socket_timeout=30,
-        socket_connect_timeout=5,
-        health_check_interval=25,
-        retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), retries=3),
-    )
-    return Redis.from_pool(pool)
+def _broker(settings: ServiceSettings, pulse: Pulse) -> HeardRedis:
+    """A client of Celery's, which is the same Redis as a rule.
+
+    :param pulse: that of the other one.
+    """
+    url = settings.celery_broker
+    return HeardRedis.connected(url, pulse if settings.broker_url in (None, settings.redis_url) else Pulse(url))
 
 
 def _of(request: Request) -> State:

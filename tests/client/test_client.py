@@ -576,7 +576,7 @@ def test_options_that_cannot_be_are_refused(both: Both) -> None:
     for selection, message in (
         ("threshold", "selection: should be an object"),
         ({"keep": 0.5}, "selection: 'kind' is missing"),
-        ({"kind": "best"}, "selection: 'kind' is 'best'; it should be one of 'threshold', 'fraction'"),
+        ({"kind": "best"}, "selection: 'kind' should be one of 'threshold', 'fraction'; it is 'best'"),
         ({"kind": "fraction", "keep": 2}, "selection: keep: should be less than or equal to 1"),
     ):
         with pytest.raises(ValueError, match=f"^{message}") as caught:

@@ -129,7 +129,7 @@ def _fault(fault: Mapping[str, Any], body: Any) -> wire.ProblemError:
     if where != "body":
         return wire.ProblemError(pointer="", detail=f"{where} {'.'.join(map(str, loc))}: {fault['msg']}")
     if fault["type"] == "json_invalid":
-        reason = fault.get("ctx", {}).get("error", "")
+        reason = fault.get("ctx", {}).get("error", "").removesuffix(" at")
         return wire.ProblemError(pointer="", detail=f"the body is not JSON: {reason} at character {loc[0]}")
     if isinstance(body, bytes):  # left unparsed: without the content type it could come from any web page's form
         return wire.ProblemError(pointer="", detail="the body should be JSON, with Content-Type: application/json")

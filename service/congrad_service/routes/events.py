@@ -15,6 +15,7 @@ router = APIRouter(tags=["jobs"])
 
 async def _onlooker(state: Congrad) -> AsyncIterator[Onlooker]:
     """A dependency, so that he goes with the response, however that ends."""
+    await state.redis.ping()  # too late for a status and a problem document, once the stream has begun
     async with state.feed.of(state.team) as onlooker:
         yield onlooker
 

@@ -74,8 +74,7 @@ async def _enqueue(state: State, accepted: Accepted, send: Callable[[], None]) -
     :raises Unavailable: they cannot, of that one.
     """
     try:
-        # Celery's producer blocks; a thread keeps the event loop free.
-        await asyncio.to_thread(send)
+        await state.send(send)
     except (OperationalError, RedisError) as error:  # kombu lets Redis's own answers pass: it is full
         away = errors.Unavailable("the queue cannot be reached", retry_after=errors.RETRY_AFTER_S)
         if not accepted.is_new:

@@ -91,7 +91,9 @@ BAD = [
     ({"samples": [PAIR | {"chat_template_kwargs": {"a": float("inf")}}]}, "/samples/0/chat_template_kwargs", "finite"),
     ({"samples": [PAIR | {"chat_template_kwargs": {"chat_template": "x"}}]}, "/samples/0/chat_template_kwargs",
      "chat_template_kwargs: may hold variables of the chat template only, not chat_template"),
-    ({"samples": [PAIR], "selection": {"kind": "best"}}, "/selection", "'threshold', 'fraction'"),
+    ({"samples": [PAIR], "selection": {"kind": "best"}}, "/selection",
+     "selection: 'kind' should be one of 'threshold', 'fraction'; it is 'best'"),
+    ({"samples": [PAIR], "selection": {"keep": 0.5}}, "/selection", "selection: 'kind' is missing"),
     ({"samples": [PAIR], "selection": {"kind": "fraction", "keep": 2}}, "/selection/keep", "less than or equal to 1"),
     ({"samples": [PAIR], "direction": "a/b"}, "/direction", "pattern"),
     ({"samples": [PAIR], "aggregator": "median"}, "/aggregator", "aggregator: should be 'pcgrad', 'agreement', 'mean'"),
@@ -202,11 +204,12 @@ def test_a_body_without_its_content_type_is_told_so(redis_url: str) -> None:
     ("content", "headers", "status", "detail"),
     [
         (b'{"samples": "\xff"}', {}, 400, "the body is not JSON that can be read: byte 13 of it is not UTF-8"),
+        (b'{"samples": "\n"}', {}, 422, "the body is not JSON: Invalid control character at character 13"),
         (b"[" * 100_000, {}, 400, "the body is not JSON that can be read: it is nested too deeply"),
         (b"1" * 5_000, {}, 400, "the body is not JSON that can be read: Exceeds the limit (4300 digits)"),
         (gzip.compress(b"{}"), {"Content-Encoding": "gzip"}, 415, "the body is encoded ('gzip'): send it as it is"),
     ],
-    ids=["not UTF-8", "nested", "a long number", "gzip"],
+    ids=["not UTF-8", "a control character", "nested", "a long number", "gzip"],
 )
 def test_what_cannot_be_read_is_told_why(
     content: bytes, headers: dict[str, str], status: int, detail: str, redis_url: str

@@ -52,11 +52,13 @@ PARENTHESIS = re.compile(r" \([^)]*\)")
 
 
 class _Names(NamedTuple):
-    """Codes by names, which are in lower case; and the first name of a code."""
+    """Codes by names, which are in lower case; the first name of a code; and by a code the one that it may stand behind
+    in a tag: ``arz`` is written ``ar-arz`` too."""
 
     languages: dict[str, str]
     qualifiers: dict[str, str]
     titles: dict[str, str]
+    prefixes: dict[str, str]
 
 
 def code_of(name: str) -> str | None:
@@ -79,6 +81,11 @@ def name_of(tag: str) -> str:
     return _names().titles.get(tag.partition("-")[0], tag)
 
 
+def prefix_of(code: str) -> str | None:
+    """The code of a group of languages that may stand before this one in a tag."""
+    return _names().prefixes.get(code)
+
+
 def nearest(name: str) -> str | None:
     """The tag of a common language whose name is nearly this one and begins alike: of eight thousand languages one is
     always near, and a request may have many wrong names."""
@@ -93,7 +100,7 @@ def _names() -> _Names:
     """The registry is read once, when a language is first given by something else than its code."""
     from langcodes.registry_parser import parse_registry
 
-    names = _Names({}, dict(SCRIPTS), {})
+    names = _Names({}, dict(SCRIPTS), {}, {})
     for entry in parse_registry():  # type: ignore[no-untyped-call] # the package has types, but not here
         described = [PARENTHESIS.sub("", text) for text in entry.get("Description", ())]
         if entry["Type"] == "language" and "Deprecated" not in entry and entry.get("Scope") != "private-use":
@@ -101,6 +108,8 @@ def _names() -> _Names:
             for text in described:
                 # The shorter codes come first in the registry: Malay is ms, and not one of the languages of that name.
                 names.languages.setdefault(text.casefold(), entry["Subtag"])
+        elif entry["Type"] == "extlang":
+            names.prefixes[entry["Subtag"]] = entry["Prefix"][0]
         elif entry["Type"] in ("region", "script"):
             names.qualifiers.update({text.casefold(): entry["Subtag"] for text in entry["Description"]})
     names.languages.update(USUAL)

@@ -92,12 +92,27 @@ def _canonical(code: str) -> str:
     if tag.casefold() in NO_VALUES:
         raise LanguageTagError
     found = langcodes.Language.get(tag)
+    if found.extlangs:
+        return _canonical(_without_prefix(tag))
     if found.script is None or found.territory is not None or found.variants or found.extensions or found.private:
         return tag
     bare = found.language or UNSURE
     usual = langcodes.Language.get(bare).maximize().script
     is_usual = found.script == usual or (bare == "ko" and found.script == HANGUL)
     return bare if is_usual and bare not in NO_VALUES else tag
+
+
+def _without_prefix(tag: str) -> str:
+    """A tag such as ``ar-arz``, by the code of the language alone. langcodes takes any three letters for a language
+    there, those of a country too: ``en-USA``."""
+    from langcodes.tag_parser import LanguageTagError
+
+    from congrad.contract.tags.language_names import prefix_of
+
+    prefix, _, rest = tag.partition("-")
+    if prefix_of(rest[:3]) != prefix:
+        raise LanguageTagError
+    return rest
 
 
 def _of_name(name: str) -> str | None:
@@ -115,7 +130,7 @@ def _hint(wanted: str) -> str:
         return f"give the language of the text, {UNSURE!r} where it is not known, or 'zxx' where there is none"
     from congrad.contract.tags.language_names import name_of, nearest
 
-    code = _of_region(wanted) or nearest(wanted)
+    code = _of_region(wanted) or _of_long_region(wanted) or nearest(wanted)
     tag = None if code is None else _of_code(code)
     return "" if tag is None else f"did you mean {tag!r} ({name_of(tag)})?"
 
@@ -129,6 +144,15 @@ def _of_region(code: str) -> str | None:
     place = langcodes.Language.get(f"und-{code}")
     spoken = place.maximize().language if place.is_valid() else None
     return None if spoken == UNSURE else spoken
+
+
+def _of_long_region(code: str) -> str | None:
+    """``en-US`` for ``en-USA``: regions have codes of three letters too, and tags have those of two."""
+    from langcodes.data_dicts import TERRITORY_REPLACEMENTS
+
+    match = re.fullmatch(r"([A-Za-z]{2,3})[-_]([A-Za-z]{3})", code)
+    region = None if match is None else TERRITORY_REPLACEMENTS.get(match[2].lower())
+    return f"{match[1]}-{region}" if match and region else None
 
 
 def _fault(language: str, hint: str = "") -> str:

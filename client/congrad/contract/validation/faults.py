@@ -11,7 +11,7 @@ WORDS = {
     "missing": "is missing",
     "extra_forbidden": "is not a known field",
     "model_attributes_type": "should be an object with named fields",
-    "union_tag_invalid": "{discriminator} is {tag!r}; it should be one of {expected_tags}",
+    "union_tag_invalid": "{discriminator} should be one of {expected_tags}; it is {tag!r}",
     "union_tag_not_found": "{discriminator} is missing",
 }
 """In place of pydantic's messages, by the type of a fault; in braces what it knows of it."""

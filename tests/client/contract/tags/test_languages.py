@@ -43,6 +43,13 @@ def test_language_tags_are_normalised(tag: str, canonical: str) -> None:
         ("sr_RS@latin", "sr-Latn-RS"),
         ("Serbian (Latin)", "sr-Latn"),
         ("zsm_Latn", "ms"),
+        ("ms-zsm", "ms"),
+        ("ar-arb", "ar"),
+        ("ar-arz", "arz"),
+        ("ar-arz-EG", "arz-EG"),
+        ("zh-yue", "yue"),
+        ("zh-yue-Hant-HK", "yue-Hant-HK"),
+        ("sgn-ase", "ase"),
         ("nan_Hant", "nan-Hant"),
         ("und", "und"),
         ("Deutsch", "de"),
@@ -61,7 +68,10 @@ def test_codes_locales_and_names_become_the_tag_of_their_language(written: str, 
     assert normalise_language(tag) == tag
 
 
-@pytest.mark.parametrize("tag", ["", "8t-ufb_86h", "de DE", "x", "de-", "一二三", "a" * 65, "xx", "zh-min-nan"])
+@pytest.mark.parametrize(
+    "tag",
+    ["", "8t-ufb_86h", "de DE", "x", "de-", "一二三", "a" * 65, "xx", "zh-min-nan", "de-dex", "ar-yue", "zh-yue-hak"],
+)
 def test_what_is_no_language_is_refused(tag: str) -> None:
     with pytest.raises(ValueError, match=r"is not a BCP 47 language tag .* nor the English name of a language$"):
         normalise_language(tag)
@@ -75,6 +85,8 @@ def test_what_is_no_language_is_refused(tag: str) -> None:
         ("ua", "did you mean 'uk' .Ukrainian"),
         ("Deutch", "did you mean 'de' .German"),
         ("Frensh", "did you mean 'fr' .French"),
+        ("en-USA", "did you mean 'en-US' .English"),
+        ("pt_BRA", "did you mean 'pt-BR' .Portuguese"),
         ("nan", "stands for a missing value"),
         ("None", "stands for a missing value"),
         ("null", "stands for a missing value"),
