@@ -4,17 +4,17 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from congrad.contract.samples import COMPLETIONS, CONVERSATION, NOT_SPLIT
-from congrad.formats.kinds.arena import ARENA
 from congrad.formats.kinds.axolotl import AXOLOTL, QUESTION
-from congrad.formats.kinds.compared import COMPARED, VERDICTS, unjudged
-from congrad.formats.kinds.documented import DOCUMENTED
-from congrad.formats.kinds.generations import GENERATIONS
+from congrad.formats.kinds.judged.arena import ARENA
+from congrad.formats.kinds.judged.compared import COMPARED, VERDICTS, unjudged
+from congrad.formats.kinds.judged.documented import DOCUMENTED
+from congrad.formats.kinds.judged.generations import GENERATIONS
+from congrad.formats.kinds.judged.ranked import RANKED
 from congrad.formats.kinds.kto import KTO
 from congrad.formats.kinds.llama_factory import ALPACA, SHAREGPT
 from congrad.formats.kinds.ms_swift import MS_SWIFT
 from congrad.formats.kinds.openai import OPENAI
 from congrad.formats.kinds.openrlhf import OPENRLHF
-from congrad.formats.kinds.ranked import RANKED
 from congrad.formats.kinds.transcripts import HH
 from congrad.formats.kinds.trl import TRL
 from congrad.formats.language_fields import LANGUAGE_FIELDS

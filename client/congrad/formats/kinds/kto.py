@@ -4,9 +4,9 @@ ms-swift and Argilla have them, and Axolotl's questions."""
 from typing import Any
 
 from congrad.contract.samples import LABEL
-from congrad.formats.kinds.compared import COMPARED
-from congrad.formats.kinds.generations import GENERATIONS
-from congrad.formats.kinds.ranked import RANKED
+from congrad.formats.kinds.judged.compared import COMPARED
+from congrad.formats.kinds.judged.generations import GENERATIONS
+from congrad.formats.kinds.judged.ranked import RANKED
 from congrad.formats.messages import ASSISTANT, USER, are_turns, exchanges, messages, with_system
 from congrad.formats.row_format import Roles, Row, RowFormat, Sample
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from congrad.formats.kinds.generations import best_and_worst, listed
+from congrad.formats.kinds.judged.generations import best_and_worst, listed
 from congrad.formats.kinds.transcripts import is_transcript
 from congrad.formats.messages import USER, are_turns, is_text_or_turns, messages, with_system
 from congrad.formats.row_format import Roles, Row, RowFormat, Sample

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from congrad.formats.kinds.judged.readings import BOOLEAN, STRENGTH, kind_of, reading_of
 from congrad.formats.messages import (
     ASSISTANT,
     are_turns,
@@ -14,7 +15,6 @@ from congrad.formats.messages import (
     parsed_turns,
     with_system,
 )
-from congrad.formats.readings import BOOLEAN, STRENGTH, kind_of, reading_of
 from congrad.formats.row_format import Roles, Row, RowFormat, Sample
 from congrad.formats.verdict import FROM_ZERO, TieError, Verdict, number_of
 

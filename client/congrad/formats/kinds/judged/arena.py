@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from congrad.formats.kinds.compared import COMPARED
-from congrad.formats.kinds.generations import listed
+from congrad.formats.kinds.judged.compared import COMPARED
+from congrad.formats.kinds.judged.generations import listed
 from congrad.formats.messages import ASSISTANT, USER
 from congrad.formats.row_format import Roles, Row, RowFormat, Sample
 from congrad.formats.verdict import number_of
