@@ -574,7 +574,7 @@ def test_options_that_cannot_be_are_refused(both: Both) -> None:
             both.filter(StubService(), [sample(0)], **bad)
     # Not in pydantic's words, which are about classes of ours.
     for selection, message in (
-        ("threshold", "selection: should be an object"),
+        ("threshold", "selection: should be a valid dictionary"),
         ({"keep": 0.5}, "selection: 'kind' is missing"),
         ({"kind": "best"}, "selection: 'kind' should be one of 'threshold', 'fraction'; it is 'best'"),
         ({"kind": "fraction", "keep": 2}, "selection: keep: should be less than or equal to 1"),

@@ -10,7 +10,7 @@ Fault = Mapping[str, Any]
 WORDS = {
     "missing": "is missing",
     "extra_forbidden": "is not a known field",
-    "model_attributes_type": "should be an object with named fields",
+    "model_attributes_type": "should be a valid dictionary",
     "union_tag_invalid": "{discriminator} should be one of {expected_tags}; it is {tag!r}",
     "union_tag_not_found": "{discriminator} is missing",
 }
