@@ -150,7 +150,18 @@ def _of_other_tools(pairs: list[dict[str, Any]]) -> dict[str, list[dict[str, Any
     return {"swift": swift, "sharegpt": sharegpt}
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in (SFT, KTO) and script(page).strip()])
+TRAINING = "docs/recipes/trl.md"
+"""Its examples train, some of them in several processes; so do those of `e2e/test_online.py` and `e2e/test_examples.py`."""
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] if page == TRAINING else [])
+        for page in PAGES
+        if page not in (SFT, KTO) and script(page).strip()
+    ],
+)
 def test_the_examples_of_a_page_run(page: str, stack: Stack, tmp_path: Path) -> None:
     run(page, stack, tmp_path)
 

@@ -1,4 +1,5 @@
-"""A short run with a fixed seed, and on demand one with every kind of fault; `make chaos` makes longer ones."""
+"""A short run with a fixed seed, and one with every kind of fault; `make chaos` makes longer ones. Each fault alone is in
+`e2e/test_faults.py`, `test_redelivery.py` and `test_redis_refusals.py`."""
 
 import sys
 from pathlib import Path
@@ -18,9 +19,8 @@ SELDOM_S = 3.0
 cores can do meanwhile has to be computed, and computed once more without faults."""
 
 
-@pytest.mark.parametrize(
-    ("seconds", "pause"), [(SECONDS, SELDOM_S), pytest.param(EVERY_KIND_S, PAUSE_S, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("seconds", "pause"), [(SECONDS, SELDOM_S), (EVERY_KIND_S, PAUSE_S)])
 @pytest.mark.skipif(sys.platform != "linux", reason="finds and ends processes as Linux has them")
 @pytest.mark.timeout(600)  # where the machine is busy with other things
 def test_whatever_is_killed_nothing_is_lost_nothing_doubled_and_the_directions_are_those_without_faults(

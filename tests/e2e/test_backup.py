@@ -121,6 +121,7 @@ def test_an_exported_direction_is_the_same_on_another_redis(backup: Backup, tmp_
         assert_is_back(backup, server, tmp_path)
 
 
+@pytest.mark.slow  # by a file of the direction's own: the test above
 def test_a_copy_of_the_data_folder_of_a_redis_that_was_stopped_has_its_directions(
     backup: Backup, tmp_path: Path
 ) -> None:
@@ -131,6 +132,7 @@ def test_a_copy_of_the_data_folder_of_a_redis_that_was_stopped_has_its_direction
         assert_is_back(backup, server, tmp_path)
 
 
+@pytest.mark.slow  # likewise
 def test_a_snapshot_of_a_running_redis_has_its_directions(backup: Backup, tmp_path: Path) -> None:
     """With an append-only file asked for and none there, Redis begins empty and does not look at the snapshot: so it
     is started without one, and told to write one."""

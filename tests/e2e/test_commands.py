@@ -27,7 +27,8 @@ ADMIN = "admin-secret"
     ("make", "message"),
     [
         (lambda folder: folder / "missing", "there is no such folder"),
-        (lambda folder: _broken(folder), "cannot be loaded"),
+        # by a worker alone: worker/processes/test_worker.py
+        pytest.param(lambda folder: _broken(folder), "cannot be loaded", marks=pytest.mark.slow),
     ],
 )
 def test_up_refuses_what_is_no_checkpoint_in_one_line(make: object, message: str, tmp_path: Path) -> None:
@@ -115,6 +116,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     started.close()
 
 
+@pytest.mark.slow  # of a run that brings up a stack of its own: test_filter_command.py
 def test_one_interrupt_stops_everything_and_loses_nothing(up: Up) -> None:
     process, rows = up.running(), demo_samples("de", "fr", each=6)
     children = _descendants(process.pid)

@@ -412,7 +412,7 @@ def test_where_there_is_nothing_yet_it_says_what_to_do(browser: Browser, stack: 
         assert accessibility_faults(page) == []
 
 
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("look", ["light", *(pytest.param(look, marks=pytest.mark.slow) for look in ("dark", "phone"))])
 def test_anybody_can_use_it(look: str, browser: Browser, stack: Stack, ask: Callable[[str], Any]) -> None:
     """By axe's rules, all tables and texts opened; and nothing has to be scrolled sideways to be reached."""
     for where in (f"direction={DIRECTION}", f"job={ask('jobs?limit=1')[0]['id']}"):
@@ -469,7 +469,7 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(
         assert page.evaluate("document.activeElement.id") == "main"
 
 
-@pytest.mark.parametrize("look", ["light", "phone"])
+@pytest.mark.parametrize("look", [pytest.param("light", marks=pytest.mark.slow), "phone"])
 def test_fifty_languages_of_long_names_stay_readable(look: str, browser: Browser, stack: Stack) -> None:
     letters = "abcdefg"
     tags = [*[f"q{a}{b}" for a in letters for b in letters][:47], "zh-Hant-TW", "sr-Cyrl-RS", "de-CH-1996-x-private"]

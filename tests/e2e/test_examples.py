@@ -65,6 +65,7 @@ def test_trl_trains_on_the_kept_pairs_of_a_file(stack: Stack, example: Example, 
     assert any(not torch.equal(before[name].float(), after[name].float()) for name in before)
 
 
+@pytest.mark.slow  # of the page about it: tests/test_docs.py
 def test_fine_tuning_trains_on_the_kept_completions(sft_stack: Stack, example: Example, tmp_path: Path) -> None:
     """The defaults: the chosen answers of the pairs and the checkpoint that the package ships."""
     said = example.run(

@@ -84,6 +84,7 @@ class Passes:
         return result
 
 
+@pytest.mark.slow  # without a kill: worker/tasks/test_gradient_store.py
 @pytest.mark.skipif(sys.platform != "linux", reason="finds and ends processes as Linux has them")
 @pytest.mark.timeout(900)  # where the machine is busy with other things
 def test_decisions_are_those_without_faults_and_all_is_stored_whoever_is_killed(

@@ -38,6 +38,7 @@ def test_it_is_kept_without_outputs() -> None:
     assert all(cell.outputs == [] and cell.execution_count is None for cell in cells)
 
 
+@pytest.mark.slow  # its steps one by one: tests/test_docs.py
 def test_it_leads_from_a_file_to_a_picture_of_conflicts_and_a_trained_adapter(
     stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,6 +140,7 @@ def saving(output: Path) -> Any:
     return made
 
 
+@pytest.mark.slow  # what a checkpoint must say of it: the next test
 @pytest.mark.parametrize("every", ["epoch", 1])
 def test_what_resumes_draws_and_keeps_what_an_uninterrupted_run_does(online: Stack, trainer: Any, every: Any) -> None:
     """From the middle of an epoch, from its last step, which is saved before the pairs are scored for the next one, and
@@ -193,6 +194,7 @@ def launched(url: str, output: Path, folder: Path) -> subprocess.CompletedProces
     )
 
 
+@pytest.mark.slow  # without a trainer: test_ranks.py
 def test_two_processes_of_a_launch_draw_from_the_same_rows(online: Stack, folder: Path, tmp_path: Path) -> None:
     output = folder / "launched"
     done = launched(online.url, output, tmp_path)

@@ -61,6 +61,7 @@ def counted(client: Client, direction: str) -> dict[str, int]:
     return {tag: language.samples for tag, language in client.directions.get(direction).languages.items()}
 
 
+@pytest.mark.slow  # in one process: client/integrations
 def test_ranks_of_one_job_get_the_same_decisions_and_gradients_are_computed_once(
     stack: Stack, client: Client, redis: Redis, direction: str, tmp_path: Path
 ) -> None:

@@ -68,6 +68,7 @@ def test_each_of_250_requests_at_once_gets_its_own_answer(running: ServiceProces
     assert sorted(result["direction"]["version"] for result in results) == list(range(1, POSTS + 1))
 
 
+@pytest.mark.slow  # 250: the test above
 def test_700_who_watch_one_job_all_see_its_end(running: ServiceProcess, store: Store) -> None:
     async def watch() -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
         job_id = await submitted(running)

@@ -15,6 +15,7 @@ from support.pairs import demo_samples, encoded
 TESTS = Path(__file__).parents[2]
 
 
+@pytest.mark.slow  # the devices are made up, and most operations go through Python
 def test_a_model_that_is_divided_between_two_devices_has_the_gradients_of_the_whole(
     small_llama: Path, tmp_path: Path
 ) -> None:

@@ -41,6 +41,7 @@ def parent_of(worker: str) -> int:
     return int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+@pytest.mark.slow  # three workers start; a single one that is killed: test_liveness.py
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for a process in /proc")
 def test_a_worker_that_dies_is_started_again_and_the_others_stay(redis_url: str) -> None:
     running = fleet(redis_url, DEMO_CHECKPOINT)
