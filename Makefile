@@ -22,6 +22,8 @@ test: $(DEVELOPER)
 	$(BIN)/pytest -m "not slow and not docker and not timing" -n $(PROCESSES) --dist loadgroup --durations 15
 	$(BIN)/pytest -m "timing and not slow and not docker" $(TIMED)
 
+# What takes long: on demand, and each night (`.github/workflows/nightly.yml`).
+test-slow: export PYTHONDONTWRITEBYTECODE =
 test-slow: $(DEVELOPER)
 	$(BIN)/pytest -m slow --timeout=1800
 

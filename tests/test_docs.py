@@ -151,7 +151,7 @@ def _of_other_tools(pairs: list[dict[str, Any]]) -> dict[str, list[dict[str, Any
 
 
 TRAINING = "docs/recipes/trl.md"
-"""Its examples train, some of them in several processes; so do those of `e2e/test_online.py` and `e2e/test_examples.py`."""
+"""Its examples train, one in several processes; `e2e/test_online.py` and `e2e/test_examples.py` train as well."""
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,7 @@ def result() -> dict[str, Any]:
     )
 
 
+@pytest.mark.slow  # of a measurement, and of nothing that is served
 @pytest.mark.timeout(200)
 def test_the_oracle_learns_the_preference_better_than_all_pairs_do(result: dict[str, Any]) -> None:
     everything, oracle = (result["arms"][name] for name in (arms.ALL, arms.ORACLE))
@@ -215,6 +216,7 @@ def test_the_oracle_learns_the_preference_better_than_all_pairs_do(result: dict[
     assert result["start"]["margin_seen"] == 0
 
 
+@pytest.mark.slow  # likewise
 def test_conflicts_are_found_better_than_by_chance_in_a_small_world(result: dict[str, Any]) -> None:
     assert result["detection"][arms.THRESHOLD]["auroc"] > 0.6
     assert result["dropped"][Kind.CLEAN] < result["dropped"][Kind.SWAPPED]

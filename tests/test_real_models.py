@@ -37,6 +37,8 @@ from benchmarks.pretrained.report import RealModelsReport
 from benchmarks.pretrained.rule import standings
 from benchmarks.pretrained.scores import OWN, Inner, unit
 
+pytestmark = pytest.mark.slow  # of a measurement, and of nothing that is served
+
 LANGUAGES = ["de", "en", "es", "fr"]
 DEMO_LAYERS = 3
 

@@ -12,6 +12,8 @@ from benchmarks.planted import arms, real_text, real_trial
 from benchmarks.planted.real_text import Labelled, RealPairs, read
 from benchmarks.planted.scoring import gradients
 
+pytestmark = pytest.mark.slow  # of a measurement, and of nothing that is served
+
 LANGUAGES = ("de", "en", "es", "fr")
 
 

@@ -90,6 +90,7 @@ def result() -> dict[str, Any]:
     return sft_trial.run(World(seen=3, unseen=1), seed=0, steps=60)
 
 
+@pytest.mark.slow  # of a measurement, and of nothing that is served
 @pytest.mark.timeout(200)
 def test_answers_in_the_wrong_direction_are_found_where_the_loss_knows_nothing(result: dict[str, Any]) -> None:
     found = {name: parts[Fault.DIRECTION]["auroc"] for name, parts in result["detection"].items()}
@@ -98,6 +99,7 @@ def test_answers_in_the_wrong_direction_are_found_where_the_loss_knows_nothing(r
     assert found[sft_trial.LOSS] < 0.6
 
 
+@pytest.mark.slow  # likewise
 def test_the_report_has_a_row_for_every_score_and_a_cell_for_every_kind(result: dict[str, Any]) -> None:
     trials = [result | {"seed": seed} for seed in range(3)]
     text = SftReport({"seeds": 3}, World(), dict.fromkeys(sft_trial.STEPS, trials)).to_markdown()

@@ -1,5 +1,5 @@
-"""A short run with a fixed seed, and one with every kind of fault; `make chaos` makes longer ones. Each fault alone is in
-`e2e/test_faults.py`, `test_redelivery.py` and `test_redis_refusals.py`."""
+"""A short run with a fixed seed, and one with every kind of fault; `make chaos` makes longer ones. Each fault alone is
+in `e2e/test_faults.py`, `test_redelivery.py` and `test_redis_refusals.py`."""
 
 import sys
 from pathlib import Path

@@ -1,8 +1,10 @@
 """Who may do what: every route asks for a token of the role that stands here, and says which one that is."""
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx
 import pytest
@@ -66,13 +68,25 @@ def keys_file(tmp_path: Path) -> Path:
     return write_tokens(tmp_path / "tokens.toml", *((role.value, role, None) for role in Role))
 
 
-def ask(redis_url: str, method: str, path: str, headers: dict[str, str], **options: Any) -> httpx.Response:
-    async def once() -> httpx.Response:
-        async with service(redis_url, **options) as client:
-            client._transport.app.state.congrad.drain()  # type: ignore[attr-defined] # streams end
-            return await client.request(method, path, headers=headers)
+Ask: TypeAlias = Callable[[str, str, dict[str, str]], httpx.Response]
+"""Method, path and headers."""
 
-    return asyncio.run(once())
+
+@contextmanager
+def asking(redis_url: str, **options: Any) -> Iterator[Ask]:
+    """Asks one service, whose streams end at once."""
+    with asyncio.Runner() as loop:
+        opened = service(redis_url, **options)
+        client = loop.run(opened.__aenter__())
+        client._transport.app.state.congrad.drain()  # type: ignore[attr-defined]
+        yield lambda method, path, headers: loop.run(client.request(method, path, headers=headers))
+        loop.run(opened.__aexit__(None, None, None))
+
+
+def ask(redis_url: str, method: str, path: str, headers: dict[str, str], **options: Any) -> httpx.Response:
+    """Asks a service that nobody else asks."""
+    with asking(redis_url, **options) as once:
+        return once(method, path, headers)
 
 
 def test_the_document_tells_of_no_route_that_is_not_looked_at_here() -> None:
@@ -89,19 +103,20 @@ def test_a_route_answers_the_roles_that_it_should_and_no_other(
     ids = {"job_id": "0" * 32, "publication_id": "0" * 32, "fingerprint": "unknown"}
     path = route.replace(":path", "").format(name="unknown", path="unknown", **ids)
     free = ask(redis_url, method, path, {})
-    for role in Role:
-        response = ask(redis_url, method, path, bearer(role.value), api_keys_file=keys_file)
-        if needed is None or needed in ALLOWED[role]:
-            assert response.status_code == free.status_code
-            # Those two tell of the process that answers, and of the memory of Redis.
-            assert response.content == free.content or route in ("/metrics", "/queue")
-        else:
-            assert (response.status_code, response.headers["content-type"]) == (403, "application/problem+json")
-            assert response.json()["detail"] == f"this needs a token of role '{needed}'; '{role}' has role '{role}'"
-    for headers in ({}, bearer("wrong"), bearer(""), {"Authorization": "read"}, {"Authorization": "Basic read"}):
-        response = ask(redis_url, method, path, headers, api_keys_file=keys_file)
-        assert response.status_code == (free.status_code if needed is None else 401)
-        assert ("www-authenticate" in response.headers) == (needed is not None)
+    with asking(redis_url, api_keys_file=keys_file) as guarded:
+        for role in Role:
+            response = guarded(method, path, bearer(role.value))
+            if needed is None or needed in ALLOWED[role]:
+                assert response.status_code == free.status_code
+                # Those two tell of the process that answers, and of the memory of Redis.
+                assert response.content == free.content or route in ("/metrics", "/queue")
+            else:
+                assert (response.status_code, response.headers["content-type"]) == (403, "application/problem+json")
+                assert response.json()["detail"] == f"this needs a token of role '{needed}'; '{role}' has role '{role}'"
+        for headers in ({}, bearer("wrong"), bearer(""), {"Authorization": "read"}, {"Authorization": "Basic read"}):
+            response = guarded(method, path, headers)
+            assert response.status_code == (free.status_code if needed is None else 401)
+            assert ("www-authenticate" in response.headers) == (needed is not None)
 
 
 def test_what_is_no_route_is_answered_to_nobody_without_a_token(redis_url: str, keys_file: Path) -> None:

@@ -1,7 +1,7 @@
 """What teams see of each other: nothing. Over a real Redis; the tests do the workers' part."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +33,14 @@ STRANGERS = [("nlp", "vision"), ("nlp", "nobody"), ("nobody", "nlp")]
 class Service:
     """A service with the tokens of `CALLERS`, all admins, and the hands of its workers."""
 
-    def __init__(self, redis_url: str, store: Store, keys_file: Path):
-        self._redis_url = redis_url
-        self._keys_file = keys_file
+    def __init__(self, client: httpx.AsyncClient, loop: asyncio.Runner, store: Store):
+        self._client = client
+        self._loop = loop
         self.store = store
 
     def call(self, caller: str, method: str, path: str, **request: Any) -> httpx.Response:
         headers = {"Prefer": "respond-async", **bearer(caller), **request.pop("headers", {})}
-
-        async def once() -> httpx.Response:
-            async with service(self._redis_url, api_keys_file=self._keys_file) as client:
-                return await client.request(method, path, headers=headers, **request)
-
-        return asyncio.run(once())
+        return self._loop.run(self._client.request(method, path, headers=headers, **request))
 
     def submit(self, caller: str, languages: Sequence[str] = ("de", "fr"), key: str = "", **body: Any) -> str:
         """The id of a job of the caller's."""
@@ -73,10 +68,14 @@ class Service:
 
 
 @pytest.fixture
-def running(redis_url: str, store: Store, tmp_path: Path) -> Service:
+def running(redis_url: str, store: Store, tmp_path: Path) -> Iterator[Service]:
     """A service whose workers are announced."""
     entries = [(name, Role.ADMIN, team) for name, team in CALLERS.items()]
-    return Service(redis_url, store, write_tokens(tmp_path / "tokens.toml", *entries))
+    keys_file = write_tokens(tmp_path / "tokens.toml", *entries)
+    with asyncio.Runner() as loop:
+        opened = service(redis_url, api_keys_file=keys_file)
+        yield Service(loop.run(opened.__aenter__()), loop, store)
+        loop.run(opened.__aexit__(None, None, None))
 
 
 @pytest.mark.parametrize(("owner", "stranger"), STRANGERS)
