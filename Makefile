@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEVELOPER := $(VENV)/.developer
 
-.PHONY: demo test test-slow test-docker fuzz test-wheel chaos lint audit format bench bench-effect bench-sft bench-load bench-scale bench-store bench-two-passes docs screenshots vendor settings clean
+.PHONY: demo test test-slow test-docker fuzz test-wheel chaos lint mypy basedpyright audit format bench bench-effect bench-sft bench-load bench-scale bench-store bench-two-passes docs screenshots vendor settings clean
 
 # Bytecode is written by the first run, of what it imports, whatever the environment says: see below.
 demo: $(INSTALLED)
@@ -62,13 +62,19 @@ test-wheel:
 	build/wheel/venv/bin/pip install -q -c constraints.txt "$$(ls build/wheel/congrad_filter-*.whl)[all]"
 	cd build/wheel && venv/bin/congrad demo
 
+# The type checkers beside each other: they take minutes of a core, and all else seconds.
 lint: $(DEVELOPER)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
+	$(MAKE) --jobs 2 --output-sync mypy basedpyright
+
+mypy: $(DEVELOPER)
+	$(BIN)/mypy
+
+basedpyright: $(DEVELOPER)
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
 
 # Known vulnerabilities of what is pinned. It needs pypi.org, and is no part of CI.
 audit: $(DEVELOPER)

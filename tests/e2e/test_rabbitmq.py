@@ -24,7 +24,6 @@ from support.rabbitmq import SERVER, rabbitmq
 from support.serving import settings
 
 pytestmark = [
-    pytest.mark.slow,  # the same, by Redis's messages: test_redelivery.py
     pytest.mark.skipif(sys.platform != "linux", reason="finds and ends processes as Linux has them"),
     pytest.mark.skipif(not SERVER.exists(), reason="rabbitmq-server is not installed"),
 ]

@@ -137,6 +137,7 @@ def test_a_task_that_is_sent_to_two_workers_at_once_has_one_effect(
     assert_folded_once(http, direction, rows)
 
 
+@pytest.mark.slow  # the test above, by the broker
 def test_a_task_that_is_visible_again_before_it_ends_has_one_effect(
     whole: SupervisedStack, http: httpx.Client, direction: str
 ) -> None:
