@@ -1,11 +1,13 @@
 """RabbitMQ in the place of Redis as the broker of tasks: the same promises, with a real server and real workers."""
 
+import asyncio
 import random
 import ssl
 import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -16,12 +18,15 @@ from celery import Celery
 from chaos.parts import Part, Role
 from chaos.stack import SupervisedStack, supervised_stack
 from congrad_service import keys
+from congrad_service.queue import queue as sending
 from congrad_service.queue.queue import Queue
+from kombu.exceptions import OperationalError
 from support.guarded_redis import make_certificates, tls_proxy
 from support.jobs import assert_folded_once, ended, post
 from support.pairs import copies, demo_samples
 from support.rabbitmq import SERVER, rabbitmq
 from support.serving import settings
+from support.stopped_proxy import stopped_proxy
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="finds and ends processes as Linux has them"),
@@ -123,6 +128,26 @@ def test_the_service_sees_how_much_waits_and_a_queue_that_is_not_there_as_empty(
     queue = Queue(settings("redis://127.0.0.1:1/0", broker_url=broker))
     assert queue.lengths(["missing", "waiting", "missing too"]) == {"missing": 0, "waiting": 1, "missing too": 0}
     queue.close()
+
+
+def test_one_that_hangs_is_not_waited_for_without_end(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connections stand, and are not closed."""
+    monkeypatch.setattr(sending, "ANSWER_S", 1.0)
+
+    async def test() -> None:
+        async with stopped_proxy(broker) as proxy:
+            queue = Queue(settings("redis://127.0.0.1:1/0", broker_url=proxy.url))
+            queue._app.conf.broker_connection_timeout = 0.5
+            send = partial(queue.enqueue_chunk, "job", 0, "of nobody")
+            await asyncio.to_thread(send)
+            proxy.stop()
+            with pytest.raises(OperationalError):
+                await asyncio.wait_for(asyncio.to_thread(send), 30)
+            proxy.go_on()
+            await asyncio.to_thread(send)
+            queue.close()
+
+    asyncio.run(test())
 
 
 @pytest.mark.parametrize(

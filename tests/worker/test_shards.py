@@ -108,6 +108,20 @@ def test_a_disk_that_refuses_is_told_with_its_reason(tmp_path: Path) -> None:
         shards.put(JOB, "000000", b"x")
 
 
+def test_files_of_a_folder_that_is_away_are_not_gone(tmp_path: Path) -> None:
+    """Whoever moved it, or has not mounted it again: what waits for a store that fails waits for that too."""
+    store, away = tmp_path / "store", tmp_path / "away"
+    shards = ShardStore(f"file://{store}")
+    name = shards.put(JOB, "000000", b"content")
+    store.rename(away)
+    for ask in (lambda: shards.get(name), lambda: shards.view(name), lambda: shards.free(JOB)):
+        with pytest.raises(ShardStoreError, match=r"the gradient store \(file\) fails: No such file or directory"):
+            ask()
+    away.rename(store)
+    assert shards.get(name) == b"content"
+    assert shards.free(JOB)
+
+
 def test_an_object_store_that_refuses_is_told_without_its_keys(object_store: ObjectStore) -> None:
     shards = ShardStore("s3://there-is-no-such-bucket/gradients")
     with pytest.raises(ShardStoreError) as told:

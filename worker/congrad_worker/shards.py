@@ -12,7 +12,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class ShardStore:
 
         :raises ShardStoreError: it cannot be read now.
         """
-        with _told(self._kind), suppress(FileNotFoundError):
+        with _told(self._kind), self._may_lack():
             if self._is_local:
                 return (Path(self._root) / name).read_bytes()
             content: bytes = self._system.cat_file(f"{self._root}/{name}")
@@ -94,7 +94,7 @@ class ShardStore:
         if not self._is_local:
             content = self.get(name)
             return None if content is None else memoryview(content)
-        with _told(self._kind), suppress(FileNotFoundError), (Path(self._root) / name).open("rb") as file:
+        with _told(self._kind), self._may_lack(), (Path(self._root) / name).open("rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         return None
 
@@ -105,7 +105,7 @@ class ShardStore:
         :raises ShardStoreError: they cannot be taken away now.
         """
         path = f"{self._root}/{folder}"
-        with _told(self._kind), suppress(FileNotFoundError):
+        with _told(self._kind), self._may_lack():
             if self._is_local:
                 shutil.rmtree(path)
                 return True
@@ -115,6 +115,16 @@ class ShardStore:
                 self._system.rm(files)
             return bool(files)
         return False
+
+    @contextmanager
+    def _may_lack(self) -> Iterator[None]:
+        """Lets pass that something is not there; but not that nothing is, where the whole folder is away: its files are
+        not gone, and are there again once it is."""
+        try:
+            yield
+        except FileNotFoundError:
+            if self._is_local and not Path(self._root).is_dir():
+                raise
 
 
 def _reached(url: str) -> tuple[Any, str]:

@@ -45,6 +45,8 @@ QUEUE_FULL: dict[int | str, dict[str, Any]] = {
 }
 """The same, for routes that make jobs."""
 
+NO_FILE = "the body should be a file, with Content-Type: {}"
+
 METHODS = ("DELETE", "GET", "HEAD", "POST", "PUT")
 
 
@@ -76,9 +78,9 @@ def _unreadable(request: Request, cause: BaseException) -> ServiceError:
     encoding = request.headers.get("content-encoding") or "identity"
     if encoding.lower() != "identity":
         return UnsupportedMediaType(f"the body is encoded ({encoding!r}): send it as it is, without Content-Encoding")
-    wanted = getattr(request.scope["route"].body_field.field_info, "media_type", "application/json")
+    wanted = _wanted(request)
     if wanted != "application/json":
-        return BadRequest(f"the body should be a file, with Content-Type: {wanted}")
+        return BadRequest(NO_FILE.format(wanted))
     match cause:
         case UnicodeDecodeError():
             reason = f"byte {cause.start} of it is not UTF-8"
@@ -88,6 +90,12 @@ def _unreadable(request: Request, cause: BaseException) -> ServiceError:
             reason = str(cause).partition(";")[0]
     detail = f"the body is not JSON that can be read: {reason}"
     return BadRequest(detail, [wire.ProblemError(pointer="", detail=detail)])
+
+
+def _wanted(request: Request) -> str:
+    """The media type of the body that the request's route takes."""
+    wanted: str = getattr(request.scope["route"].body_field.field_info, "media_type", "application/json")
+    return wanted
 
 
 def _allowed(request: Request) -> list[str]:
@@ -100,9 +108,11 @@ def _allowed(request: Request) -> list[str]:
     return [method for method in METHODS if is_served(method)]
 
 
-def _on_validation(_: Request, error: Exception) -> JSONResponse:
+def _on_validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     faults = told(error.errors())
+    if any(fault["type"] == "bytes_type" for fault in faults):  # it was sent as JSON, and is some
+        return response(problem_of(BadRequest(NO_FILE.format(_wanted(request)))))
     errors = [_fault(fault, error.body) for fault in faults[:MAX_ERRORS]]
     detail = errors[0].detail if len(faults) == 1 else f"{errors[0].detail} (and {len(faults) - 1} more)"
     return response(problem_of(Unprocessable(detail, errors)))

@@ -5,7 +5,7 @@ from pydantic import BaseModel
 from redis.asyncio import Redis
 
 from congrad_service import keys
-from congrad_service.http.errors import NotFound
+from congrad_service.http.errors import RETRY_AFTER_S, NotFound, Unavailable
 from congrad_service.queue.publications import TOLD_S
 from congrad_service.queue.registry import Registry
 
@@ -24,12 +24,16 @@ async def give(redis: Redis, registry: Registry, checkpoint: str | None, level: 
     """Tells the live gradients workers of a checkpoint, or all of them, to sleep or to wake.
 
     :param checkpoint: name or fingerprint.
-    :raises NotFound: there are none.
+    :raises NotFound: none of them serves it.
+    :raises Unavailable: none is there.
     """
-    served = {one.fingerprint for one in await registry.served() if checkpoint in (None, one.name, one.fingerprint)}
+    live = await registry.served()
+    served = {one.fingerprint for one in live if checkpoint in (None, one.name, one.fingerprint)}
     workers = [worker for worker, serves in (await registry.serving()).items() if serves in served]
+    if not workers and live and checkpoint is not None:
+        raise NotFound(f"no worker serves {checkpoint!r}")
     if not workers:
-        raise NotFound("no gradients worker is live" if checkpoint is None else f"no worker serves {checkpoint!r}")
+        raise Unavailable("no gradients worker is live", retry_after=RETRY_AFTER_S)
     number = await redis.incr(keys.ORDERS)
     async with redis.pipeline(transaction=False) as pipe:
         for worker in workers:

@@ -10,6 +10,19 @@ from celery import Celery
 from congrad_service import keys
 from congrad_service.settings import RedisSettings
 
+ANSWER_S = 10.0
+"""How long RabbitMQ may take to say that it has a message. One that hangs keeps its connections, and whoever sends on
+one of them would wait until it goes on."""
+
+
+AMQP = ("amqp:", "amqps:", "pyamqp:")
+"""What the URL of a RabbitMQ begins with."""
+
+
+def _bound(connection: Any) -> None:
+    """Ends what waits for an answer on a new connection. py-amqp's own `read_timeout` does not: it reads on."""
+    connection.sock.settimeout(ANSWER_S)
+
 
 def celery_app(name: str, settings: RedisSettings) -> Celery:
     """A Celery application on the project's broker; producer and workers must agree on what stands here."""
@@ -29,6 +42,7 @@ def celery_app(name: str, settings: RedisSettings) -> Celery:
             "socket_connect_timeout": 5,
             "health_check_interval": 25,
             "confirm_publish": True,  # RabbitMQ says that it has a message before a publish returns
+            **({"on_open": _bound} if settings.celery_broker.startswith(AMQP) else {}),
         },
     )
     if settings.celery_broker.startswith("amqps:"):

@@ -1,7 +1,7 @@
 """Jobs whose checkpoint nobody serves any more are ended: they would fill the queue until they expire.
 
 A worker that is restarted is away for as long as it loads, some minutes for a large checkpoint. So one
-has to be away for an hour, as this process has seen it.
+has to be away for an hour, as this process has seen it, and for each job: one that has come late waits as long.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class Stranded:
         self._registry = registry
         self._settings = settings
         self._end = redis.register_script(scripts.END)
-        self._away: dict[str, float] = {}  # since when, by fingerprint
+        self._away: dict[str, float] = {}  # since when its checkpoint is, by job
 
     async def run(self, stopped: asyncio.Event) -> None:
         """Sweeps until it is stopped."""
@@ -56,12 +56,14 @@ class Stranded:
         """
         served = {checkpoint.fingerprint for checkpoint in await self._registry.served()}
         waiting = {job: wanted for job, wanted in (await self._waiting()).items() if wanted[0] not in served}
-        self._away = {fingerprint: self._away.get(fingerprint, now) for fingerprint, _, _ in waiting.values()}
-        late = {job: wanted for job, wanted in waiting.items() if now - self._away[wanted[0]] >= AWAY_S}
+        self._away = {job: self._away.get(job, now) for job in waiting}
+        late = {job: wanted for job, wanted in waiting.items() if now - self._away[job] >= AWAY_S}
         for job, (_, name, chunks) in late.items():
             await self._fail(job, name, chunks)
-        for fingerprint in {fingerprint for fingerprint, _, _ in late.values()}:  # each round of training has its own
-            # Messages alone: a job may have come since, whose message is missed, and whose turn would not be.
+        waited_for = {fingerprint for job, (fingerprint, _, _) in waiting.items() if job not in late}
+        for fingerprint in {fingerprint for fingerprint, _, _ in late.values()} - waited_for:
+            # Each round of training has its own queue. Messages alone: a job may have come since, whose message is
+            # missed, and whose turn would not be.
             await asyncio.to_thread(self._queue.purge, keys.gradients_queue(fingerprint))
         return list(late)
 

@@ -69,13 +69,17 @@ async def get_publication(state: Congrad, publication_id: str) -> wire.Publicati
 @router.post("/workers/sleep", status_code=HTTPStatus.ACCEPTED)
 async def put_to_sleep(state: Congrad, request: wire.SleepRequest) -> wire.Order:
     """Has workers that compute gradients give back the memory of their device, once nothing waits for them. A task that
-    comes wakes one by itself."""
+    comes wakes one by itself.
+
+    404 where none of them serves the checkpoint."""
     return await orders.give(state.redis, state.registry, request.checkpoint, request.level)
 
 
 @router.post("/workers/wake", status_code=HTTPStatus.ACCEPTED)
 async def wake_up(state: Congrad, request: wire.WakeRequest) -> wire.Order:
-    """Has workers that sleep take up their weights again, before there is work."""
+    """Has workers that sleep take up their weights again, before there is work.
+
+    404 where none of them serves the checkpoint."""
     return await orders.give(state.redis, state.registry, request.checkpoint, None)
 
 

@@ -9,7 +9,7 @@ from congrad.integrations.trl.sampler import Drawn
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     for keep in ([False, False, True, False, True], [True] * 5, [False] * 5):
-        record = Record([Scored(0, "a1", keep), Scored(3, "b2", [True] * 5)], 2, Drawn(1, [(0, keep), (7, [True] * 5)]))
+        record = Record([Scored(0, "a1", keep), Scored(3, None, [True] * 5)], 2, Drawn(1, [(0, keep), (7, [True] * 5)]))
         record.write(tmp_path)
         assert Record.read(tmp_path, 5) == record
 

@@ -219,7 +219,10 @@ def test_nothing_is_published_where_the_operator_has_said_nothing_or_no_worker_i
 
     async def no_worker(client: httpx.AsyncClient) -> None:
         await post(client, 503, adapter=FOLDER)
-        await post(client, 404, "/workers/sleep")
+        for path in ("/workers/sleep", "/workers/wake"):
+            for body in ({}, {"checkpoint": "f00d"}):
+                response = await client.post(path, json=body)
+                assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
         for name in ("0" * 32, "x"):
             assert (await client.get(f"/publications/{name}")).status_code == 404
 
@@ -237,6 +240,7 @@ def test_several_checkpoints_have_to_be_told_apart(worker: Worker, redis_url: st
             assert worker.desk.asked(OLD) is None
             order = await post(client, path="/workers/sleep", checkpoint="beef")
             assert order["workers"] == [other.store.worker_id]
+            await post(client, 404, "/workers/sleep", checkpoint="cafe")
 
     run(redis_url, test)
 

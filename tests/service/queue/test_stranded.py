@@ -96,6 +96,26 @@ def test_a_job_that_comes_while_others_are_given_up_keeps_its_turn(
     play(redis_url, act)
 
 
+def test_a_job_that_comes_late_waits_for_an_hour_of_its_own(redis_url: str, store: Store) -> None:
+    """Whether others were given up just before, or are in a moment."""
+
+    async def act(stranded: Stranded, jobs: Jobs) -> None:
+        first = await create(jobs, "gone")
+        store.redis.lpush(keys.gradients_queue("gone"), "a task")
+        assert await stranded.sweep(0.0) == []
+        second = await create(jobs, "gone")
+        assert await stranded.sweep(AWAY_S - 30) == []
+        assert await stranded.sweep(AWAY_S) == [first]
+        assert store.redis.exists(keys.gradients_queue("gone")), "a message may be the second one's"
+        third = await create(jobs, "gone")
+        assert await stranded.sweep(AWAY_S + 30) == []
+        assert await stranded.sweep(2 * AWAY_S - 30) == [second]
+        assert await stranded.sweep(2 * AWAY_S + 30) == [third]
+        assert not store.redis.exists(keys.gradients_queue("gone"))
+
+    play(redis_url, act)
+
+
 def test_a_job_that_only_waits_for_its_decision_needs_no_checkpoint(redis_url: str, store: Store) -> None:
     async def act(stranded: Stranded, jobs: Jobs) -> None:
         job = await create(jobs, "gone")

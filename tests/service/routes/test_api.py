@@ -219,8 +219,9 @@ def test_what_cannot_be_read_is_told_why(
     assert problem["detail"].startswith(detail)
 
 
-def test_a_file_that_comes_as_json_is_told_what_it_should_come_as(redis_url: str) -> None:
-    response = call(redis_url, "PUT", "/directions/x/state", content=b"\xff" * 8, headers=JSON)
+@pytest.mark.parametrize("content", [b"\xff" * 8, b"{}", b"null"])
+def test_a_file_that_comes_as_json_is_told_what_it_should_come_as(content: bytes, redis_url: str) -> None:
+    response = call(redis_url, "PUT", "/directions/x/state", content=content, headers=JSON)
     problem = assert_problem(response, 400)
     assert problem["detail"] == "the body should be a file, with Content-Type: application/octet-stream"
 

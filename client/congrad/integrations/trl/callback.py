@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -14,10 +15,13 @@ from transformers.trainer_callback import TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from congrad.client import Client
+from congrad.contract import wire
+from congrad.errors import APITimeoutError, CongradError
 from congrad.integrations.trl.filtering import KEEP, Language, check_client, filter_dataset
 from congrad.integrations.trl.processes import once
 from congrad.integrations.trl.record import Record, Scored
 from congrad.integrations.trl.sampler import KeptRows
+from congrad.protocol.answers.classify import is_unavailable
 from congrad.protocol.options import FilterOptions
 
 if TYPE_CHECKING:
@@ -45,6 +49,9 @@ class FilterCallback(TrainerCallback):
     An epoch is as long as what was kept at first. Under ``accelerate launch`` the main process asks, and all of them
     draw from the same rows. What is kept goes into the checkpoints that the trainer saves, so that
     ``trainer.train(resume_from_checkpoint=...)`` draws what an uninterrupted run draws.
+
+    A service that is away is waited for, as by `Client.filter`. Where it stays away, the training ends with an error;
+    with ``on_unavailable="keep"`` all rows are kept until pairs are scored the next time.
 
     The token's role is ``admin``, and the service allows the folder (``CONGRAD_MODELS``), which the workers see under
     the same path.
@@ -93,6 +100,7 @@ class FilterCallback(TrainerCallback):
         self._sampler: KeptRows | None = None
         self.history: list[Scored] = []
         self._resumed: Path | None = None
+        self._is_away = False
         self._trainer._get_train_sampler = self._new_sampler  # type: ignore[method-assign,assignment] # a seam
         self._trainer._inner_training_loop = self._told_of_resuming(  # type: ignore[method-assign] # another
             self._trainer._inner_training_loop
@@ -101,7 +109,8 @@ class FilterCallback(TrainerCallback):
     @property
     def checkpoint(self) -> str | None:
         """The fingerprint of the policy as it was published last; None before the first time."""
-        return self.history[-1].fingerprint if self.history else None
+        published = (scored.fingerprint for scored in reversed(self.history))
+        return next((fingerprint for fingerprint in published if fingerprint is not None), None)
 
     def on_epoch_begin(
         self,
@@ -151,7 +160,7 @@ class FilterCallback(TrainerCallback):
     def on_train_end(self, *_: Any, **__: Any) -> None:
         """Leaves the workers awake."""
         if self._sleeps and self._trainer.accelerator.is_main_process:
-            self._client.workers.wake(self._served())
+            self._tell(lambda: self._client.workers.wake(self._served()))
 
     def _told_of_resuming(self, loop: Any) -> Any:
         """The trainer's loop, which alone is told before it asks for a sampler."""
@@ -194,7 +203,7 @@ class FilterCallback(TrainerCallback):
         if is_at_end and self.history[-1].step < state.global_step and self._sampler is not None:
             self._sampler.replace(self._scored(state.global_step).keep)
         elif self._sleeps and self._trainer.accelerator.is_main_process:
-            self._client.workers.sleep(self._served())
+            self._tell(lambda: self._client.workers.sleep(self._served()))
 
     def _score_again(self, state: TrainerState, control: "TrainerControl") -> None:
         if self._sampler is not None and state.global_step < state.max_steps and not control.should_training_stop:
@@ -216,15 +225,14 @@ class FilterCallback(TrainerCallback):
 
     def _ask(self, step: int, folder: Path) -> Scored:
         """In the main process."""
-        is_adapter = (folder / ADAPTER).exists()
-        served = self._client.checkpoints.publish(
-            model=None if is_adapter else folder,
-            adapter=folder if is_adapter else None,
-            replaces=self._served(),
-        )
-        if is_adapter and not self.history:
-            _warn_of_another_base(folder, served.name)
         rows = self._trainer.train_dataset
+        try:
+            served = self._published(folder)
+        except CongradError as error:
+            if not self._goes_on_without(error):
+                raise
+            log.warning("step %d: %s; all %d pairs are kept", step, error, len(rows))
+            return Scored(step, None, [True] * len(rows))
         rows = rows.select_columns([name for name in rows.column_names if name not in TOKENS])
         options: FilterOptions = {
             **self._options,
@@ -237,8 +245,48 @@ class FilterCallback(TrainerCallback):
         for earlier in {self._folder / f"step-{one.step}" for one in self.history} - {folder}:
             shutil.rmtree(earlier, ignore_errors=True)
         if self._sleeps:
-            self._client.workers.sleep(served.fingerprint)
+            self._tell(lambda: self._client.workers.sleep(served.fingerprint))
         return scored
+
+    def _published(self, folder: Path) -> wire.Checkpoint:
+        """What was saved, once it is served.
+
+        :raises CongradError: it cannot be.
+        """
+        self._wait_for_service()
+        is_adapter = (folder / ADAPTER).exists()
+        served = self._client.checkpoints.publish(
+            model=None if is_adapter else folder,
+            adapter=folder if is_adapter else None,
+            replaces=self._served(),
+        )
+        if is_adapter and self.checkpoint is None:
+            _warn_of_another_base(folder, served.name)
+        return served
+
+    def _wait_for_service(self) -> None:
+        """A restart of it is no error to a training run. One that was waited for in vain is not waited for again before
+        it is ready: a trainer that scores after a few steps would stand still each time."""
+        if self._is_away and not self._client.is_ready():
+            return
+        try:
+            self._client.wait_until_ready(self._client._policy.max_downtime)
+            self._is_away = False
+        except APITimeoutError:  # publishing says what is wrong
+            self._is_away = True
+
+    def _tell(self, order: Callable[[], None]) -> None:
+        """Has workers sleep or wake. What is scored and trained does not depend on that."""
+        try:
+            order()
+        except CongradError as error:
+            if not self._goes_on_without(error):
+                raise
+            log.warning("workers were not told to sleep or to wake: %s", error)
+
+    def _goes_on_without(self, error: CongradError) -> bool:
+        """Whether the training does not need what failed."""
+        return self._options.get("on_unavailable") == "keep" and is_unavailable(error)
 
     def _served(self) -> str | None:
         """What the workers serve that are this run's: a run that resumes may find some that were started anew."""

@@ -15,10 +15,11 @@ NAME = "congrad.json"
 
 @dataclass(frozen=True)
 class Scored:
-    """One scoring: after which step, against which checkpoint, and which rows of the trainer's dataset are kept."""
+    """One scoring: after which step, against which checkpoint, and which rows of the trainer's dataset are kept. Where
+    the policy could not be published there is no checkpoint, and all of them are."""
 
     step: int
-    fingerprint: str
+    fingerprint: str | None
     keep: Sequence[bool]
 
     @property
