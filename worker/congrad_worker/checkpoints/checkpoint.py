@@ -26,6 +26,7 @@ from congrad_worker.checkpoints.adapters import Model, is_adapted
 from congrad_worker.checkpoints.checks.broken import broken_file, has_tokenizer
 from congrad_worker.checkpoints.checks.completeness import check_adapter, check_model
 from congrad_worker.checkpoints.checks.frequencies import limit, thresholds
+from congrad_worker.checkpoints.checks.templates import warn_of_own_template
 from congrad_worker.checkpoints.checks.vocabulary import check_vocabulary
 from congrad_worker.checkpoints.files import CheckpointFiles
 from congrad_worker.errors import CheckpointError
@@ -147,6 +148,7 @@ def adapted(base: Base, files: CheckpointFiles, settings: GradientSettings) -> C
     if files.adapter is not None:
         with _explained(files):
             model = _with_adapter(base.model, files.adapter)
+        warn_of_own_template(f"CONGRAD_ADAPTER={files.adapter}", files.adapter, base.tokenizer)
     return Checkpoint(
         name=files.name,
         model=model.eval().requires_grad_(False),

@@ -27,7 +27,7 @@ def broken_file(folders: Iterable[Path]) -> str | None:
     for folder in folders:
         for path in [*(folder / name for name in PARSED), *sorted(folder.glob("*.safetensors"))]:
             if path.is_file() and (why := _why_broken(path)):
-                return f"{path} {why}"
+                return f"{folder.name}/{path.name} {why}"  # it may be told to whoever has published it
     return None
 
 
