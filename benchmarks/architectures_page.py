@@ -27,7 +27,9 @@ bit; log-probabilities and hidden states as those of each sequence alone, up to 
 
 - **how**: `shared` computes the prompt once for both completions, `two rows` twice. Where the precisions differ, both
   are said.
-- **coverage**: the share of the matrices in the decoder blocks, or of the adapter's, that gradients are taken of.
+- **coverage**: the share of the matrices in the decoder blocks, or of the adapter's there, that gradients are taken
+  of. What an adapter has of embeddings and the head is not among them; `coverage` in `GET /checkpoints` counts it as
+  left out.
 - **error**: of the uncompressed gradients in float32 from autograd's on the weights, each sequence alone; the worst of
   three pairs. A kernel that quantises what goes in has autograd differ from itself by hundredths, where a token is
   added behind each sequence: its notes say by how much.

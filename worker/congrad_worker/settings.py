@@ -72,7 +72,8 @@ class GradientSettings(WorkerSettings):
     model: str
     """A local folder, or a model on the Hugging Face hub."""
     adapter: str | None = None
-    """A PEFT adapter, likewise; its own linear layers are then what gradients are taken of."""
+    """A PEFT adapter, likewise; its own linear layers are then what gradients are taken of. The tokenizer and its chat
+    template are the model's."""
     loss: Annotated[str, WithJsonSchema({"type": "string", "enum": list(LOSS_NAMES)})] = "sigmoid"
     """TRL's names, but for `lp`, which is DPO with a length penalty; or several with commas between them, which are
     added up."""

@@ -97,6 +97,8 @@ class Stack:
                 while not client.is_ready():
                     self.check()
                     time.sleep(TICK_S)
+            except StackFailedError:  # which is a CongradError too
+                raise
             except CongradError as error:
                 raise StartError(f"the service does not say whether it is ready: {error}") from error
 

@@ -140,6 +140,15 @@ def test_a_service_that_does_not_say_whether_it_is_ready_is_an_end(redis_url: st
         asyncio.run(wait())
 
 
+def test_a_part_that_ends_while_it_starts_is_told_as_itself() -> None:
+    stack = Stack("http://127.0.0.1:1", os.environ, None)
+    stack.start(Program("gradients worker", ["sh", "-c", "exit 2"], os.environ))
+    with pytest.raises(StackFailedError) as failed:
+        stack.wait_until_ready(None)
+    assert str(failed.value) == "the gradients worker ended by itself, with status 2"
+    assert failed.value.status == 2
+
+
 @pytest.mark.parametrize(
     ("writes", "words"),
     [

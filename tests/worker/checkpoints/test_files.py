@@ -39,6 +39,8 @@ def test_a_fingerprint_depends_on_contents_and_settings_but_not_on_the_path(smal
         (lambda folder: folder, "has no config.json"),
         (lambda folder: _write(folder, "config.json"), "has no weights"),
         (lambda folder: _write(folder, "config.json", "pytorch_model.bin"), "holds pickled weights only"),
+        (lambda folder: _write(folder, "config.json", "optimizer.pt", "training_args.bin"), "has no weights"),
+        (lambda folder: _write(folder, "config.json", "scheduler.pt", "global_step5"), "global_step5 holds the parts"),
         (lambda folder: _write(folder, "adapter_config.json", "adapter_model.safetensors"), "holds a PEFT adapter"),
         (lambda folder: _write(folder, "file") / "file", "is a file"),
     ],
@@ -72,6 +74,28 @@ def test_no_pickle_hides_behind_another_file_of_an_adapter(small_llama: Path, tm
 def test_the_base_as_reference_needs_an_adapter(small_llama: Path) -> None:
     with pytest.raises(CheckpointError, match="needs CONGRAD_ADAPTER"):
         locate(settings(small_llama, reference="base"))
+
+
+def test_a_link_to_nowhere_is_said(small_llama: Path, tmp_path: Path) -> None:
+    """As in a snapshot of the hub's cache that was copied without its blobs."""
+    folder = shutil.copytree(small_llama, tmp_path / "model")
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer.json").symlink_to("../../blobs/4c5e")
+    with pytest.raises(CheckpointError, match=r"model/tokenizer\.json: cannot be read: No such file or directory"):
+        locate(settings(folder))
+
+
+def test_a_folder_with_the_name_of_a_file_is_none_of_them(small_llama: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(small_llama, tmp_path / "model")
+    before = locate(settings(folder)).fingerprint
+    (folder / "figures.json").mkdir()
+    assert locate(settings(folder)).fingerprint == before
+
+
+def test_an_adapter_as_a_reference_is_told_what_to_do_with_it(small_llama: Path, tmp_path: Path) -> None:
+    adapter = save_lora(small_llama, tmp_path / "adapter")
+    with pytest.raises(CheckpointError, match=r"CONGRAD_REFERENCE=.* a reference is a whole model: merge the adapter"):
+        locate(settings(small_llama, reference=str(adapter)))
 
 
 def _write(folder: Path, *names: str) -> Path:

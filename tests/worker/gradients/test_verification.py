@@ -16,6 +16,7 @@ from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.verification import verified_engine
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from support.architectures import SIZES, save_adapter, save_model, save_random_model
 from support.autograd import pair_gradient
 from support.models import checkpoint, settings
@@ -194,6 +195,17 @@ def test_a_long_probe_that_finds_no_memory_is_halved(tmp_path: Path, monkeypatch
 
 
 # What has no gradient, or none that is right
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named(bad: float, tmp_path: Path) -> None:
+    """What a training that has diverged saves; an overflow would have its reader look for another dtype."""
+    model = save_random_model(tmp_path, "llama")
+    weights = load_file(model / "model.safetensors")
+    weights["model.layers.1.mlp.down_proj.weight"][3, 5] = bad
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"not finite: there is NaN or infinity in model\.layers\.1\.mlp\.down_"):
+        engine(model)
 
 
 def test_an_adapter_whose_gradient_vanishes_is_refused_by_the_probe(tmp_path: Path) -> None:

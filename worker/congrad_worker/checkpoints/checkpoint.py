@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -24,8 +23,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from congrad_worker.checkpoints import tensor_float
 from congrad_worker.checkpoints.adapters import Model, is_adapted
+from congrad_worker.checkpoints.checks.broken import broken_file, has_tokenizer
 from congrad_worker.checkpoints.checks.completeness import check_adapter, check_model
 from congrad_worker.checkpoints.checks.frequencies import limit, thresholds
+from congrad_worker.checkpoints.checks.templates import warn_of_own_template
 from congrad_worker.checkpoints.checks.vocabulary import check_vocabulary
 from congrad_worker.checkpoints.files import CheckpointFiles
 from congrad_worker.errors import CheckpointError
@@ -125,7 +126,7 @@ def load_base(files: CheckpointFiles, settings: GradientSettings) -> Base:
     reference = None
     with _explained(files):
         model = _load_model("CONGRAD_MODEL", files.model, settings, dtype, device)
-        tokenizer = AutoTokenizer.from_pretrained(files.model, trust_remote_code=False)
+        tokenizer = _load_tokenizer(files.model)
         if files.reference is not None:
             reference = _load_model("CONGRAD_REFERENCE", files.reference, settings, dtype, device)
     if settings.dtype == "auto" and model.dtype == torch.float32 and device.type == "cuda":
@@ -147,6 +148,7 @@ def adapted(base: Base, files: CheckpointFiles, settings: GradientSettings) -> C
     if files.adapter is not None:
         with _explained(files):
             model = _with_adapter(base.model, files.adapter)
+        warn_of_own_template(f"CONGRAD_ADAPTER={files.adapter}", files.adapter, base.tokenizer)
     return Checkpoint(
         name=files.name,
         model=model.eval().requires_grad_(False),
@@ -159,11 +161,16 @@ def adapted(base: Base, files: CheckpointFiles, settings: GradientSettings) -> C
 
 @contextmanager
 def _explained(files: CheckpointFiles) -> Iterator[None]:
-    """:raises CheckpointError: whatever transformers, PEFT or safetensors raise of a checkpoint."""
+    """:raises CheckpointError: whatever transformers, PEFT, tokenizers or safetensors raise of a checkpoint: they have
+    no class of errors in common, and some of theirs are plain exceptions."""
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
-        raise CheckpointError(f"{files.name} cannot be loaded: {_one_line(error)}") from error
+    except CheckpointError:
+        raise
+    except Exception as error:
+        folders = [folder for folder in (files.model, files.adapter, files.reference) if folder is not None]
+        why = broken_file(folders) or _one_line(error)
+        raise CheckpointError(f"{files.name} cannot be loaded: {why}") from error
 
 
 def embeddings(model: Model) -> int:
@@ -234,6 +241,18 @@ def _load_model(
     return cast("PreTrainedModel", model if "device_map" in options else model.to(device))
 
 
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:
+        if has_tokenizer(folder):
+            raise
+        raise CheckpointError(
+            f"CONGRAD_MODEL={folder}: has no tokenizer; save the one that it was trained with into the same folder"
+        ) from error
+    return tokenizer
+
+
 def _class_of(folder: Path) -> type[AutoModelForCausalLM | AutoModelForImageTextToText]:
     """What a checkpoint was saved from, as TRL takes it: a multimodal model has its language model's weights under
     other names than that alone."""
@@ -293,5 +312,9 @@ def _max_length(model: Model, wanted: int) -> int:
 
 
 def _one_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    """What an error says, up to where a sentence ends: some are a heading first. Of errors that Python itself raises
+    the class is half of what they say: the text of a KeyError is a key."""
+    first, second, *_ = [*(line.strip() for line in str(error).splitlines() if line.strip()), "", ""]
+    said = f"{first} {second}" if first.endswith(":") and second else first
+    is_pythons = isinstance(error, LookupError | AttributeError | TypeError | ArithmeticError)
+    return ": ".join(filter(None, [type(error).__name__ if is_pythons or not said else "", said]))

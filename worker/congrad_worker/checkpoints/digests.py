@@ -57,8 +57,11 @@ class Contents:
 
 
 def contents(folder: Path, patterns: Sequence[str]) -> Contents:
-    """The files in ``folder`` that match any of ``patterns``."""
-    paths = sorted(path for pattern in patterns for path in folder.glob(pattern))
+    """The files in ``folder`` that match any of ``patterns``.
+
+    :raises OSError: one of them cannot be read, such as a link to nowhere.
+    """
+    paths = sorted(path for pattern in patterns for path in folder.glob(pattern) if not path.is_dir())
     return Contents(folder, tuple((path.relative_to(folder).as_posix(), *_digest(path)) for path in paths))
 
 

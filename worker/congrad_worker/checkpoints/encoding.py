@@ -90,7 +90,9 @@ class Encoder:
         self, sample: wire.AnySample, prompt: Messages, completions: list[Messages]
     ) -> list[list[int]]:
         if not self._tokenizer.chat_template:
-            raise ValueError("it holds messages, but the checkpoint's tokenizer has no chat template")
+            raise ValueError(
+                "it holds messages, but the checkpoint's tokenizer (that in the model's folder) has no chat template"
+            )
         if not prompt:
             raise ValueError("chosen and rejected begin with different messages, so there is no prompt")
         return [

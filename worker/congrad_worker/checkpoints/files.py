@@ -1,7 +1,8 @@
 """The files of a checkpoint: found, checked and fingerprinted without loading them, and so without torch."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,10 @@ from congrad_worker.errors import CheckpointError
 from congrad_worker.settings import GradientSettings
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+OF_TRAINING = ("optimizer", "scheduler", "scaler", "rng_state", "training_args")
+"""How the names of pickles begin that a trainer saves beside the weights."""
+SHARDS = ("pytorch_model_fsdp*", "global_step*")
+"""What FSDP and DeepSpeed save in place of a model's weights: folders with a part from each process."""
 READ = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "additional_chat_templates/*.jinja")
 """What transformers reads of a checkpoint when pickles and remote code are out of the question."""
 
@@ -72,10 +77,21 @@ class CheckpointFiles:
             raise CheckpointError(f"{self.name}: an adapter was put into the model's own folder after it was looked at")
 
 
+@contextmanager
+def _readable() -> Iterator[None]:
+    """:raises CheckpointError: a file or a folder cannot be read: it is another user's, or a link to nowhere, as in a
+    folder of the hub's cache that was copied without what its links lead to."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+
+@_readable()
 def locate(settings: GradientSettings) -> CheckpointFiles:
     """Finds the files that ``settings`` name, on this machine or in the Hugging Face cache or hub.
 
-    :raises CheckpointError: something is missing, or is not in safetensors.
+    :raises CheckpointError: something is missing, cannot be read, or is not in safetensors.
     """
     model = _folder("CONGRAD_MODEL", settings.model)
     _check_model("CONGRAD_MODEL", model)
@@ -96,10 +112,11 @@ def locate(settings: GradientSettings) -> CheckpointFiles:
     )
 
 
+@_readable()
 def relocate(files: CheckpointFiles, settings: GradientSettings) -> CheckpointFiles:
     """The same model and reference, whose files are not looked at again, with the adapter that ``settings`` name.
 
-    :raises CheckpointError: something is missing, or is not in safetensors.
+    :raises CheckpointError: something is missing, cannot be read, or is not in safetensors.
     """
     adapter = _adapter(settings)
     if adapter == files.model:
@@ -152,17 +169,19 @@ def _folder(setting: str, value: str) -> Path:
 
 
 def _check_model(setting: str, folder: Path) -> None:
-    if (folder / ADAPTER_CONFIG).exists() and not (folder / "config.json").exists():
-        raise CheckpointError(
-            f"{setting}={folder}: holds a PEFT adapter; set CONGRAD_MODEL to its base and CONGRAD_ADAPTER to it"
-        )
+    has_adapter = (folder / ADAPTER_CONFIG).exists()
+    if has_adapter and not (folder / "config.json").exists():
+        meant = "set CONGRAD_MODEL to its base and CONGRAD_ADAPTER to it"
+        if setting == "CONGRAD_REFERENCE":
+            meant = "a reference is a whole model: merge the adapter into its base (merge_and_unload), and save that"
+        raise CheckpointError(f"{setting}={folder}: holds a PEFT adapter; {meant}")
     if not (folder / "config.json").exists():
         raise CheckpointError(f"{setting}={folder}: has no config.json, so it is not a model's folder")
-    if (folder / ADAPTER_CONFIG).exists():  # transformers would put it onto the model, and no more is said of it
-        raise CheckpointError(
-            f"{setting}={folder}: holds a PEFT adapter beside the model; move it to a folder of its own, and set "
-            "CONGRAD_ADAPTER to that if it is meant"
-        )
+    if has_adapter:  # transformers would put it onto the model, and no more is said of it
+        meant = "move it to a folder of its own"
+        if setting == "CONGRAD_MODEL":
+            meant += ", and set CONGRAD_ADAPTER to that if it is meant"
+        raise CheckpointError(f"{setting}={folder}: holds a PEFT adapter beside the model; {meant}")
     _check_safetensors(setting, folder)
 
 
@@ -178,13 +197,17 @@ def _check_adapter(folder: Path) -> None:
 def _check_safetensors(setting: str, folder: Path) -> None:
     if any(folder.glob("*.safetensors")):
         return
-    pickled = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    names = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    pickled = [name for name in names if not name.startswith(OF_TRAINING)]
     if pickled:
         raise CheckpointError(
             f"{setting}={folder}: holds pickled weights only ({pickled[0]}), and unpickling runs whatever code is in "
             "them; save the model again with safetensors"
         )
-    raise CheckpointError(f"{setting}={folder}: has no weights (*.safetensors)")
+    why = ""
+    if shards := sorted(path.name for pattern in SHARDS for path in folder.glob(pattern)):
+        why = f"; {shards[0]} holds the parts of a training state, of which a model has to be made first"
+    raise CheckpointError(f"{setting}={folder}: has no weights (*.safetensors){why}")
 
 
 def _fingerprint(settings: GradientSettings, found: Sequence[Contents]) -> str:

@@ -122,7 +122,8 @@ def _check(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair],
     try:
         compared = hooks.compared(engine, layout, pairs)
     except hooks.NoGradientError as error:
-        raise _Fault(f"the gradients of test pairs {error} in {engine.checkpoint.dtype}") from error
+        why = _not_finite(engine) or f"the gradients of test pairs {error} in {engine.checkpoint.dtype}"
+        raise _Fault(why) from error
     is_exact = not tensor_float.is_allowed(engine.checkpoint.device)
     tolerance = TOLERANCE.get(engine.checkpoint.dtype, HALF_TOLERANCE) if is_exact else HALF_TOLERANCE
     if wrong := {name: error for name, error in compared.errors.items() if not error <= tolerance}:
@@ -132,6 +133,14 @@ def _check(engine: GradientEngine, layout: Layout, pairs: Sequence[EncodedPair],
     off = agreement.relative(compared.logps, plain)
     if not off <= (rounding := _rounding(engine)):
         raise _Fault(f"log-probabilities differ from those of each sequence alone by {off:.1%}, not {rounding:.2%}")
+
+
+def _not_finite(engine: GradientEngine) -> str:
+    """What a training that has diverged leaves behind, and no dtype mends; '' where all weights are numbers."""
+    weights = [(name, p) for name, p in engine.checkpoint.model.named_parameters() if p.is_floating_point()]
+    names = [name for name, weight in weights if weight.itemsize > 1 and not weight.isfinite().all()]
+    more = f" and {len(names) - 1} more" * (len(names) > 1)
+    return f"its weights are not finite: there is NaN or infinity in {names[0]}{more}" if names else ""
 
 
 def _culprits(errors: Mapping[str, float]) -> str:

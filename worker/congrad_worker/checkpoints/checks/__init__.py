@@ -1,1 +1,1 @@
-"""What is looked at in a checkpoint before it is loaded: missing weights, tokens without embeddings, frequencies."""
+"""What is looked at in a checkpoint: missing weights, tokens without embeddings, frequencies, broken files."""
