@@ -80,11 +80,17 @@ def checkpoints_table(checkpoints: Sequence[wire.Checkpoint]) -> Table:
             checkpoint.fingerprint,
             checkpoint.loss,
             Text(" ".join(checkpoint.devices)),
-            f"{checkpoint.workers}, {checkpoint.asleep} asleep" if checkpoint.asleep else str(checkpoint.workers),
+            _workers(checkpoint),
             str(checkpoint.max_length),
             *([_next(checkpoint.publication)] if has_next else []),
         )
     return table
+
+
+def _workers(checkpoint: wire.Checkpoint) -> str:
+    if checkpoint.seen is not None and not checkpoint.workers:
+        return f"0, seen {checkpoint.seen:%Y-%m-%d %H:%M}"
+    return f"{checkpoint.workers}, {checkpoint.asleep} asleep" if checkpoint.asleep else str(checkpoint.workers)
 
 
 def _next(publication: wire.Publication | None) -> Text:

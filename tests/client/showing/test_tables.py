@@ -54,6 +54,11 @@ def test_workers_that_sleep_are_counted_beside_those_that_serve() -> None:
     assert "asleep" not in shown(checkpoint())
 
 
+def test_a_checkpoint_that_nobody_serves_now_is_shown_with_when_it_was_served_last() -> None:
+    assert "0, seen 2026-01-01 00:00" in shown(checkpoint(workers=0, devices=[], seen=NOW))
+    assert "seen" not in shown(checkpoint(seen=NOW))
+
+
 @pytest.mark.parametrize(
     ("on_its_way", "words"),
     [
