@@ -103,3 +103,15 @@ def test_the_window_is_not_called_by_what_the_page_does_not_know(show: Show) -> 
     page.clock.run_for(6_000)
     expect(page.get_by_label("Token")).to_be_visible()
     expect(page).to_have_title("A token is needed · CONGRAD")
+
+
+def test_a_page_that_is_dark_is_printed_as_a_light_one(show: Show) -> None:
+    page = show()
+    ink = "getComputedStyle(document.querySelector('main')).color"
+    light = page.evaluate(ink)
+    for _ in range(2):
+        page.get_by_role("button", name="Theme").click()
+    expect(page.get_by_role("button", name="Theme: dark")).to_be_visible()
+    assert page.evaluate(ink) != light
+    page.emulate_media(media="print")
+    assert page.evaluate(ink) == light
