@@ -427,6 +427,22 @@ def test_the_page_is_light_or_dark_as_chosen(page: Page) -> None:
     assert shown[0] != shown[1]
 
 
+def test_a_page_that_is_dark_is_printed_as_a_light_one(browser: Browser, tmp_path: Path) -> None:
+    """Else its letters would be as light as the paper."""
+    report = tmp_path / "report.html"
+    decisions = [decision("a", -0.1, keep=True), decision("b", 0.1, keep=False)]
+    done = run("report", str(write_scores(tmp_path / "scores.jsonl", decisions)), "-o", str(report))
+    assert done.returncode == 0, done.stderr
+    colours = "['main', 'svg.picture text'].map(one => getComputedStyle(document.querySelector(one)).color)"
+    with opened(browser, report.as_uri(), offline=True) as shown:
+        expect(shown.locator("svg.picture").first).to_be_visible()
+        light = shown.evaluate(colours)
+        shown.evaluate("document.documentElement.dataset.theme = 'dark'")
+        assert shown.evaluate(colours) != light
+        shown.emulate_media(media="print")
+        assert shown.evaluate(colours) == light
+
+
 @pytest.mark.skipif("SCREENSHOTS" not in os.environ, reason="SCREENSHOTS=FOLDER has pictures put there")
 def test_pictures_are_taken_of_it(browser: Browser, stack: Stack, tmp_path: Path) -> None:
     """Of the shipped pairs; `make screenshots`."""

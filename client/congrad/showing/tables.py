@@ -9,6 +9,8 @@ from congrad.contract import wire
 
 TEXT_WIDTH = 60
 COSINE_WIDTH = len("+0.00")
+ID_WIDTH = 32
+"""Of a job's id, which is copied whole or is of no use."""
 
 
 def summary_table(summary: wire.Summary) -> Table:
@@ -62,8 +64,10 @@ def counts_table(what: str, by_language: Mapping[str, int]) -> Table:
 def checkpoints_table(checkpoints: Sequence[wire.Checkpoint]) -> Table:
     """What the live workers serve, how many of them are asleep, and what takes its place."""
     table = Table(title="Checkpoints")
-    for name in ("name", "fingerprint", "loss", "devices"):
-        table.add_column(name)
+    table.add_column("name", overflow="fold")
+    table.add_column("fingerprint", no_wrap=True)  # requests name it, and so do KEDA's objects
+    for name in ("loss", "devices"):
+        table.add_column(name, overflow="fold")
     for name in ("workers", "max length"):
         table.add_column(name, justify="right")
     has_next = any(checkpoint.publication is not None for checkpoint in checkpoints)
@@ -76,11 +80,17 @@ def checkpoints_table(checkpoints: Sequence[wire.Checkpoint]) -> Table:
             checkpoint.fingerprint,
             checkpoint.loss,
             Text(" ".join(checkpoint.devices)),
-            f"{checkpoint.workers}, {checkpoint.asleep} asleep" if checkpoint.asleep else str(checkpoint.workers),
+            _workers(checkpoint),
             str(checkpoint.max_length),
             *([_next(checkpoint.publication)] if has_next else []),
         )
     return table
+
+
+def _workers(checkpoint: wire.Checkpoint) -> str:
+    if checkpoint.seen is not None and not checkpoint.workers:
+        return f"0, seen {checkpoint.seen:%Y-%m-%d %H:%M}"
+    return f"{checkpoint.workers}, {checkpoint.asleep} asleep" if checkpoint.asleep else str(checkpoint.workers)
 
 
 def _next(publication: wire.Publication | None) -> Text:
@@ -96,9 +106,9 @@ def _next(publication: wire.Publication | None) -> Text:
 def directions_table(directions: Sequence[wire.DirectionSummary]) -> Table:
     """The running directions."""
     table = Table(title="Directions")
-    table.add_column("name")
+    table.add_column("name", overflow="fold")
     table.add_column("version", justify="right")
-    table.add_column("checkpoint")
+    table.add_column("checkpoint", overflow="fold")
     table.add_column("samples", justify="right")
     table.add_column("languages")
     for direction in directions:
@@ -109,21 +119,24 @@ def directions_table(directions: Sequence[wire.DirectionSummary]) -> Table:
 
 
 def failed_table(jobs: Sequence[wire.JobSummary]) -> Table:
-    """What was given up, and why."""
+    """What was given up, and why. The ids are whole on a terminal of 80 columns: `congrad retry` asks for them."""
     table = Table(title="Failed jobs", show_lines=True)
-    for name in ("job", "ended", "checkpoint"):
-        table.add_column(name)
-    for name in ("pairs", "starts"):
-        table.add_column(name, justify="right")
-    for name in ("why", "again"):
-        table.add_column(name, overflow="fold")
+    table.add_column("job", width=ID_WIDTH)
+    table.add_column("why", overflow="fold")
     for job in jobs:
-        ended = "" if job.ended is None else f"{job.ended:%Y-%m-%d %H:%M}"
-        why = Text("" if job.error is None else job.error.detail)
-        again = job.retried or ("can be" if job.can_be_retried else "")
-        starts = "" if job.starts is None else str(job.starts)
-        table.add_row(job.id, ended, Text(job.checkpoint), str(job.samples), starts, why, again)
+        table.add_row(Text("\n".join([job.id, *_of_job(job)]), overflow="fold"), Text("\n".join(_why(job))))
     return table
+
+
+def _of_job(job: wire.JobSummary) -> list[str]:
+    starts = "" if job.starts is None else f", started {job.starts} time{'' if job.starts == 1 else 's'}"
+    pairs = f"{job.samples} pair{'' if job.samples == 1 else 's'}{starts}"
+    return [*([] if job.ended is None else [f"ended {job.ended:%Y-%m-%d %H:%M}"]), pairs, job.checkpoint]
+
+
+def _why(job: wire.JobSummary) -> list[str]:
+    again = [f"tried again as {job.retried}"] if job.retried else ["can be tried again"] * job.can_be_retried
+    return [*([] if job.error is None else [job.error.detail]), *again]
 
 
 def languages_table(direction: wire.Direction) -> Table:

@@ -37,16 +37,22 @@ function App() {
 
 function Page({ api, onForget }) {
   const place = usePlace();
-  const { state, moved, ended, beat } = useLive(api);
+  const { state, moved, ended, beat, catchUp } = useLive(api);
+  const { data: queue, error: trouble } = useRoute("queue", `${moved} ${beat}`);
+  const wasInTrouble = useRef(false);
+  useEffect(() => {
+    if (wasInTrouble.current && !trouble) catchUp();
+    wasInTrouble.current = Boolean(trouble);
+  }, [trouble]);
   return html`
-    <${Frame} state=${state} links=${linksOf(place, api)} onForget=${api.hasToken() ? onForget : null}>
+    <${Frame} state=${{ ...state, trouble }} links=${linksOf(place, api)} onForget=${api.hasToken() ? onForget : null}>
       ${
         place.job
           ? html`<${Job} key=${place.job} id=${place.job} again=${moved} />`
           : html`
             <${Directions} chosen=${place.direction} again=${ended} />
             <${Jobs} again=${moved} />
-            <${Workers} again=${`${moved} ${beat}`} />
+            <${Workers} queue=${queue} again=${`${moved} ${beat}`} />
           `
       }
     <//>
@@ -65,14 +71,15 @@ function useLive(api) {
   const [moved, setMoved] = useState(0);
   const [ended, setEnded] = useState(0);
   const [beat, setBeat] = useState(0);
+  const catchUp = () => {
+    setMoved((n) => n + 1);
+    setEnded((n) => n + 1);
+  };
   useEffect(() => {
     const stop = new AbortController();
     let wasLost = false;
     const onState = (now) => {
-      if (now.live && wasLost) {
-        setMoved((n) => n + 1);
-        setEnded((n) => n + 1);
-      }
+      if (now.live && wasLost) catchUp();
       wasLost = !now.live;
       setState(now);
     };
@@ -87,7 +94,7 @@ function useLive(api) {
       clearInterval(timer);
     };
   }, []);
-  return { state, moved, ended, beat };
+  return { state, moved, ended, beat, catchUp };
 }
 
 const Frame = ({ state, links = {}, onForget, children }) => html`
@@ -104,12 +111,19 @@ const Frame = ({ state, links = {}, onForget, children }) => html`
   <main id="main" tabindex="-1">${children}</main>
 `;
 
-/* One line in place, said once to screen readers when it changes. */
-const Connection = ({ state }) => html`
-  <p class=${`connection ${state.live === false ? "lost" : state.live ? "live" : ""}`} role="status">
-    ${state.live === false ? `Connection lost at ${clock(state.since)}; trying again` : state.live ? "Live" : ""}
-  </p>
-`;
+/* One line in place, said once to screen readers when it changes. A service can be reached and know nothing, for what it
+ * asks is away: then its events come to a halt, and only the answers to the page's own questions tell. */
+const Connection = ({ state: { live, since, trouble } }) => {
+  const [look, words] =
+    live === false
+      ? ["lost", `Connection lost at ${clock(since)}; trying again`]
+      : trouble
+        ? ["lost", `Not up to date: ${trouble.message}; trying again`]
+        : live
+          ? ["live", "Live"]
+          : ["", ""];
+  return html`<p class=${`connection ${look}`} role="status">${words}</p>`;
+};
 
 /* The direction that is looked at: the one asked for, else the one with the most samples. */
 function Directions({ chosen, again }) {
@@ -117,7 +131,7 @@ function Directions({ chosen, again }) {
   const largest = useRef(); // stays the same while others grow
   largest.current ??= d3.greatest(directions ?? [], ({ languages }) => d3.sum(Object.values(languages)))?.name;
   const name = chosen ?? largest.current;
-  useTitle(name ?? "No direction yet");
+  useTitle(name ?? (directions ? "No direction yet" : "Directions"));
   if (name === undefined && directions) return html`<${NoDirection} />`;
   if (name === undefined) return error ? html`<${Problem} error=${error} />` : html`<div class="waiting"></div>`;
   const names = (directions ?? []).map((direction) => direction.name);

@@ -6,6 +6,7 @@ import { goTo, useRoute } from "./routes.js";
 import { count, percent, plural, seconds } from "./say.js";
 
 const FEW = 12;
+const LATEST = 50; // what is asked for; there may be more
 
 /* The stages of a job's time, by the field that holds their seconds. */
 const STAGES = [
@@ -18,7 +19,7 @@ export const hasEnded = (job) => ["succeeded", "failed", "cancelled"].includes(j
 
 export function Jobs({ again }) {
   const [failed, setFailed] = useState(false);
-  const { data: jobs } = useRoute(`jobs?limit=50${failed ? "&status=failed" : ""}`, again);
+  const { data: jobs } = useRoute(`jobs?limit=${LATEST}${failed ? "&status=failed" : ""}`, again);
   const [all, setAll] = useState(false);
   const shown = all ? jobs : jobs?.slice(0, FEW);
   const longest = d3.max(shown ?? [], (job) => job.timing?.total_s) ?? 0;
@@ -39,6 +40,7 @@ function howMany(jobs, failed) {
   if (!jobs.length) return failed ? "None has failed." : "None yet.";
   if (failed) return "What was given up, newest first.";
   const unfinished = jobs.filter((job) => !hasEnded(job)).length;
+  if (unfinished && jobs.length >= LATEST) return `Of the latest ${LATEST}, ${unfinished} are under way.`;
   return unfinished
     ? `${plural(unfinished, "job")} under way, the others ended.`
     : "None is under way; the latest ones, newest first.";

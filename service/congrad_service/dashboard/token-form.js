@@ -1,9 +1,11 @@
 /* Asks for a token where the service does. It is kept for as long as the tab is open, and sent nowhere else. */
 
 import { html, useEffect, useRef } from "./vendor/htm-preact.js";
+import { useTitle } from "./parts.js";
 
 export function TokenForm({ message, onToken }) {
   const field = useRef(null);
+  useTitle("A token is needed");
   useEffect(() => field.current.focus(), []);
   const submit = (event) => {
     event.preventDefault();

@@ -5,9 +5,8 @@ import { Ago, Empty, Figure, Scroll, Section } from "./parts.js";
 import { useRoute } from "./routes.js";
 import { bytes, count, percent, plural, seconds } from "./say.js";
 
-export function Workers({ again }) {
+export function Workers({ queue, again }) {
   const { data: workers } = useRoute("workers", again);
-  const { data: queue } = useRoute("queue", again);
   return html`
     <${Section} id="workers" title="Workers and queue" hint=${workers ? said(workers) : ""}>
       ${queue ? html`<${Queue} queue=${queue} />` : null}

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from congrad.contract import wire
-from congrad.showing.tables import checkpoints_table
-from rich.console import Console
+from congrad.showing.tables import checkpoints_table, directions_table, failed_table
+from rich.console import Console, RenderableType
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -32,11 +32,15 @@ def checkpoint(**changes: Any) -> wire.Checkpoint:
     return wire.Checkpoint(**known | changes)
 
 
-def shown(one: wire.Checkpoint) -> str:
-    console = Console(width=200, file=StringIO())
+def printed(table: RenderableType, width: int) -> str:
+    console = Console(width=width, file=StringIO())
     with console.capture() as captured:
-        console.print(checkpoints_table([one]))
+        console.print(table)
     return captured.get()
+
+
+def shown(one: wire.Checkpoint) -> str:
+    return printed(checkpoints_table([one]), 200)
 
 
 def publication(status: str, stage: wire.Stage | None = None, **others: Any) -> wire.Publication:
@@ -48,6 +52,11 @@ def publication(status: str, stage: wire.Stage | None = None, **others: Any) -> 
 def test_workers_that_sleep_are_counted_beside_those_that_serve() -> None:
     assert "2, 1 asleep" in shown(checkpoint(asleep=1))
     assert "asleep" not in shown(checkpoint())
+
+
+def test_a_checkpoint_that_nobody_serves_now_is_shown_with_when_it_was_served_last() -> None:
+    assert "0, seen 2026-01-01 00:00" in shown(checkpoint(workers=0, devices=[], seen=NOW))
+    assert "seen" not in shown(checkpoint(seen=NOW))
 
 
 @pytest.mark.parametrize(
@@ -63,3 +72,27 @@ def test_what_takes_the_place_of_a_checkpoint_is_shown_with_how_far_it_is(
 ) -> None:
     assert words in shown(checkpoint(publication=on_its_way))
     assert "in its place" not in shown(checkpoint())
+
+
+def test_what_other_commands_ask_for_is_whole_on_a_narrow_terminal_and_in_a_pipe() -> None:
+    """Where there is no terminal, tables have 80 columns: an id or a fingerprint that is cut is of no use."""
+    name = "Llama-3-8B-Instruct-sft-round-2+my-adapter-round-3"
+    lost = wire.Problem(title="t", status=500, detail="a [chunk] was given up")
+    known: dict[str, Any] = {"status": wire.JobStatus.FAILED, "direction": "default", "checkpoint": name}
+    known |= {"samples": 1, "created": NOW, "ended": NOW, "progress": wire.Progress(done=0, total=1)}
+    known |= {"kept": None, "dropped": None, "timing": None, "error": lost, "retained": False}
+    again = wire.JobSummary(id="1" * 32, starts=5, can_be_retried=True, retried=None, **known)
+    retried = wire.JobSummary(id="2" * 32, starts=None, can_be_retried=False, retried="3" * 32, **known)
+    told = printed(failed_table([again, retried]), 80)
+    assert "…" not in told
+    assert all(one in told for one in ("1" * 32, "2" * 32, "3" * 32, lost.detail, "can be tried again"))
+    assert all(one in told for one in ("1 pair, started 5 times", "ended 2026-01-01 00:00"))
+
+    on_its_way = publication("loading", name=name)
+    served = checkpoint(name=name, fingerprint="0123456789abcdef", loss="sigmoid+sft", publication=on_its_way)
+    told = printed(checkpoints_table([served]), 80)
+    assert "…" not in told
+    assert "0123456789abcdef" in told
+
+    direction = wire.DirectionSummary(name="policy-round-2-of-ten", version=1, checkpoint=name, languages={"de": 1})
+    assert "…" not in printed(directions_table([direction]), 80)

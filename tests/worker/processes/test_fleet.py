@@ -88,3 +88,8 @@ def test_hidden_gpus_are_no_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_worker_has_a_port_for_its_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONGRAD_METRICS_PORT", "9464")
     assert [environment(worker, 3, [])["CONGRAD_METRICS_PORT"] for worker in range(3)] == ["9464", "9465", "9466"]
+
+
+def test_a_port_that_is_no_number_is_left_for_the_worker_to_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONGRAD_METRICS_PORT", "abc")
+    assert environment(1, 2, [])["CONGRAD_METRICS_PORT"] == "abc"

@@ -56,7 +56,7 @@ def environment(worker: int, workers: int, gpus: Sequence[str]) -> dict[str, str
     """What one of several workers finds in its environment: an equal part of the GPUs or of the cores, and a port of
     its own for its metrics."""
     own = dict(os.environ)
-    if port := own.get("CONGRAD_METRICS_PORT"):
+    if (port := own.get("CONGRAD_METRICS_PORT", "")).isdecimal():  # of anything else the worker says what is wrong
         own["CONGRAD_METRICS_PORT"] = str(int(port) + worker)
     own.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin take the cores from the other workers
     if not gpus:

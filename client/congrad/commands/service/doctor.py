@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from typing import Any
 
 import httpx
 import typer
@@ -131,14 +132,18 @@ def _ready(ready: Answer) -> Check:
 
 
 def _checkpoints(answer: Answer) -> Check:
-    if answer.problem is not None or not isinstance(answer.body, list):
-        return Check("checkpoints", Mark.FAILED, answer.problem or "the answer is no list")
-    if not answer.body:
+    items: list[Any] = answer.body if isinstance(answer.body, list) else [None]
+    if answer.problem is not None or not all(isinstance(item, dict) for item in items):
+        return Check("checkpoints", Mark.FAILED, answer.problem or "the answer is no list of checkpoints")
+    if not items:
         return Check("checkpoints", Mark.FAILED, "no live worker serves one", "start a gradients worker")
-    served = [
-        f"{item.get('name')} ({item.get('workers')} on {' '.join(item.get('devices', []))})" for item in answer.body
-    ]
-    return Check("checkpoints", Mark.OK, ", ".join(served))
+    return Check("checkpoints", Mark.OK, ", ".join(_served(item) for item in items))
+
+
+def _served(item: dict[str, Any]) -> str:
+    """A checkpoint, and who serves it: nobody, where a request brings workers up."""
+    workers = f"{item['workers']} on {' '.join(item.get('devices', []))}" if item.get("workers") else "no worker now"
+    return f"{item.get('name')} ({workers})"
 
 
 def _versions(openapi: Answer) -> Check:
