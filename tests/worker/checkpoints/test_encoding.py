@@ -18,6 +18,7 @@ from datasets import IterableDataset  # no stubs, no py.typed
 from support.models import DEMO_CHECKPOINT, SHARED_CHECKPOINT, SHARED_PAIRS, checkpoint, tokenizer_without_bos
 from support.pairs import FIELDS, demo_samples, file_rows
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_propagation, enable_propagation
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 
@@ -367,6 +368,17 @@ def test_of_megabytes_the_tokenizer_sees_the_beginning(form: str, where: str, lo
             True,
         )
     assert 0 < max(seen.lengths) < 10_000
+
+
+def test_a_long_text_is_told_of_in_no_other_words_than_ours(caplog: pytest.LogCaptureFixture) -> None:
+    """It is cut; transformers would say that it "will result in indexing errors"."""
+    tokenizer = checkpoint(DEMO_CHECKPOINT).tokenizer
+    enable_propagation()
+    try:
+        Encoder(tokenizer, 64).encode(wire.Sample(language="en", prompt="p", chosen="word " * 1000, rejected="r"))
+    finally:
+        disable_propagation()
+    assert not [record for record in caplog.records if record.name.startswith("transformers")]
 
 
 def test_a_string_prompt_beside_messages_is_their_first_turn() -> None:

@@ -250,6 +250,8 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise CheckpointError(
             f"CONGRAD_MODEL={folder}: has no tokenizer; save the one that it was trained with into the same folder"
         ) from error
+    # That a text is longer than the model's own limit was foretold as an error of indexing; it is cut to what fits.
+    tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
     return tokenizer
 
 
