@@ -52,7 +52,8 @@ class BearerAuth:
         if not self._tokens:
             return ANYONE
         scheme, _, token = header.partition(" ")
-        caller = self._tokens.caller(token.encode("latin-1")) if scheme.lower() == "bearer" else None
+        # RFC 6750, 2.1: one space or more.
+        caller = self._tokens.caller(token.lstrip(" ").encode("latin-1")) if scheme.lower() == "bearer" else None
         if caller is None:
             raise Unauthorized("a valid bearer token is needed" if header else "a bearer token is needed")
         return caller
