@@ -2,8 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, cast
 
 import httpx
@@ -74,6 +74,18 @@ async def service(redis_url: str, **options: Any) -> AsyncIterator[httpx.AsyncCl
         httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
     ):
         yield client
+
+
+@contextmanager
+def opened(redis_url: str, **options: Any) -> Iterator[tuple[httpx.AsyncClient, asyncio.Runner]]:
+    """The same for tests that are no coroutines, with the loop that runs what they ask."""
+    with asyncio.Runner() as loop:
+        asked = service(redis_url, **options)
+        client = loop.run(asked.__aenter__())
+        try:
+            yield client, loop
+        finally:
+            loop.run(asked.__aexit__(None, None, None))
 
 
 @asynccontextmanager

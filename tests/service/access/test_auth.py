@@ -1,6 +1,5 @@
 """Who may do what: every route asks for a token of the role that stands here, and says which one that is."""
 
-import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from congrad.contract.tokens import Role
 from congrad_service.app import create_app
 from fastapi.routing import iter_route_contexts
-from support.serving import service, settings
+from support.serving import opened, settings
 from support.tokens import bearer, write_tokens
 
 NEEDED: dict[tuple[str, str], Role | None] = {
@@ -75,12 +74,9 @@ Ask: TypeAlias = Callable[[str, str, dict[str, str]], httpx.Response]
 @contextmanager
 def asking(redis_url: str, **options: Any) -> Iterator[Ask]:
     """Asks one service, whose streams end at once."""
-    with asyncio.Runner() as loop:
-        opened = service(redis_url, **options)
-        client = loop.run(opened.__aenter__())
+    with opened(redis_url, **options) as (client, loop):
         client._transport.app.state.congrad.drain()  # type: ignore[attr-defined]
         yield lambda method, path, headers: loop.run(client.request(method, path, headers=headers))
-        loop.run(opened.__aexit__(None, None, None))
 
 
 def ask(redis_url: str, method: str, path: str, headers: dict[str, str], **options: Any) -> httpx.Response:

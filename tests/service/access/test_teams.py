@@ -11,7 +11,7 @@ from congrad.contract.tokens import Role
 from congrad_service.app import create_app
 from congrad_worker.tasks.store import Store
 from fastapi.routing import iter_route_contexts
-from support.serving import compute, service, settings, settle
+from support.serving import compute, opened, settings, settle
 from support.tokens import bearer, write_tokens
 
 CALLERS = {"nlp": "nlp", "nlp-2": "nlp", "vision": "vision", "nobody": None, "nobody-2": None}
@@ -72,10 +72,8 @@ def running(redis_url: str, store: Store, tmp_path: Path) -> Iterator[Service]:
     """A service whose workers are announced."""
     entries = [(name, Role.ADMIN, team) for name, team in CALLERS.items()]
     keys_file = write_tokens(tmp_path / "tokens.toml", *entries)
-    with asyncio.Runner() as loop:
-        opened = service(redis_url, api_keys_file=keys_file)
-        yield Service(loop.run(opened.__aenter__()), loop, store)
-        loop.run(opened.__aexit__(None, None, None))
+    with opened(redis_url, api_keys_file=keys_file) as (client, loop):
+        yield Service(client, loop, store)
 
 
 @pytest.mark.parametrize(("owner", "stranger"), STRANGERS)
