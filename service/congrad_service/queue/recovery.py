@@ -19,8 +19,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from amqp import AMQPError  # type: ignore[import-untyped] # no stubs, as kombu
 from congrad.contract import wire
+from kombu.exceptions import OperationalError
 from redis.asyncio import Redis
+from redis.exceptions import OutOfMemoryError
 
 from congrad_service import keys, scripts
 from congrad_service.background import pause
@@ -94,6 +97,8 @@ class Recovery:
             try:
                 if await self._alone(keys=[keys.RECOVERY], args=[LOCK_S]):
                     await self._sweep_alone()
+            except (OperationalError, AMQPError, OutOfMemoryError) as error:  # workers are heard all the same
+                log.warning("could not send a message again: %s: %s", type(error).__name__, error)
             except Exception as error:  # the next sweep is another try, and must come
                 log.warning("could not look for lost work: %s: %s", type(error).__name__, error)
                 seconds = 2 * SILENT_S  # where Redis was away, workers were silent through no fault of theirs

@@ -163,8 +163,10 @@ def test_lost_work_waits_again_in_a_full_redis(redis_url: str, store: Store, mon
 
     async def act(scene: Scene) -> None:
         stopped = asyncio.Event()
+        pauses = []
 
-        async def once(stopped: asyncio.Event, _: float) -> None:
+        async def once(stopped: asyncio.Event, seconds: float) -> None:
+            pauses.append(seconds)
             stopped.set()
 
         monkeypatch.setattr(recovery, "pause", once)
@@ -175,6 +177,7 @@ def test_lost_work_waits_again_in_a_full_redis(redis_url: str, store: Store, mon
         finally:
             scene.redis.config_set("maxmemory", 0)
         assert store.turn(QUEUE) == (scene.job_id, 0)
+        assert pauses == [recovery.SWEEP_S]  # workers were heard there, and the next to die is missed as soon
 
     play(redis_url, store, act)
 
