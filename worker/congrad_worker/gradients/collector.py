@@ -35,7 +35,7 @@ class Collector:
         self._experts = _by_module(targets, Use.ROUTED)
         self._projection = projection
         self._rows = (0, 0)  # of the batch: rows and their tokens
-        self._sums: Sums | None = None  # of the batch
+        self._sums: dict[tuple[int, int], Sums] = {}  # of all tokens, and of those that predict, by rows and tokens
         # An input, its side, and what came of them. It holds on to the input, so that no later one is in its place and
         # passes for it; a module that writes into its input would, and the check of an engine sees that.
         self._latest: tuple[Tensor, Side, Tensor] | None = None
@@ -46,9 +46,10 @@ class Collector:
 
         :returns: float32 ``[pairs, D]``, which has what the backward pass inside the block found when the block ends.
         """
-        rows, tokens = batch.input_ids.shape
         target = torch.zeros(batch.pairs, self._projection.dim, device=batch.input_ids.device)
-        self._rows, self._sums = (rows, tokens), Sums(self._projection, layout, batch, target)
+        kinds = [batch.extents] + ([] if batch.predicting is None else [batch.predicting.extents])
+        self._rows = batch.extents.shape
+        self._sums = {kind.shape: Sums(self._projection, layout, kind, target) for kind in kinds}
         with ExitStack() as hooks:
             for name, module in self._layers.items():
                 hooks.callback(module.register_forward_hook(self._forward_hook(name)).remove)
@@ -59,9 +60,10 @@ class Collector:
                 hooks.enter_context(routed_products(self._experts, self._on_routed))
             try:
                 yield target
-                self._sums.finish()
+                for sums in self._sums.values():
+                    sums.finish()
             finally:
-                self._sums = self._latest = None
+                self._sums, self._latest = {}, None
 
     def _forward_hook(self, name: str) -> Any:
         def on_forward(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -72,13 +74,14 @@ class Collector:
     def _on_layer(self, name: str, inputs: Tensor, output: Tensor) -> None:
         if not torch.is_grad_enabled():  # a reference forward
             return
-        rows = self._split(inputs.detach())
-        if rows is None:
+        shape = self._shape(inputs)
+        if shape is None:
             # DoRA puts an identity matrix through its layers, for a norm that is no function of the weights to
             # autograd. Nothing comes back from there; where something does, it cannot be told apart by pairs.
             if output.requires_grad:
                 output.register_hook(lambda _: _refuse(name, inputs))
             return
+        rows = inputs.detach().reshape(*shape, -1)
         projected = self._project_in(self._projection[name].side_in, inputs, rows)
         _differentiable(output).register_hook(lambda gradient: self._add(name, projected, gradient))
 
@@ -119,12 +122,13 @@ class Collector:
 
         _differentiable(product.outputs).register_hook(on_backward)
 
-    def _split(self, activations: Tensor) -> Tensor | None:
-        """``[rows, tokens, features]``, also of what a model has flattened; None where it is neither."""
-        rows, tokens = self._rows
-        # Latent attention puts a dimension for heads between.
-        if activations.shape[:-1] in ((rows, tokens), (rows * tokens,), (rows, 1, tokens)):
-            return activations.reshape(rows, tokens, -1)
+    def _shape(self, inputs: Tensor) -> tuple[int, int] | None:
+        """The rows and tokens of ``[rows, tokens, features]``, also of what a model has flattened; None where it is
+        neither."""
+        for rows, tokens in self._sums:
+            # Latent attention puts a dimension for heads between.
+            if inputs.shape[:-1] in ((rows, tokens), (rows * tokens,), (rows, 1, tokens)):
+                return rows, tokens
         return None
 
     def _project_in(self, side: Side, inputs: Tensor, rows: Tensor) -> Tensor:
@@ -134,17 +138,16 @@ class Collector:
         return self._latest[2]
 
     def _add(self, name: str, activations: Tensor, gradient: Tensor) -> None:
-        assert self._sums is not None
-        deltas = self._projection[name].project_out(gradient.reshape(*self._rows, gradient.shape[-1]))
-        self._sums.add(name, deltas, activations)
+        rows, tokens, _ = activations.shape
+        deltas = self._projection[name].project_out(gradient.reshape(rows, tokens, -1))
+        self._sums[rows, tokens].add(name, deltas, activations)
 
     def _add_routed(self, name: str, deltas: Tensor, activations: Tensor, experts: Tensor) -> None:
         """:param experts: int64 ``[slots]``, in the order of the tokens, as the first dimension of both sides is."""
         separation = self._projection[name].separation
         assert separation is not None
-        assert self._sums is not None
         sides = separation.apart(deltas, activations, experts)
-        self._sums.add(name, *(side.unflatten(0, (self._rows[0], -1)) for side in sides))
+        self._sums[self._rows].add(name, *(side.unflatten(0, (self._rows[0], -1)) for side in sides))
 
 
 def _by_module(targets: Mapping[str, Target], use: Use) -> dict[nn.Module, dict[str, str]]:

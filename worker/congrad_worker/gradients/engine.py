@@ -25,6 +25,7 @@ from congrad_worker.gradients.layouts.batch import Batch
 from congrad_worker.gradients.layouts.budget import Budget
 from congrad_worker.gradients.layouts.costs import Costs
 from congrad_worker.gradients.layouts.layout import Layout
+from congrad_worker.gradients.layouts.packing.last_block import last_block
 from congrad_worker.gradients.layouts.packing.packed_row import PACKED_ROW
 from congrad_worker.gradients.layouts.packing.variable_length import attends_at_once
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
@@ -81,6 +82,7 @@ class GradientEngine:
         self.costs = Costs.of(checkpoint.device.type, self._layer_weights, attends_at_once(checkpoint))
         self._has_unit_gradients = settings.unit_gradients
         self._collector = Collector(self.modules, self.projection)
+        self._last_block = last_block(checkpoint)
         self._chains = chains(checkpoint.model)
         self._products = float8_products(checkpoint.model) if settings.fp8 else StandIns(())
         if settings.gradient_checkpointing:
@@ -222,8 +224,14 @@ class GradientEngine:
     @contextmanager
     def running(self, batch: Batch, layout: Layout) -> Iterator[None]:
         """What every pass over a batch is computed in, its backward pass included: sequences that share a row do not
-        see each other, chains of operations are fused, and products have the bits that they are to have."""
-        with layout.apart(batch), self._chains.in_place(), self._products.in_place():
+        see each other, nothing is computed for nobody, chains of operations are fused, and products have the bits that
+        they are to have."""
+        with (
+            layout.apart(batch),
+            self._last_block.predicting(batch),
+            self._chains.in_place(),
+            self._products.in_place(),
+        ):
             yield
 
     def _policy_logps(self, batch: Batch) -> PairLogps:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from congrad_worker.gradients.layouts.batch import Batch
+from congrad_worker.gradients.layouts.extents import Extents
 from congrad_worker.gradients.layouts.layout import Layout
 from congrad_worker.gradients.projection import Projection
 
@@ -35,10 +35,10 @@ class Sums:
     :param target: float32 ``[pairs, D]``; has all of them once it is `finish`ed.
     """
 
-    def __init__(self, projection: Projection, layout: Layout, batch: Batch, target: Tensor):
+    def __init__(self, projection: Projection, layout: Layout, extents: Extents, target: Tensor):
         self._projection = projection
         self._layout = layout
-        self._batch = batch
+        self._extents = extents
         self._target = target
         self._waiting: dict[tuple[object, ...], _Waiting] = {}
 
@@ -61,10 +61,10 @@ class Sums:
 
     def _bytes(self, deltas: Tensor, activations: Tensor) -> int:
         sides = sum(side.numel() * side.element_size() for side in (deltas, activations))
-        return sides + 4 * self._batch.pairs * deltas.shape[-1] * activations.shape[-1]
+        return sides + 4 * self._extents.pairs * deltas.shape[-1] * activations.shape[-1]
 
     def _sum(self, waiting: _Waiting) -> None:
-        inner = self._layout.products(_stacked(waiting.deltas), _stacked(waiting.activations), self._batch)
+        inner = self._layout.products(_stacked(waiting.deltas), _stacked(waiting.activations), self._extents)
         self._projection.add(self._target, waiting.names, inner)
 
 

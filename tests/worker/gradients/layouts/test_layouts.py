@@ -6,6 +6,7 @@ from itertools import combinations, pairwise, product
 import torch
 from congrad_worker.checkpoints.pairs import EncodedPair, Spans
 from congrad_worker.gradients.layouts.costs import Costs
+from congrad_worker.gradients.layouts.extents import Extents
 from congrad_worker.gradients.layouts.grouping import micro_batches, unpadded_batches
 from congrad_worker.gradients.layouts.layout import summed_products
 from congrad_worker.gradients.layouts.packing.packed_row import PACKED_ROW, by_pair
@@ -47,9 +48,12 @@ def test_pairs_in_a_packed_row_follow_one_another_without_padding() -> None:
     assert batch.input_ids.tolist() == [[10, 11, 20, 21, 22, 31, 1, 2, 3, 3, 3, 3]]
     assert batch.position_ids.tolist() == [[0, 1, 2, 3, 4, 3, 0, 1, 1, 2, 3, 4]]
     assert batch.branches.tolist() == [[0, 0, 0, 1, 1, 2, 3, 4, 5, 5, 5, 5]]
-    assert batch.starts == (0, 6)
+    assert batch.extents.starts == (0, 6)
     assert batch.targets.sources.tolist() == [1, 2, 3, 1, 2, 6, 6, 8, 9, 10]
     assert batch.targets.ids.tolist() == [20, 21, 22, 20, 31, 2, 3, 3, 3, 3]
+    assert batch.predicting is not None
+    assert batch.predicting.tokens.tolist() == [1, 2, 3, 6, 8, 9, 10]
+    assert batch.predicting.extents == Extents((1, 7), (0, 3), (3, 4))
     assert batch.segments == (
         Segment(0, 0, 5, 0, 0),
         Segment(0, 5, 1, 0, 3),
@@ -72,13 +76,14 @@ def test_products_of_pairs_are_those_of_each_alone_for_each_module_in_every_layo
         rows, tokens = batch.input_ids.shape
         draw = torch.Generator().manual_seed(0)
         deltas, activations = (torch.randn(2, rows, tokens * each, size, generator=draw) for size in (3, 4))
-        found = layout.products(deltas, activations, batch)
+        found = layout.products(deltas, activations, batch.extents)
         flat = [v.reshape(2, rows * tokens, each, -1) for v in (deltas, activations)]
-        ends = [*batch.starts[1:], rows * tokens]
-        parts = [[v[:, start:end].flatten(1, 2) for v in flat] for start, end in zip(batch.starts, ends, strict=True)]
+        starts = batch.extents.starts
+        bounds = zip(starts, [*starts[1:], rows * tokens], strict=True)
+        parts = [[v[:, start:end].flatten(1, 2) for v in flat] for start, end in bounds]
         torch.testing.assert_close(found, torch.stack([left.mT @ right for left, right in parts], dim=1))
         if layout is PACKED_ROW:  # as where launching a product for each pair would take longer than all of them
-            torch.testing.assert_close(found, summed_products(*by_pair(deltas, activations, batch)))
+            torch.testing.assert_close(found, summed_products(*by_pair(deltas, activations, batch.extents)))
 
 
 def test_what_is_not_finite_in_one_pair_of_a_packed_row_is_in_no_other_pairs_product() -> None:
@@ -86,8 +91,8 @@ def test_what_is_not_finite_in_one_pair_of_a_packed_row_is_in_no_other_pairs_pro
     deltas, activations = torch.ones(1, 1, 19, 2), torch.ones(1, 1, 19, 2)
     activations[0, 0, 0], deltas[0, 0, 18] = torch.inf, torch.nan
     for found in (
-        PACKED_ROW.products(deltas, activations, batch),
-        summed_products(*by_pair(deltas, activations, batch)),
+        PACKED_ROW.products(deltas, activations, batch.extents),
+        summed_products(*by_pair(deltas, activations, batch.extents)),
     ):
         assert found[0].flatten(1).isfinite().all(1).tolist() == [False, True, False]
 

@@ -52,7 +52,7 @@ def kept_tokens(layout: Layout, pairs: Sequence[EncodedPair], batch: Batch) -> T
     rejected = torch.arange(len(pair.prompt_ids) + len(pair.rejected_ids))
     for side, tokens in ((0, rejected[: pair.spans.trunk]), (1, rejected)):
         row, columns = layout.place(pair, side, tokens)
-        kept.view(-1)[batch.starts[-1] + row * kept.shape[1] + columns] = True
+        kept.view(-1)[batch.extents.starts[-1] + row * kept.shape[1] + columns] = True
     return kept
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from congrad_worker.checkpoints.pairs import Spans
+from congrad_worker.gradients.layouts.extents import Extents, moved
 from congrad_worker.gradients.layouts.segments import Segment, segments_of
 
 
@@ -26,6 +27,18 @@ class Targets:
 
 
 @dataclass(frozen=True)
+class Predicting:
+    """The tokens that predict a completion's token: a loss looks at no other hidden states above the last layer."""
+
+    tokens: Tensor  # int64 [n]: where in the flattened rows they are, in order
+    extents: Extents  # of these alone, in one row
+
+    def to(self, device: torch.device) -> "Predicting":
+        """The same on a device."""
+        return Predicting(moved(self.tokens, device), self.extents)
+
+
+@dataclass(frozen=True)
 class Batch:
     """Some pairs in rows of one length, in order; padding stands at the end of a row."""
 
@@ -36,8 +49,9 @@ class Batch:
     )  # int64 [rows, tokens]: 3 * (number of the pair in its row) + 0 trunk, 1 chosen, 2 rejected;
     # padding is a further pair's; None without branches
     spans: tuple[Spans, ...]  # of each pair
-    starts: tuple[int, ...]  # where in the flattened rows each pair begins
+    extents: Extents
     targets: Targets
+    predicting: Predicting | None  # None where it is not known which pair each of these tokens alone is of
     lengths: Tensor  # int64 [pairs, 2]: tokens of the completions
     ref_logps: Tensor  # float32 [pairs, 2]: what the samples brought along, or NaN
     needs_reference: bool  # whether any sample brought nothing along
@@ -51,27 +65,7 @@ class Batch:
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
         """What attention computes together, where rows hold whole pairs."""
-        tokens = self.input_ids.shape[1]
-        return segments_of(self.spans, [divmod(start, tokens) for start in self.starts])
-
-    @property
-    def sizes(self) -> list[int]:
-        """Tokens of each pair, each counted once."""
-        return [spans.total for spans in self.spans]
-
-    def padded_index(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Where the tokens of each pair are, its last one again where it is shorter than the longest: int64
-        ``[pairs, longest]``; and which of them are its own, bool."""
-        if device not in self._indices:
-            sizes = torch.tensor(self.sizes)[:, None]
-            columns = torch.arange(int(sizes.max()))
-            index = torch.tensor(self.starts)[:, None] + columns.minimum(sizes - 1)
-            self._indices[device] = moved(index, device), moved(columns < sizes, device)
-        return self._indices[device]
-
-    @cached_property
-    def _indices(self) -> dict[torch.device, tuple[Tensor, Tensor]]:
-        return {}
+        return segments_of(self.spans, [divmod(start, self.extents.shape[1]) for start in self.extents.starts])
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on a device; the copy does not wait for what the device is doing."""
@@ -81,12 +75,8 @@ class Batch:
             position_ids=None if self.position_ids is None else moved(self.position_ids, device),
             branches=None if self.branches is None else moved(self.branches, device),
             targets=self.targets.each(lambda tensor: moved(tensor, device)),
+            predicting=None if self.predicting is None else self.predicting.to(device),
             lengths=moved(self.lengths, device),
             ref_logps=moved(self.ref_logps, device),
             ties=None if self.ties is None else moved(self.ties, device),
         )
-
-
-def moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the host on a device; the copy does not wait for what the device is doing."""
-    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from congrad_worker.checkpoints.pairs import EncodedPair
-from congrad_worker.gradients.layouts.batch import Batch, Targets
+from congrad_worker.gradients.layouts.batch import Batch, Predicting, Targets
 from congrad_worker.gradients.layouts.costs import Costs
+from congrad_worker.gradients.layouts.extents import Extents
 from congrad_worker.gradients.layouts.grouping import micro_batches
 
 MIXED_PRODUCTS = ("cuda", "meta")
@@ -67,7 +68,7 @@ class Layout(ABC):
         """The keys of ``sizes``, which are `tokens` of pairs, in groups that are to be a batch each; see `grouping`."""
         return micro_batches(sizes, budget, costs.batch)
 
-    def products(self, deltas: Tensor, activations: Tensor, batch: Batch) -> Tensor:
+    def products(self, deltas: Tensor, activations: Tensor, extents: Extents) -> Tensor:
         """Σ_t δ_t a_tᵀ over the tokens of each pair, for some modules: float32 ``[modules, pairs, k_out, k_in]``.
 
         The rows of a pair are neighbours: seen as one row of all their tokens, their sums are one product.
@@ -75,7 +76,7 @@ class Layout(ABC):
         :param deltas: ``[modules, rows, tokens, k_out]``; of experts, each token as often as it is routed.
         :param activations: ``[modules, rows, tokens, k_in]``.
         """
-        by_pair = [v.reshape(len(v), batch.pairs, -1, v.shape[-1]) for v in (deltas, activations)]
+        by_pair = [v.reshape(len(v), extents.pairs, -1, v.shape[-1]) for v in (deltas, activations)]
         return summed_products(*by_pair)
 
     def lay(self, pairs: Sequence[EncodedPair]) -> tuple[list[list[int]], list[int]]:
@@ -91,6 +92,8 @@ class Layout(ABC):
         tokens = max(map(len, rows))
         padded = [row + [pad_id] * (tokens - len(row)) for row in rows]
         position_ids, branches = self.structure(pairs, tokens)
+        extents = Extents((len(rows), tokens), tuple(starts), tuple(map(self.tokens, pairs)))
+        targets = self._targets(pairs, starts, tokens)
         given = [pair.ref_logps for pair in pairs]
         ties = [pair.is_tie for pair in pairs]
         return Batch(
@@ -98,13 +101,18 @@ class Layout(ABC):
             position_ids=position_ids,
             branches=branches,
             spans=tuple(pair.spans for pair in pairs),
-            starts=tuple(starts),
-            targets=self._targets(pairs, starts, tokens),
+            extents=extents,
+            targets=targets,
+            predicting=self.predicting(targets, extents),
             lengths=torch.tensor([(len(pair.chosen_ids), len(pair.rejected_ids)) for pair in pairs]),
             ref_logps=torch.tensor([(math.nan, math.nan) if logps is None else logps for logps in given]),
             needs_reference=None in given,
             ties=torch.tensor(ties) if any(ties) else None,
         )
+
+    def predicting(self, targets: Targets, extents: Extents) -> Predicting | None:  # noqa: ARG002 # of rows with padding
+        """The tokens that predict, where it is known which pair each of them is of without those between them."""
+        return None
 
     def _targets(self, pairs: Sequence[EncodedPair], starts: Sequence[int], tokens: int) -> Targets:
         found = []

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from congrad_worker.checkpoints.checkpoint import Checkpoint
-from congrad_worker.gradients.layouts.batch import Batch, moved
+from congrad_worker.gradients.layouts.batch import Batch
+from congrad_worker.gradients.layouts.extents import moved
 
 try:
     from torch.nn.attention.varlen import varlen_attn
