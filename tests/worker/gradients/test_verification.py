@@ -10,8 +10,11 @@ import torch
 import torch.nn.functional as F
 from congrad_worker.checkpoints.pairs import EncodedPair
 from congrad_worker.errors import CheckpointError
+from congrad_worker.gradients import engine as engines
 from congrad_worker.gradients.checks import agreement, hooks, independence, probes
 from congrad_worker.gradients.engine import GradientEngine
+from congrad_worker.gradients.fused.stand_ins import StandIns
+from congrad_worker.gradients.layouts.packing.packed_row import PACKED_ROW
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.verification import verified_engine
@@ -289,3 +292,30 @@ def test_a_weight_of_two_modules_has_one_gradient(tmp_path: Path) -> None:
     pairs = [pair(20, 9, 7)]
     truth = np.stack([pair_gradient(machine.checkpoint, p, names) for p in pairs])
     assert_rows_match(machine.compute(pairs).values, truth, 1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "by"), [("bfloat16", 1.2), ("bfloat16", 1.0), ("float32", 1.2)])
+def test_chains_of_operations_that_change_what_a_model_says_in_half_precision_are_left_to_the_model(
+    dtype: str, by: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where their rounding has a router choose another expert."""
+    model = save_random_model(tmp_path, "llama")
+    loaded = checkpoint(model, dtype=dtype)
+    norm = loaded.model.get_submodule("model.norm")
+    own = norm.forward
+
+    def chains(_: object) -> StandIns:
+        return StandIns([(norm, "forward", lambda hidden: own(hidden) * by)])
+
+    monkeypatch.setattr(engines, "chains", chains)
+    given = settings(model, dtype=dtype)
+    if dtype == "float32":  # rounding is no reason there
+        with pytest.raises(CheckpointError, match="log-probabilities differ"):
+            verified_engine(loaded, given)
+        return
+    found = verified_engine(loaded, given)
+    assert found.layouts == (PACKED_ROW, TWO_ROWS)
+    assert found.rounds_otherwise == (by == 1.0)
+    monkeypatch.setattr(engines, "chains", lambda _: StandIns(()))
+    pairs = [pair(9, 5, 4), pair(12, 3, 8, seed=3)]
+    assert_rows_match(found.compute(pairs).values, verified_engine(loaded, given).compute(pairs).values, 1e-6)

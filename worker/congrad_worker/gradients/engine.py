@@ -102,6 +102,17 @@ class GradientEngine:
         return other
 
     @property
+    def rounds_otherwise(self) -> bool:
+        """Whether chains of operations are computed in fewer, in a precision in which that shows."""
+        return bool(self._chains) and self.checkpoint.dtype in (torch.bfloat16, torch.float16)
+
+    def unfused(self) -> "GradientEngine":
+        """The same engine with the model's own chains of operations."""
+        other = copy.copy(self)
+        other._chains = StandIns(())
+        return other
+
+    @property
     def has_lost_its_device(self) -> bool:
         """Whether nothing can be computed in this process any more. Asks the devices, and so waits for them."""
         return are_lost({parameter.device for parameter in self.checkpoint.model.parameters()})

@@ -15,6 +15,9 @@ class StandIns:
     def __init__(self, found: Iterable[tuple[Any, str, Any]]):
         self._found = list(found)
 
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """The model's own again after the block. Functions belong to the process: nothing else may run a model
