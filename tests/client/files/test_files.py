@@ -222,7 +222,7 @@ def test_what_json_has_no_form_for_is_null_or_named(tmp_path: Path) -> None:
     copied(tmp_path / "nan.parquet", tmp_path / "out.jsonl")
     assert json.loads((tmp_path / "out.jsonl").read_text())["x"] is None
     parquet.write_table(pyarrow.table(rows | {"x": [b"\x00"]}), tmp_path / "bytes.parquet")
-    with pytest.raises(FileError, match="row 1: cannot be written as jsonl: JSON has no form for bytes"):
+    with pytest.raises(FileError, match=r"row 1: cannot be written as jsonl: [a-z]+: JSON has no form for bytes"):
         copied(tmp_path / "bytes.parquet", tmp_path / "bytes.jsonl")
     assert not (tmp_path / "bytes.jsonl").exists()
 
