@@ -466,6 +466,7 @@ def test_the_callers_own_faults_are_errors_whatever_on_unavailable_says(both: Bo
     [
         (sample(0) | {"chosen": "a\ud800"}, "surrogates not allowed"),
         (sample(0) | {"chosen": {1, 2}}, "no form for set"),
+        (sample(0) | {"images": [object()]}, "images are not supported: a sample should be text"),
         (sample(0) | {"ref_chosen_logps": float("nan")}, "not JSON compliant"),
         (["a", "b"], "it is list, not a mapping"),
     ],

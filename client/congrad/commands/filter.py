@@ -208,6 +208,8 @@ def _carry_out(order: Order) -> None:
 
 def _plan(order: Order) -> None:
     with _read(order) as (_, found):
+        if order.service.checkpoint:
+            served_with(order.service.checkpoint, found)  # ends the command where the run would end
         show_plan(found, order.asked.batch_size, order.as_json)
 
 

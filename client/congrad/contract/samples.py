@@ -24,6 +24,7 @@ from congrad.contract.tags.languages import normalise_language
 from congrad.contract.validation.bounded import few_fields
 
 IMAGE_COLUMNS = ("image", "images")
+NO_IMAGES = "images are not supported: a sample should be text, without a column image or images"
 """Where TRL looks for images; their samples are refused, as scores of the text alone would pass for theirs."""
 
 CONVERSATION = "messages"
@@ -222,7 +223,7 @@ class _Sample(Request):
     @classmethod
     def _is_text(cls, data: Any) -> Any:
         if isinstance(data, dict) and not data.keys().isdisjoint(IMAGE_COLUMNS):
-            raise ValueError("images are not supported: a sample should be text, without a column image or images")
+            raise ValueError(NO_IMAGES)
         return data
 
 

@@ -69,6 +69,8 @@ class Survey:
     """Samples of one completion."""
     labelled: int = 0
     """Those of them with a label."""
+    first_plain: str | None = None
+    """The first one without."""
     named: set[str] = field(default_factory=set)
     """Fields that were named and that any row has."""
 
@@ -144,8 +146,11 @@ def _take(position: int, row: Row, fields: Fields, found: Survey, watch: PromptW
     firsts = found.firsts.setdefault(language, [])
     firsts += [row.id] if len(firsts) < FEW else []
     found.empty_prompts += "prompt" in sample and is_blank(sample["prompt"])
-    found.completions += "completion" in sample
-    found.labelled += "completion" in sample and sample.get(LABEL) is not None
+    if "completion" in sample:
+        is_labelled = sample.get(LABEL) is not None
+        found.completions += 1
+        found.labelled += is_labelled
+        found.first_plain = found.first_plain or (None if is_labelled else row.id)
     if fields.language == AUTO:
         found.sureness[language] = found.sureness.get(language, 0.0) + guess_of(sample).confidence
     text = json.dumps(sample | {"id": ""}, ensure_ascii=False, sort_keys=True).encode()

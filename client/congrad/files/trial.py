@@ -57,7 +57,8 @@ class Trial:
             try:
                 encode(row.content)
             except NO_FORM as error:
-                raise FileError(f"{self._name}, {row.id}: cannot be written as {', '.join(texts)}: {error}") from error
+                fault = f"cannot be written as {', '.join(texts)}: {_column_of_fault(row)}{error}"
+                raise FileError(f"{self._name}, {row.id}: {fault}") from error
         types = self._types if is_sample else self._types_of_bad
         if types is not None:
             types.add(row.content)
@@ -84,3 +85,13 @@ class Trial:
             raise FileError(
                 f"{error}; DROPPED would have rows that are no samples too: JSON Lines takes them"
             ) from error
+
+
+def _column_of_fault(row: Row) -> str:
+    """Names the column whose value has no form in JSON, as the start of what is wrong with it."""
+    for column, value in row.content.items():
+        try:
+            encode(value)
+        except NO_FORM:
+            return f"{column}: "
+    return ""

@@ -77,4 +77,4 @@ def _unread_label(rows: Sequence[Row], fields: Fields) -> str:
     labels = [row.get(LABEL) for row in rows if fields.format is TRL and not all(row.get(name) for name in PAIR)]
     given = [label for label in labels if label is not None]
     is_unread = given and LABEL not in fields.columns and not any(isinstance(label, bool) for label in given)
-    return "label is not read, as it is not true or false" if is_unread else ""
+    return "label is not read, as it is no boolean, true or false" if is_unread else ""

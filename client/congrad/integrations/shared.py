@@ -6,12 +6,14 @@ train on the same rows.
 
 import hashlib
 import json
+import uuid
 from collections.abc import Callable
 from http import HTTPStatus
 
 from congrad.client import Client
 from congrad.contract import wire
 from congrad.errors import APIStatusError, CongradError, NotFoundError
+from congrad.protocol.answers.classify import is_unavailable
 from congrad.protocol.options import FilterOptions, as_json
 from congrad.protocol.results import Filtered
 
@@ -31,8 +33,14 @@ def filter_shared(client: Client, rows: str, options: FilterOptions, call: Calla
     :raises CongradError: as `Client.filter`.
     """
     name, is_update = options.get("direction", "default"), options.get("update", True)
-    before = _state(client, name)
-    digest = _digest(client, None if is_update else before, rows, options)
+    try:
+        before = _state(client, name)
+        digest = _digest(client, None if is_update else before, rows, options)
+    except CongradError as error:
+        if options.get("on_unavailable", "raise") == "raise" or not is_unavailable(error):
+            raise
+        # The call waits for the service, and does without it where that stays away. What it folds in counts once.
+        return call(uuid.uuid4().hex)
     refused = 0
     # One key after the other: answers are kept for an hour, and what was done under a key is not done again for a day.
     for number in range(KEYS):

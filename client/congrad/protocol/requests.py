@@ -9,7 +9,7 @@ from itertools import islice, pairwise
 from typing import Any, Protocol, SupportsIndex, runtime_checkable
 
 from congrad.contract import wire
-from congrad.contract.samples import COLUMNS, Message, without_others
+from congrad.contract.samples import COLUMNS, IMAGE_COLUMNS, NO_IMAGES, Message, without_others
 from congrad.errors import InvalidSampleError
 from congrad.protocol.calls import HttpRequest, job_path
 from congrad.protocol.options import Options, SelectionLike, as_json
@@ -235,7 +235,9 @@ def _check(row: Mapping[str, Any], position: int) -> None:
         try:
             _encode({name: value})
         except _NO_JSON as error:
-            raise InvalidSampleError(position, f"{name}: {error}") from error
+            # The service refuses them in these words, and of those that a dataset has decoded it is never asked.
+            detail = NO_IMAGES if name in IMAGE_COLUMNS else f"{name}: {error}"
+            raise InvalidSampleError(position, detail) from error
 
 
 def _plain(value: Any) -> Any:

@@ -61,6 +61,21 @@ def test_a_dry_run_says_which_loss_labelled_completions_need(tmp_path: Path) -> 
     assert "completions with a label: the stack is served with CONGRAD_LOSS=kto" in done.output
 
 
+def test_a_dry_run_names_a_completion_that_the_run_would_be_refused_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CONGRAD_LOSS", raising=False)
+    row = {"language": "de", "prompt": Q, "completion": GOOD}
+    source = written(tmp_path / "in.jsonl", row | {"label": True}, row, row | {"label": False})
+    done = planned(source)
+    assert done.exit_code == 0
+    assert "but line 2 has a completion without a label" in done.output
+    (tmp_path / "config.json").touch()
+    done = planned(source, "--model", str(tmp_path))
+    assert done.exit_code == 2
+    assert "line 2 has a completion without a label" in done.stderr
+
+
 def test_a_compressed_file_and_a_folder_go_in_as_they_are(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()

@@ -146,6 +146,15 @@ def test_a_row_that_cannot_be_read_does_not_hide_those_after_it(
     assert (UNREADABLE in found.columns) == any("should be a number" not in fault for fault in faults.values())
 
 
+def test_cells_of_a_row_that_has_too_many_are_kept_as_the_line_that_they_were(tmp_path: Path) -> None:
+    """Else nobody could tell where one ends: what stands between them may be in them."""
+    path = tmp_path / "in.csv"
+    path.write_text('language;chosen;rejected\nde;a;b\nde;"a;b";"c, d";e\n', encoding="utf-8")
+    with Source(str(path)) as source:
+        _, bad = source.all_rows()
+    assert bad.content == {UNREADABLE: 'de;"a;b";c, d;e'}
+
+
 def test_a_file_of_nothing_else_is_refused_even_where_bad_rows_are_dropped(tmp_path: Path) -> None:
     with pytest.raises(BadRowsError, match="line 1: chosen: is empty") as refused:
         surveyed(written(tmp_path / "in.jsonl", [GOOD | {"chosen": ""}]))

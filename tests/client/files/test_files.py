@@ -222,7 +222,7 @@ def test_what_json_has_no_form_for_is_null_or_named(tmp_path: Path) -> None:
     copied(tmp_path / "nan.parquet", tmp_path / "out.jsonl")
     assert json.loads((tmp_path / "out.jsonl").read_text())["x"] is None
     parquet.write_table(pyarrow.table(rows | {"x": [b"\x00"]}), tmp_path / "bytes.parquet")
-    with pytest.raises(FileError, match="row 1: cannot be written as jsonl: JSON has no form for bytes"):
+    with pytest.raises(FileError, match=r"row 1: cannot be written as jsonl: [a-z]+: JSON has no form for bytes"):
         copied(tmp_path / "bytes.parquet", tmp_path / "bytes.jsonl")
     assert not (tmp_path / "bytes.jsonl").exists()
 
@@ -276,7 +276,12 @@ GOOD = '{"language": "de", "chosen": "a", "rejected": "b"'
         ("in.csv", "language,chosen,chosen\n", "in.csv: has two columns 'chosen'"),
         ("in.csv", "language,chosen,rejected\nde,a\n", "row 1: has 2 cells; the header has 3"),
         ("in.csv", "language,chosen,rejected\nde,a,b\nde,a,\n", "row 2: rejected: is missing$"),
-        ("in.csv", 'language,chosen,rejected\nde,"a"x,b\n', "in.csv: is not CSV in UTF-8"),
+        ("in.csv", 'language,chosen,rejected\nde,"a"x,b\n', "in.csv, line 2: is not CSV .* should be doubled$"),
+        (
+            "in.csv",
+            'language,chosen,rejected\nde,"a\nb",c\n\nde,"a,b\nde,a,b\n',
+            "in.csv, line 5: is not CSV in UTF-8: .* a quote that is opened in this row is never closed$",
+        ),
         ("in.csv", "language,chosen,rejected\nde,\"[{'role': 'user'}]\",b\n", "row 1: chosen: is a list as Python"),
         ("in.csv", "language,chosen,rejected,ref_chosen_logps\nde,a,b,x\n", "row 1: ref_chosen_logps: should be a num"),
         (
@@ -287,7 +292,7 @@ GOOD = '{"language": "de", "chosen": "a", "rejected": "b"'
         (
             "in.csv",
             "language,chosen,rejected\rde,a,b\r",
-            "in.csv: is not CSV .*; its lines should end with a line feed$",
+            "in.csv, line 1: is not CSV .*; its lines should end with a line feed$",
         ),
         ("in.jsonl", GOOD + ',}\n"', r"line 1: is not JSON: [^:]* at character 50\b"),
         ("in.json", "[" + GOOD[:-1], "in.json: is not JSON: Unterminated string starting at character 47$"),
@@ -305,6 +310,15 @@ def test_what_is_wrong_is_named_with_its_row(name: str, text: str, message: str,
 def test_what_is_not_utf_8_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"[\xff\x00")
     with pytest.raises(FileError, match=r"UTF-8: it has the byte 0xff .* iconv -f"):
+        read_samples(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["in.jsonl", "in.json", "in.csv"])
+def test_a_file_that_was_cut_off_within_a_character_is_not_said_to_be_in_another_encoding_alone(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes('[{"language": "é'.encode()[:-1])
+    with pytest.raises(FileError, match=r"UTF-8: it ends within a character, as .* cut off; or "):
         read_samples(tmp_path / name)
 
 

@@ -425,7 +425,7 @@ def test_of_two_answers_without_a_verdict_none_is_said_to_be_named_as_chosen(nam
 def test_labels_of_completions_that_are_none_are_told(label: Any, is_read: bool) -> None:
     """Else completions that are not wanted would count as those that are."""
     told = recognised([{"language": "it", "prompt": Q, "completion": GOOD, "label": label}]).told
-    assert ("label is not read, as it is not true or false" in told) is not is_read
+    assert ("label is not read, as it is no boolean, true or false" in told) is not is_read
 
 
 def test_a_label_of_a_pair_is_of_another_use_and_needs_no_word() -> None:

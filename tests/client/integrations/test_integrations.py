@@ -538,3 +538,17 @@ def test_what_cannot_be_filtered_is_said_before_anything_is_sent(dataset: Datase
         with pytest.raises(congrad.InvalidSampleError, match=r"sample 1 .* does not begin with the 3 turns") as error:
             filter_dataset(other, client, lambda _: "it", to_sample=openrlhf.to_sample)
     assert error.value.position == 1
+
+
+def test_a_dataset_is_kept_where_the_service_is_away_and_that_was_asked_for() -> None:
+    """As with `Client.filter`, whose options these are."""
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    dataset = Dataset.from_list([{"language": "de", "prompt": "a", "chosen": "b", "rejected": "c"}] * 3)
+    client = congrad.Client("http://stub", transport=httpx.MockTransport(refuse), max_downtime=0, max_retries=0)
+    with client:
+        assert filter_dataset(dataset, client, on_unavailable="keep")["keep"][:] == [True] * 3
+        with pytest.raises(congrad.APIConnectionError):
+            filter_dataset(dataset, client)

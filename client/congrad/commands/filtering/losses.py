@@ -28,10 +28,12 @@ def about_loss(found: Survey, is_own_stack: bool) -> str | None:
     """What to say of it before anything is sent; None where there is nothing to say."""
     loss = needed(found)
     if loss is None:
-        return None
+        return _of_two_kinds(found) if is_mixed(found) and not is_own_stack else None
     rows = "completions with a label" if found.labelled else "completions with no rejected one"
     if not is_own_stack:
-        return f"{rows} need a service with the loss {loss}: {_command(loss)}"
+        refusal = _refusal(loss, found)
+        left = "" if refusal is None else f"\nbut {refusal}"
+        return f"{rows} need a service with the loss {loss}: {_command(loss)}{left}"
     given = os.environ.get(SETTING)
     return f"{rows}: the stack is served with {SETTING}={given or loss}{', as it is set' if given else ''}"
 
@@ -70,18 +72,32 @@ def check_loss(client: Client, checkpoint: str | None, found: Survey) -> None:
 
 def _check_kinds(found: Survey) -> None:
     if is_mixed(found):
-        pairs, completions = found.rows - found.completions, found.completions - found.labelled
-        fail(
-            f"there are {pairs} pairs, and {completions} rows with one completion, no rejected one and no label: no "
-            "loss is for both; filter them as files of their own",
-            WRONG,
-        )
+        fail(_of_two_kinds(found), WRONG)
+
+
+def _of_two_kinds(found: Survey) -> str:
+    pairs, completions = found.rows - found.completions, found.completions - found.labelled
+    first = "" if found.first_plain is None else f" ({'the first is ' * (completions > 1)}{found.first_plain})"
+    return (
+        f"there are {pairs} pairs, and {completions} rows with one completion, no rejected one and no label{first}: no "
+        "loss is for both; filter them as files of their own"
+    )
 
 
 def _refusal(loss: str, found: Survey) -> str | None:
     kinds = [True] * bool(found.labelled) + [False] * (found.completions > found.labelled)
-    told = (refusal_of_completion(is_labelled, loss) for is_labelled in kinds)
-    return next((f"a row {text}" for text in told if text is not None), None)
+    for is_labelled in kinds:
+        if (text := refusal_of_completion(is_labelled, loss)) is not None:
+            return f"{'a row' if is_labelled else _plain_rows(found)} {text}"
+    return None
+
+
+def _plain_rows(found: Survey) -> str:
+    """The rows of one completion and no label: of many that have one, who is to mend them has to find them."""
+    others = found.completions - found.labelled - 1
+    if found.first_plain is None or not found.labelled:
+        return "a row"
+    return found.first_plain + (f", as {others} more {'rows' if others > 1 else 'row'}," if others else "")
 
 
 def _command(loss: str) -> str:

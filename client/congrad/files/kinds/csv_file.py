@@ -17,6 +17,13 @@ LINE_END = "\r\n"
 COMMA, TAB = ",", "\t"
 DELIMITERS = (COMMA, ";", TAB, "|")
 
+HINTS = {
+    "new-line": "; its lines should end with a line feed",
+    "unexpected end": "; a quote that is opened in this row is never closed",
+    "expected after": "; a quote within a quoted cell should be doubled",
+}
+"""What to look for, by the words of the csv module's errors."""
+
 
 def delimiter_of(stream: BinaryIO) -> str:
     """What stands between the cells: what makes most columns of the header, where names hold none of them."""
@@ -57,18 +64,32 @@ def read(stream: BinaryIO, name: str, fields: Mapping[str, str], delimiter: str 
             yield _row(f"row {number}", dict(zip(columns, cells, strict=True)), fields)
         else:
             fault = f"has {len(cells)} cells; the header has {len(columns)}"
-            unreadable = {UNREADABLE: ",".join(cells)}
+            unreadable = {UNREADABLE: _line_of(cells, delimiter)}
             yield Row(f"row {number}", unreadable, unreadable, fault)
 
 
 def _lines(stream: BinaryIO, name: str, delimiter: str) -> Iterator[list[str]]:
     # Of the whole process: the module has no limit for one reader.
     csv.field_size_limit(LONGEST_CELL)
+    reader = csv.reader(_decoded(stream, name), strict=True, delimiter=delimiter)
+    begins = 1
     try:
-        yield from (cells for cells in csv.reader(_decoded(stream, name), strict=True, delimiter=delimiter) if cells)
+        for cells in reader:
+            begins = reader.line_num + 1
+            if cells:
+                yield cells
     except csv.Error as error:
-        ends = "; its lines should end with a line feed" if "new-line" in str(error) else ""
-        raise FileError(f"{name}: is not CSV in UTF-8: {str(error).partition(' - ')[0]}{ends}") from error
+        # Where the row begins, not where the reader stands: a quote that is not closed takes in all lines to the end.
+        where, fault = f"{name}, line {begins}", str(error).partition(" - ")[0]
+        hint = next((hint for words, hint in HINTS.items() if words in fault), "")
+        raise FileError(f"{where}: is not CSV in UTF-8: {fault}{hint}") from error
+
+
+def _line_of(cells: Sequence[str], delimiter: str) -> str:
+    """Cells as a line that can be read again: one may hold what stands between them."""
+    line = io.StringIO()
+    csv.writer(line, delimiter=delimiter, lineterminator="").writerow(cells)
+    return line.getvalue()
 
 
 def _decoded(stream: BinaryIO, name: str) -> Iterator[str]:

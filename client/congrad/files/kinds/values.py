@@ -40,9 +40,13 @@ def encode(value: Any) -> bytes:
 
 
 def not_utf_8(error: UnicodeDecodeError) -> str:
-    """What is wrong with a text that is in another encoding, and what to do."""
+    """What is wrong with a text that is in another encoding, or has been cut off, and what to do."""
     byte = error.object[error.start]
-    return f"it has the byte 0x{byte:02x} of another encoding; convert it, as with iconv -f WINDOWS-1252 -t UTF-8"
+    way = f"it has the byte 0x{byte:02x} of another encoding; convert it, as with iconv -f WINDOWS-1252 -t UTF-8"
+    if error.reason != "unexpected end of data":
+        return way
+    # Who converts a whole file on account of its end has no accent left in it.
+    return f"it ends within a character, as it does where it has been cut off; or {way}"
 
 
 def told(error: Exception, before: int = 0) -> str:

@@ -65,6 +65,24 @@ def test_pairs_and_a_stray_completion_are_not_judged_by_a_loss_for_completions(
     assert served_with(MODEL, Survey(languages=Counter(de=6), completions=1, labelled=1))["CONGRAD_LOSS"] == "kto"
 
 
+def test_completions_without_a_label_among_labelled_ones_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who has one of them among very many has to find it."""
+    monkeypatch.delenv("CONGRAD_LOSS", raising=False)
+    one = Survey(completions=9, labelled=8, first_plain="line 7")
+    some = Survey(completions=9, labelled=6, first_plain="line 7")
+    for found, named in ((one, "line 7 has a completion"), (some, "line 7, as 2 more rows, has a completion")):
+        for refuse in (lambda: served_with(MODEL, found), lambda: check_loss(serving("kto"), None, found)):  # noqa: B023 # called at once
+            with pytest.raises(typer.Exit):
+                refuse()
+            assert f"{named} without a label" in " ".join(capsys.readouterr().err.split())
+        assert f"\nbut {named} without a label" in str(about_loss(found, is_own_stack=False))
+    stray = Survey(languages=Counter(de=6), completions=1, first_plain="line 4")
+    told = "5 pairs, and 1 rows with one completion, no rejected one and no label (line 4)"
+    assert told in str(about_loss(stray, is_own_stack=False))
+
+
 def test_a_service_with_another_loss_is_told_in_one_line_with_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
     check_loss(serving("kto"), None, LABELLED)
     check_loss(serving("sigmoid"), None, PAIRS)
