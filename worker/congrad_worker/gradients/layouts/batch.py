@@ -51,7 +51,7 @@ class Batch:
     spans: tuple[Spans, ...]  # of each pair
     extents: Extents
     targets: Targets
-    predicting: Predicting | None  # None where it is not known which pair each of these tokens alone is of
+    predicting: Predicting | None  # None where they are not told apart by pairs, or a pair has none
     lengths: Tensor  # int64 [pairs, 2]: tokens of the completions
     ref_logps: Tensor  # float32 [pairs, 2]: what the samples brought along, or NaN
     needs_reference: bool  # whether any sample brought nothing along

@@ -111,7 +111,8 @@ class Layout(ABC):
         )
 
     def predicting(self, targets: Targets, extents: Extents) -> Predicting | None:  # noqa: ARG002 # of rows with padding
-        """The tokens that predict, where it is known which pair each of them is of without those between them."""
+        """The tokens that predict, where it is known which pair each of them is of without those between them, and
+        every pair has one."""
         return None
 
     def _targets(self, pairs: Sequence[EncodedPair], starts: Sequence[int], tokens: int) -> Targets:

@@ -81,3 +81,48 @@ def test_what_mixes_tokens_or_is_called_again_is_computed_as_a_whole(tmp_path: P
     blocks[0] = blocks[1]
     one = GradientEngine(loaded, settings(tmp_path))
     assert tokens_through(mlp, one, PAIRS, PACKED_ROW) == {TOKENS}
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_what_is_given_more_than_a_row_is_computed_as_a_whole(by_name: bool, tmp_path: Path) -> None:
+    """That would have to be narrowed with it."""
+    loaded = checkpoint(save_random_model(tmp_path, "llama"))
+    mlp = loaded.model.get_submodule("model.layers.1.mlp")
+    own = mlp.forward
+    mlp.forward = lambda row, other=0: own(row + other)
+
+    def given_more(_: nn.Module, inputs: tuple[Any, ...], __: Any) -> tuple[Any, Any]:
+        return (inputs, {"other": inputs[0]}) if by_name else ((*inputs, *inputs), {})
+
+    mlp.register_forward_pre_hook(given_more, with_kwargs=True)
+    one = GradientEngine(loaded, settings(tmp_path))
+    assert tokens_through(mlp, one, PAIRS, PACKED_ROW) == {TOKENS}
+
+
+@pytest.mark.parametrize("fails", ["model.layers.0", "model.layers.1.mlp"])
+def test_a_model_or_a_part_that_cannot_be_tried_out_is_computed_as_a_whole(fails: str, tmp_path: Path) -> None:
+    """A part may need what the model has left there for it, and have no use but one in its place."""
+    loaded = checkpoint(save_random_model(tmp_path, "llama"))
+    module = loaded.model.get_submodule(fails)
+    calls = []
+
+    def refuse(*_: Any) -> None:
+        calls.append(fails)
+        if fails == "model.layers.0" or len(calls) > 1:
+            raise KeyError(fails)
+
+    refused = module.register_forward_pre_hook(refuse)
+    one = GradientEngine(loaded, settings(tmp_path))
+    refused.remove()
+    assert calls
+    assert tokens_through(feed_forward(one, 1), one, PAIRS, PACKED_ROW) == {TOKENS}
+
+
+def test_a_model_with_several_stacks_of_blocks_has_no_last_one(tmp_path: Path) -> None:
+    loaded = checkpoint(save_random_model(tmp_path, "llama"))
+    decoder = loaded.model.get_submodule("model")
+    layers = decoder.get_submodule("layers")
+    decoder.add_module("more", nn.ModuleList(layers.children()))
+    one = GradientEngine(loaded, settings(tmp_path))
+    assert len(decoder_blocks(loaded.model)) == 2
+    assert tokens_through(layers.get_submodule("1.mlp"), one, PAIRS, PACKED_ROW) == {TOKENS}

@@ -32,7 +32,7 @@ class LastBlock:
 
     @contextmanager
     def predicting(self, batch: Batch) -> Iterator[None]:
-        """They compute, inside the block, what predicts, and put out zeros for other tokens."""
+        """For the time of a batch, they compute the tokens that predict, and put out zeros for the others."""
         with ExitStack() as hooks:
             if batch.predicting is not None:
                 for part in self._parts:
@@ -61,9 +61,9 @@ def last_block(checkpoint: Checkpoint) -> LastBlock:
         return LastBlock(())
     try:
         calls = _calls(checkpoint, list(stacks[0][-1].children()))
-    except Exception:  # whatever a model has against being run, its verification tells
+        return LastBlock([call.part for call in calls if _is_by_token(call) and _is_dense(call.part)])
+    except Exception:  # whatever a model, or a part of it alone, has against being run: its verification tells
         return LastBlock(())
-    return LastBlock([call.part for call in calls if _is_by_token(call) and _has_layers_alone(call.part)])
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ def _is_row(value: Any) -> bool:
     return isinstance(value, Tensor) and value.ndim == 3 and value.shape[:2] == (1, PROBE)
 
 
-def _has_layers_alone(part: nn.Module) -> bool:
-    """Whether there are matrices in it to be spared, and no experts: hooks know theirs in whole rows."""
+def _is_dense(part: nn.Module) -> bool:
+    """Whether it has matrices, whose products are worth sparing, and no experts: hooks know theirs in whole rows."""
     modules = list(part.modules())
     is_small = all(parameter.ndim < 2 for parameter in part.parameters())
     return not is_small and not any(is_routed(module) or is_batched(module) for module in modules)

@@ -51,7 +51,7 @@ class PackedRow(SharedRow):
         tokens = targets.sources.unique()
         *starts, end = torch.searchsorted(tokens, torch.tensor([*extents.starts, extents.shape[1]])).tolist()
         sizes = [after - before for before, after in zip(starts, [*starts[1:], end], strict=True)]
-        if not all(sizes) or end == extents.shape[1]:  # of no tokens, there is no last one to stand again
+        if not all(sizes):  # of no tokens, there is no last one to stand again, see `by_pair`
             return None
         return Predicting(tokens, Extents((1, end), tuple(starts), tuple(sizes)))
 
