@@ -97,8 +97,8 @@ class Recovery:
             try:
                 if await self._alone(keys=[keys.RECOVERY], args=[LOCK_S]):
                     await self._sweep_alone()
-            except (OperationalError, AMQPError, OutOfMemoryError) as error:  # workers are heard all the same
-                log.warning("could not send a message again: %s: %s", type(error).__name__, error)
+            except (OSError, OperationalError, AMQPError, OutOfMemoryError) as error:  # workers are heard all the same
+                log.warning("messages could not be counted or sent: %s: %s", type(error).__name__, error)
             except Exception as error:  # the next sweep is another try, and must come
                 log.warning("could not look for lost work: %s: %s", type(error).__name__, error)
                 seconds = 2 * SILENT_S  # where Redis was away, workers were silent through no fault of theirs

@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 import redis
 from congrad.contract import wire
+from congrad.local.redis_server import free_port
 from congrad_service import keys
 from congrad_service.jobs.jobs import Jobs
 from congrad_service.observability.metrics import Metrics
@@ -193,6 +194,27 @@ def test_in_a_broker_that_cannot_be_read_messages_are_missed_where_none_waits(re
         assert [piece.chunk for piece in await elsewhere.sweep()] == [0, 1]
         assert await scene.waiting() == 2
         assert await elsewhere.sweep() == []
+
+    play(redis_url, store, act)
+
+
+def test_a_broker_that_is_away_makes_nobody_wait_longer_for_the_next_look(
+    redis_url: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no Redis: workers are heard in the one that they all have."""
+
+    async def act(scene: Scene) -> None:
+        stopped = asyncio.Event()
+        pauses = []
+
+        async def once(stopped: asyncio.Event, seconds: float) -> None:
+            pauses.append(seconds)
+            stopped.set()
+
+        monkeypatch.setattr(recovery, "pause", once)
+        away = Queue(settings(redis_url, broker_url=f"amqp://127.0.0.1:{free_port()}"))
+        await Recovery(scene.broker, None, away, Metrics()).run(stopped)
+        assert pauses == [recovery.SWEEP_S]
 
     play(redis_url, store, act)
 
