@@ -63,6 +63,18 @@ def at_first_sight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "SECOND_LOOK_S", 0.0)
 
 
+def pauses_at_first(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Stops a recovery that runs at its first pause; how long that was to be, in seconds."""
+    pauses = []
+
+    async def once(stopped: asyncio.Event, seconds: float) -> None:
+        pauses.append(seconds)
+        stopped.set()
+
+    monkeypatch.setattr(recovery, "pause", once)
+    return pauses
+
+
 def play(redis_url: str, store: Store, act: Callable[[Scene], Awaitable[None]]) -> None:
     """Sets the scene, and acts."""
 
@@ -164,13 +176,7 @@ def test_lost_work_waits_again_in_a_full_redis(redis_url: str, store: Store, mon
 
     async def act(scene: Scene) -> None:
         stopped = asyncio.Event()
-        pauses = []
-
-        async def once(stopped: asyncio.Event, seconds: float) -> None:
-            pauses.append(seconds)
-            stopped.set()
-
-        monkeypatch.setattr(recovery, "pause", once)
+        pauses = pauses_at_first(monkeypatch)
         assert store.turn(QUEUE) == (scene.job_id, 0)  # by a worker that dies
         scene.redis.config_set("maxmemory", 1)
         try:
@@ -205,13 +211,7 @@ def test_a_broker_that_is_away_makes_nobody_wait_longer_for_the_next_look(
 
     async def act(scene: Scene) -> None:
         stopped = asyncio.Event()
-        pauses = []
-
-        async def once(stopped: asyncio.Event, seconds: float) -> None:
-            pauses.append(seconds)
-            stopped.set()
-
-        monkeypatch.setattr(recovery, "pause", once)
+        pauses = pauses_at_first(monkeypatch)
         away = Queue(settings(redis_url, broker_url=f"amqp://127.0.0.1:{free_port()}"))
         await Recovery(scene.broker, None, away, Metrics()).run(stopped)
         assert pauses == [recovery.SWEEP_S]
