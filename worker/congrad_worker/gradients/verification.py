@@ -69,15 +69,18 @@ def _rounded_as_it_should(engine: GradientEngine) -> tuple[GradientEngine, Verdi
     half precision fewer operations round otherwise, for which alone a router may choose another expert."""
     if not engine.rounds_otherwise:
         return engine, verify(engine)
-    own = engine.unfused()
     try:
         verdict = verify(engine)
     except CheckpointError:
-        return own, verify(own)
-    if not verdict.reasons:
+        verdict = None
+    if verdict is not None and not verdict.reasons:
         return engine, verdict
+    # Not in the block above: there, the error keeps all tensors of the failed check alive.
+    own = engine.unfused()
     with_own = verify(own)
-    return (own, with_own) if len(with_own.reasons) < len(verdict.reasons) else (engine, verdict)
+    if verdict is not None and len(verdict.reasons) <= len(with_own.reasons):
+        return engine, verdict
+    return own, with_own
 
 
 def verify(engine: GradientEngine) -> Verdict:
