@@ -50,6 +50,26 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
+INTERRUPTED = """
+import runpy, sys
+from congrad.commands import app
+
+def main():
+    try:
+        exec("raise KeyboardInterrupt")  # as one that comes while a library defines a dataclass
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+app.main = main
+runpy.run_module("congrad", run_name="__main__")
+"""
+
+
+def test_its_exit_status_is_its_own_wherever_an_interrupt_came(tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
+    assert subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, check=False).returncode == 130
+
+
 def test_help_names_every_command_and_what_to_do_first() -> None:
     shown = words(congrad("--help").stdout)
     for command in ("filter", "report", "demo", "up", "status", "doctor", "direction"):
