@@ -180,7 +180,7 @@ def test_demo_prints_its_table(stack: Stack) -> None:
     """On a stack that runs; that the command starts one of its own is seen below, and by `make test-wheel`."""
     code = f"""
 from contextlib import nullcontext
-from congrad.commands.app import main
+from congrad.__main__ import main
 from congrad.local import demo, stack
 demo.running_stack = lambda options: nullcontext(stack.Stack({stack.url!r}, {{}}, None))
 main()

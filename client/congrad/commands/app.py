@@ -62,8 +62,3 @@ def _common(
     ] = False,
 ) -> None:
     """The options of `congrad` itself."""
-
-
-def main() -> None:
-    """Entry point."""
-    app()

@@ -54,13 +54,13 @@ INTERRUPTED = """
 import runpy, sys
 from congrad.commands import app
 
-def main():
+def interrupted():
     try:
         exec("raise KeyboardInterrupt")  # as one that comes while a library defines a dataclass
     except KeyboardInterrupt:
         sys.exit(130)
 
-app.main = main
+app.app = interrupted
 runpy.run_module("congrad", run_name="__main__")
 """
 
@@ -68,6 +68,12 @@ runpy.run_module("congrad", run_name="__main__")
 def test_its_exit_status_is_its_own_wherever_an_interrupt_came(tmp_path: Path) -> None:
     (tmp_path / "interrupted.py").write_text(INTERRUPTED)
     assert subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, check=False).returncode == 130
+
+
+def test_an_interrupt_while_it_is_imported_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    ended = subprocess.run([*CONGRAD, "status"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
 def test_help_names_every_command_and_what_to_do_first() -> None:
