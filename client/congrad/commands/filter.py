@@ -61,7 +61,7 @@ from congrad.protocol.base_client import DEFAULT_BASE_URL
 from congrad.protocol.options import BATCH_SIZE, CONCURRENCY
 from congrad.protocol.policy import Timeouts
 from congrad.protocol.room import mib
-from congrad.showing.progress import progress_bar
+from congrad.showing.progress import progress_bar, row_counter
 
 HELP = """Filters files of preference pairs or of completions through a running service, or with [bold]--model[/] \
 through one that is brought up for it.
@@ -226,8 +226,8 @@ def _filter(order: Order) -> None:
             decisions = run.decisions(journal)
             about = None if outputs.report is None else about_run(run, journal, client)
             notes = notes_on(client, run.asked.direction, found.languages)
-            with without_outputs(outputs.journal):
-                outputs.write(run.source, run.fields, found, decisions, about, run.retained(journal))
+            with without_outputs(outputs.journal), row_counter("writing", in_lines=order.is_spoken) as count:
+                outputs.write(run.source, run.fields, found, decisions, about, run.retained(journal), count)
         if order.as_json:
             print_summary(decisions, journal.direction, notes, beside_rows=outputs.has_standard_output)
         else:
@@ -267,7 +267,8 @@ def _read(order: Order) -> Iterator[tuple[Run, Survey]]:
         _tell(recognised.told, order)
         fields = recognised.fields
         trial = order.outputs.trial(rows)
-        found = survey(rows, fields, trial, drop_bad=order.drop_bad, with_digests=not order.is_dry)
+        with row_counter("reading", in_lines=order.is_spoken) as count:
+            found = survey(rows, fields, trial, drop_bad=order.drop_bad, with_digests=not order.is_dry, count=count)
         told = [*notices(found), *(() if order.is_dry else order.outputs.notices(rows))]
         for notice in told if order.is_spoken else ():
             say(notice)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,12 +87,14 @@ def survey(
     *,
     drop_bad: bool = False,
     with_digests: bool = True,
+    count: Callable[[int], None] = lambda _: None,
 ) -> Survey:
     """Reads a file once, to its end.
 
     :param trial: is shown all rows.
     :param drop_bad: whether rows that are no samples are only noted.
     :param with_digests: whether ``samples`` is filled: it grows with the file.
+    :param count: is told how many rows have been read, after each.
     :raises BadRowsError: rows are no samples; the message names them, and what is wrong with each.
     :raises FileError: there is no row at all, or no column of a name that was given. Or rows cannot be written as they
         are to be.
@@ -114,6 +116,7 @@ def survey(
             found.columns_of_samples.update(dict.fromkeys(row.content))
         if trial is not None and is_written:
             trial.add(row, is_sample)
+        count(position + 1)
     if not found.rows and not found.bad.total:
         raise FileError(f"{source.name}: holds no rows{' but ties' * bool(found.bad.ties)}")
     _check_columns(source, fields, found)

@@ -11,6 +11,9 @@ from congrad.showing.passes import Passes
 EVERY_S = 30.0
 """Between two lines: a log has room for them, and whoever waits looks again by then."""
 
+COUNTED = 1_000
+"""Rows of a file, of which nobody wants to see each."""
+
 
 @contextmanager
 def progress_bar(rows: int, wanted: bool | None, passes: int = 1, *, in_lines: bool = False) -> Iterator[Passes]:
@@ -39,6 +42,32 @@ def progress_bar(rows: int, wanted: bool | None, passes: int = 1, *, in_lines: b
     with progress:
         task = progress.add_task("filtering", total=told.total)
         yield told
+
+
+@contextmanager
+def row_counter(
+    doing: str, *, in_lines: bool = False, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int], None]]:
+    """Shows that a long file is being read or written; yields what is told of how many rows that was done to.
+
+    :param in_lines: whether a line is printed now and then where standard error is no terminal.
+    :param clock: seconds.
+    """
+    last = clock()
+
+    def printed(rows: int) -> None:
+        nonlocal last
+        if rows % COUNTED == 0 and clock() - last >= EVERY_S:
+            last = clock()
+            print(f"{doing}: {rows:,} rows so far", file=sys.stderr, flush=True)
+
+    if not sys.stderr.isatty():
+        yield printed if in_lines else lambda _: None
+        return
+    from rich.console import Console  # as above
+
+    with Console(stderr=True).status(doing) as status:
+        yield lambda rows: None if rows % COUNTED else status.update(f"{doing}: {rows:,} rows so far")
 
 
 def passes_in_lines(rows: int, passes: int, clock: Callable[[], float] = time.monotonic) -> Passes:

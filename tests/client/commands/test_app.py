@@ -20,6 +20,7 @@ import pytest
 from congrad.commands.app import app
 from congrad.commands.terminal.output import say_warnings
 from congrad.local.redis_server import free_port
+from congrad.showing import progress
 from pyarrow import parquet
 from support.commands import CONGRAD
 from support.stub_service import StubService
@@ -368,6 +369,17 @@ def test_what_cannot_be_written_is_not_lost(tmp_path: Path) -> None:
     assert kept.read_text().startswith("language,prompt,chosen,rejected\n")
     assert len(stub.bodies) == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "kept.jsonl"]
+
+
+def test_a_long_file_is_seen_to_be_read_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "EVERY_S", 0)
+    source = rows_kept(tmp_path, 2_500)
+    with deciding(StubService()) as url:
+        done = congrad("filter", source, "-o", tmp_path / "kept.jsonl", "--url", url)
+    assert done.exit_code == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if line.endswith("so far")] == [
+        f"{doing}: {rows:,} rows so far" for doing in ("reading", "writing") for rows in (1_000, 2_000)
+    ]
 
 
 def test_what_the_output_does_not_take_is_found_before_anything_is_sent(tmp_path: Path) -> None:

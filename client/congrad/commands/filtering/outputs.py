@@ -1,6 +1,6 @@
 """Where `congrad filter` writes: what was kept, what was dropped, every decision, and a page about them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
@@ -99,11 +99,13 @@ class Outputs:
         decisions: Sequence[wire.Decision],
         about: About | None,
         retained: Sequence[Retained] = (),
+        count: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Writes all outputs; KEPT takes its place last, so that where it is, the others are too.
 
         :param about: what the report says of the run, where there is one.
         :param retained: the jobs whose gradients are kept.
+        :param count: is told how many rows have been written, or left out, after each.
         :raises FileError: one of them cannot be written.
         """
         wanted = None if self.trial(source).is_needed else fields.wanted
@@ -122,6 +124,7 @@ class Outputs:
                     kept.write(row, {})
                 elif dropped is not None:
                     dropped.write(row, {DECISION: _verdict(decision, bad)})
+                count(position + 1)
             if self.scores is not None:
                 stream = stack.enter_context(replacing(self.scores))
                 stream.writelines(encode(asdict(decision)) + b"\n" for decision in decisions)
