@@ -17,6 +17,7 @@ from congrad.commands.service.publish import publish
 from congrad.commands.service.retry import retry
 from congrad.commands.service.status import status
 from congrad.commands.service.token import token
+from congrad.commands.terminal.closed import open_what_is_closed
 from congrad.commands.up import up
 
 PAIRS = "Pairs"
@@ -66,4 +67,5 @@ def _common(
 
 def main() -> None:
     """Entry point."""
+    open_what_is_closed()
     app()
