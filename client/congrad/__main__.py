@@ -7,7 +7,9 @@ def main() -> None:
     """Entry point. The exit status of a run that is interrupted is that of the command, wherever the interrupt came."""
     try:
         from congrad.commands.app import app  # takes half a second, in which somebody may think better of it
+        from congrad.commands.terminal.closed import open_what_is_closed
 
+        open_what_is_closed()
         app()
     except KeyboardInterrupt:
         sys.exit(130)  # `INTERRUPTED`, which may not have been imported

@@ -127,9 +127,8 @@ class Client(BaseClient):
         :param samples: `Sample` or `PromptCompletion`, mappings with their fields, or a `datasets.Dataset`, of whose
             columns only those are sent. A `PromptCompletion` needs workers with ``CONGRAD_LOSS=sft``, or ``kto`` where
             it has a label. A sample's id defaults to its position; within one request ids have to differ.
-        :param options: ``direction``, ``update``, ``selection``, ``checkpoint``, ``two_pass``, ``on_unavailable``,
-            ``batch_size``, ``concurrency``, ``progress``, ``idempotency_key``: see `FilterOptions`. A fraction within
-            languages or the request is taken over all samples of the call.
+        :param options: any of `FilterOptions`: ``direction``, ``selection``, ``two_pass``, ``retain``, ... A fraction
+            within languages or the request is taken over all samples of the call.
         :raises ValueError: an option cannot be.
         :raises InvalidSampleError: a sample cannot be sent; nothing has been sent then.
         :raises CongradError: one of the tree in `congrad.errors`, with what is decided and what is not.

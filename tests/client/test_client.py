@@ -386,6 +386,18 @@ def test_a_key_is_checked_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> No
     assert "cret" not in str(caught.value).replace("secrets", "")
 
 
+@pytest.mark.parametrize("content", ["<html>\n  <body>File not found.</body>\n</html>", '{"detail":"Not Found"}', ""])
+def test_of_an_error_that_is_not_the_services_it_is_said_that_it_is_not(content: str) -> None:
+    """Another server at the address, such as one of a model, which has the same port by default."""
+    with (
+        client(lambda _: httpx.Response(404, text=content), max_retries=0) as connected,
+        pytest.raises(congrad.NotFoundError, match="404 Not Found: not as CONGRAD answers: something else") as caught,
+    ):
+        connected.filter([sample(0)])
+    shown = " ".join(content.split())
+    assert str(caught.value).endswith(f": {shown}" if shown else "on the way to the service")
+
+
 def test_a_proxys_page_is_no_success() -> None:
     with client(lambda _: httpx.Response(200, text="<html>sign in"), max_retries=0) as connected:
         assert not connected.is_ready()

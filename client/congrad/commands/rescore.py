@@ -13,10 +13,11 @@ from congrad.commands.filtering.selection import selection_of
 from congrad.commands.filtering.standing import check_direction
 from congrad.commands.filtering.telling.summary import print_summary, show_summary
 from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
-from congrad.commands.terminal.output import WRONG, fail, fail_with
+from congrad.commands.terminal.output import WRONG, fail, fail_with, say
 from congrad.commands.terminal.signals import interrupt_on_signals
 from congrad.contract import wire
 from congrad.errors import CongradError
+from congrad.files.decisions import misnamed
 from congrad.files.kinds.rows import FileError
 from congrad.files.kinds.values import encode
 from congrad.files.source import same_file
@@ -97,6 +98,8 @@ def rescore_file(
         check_writable(output)
         if same_file(jobs, output):
             raise FileError(f"{output}: is the input; it would be overwritten")
+        if (told := misnamed(output)) is not None:
+            say(told)
         interrupt_on_signals()
         with connect(url, api_key, timeout=timeout) as client:
             if direction is not None and samples is None:

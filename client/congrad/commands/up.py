@@ -58,7 +58,8 @@ def up(
         if os.environ.get(name):
             say(f"{name} is not looked at: what is brought up here has an address and a Redis of its own")
     result = _stdout_alone() if as_json else None
-    folder = data_dir or _default_data_dir()
+    # A shell leaves the ~ of --data-dir=~/data as it is, and a folder of that name is soon removed by a wrong command.
+    folder = (data_dir or _default_data_dir()).expanduser()
     options = StackOptions(folder, port, workers=workers, decide_workers=decide_workers)
     try:
         with (

@@ -18,7 +18,7 @@ NO_SAMPLES = (wire.Reason.BAD_ROW, wire.Reason.TIE)
 """Reasons of rows that nothing was sent of."""
 
 _SAMPLES = "give the file that was filtered"
-_SCORES = "give the file that `congrad filter --scores FILE` has written"
+_SCORES = "give the file that `congrad filter --scores FILE` has written, which is JSON Lines and called .jsonl"
 
 
 def read_decisions(path: str) -> list[wire.Decision]:
@@ -26,11 +26,18 @@ def read_decisions(path: str) -> list[wire.Decision]:
 
     :raises FileError: the file cannot be read, holds none, or a line is no decision.
     """
-    with Source(path, format_of(path) or Format.JSONL) as rows:
+    with Source(path, None if format_of(path) else Format.JSONL) as rows:
         decisions = [_decision(row, rows.name) for row in rows.rows()]
     if not decisions:
         raise FileError(f"{path}: holds no decisions; {_SCORES}")
     return decisions
+
+
+def misnamed(path: str) -> str | None:
+    """What to say before decisions are written to a file that its suffix says another kind of."""
+    if format_of(path) in (None, Format.JSONL, Format.JSON):
+        return None
+    return f"{path}: decisions are JSON Lines, whatever the suffix; call it .jsonl, for `congrad report` and others"
 
 
 def _decision(row: Row, name: str) -> wire.Decision:

@@ -127,4 +127,5 @@ def unknown(rows: Sequence[Row]) -> str:
 def _likeness(form: RowFormat, fields: Sequence[str]) -> float:
     """The share of a format's telling columns that are there, in whole or in part."""
     telling = [name for name in form.columns if name in form.shape]
-    return sum(any(name in field or field in name for field in fields) for name in telling) / (len(telling) or 1)
+    seen = [field.casefold() for field in fields]  # a spreadsheet's are often capitalised
+    return sum(any(name in field or field in name for field in seen) for name in telling) / (len(telling) or 1)

@@ -62,6 +62,7 @@ def configure(data_dir: Path, port: int) -> RedisConfig:
     second at most.
     """
     password = secrets.token_urlsafe(24)
+    data_dir = data_dir.absolute()  # Redis changes to it before it opens what is named after it
     config, log = data_dir / "redis.conf", data_dir / "redis.log"
     # Closed to others before the password is in it, also where the file is there from an earlier time.
     config.touch(mode=0o600)

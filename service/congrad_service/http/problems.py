@@ -47,6 +47,8 @@ QUEUE_FULL: dict[int | str, dict[str, Any]] = {
 
 NO_FILE = "the body should be a file, with Content-Type: {}"
 
+NOTHING_THERE = "nothing is at this path; /openapi.json has all that there are"
+
 METHODS = ("DELETE", "GET", "HEAD", "POST", "PUT")
 
 
@@ -66,7 +68,10 @@ def _on_http(request: Request, error: Exception) -> JSONResponse:
     status = HTTPStatus(error.status_code)
     if status is HTTPStatus.BAD_REQUEST and error.__cause__ is not None:
         return response(problem_of(_unreadable(request, error.__cause__)))
-    problem = wire.Problem(title=status.phrase, status=status, detail=str(error.detail))
+    detail = str(error.detail)
+    if status is HTTPStatus.NOT_FOUND and detail == status.phrase:  # of no route, as where an address has one too many
+        detail = NOTHING_THERE
+    problem = wire.Problem(title=status.phrase, status=status, detail=detail)
     headers = dict(error.headers or {})
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = ", ".join(_allowed(request))

@@ -77,6 +77,19 @@ def test_an_interrupt_while_it_is_imported_is_no_traceback(tmp_path: Path) -> No
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
+def test_a_data_folder_in_the_home_is_not_made_beside_where_the_command_runs(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()  # so that nothing is started
+    (tmp_path / "here").mkdir()
+    command = [*CONGRAD, "up", "--port", "0", "--data-dir=~/taken"]
+    environment = os.environ | {"HOME": str(tmp_path)}
+    done = subprocess.run(
+        command, cwd=tmp_path / "here", env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert f"congrad: {tmp_path / 'taken'} cannot be used to keep data in" in done.stderr
+    assert list((tmp_path / "here").iterdir()) == []
+
+
 def test_help_names_every_command_and_what_to_do_first() -> None:
     shown = words(congrad("--help").stdout)
     for command in ("filter", "report", "demo", "up", "status", "doctor", "direction"):

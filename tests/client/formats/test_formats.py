@@ -353,6 +353,8 @@ def test_rows_of_no_format_are_told_their_fields_and_the_nearest_formats() -> No
         UnknownFormatError, match=r"the fields are instruction, generations, notes\.(.|\n)*generations: in"
     ):
         recognised([{"instruction": "a", "generations": ["b"], "notes": 1}])
+    with pytest.raises(UnknownFormatError, match=r"the fields are Prompt, Chosen, Rejected\.(.|\n)*\n  trl: chosen"):
+        recognised([{"Prompt": "a", "Chosen": "b", "Rejected": "c"}])
     with pytest.raises(ValueError, match="there is no format 'trll'; there are auto, openai"):
         named("trll")
 

@@ -77,6 +77,18 @@ def test_a_redis_that_died_is_started_again_on_its_data(tmp_path: Path, caplog: 
     assert caplog.messages == ["the Redis ended by itself, with status -9, and is started again"] * 2
 
 
+def test_a_folder_that_is_named_from_the_working_directory_on_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    patient = Retry(ConstantBackoff(0.05), 400)
+    with started(Path("runs/data")) as (stack, config), redis.Redis.from_url(config.url, retry=patient) as connection:
+        connection.set("kept", "here")
+        stack.check()
+    assert {path.name for path in (tmp_path / "runs" / "data").iterdir()} >= {"redis.conf", "redis.log"}
+    assert list((tmp_path / "runs").iterdir()) == [tmp_path / "runs" / "data"]
+
+
 def test_one_that_cannot_go_on_is_given_up_and_it_is_said_where_it_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

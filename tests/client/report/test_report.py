@@ -468,6 +468,11 @@ def test_what_is_no_file_of_decisions_is_refused(rows: list[Any], message: str, 
     assert "congrad filter --scores FILE" in str(caught.value)
 
 
+def test_decisions_may_be_in_a_file_that_is_called_a_list(tmp_path: Path) -> None:
+    """As other rows may: `--scores scores.json` writes the same lines."""
+    assert len(read_decisions(str(write_lines(tmp_path / "scores.json", SCORES)))) == len(SCORES)
+
+
 def test_a_page_does_not_overwrite_what_it_is_made_of(scores: Path, samples: Path) -> None:
     for output in (scores, samples):
         done = congrad(scores, "--samples", samples, "-o", output)

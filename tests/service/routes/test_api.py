@@ -178,6 +178,13 @@ def test_every_error_is_a_problem_document(
     assert "instance" not in problem, "there is no job to name"
 
 
+@pytest.mark.parametrize("path", ["/filter/filter", "/v1/models"])
+def test_of_a_path_that_is_none_it_is_said_where_those_that_are_stand(path: str, redis_url: str) -> None:
+    """As where a client's address ends in a route."""
+    detail = assert_problem(call(redis_url, "GET", path), 404)["detail"]
+    assert detail == "nothing is at this path; /openapi.json has all that there are"
+
+
 @pytest.mark.parametrize(
     ("path", "methods"),
     [

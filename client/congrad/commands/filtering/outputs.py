@@ -10,6 +10,7 @@ from congrad.commands.filtering.journal import journal_of
 from congrad.commands.filtering.retained import Retained, write_retained
 from congrad.contract import wire
 from congrad.files.bad_rows import BadRow
+from congrad.files.decisions import misnamed
 from congrad.files.formats import STANDARD_STREAM, Format, format_of
 from congrad.files.kinds.parquet_file import DECISION, require_pyarrow
 from congrad.files.kinds.rows import FileError
@@ -58,6 +59,8 @@ class Outputs:
         for path in (self.kept, self.dropped):
             if path is not None and PurePath(bare(path)).suffix and format_of(path) is None and not self.kept_format:
                 yield f"{path}: its suffix is that of no kind of file, and it will be written as {source.format}"
+        if self.scores is not None and (told := misnamed(self.scores)) is not None:
+            yield told
         for path in self.paths:
             if not is_special(path) and Path(path).exists():
                 yield f"{path}: is there already, and will be replaced"

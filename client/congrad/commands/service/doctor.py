@@ -97,7 +97,8 @@ def _reachable(live: Answer, url: str) -> Check:
         return Check("service", Mark.FAILED, f"{url} {live.failure}", hint)
     if live.status != httpx.codes.OK or live.body != {"status": "live"}:
         detail = f"{url} answers with status {live.status}, and not as CONGRAD does"
-        return Check("service", Mark.FAILED, detail, "something else is there: see --url, and proxies on the way")
+        hint = "something else is there: see --url, an address without a route behind it, and proxies on the way"
+        return Check("service", Mark.FAILED, detail, hint)
     return Check("service", Mark.OK, f"{url} can be reached")
 
 

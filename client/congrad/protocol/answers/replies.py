@@ -15,6 +15,8 @@ from congrad.protocol.answers.classify import status_error
 
 T = TypeVar("T")
 
+NOT_OURS = "not as CONGRAD answers: something else is at this address, or on the way to the service"
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -102,7 +104,8 @@ def _problem(reply: Reply) -> wire.Problem:
         return wire.Problem.model_validate_json(reply.content).model_copy(update={"status": reply.status})
     except ValidationError:
         phrase = httpx.codes.get_reason_phrase(reply.status) or "Unknown"
-        detail = _beginning(reply) or "no detail"
+        shown = " ".join(_beginning(reply).split())  # pages are of many lines
+        detail = f"{NOT_OURS}: {shown}" if shown else NOT_OURS
         # Not followed: a token is for the address that it was given for.
         if 300 <= reply.status < 400 and (to := reply.headers.get("Location")):
             detail = f"it is at {to}; base_url should be the address of the service itself"

@@ -95,3 +95,13 @@ def test_a_suffix_that_says_nothing_is_told(kept: str, is_told: bool, mixed: Pat
         for form, word in ((None, is_told), (Format.JSONL, False)):
             told = list(Outputs(str(mixed.parent / kept), None, "scores", None, None, form).notices(rows))
             assert any("will be written as jsonl" in notice for notice in told) is word
+
+
+@pytest.mark.parametrize(
+    ("scores", "is_told"), [("s.csv", True), ("s.json", False), ("s.jsonl.gz", False), ("s.txt", False), ("-", False)]
+)
+def test_decisions_in_a_file_that_is_called_another_kind_are_told_of(scores: str, is_told: bool, mixed: Path) -> None:
+    """`congrad report` would read it as what it is called."""
+    with Source(str(mixed)) as rows:
+        told = list(Outputs("kept.jsonl", None, scores, None, None, None).notices(rows))
+    assert any("decisions are JSON Lines" in notice for notice in told) is is_told
