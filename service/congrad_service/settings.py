@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
+from congrad.contract.wire import MAX_LANGUAGES
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -60,7 +61,7 @@ class RedisSettings(BaseSettings):
     gradient_bits: Literal[8, 16] = 16
     """Bits of a number in a gradient store that is not Redis: with 8, and a scale for each pair, a pair takes half as
     much, and its score changes a little."""
-    max_languages: Annotated[int, Field(ge=1, le=1024)] = 256
+    max_languages: Annotated[int, Field(ge=1, le=MAX_LANGUAGES)] = 256
     """Languages of one request, and of one direction; what a decision costs grows with the cube of their number."""
     log_format: LogFormat = "pretty"
     """How lines of the log are written: for people, or each as a JSON object."""
