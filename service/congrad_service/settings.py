@@ -113,10 +113,11 @@ class RedisSettings(BaseSettings):
         url = value or info.data.get("redis_url")
         if url is None:  # that is wrong itself, and has an error of its own
             return value
-        from kombu import Connection  # takes as long to import as all else here
+        from kombu.connection import Connection  # takes as long to import as all else here
 
         try:
-            Connection(_checking_certificates(url)).get_transport_cls()
+            connection = Connection(_checking_certificates(url))  # type: ignore[no-untyped-call] # it has no types
+            connection.get_transport_cls()  # type: ignore[no-untyped-call] # likewise
         except (ImportError, LookupError, TypeError, ValueError) as error:
             if value:
                 raise ValueError(f"is none that Celery takes: {error}") from None

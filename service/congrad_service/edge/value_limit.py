@@ -2,7 +2,6 @@
 it is, and microseconds in which nobody else is answered."""
 
 import json
-import re
 from collections.abc import Callable, Coroutine, Iterator
 from http import HTTPStatus
 from typing import Any
@@ -12,35 +11,16 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from congrad_service.edge import limits
-
-MARKS = (b",", b"[", b"{")
-"""What stands before each value that is no string and has no name."""
-
-STRING = re.compile(rb'"[^"]*"')
-"""In a text without escaped quotes."""
+from congrad_service.edge.json_values import marks, values
 
 TOO_MANY = f"the body holds more than {limits.MAX_VALUES} names and values; send fewer samples at once"
-
-
-def values(text: bytes) -> int:
-    """How many names and values a text of JSON has, to a factor of two; where there are more than are taken, perhaps
-    not all of them are counted."""
-    bare = text.replace(rb"\\", b"").replace(rb"\"", b"")
-    strings = bare.count(b'"') // 2
-    if strings > limits.MAX_VALUES:
-        return strings
-    return strings + _marks(STRING.sub(b"", bare))
-
-
-def _marks(text: bytes) -> int:
-    return sum(map(text.count, MARKS))
 
 
 def _holds_too_many(body: bytes) -> bool:
     encoding = json.detect_encoding(body)  # as `json.loads` takes it
     text = body if encoding.startswith("utf-8") else body.decode(encoding, "surrogatepass").encode(errors="replace")
     # Few marks are no more outside of strings; nearly all bodies are through here.
-    return _marks(text) + text.count(b'"') > limits.MAX_VALUES and values(text) > limits.MAX_VALUES
+    return marks(text) + text.count(b'"') > limits.MAX_VALUES and values(text) > limits.MAX_VALUES
 
 
 def _strings_of_json(body: Any) -> Iterator[bytes]:
