@@ -12,10 +12,13 @@ from pydantic import Field, model_validator
 from congrad.contract.answer import Answer
 from congrad.contract.samples import Request, Text
 
-Source = Annotated[Text, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f]*$")]
+MAX_NAME = 4096
+"""Characters of what names a checkpoint: answers repeat it."""
+
+Source = Annotated[Text, Field(min_length=1, max_length=MAX_NAME, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """A folder on the machine of the workers, or the name of a model on the Hugging Face hub."""
 
-Name = Annotated[Text, Field(min_length=1, max_length=4096)]
+Name = Annotated[Text, Field(min_length=1, max_length=MAX_NAME)]
 """Of a checkpoint: its name or its fingerprint."""
 
 SleepLevel = Literal["offload", "discard"]

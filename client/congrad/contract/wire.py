@@ -23,6 +23,7 @@ from pydantic import (
 
 from congrad.contract.aggregators import AggregatorName
 from congrad.contract.answer import Answer
+from congrad.contract.publishing import MAX_NAME
 from congrad.contract.publishing import Loading as Loading
 from congrad.contract.publishing import Order as Order
 from congrad.contract.publishing import Publication as Publication
@@ -49,6 +50,9 @@ from congrad.contract.views import Memory as Memory
 from congrad.contract.views import Queue as Queue
 from congrad.contract.views import Room as Room
 from congrad.contract.views import Worker as Worker
+
+MAX_LANGUAGES = 1024
+"""Of a direction, whatever its service is set to."""
 
 DirectionName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
@@ -128,7 +132,7 @@ class FilterRequest(Request):
     direction: DirectionName = "default"
     update: StrictBool = True
     selection: Selection = ThresholdSelection()
-    checkpoint: Text | None = None
+    checkpoint: Annotated[Text, Field(max_length=MAX_NAME)] | None = None
     retain: StrictBool = False
     repeats: Literal["once", "count"] = "once"
     half_life: HalfLife | None = None
@@ -153,7 +157,7 @@ class RescoreRequest(Request):
     selection: Selection = ThresholdSelection()
     retain: StrictBool = False
     aggregator: AggregatorName | None = None
-    languages: Annotated[list[Language], Field(min_length=1)] | None = None
+    languages: Annotated[list[Language], Field(min_length=1, max_length=MAX_LANGUAGES)] | None = None
     direction: DirectionName | None = None
     update: StrictBool = False
     half_life: HalfLife | None = None

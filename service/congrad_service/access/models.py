@@ -5,7 +5,9 @@ a folder that is allowed, shows only there.
 """
 
 import re
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 
 HUB_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
@@ -36,14 +38,16 @@ class Allowed:
         if not (self._has(Path(source)) if source.startswith("/") else self._names_it(source)):
             raise NotAllowedError(f"{source!r} is not among what the operator allows with CONGRAD_MODELS")
 
-    def check_files(self, folder: Path) -> None:
+    def check_files(self, folder: Path, patterns: Iterable[str] = ()) -> None:
         """
         :param folder: one that may be loaded.
+        :param patterns: of what is read of it further down.
         :raises NotAllowedError: something in it is a link to where nothing may be.
         """
-        for path in folder.iterdir():
-            if path.is_symlink() and not self._has(path):
-                raise NotAllowedError(f"{path.name!r} is a link out of what the operator allows with CONGRAD_MODELS")
+        for path in chain(folder.iterdir(), *map(folder.glob, patterns)):
+            if not self._has(path):
+                name = path.relative_to(folder).as_posix()
+                raise NotAllowedError(f"{name!r} is a link out of what the operator allows with CONGRAD_MODELS")
 
     def _has(self, path: Path) -> bool:
         try:

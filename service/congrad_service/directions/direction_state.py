@@ -25,6 +25,7 @@ from safetensors.numpy import save
 from congrad_service.directions.cosines import cosines_of, held_cosines
 from congrad_service.directions.remembered import HASH_BYTES, PAIR, by_language, dumped
 from congrad_service.directions.remembered import fields as remembered_fields
+from congrad_service.edge.json_values import values
 from congrad_service.http.errors import Unprocessable
 
 FORMAT_VERSION = "2"
@@ -55,6 +56,8 @@ Cosines = Annotated[list[Annotated[list[Cosine], FailFast()]], FailFast()]
 LARGEST_SCORE = 1 + 1e-6
 """A cosine, and what rounding adds to it."""
 MAX_LANGUAGES = 1024
+MAX_HEADER_VALUES = 32 * MAX_LANGUAGES * (len(VECTORS) + len(MATRICES))
+"""Names and values: a tensor has sixteen at most."""
 MAX_FAULTS = 1000
 """Both so that the errors of a large file have an end."""
 MAX_MEAN = 1e15
@@ -191,6 +194,9 @@ def _known(tensors: Mapping[str, Mapping[str, Any]], tag: str) -> np.ndarray:
 
 def _tensors(data: bytes) -> dict[str, dict[str, Any]]:
     """Name to dtype, shape and data (little-endian)."""
+    length = int.from_bytes(data[:8], "little")
+    if values(data[8 : 8 + length]) > MAX_HEADER_VALUES:  # each tensor takes time
+        raise _unprocessable([f"the header names more tensors than {MAX_LANGUAGES} languages have"])
     try:
         return dict(deserialize(data))  # type: ignore[no-untyped-call] # its stub has no annotations
     except SafetensorError as error:

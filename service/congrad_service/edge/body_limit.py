@@ -12,6 +12,13 @@ from congrad_service.http.errors import ContentTooLarge, problem_of
 from congrad_service.http.problems import response
 
 
+def declared_length(headers: Headers) -> int:
+    """What is declared; 0 where nothing is."""
+    declared = headers.get("Content-Length", "")
+    # Zeros in front are allowed, thousands of them too, and Python reads no number of so many digits.
+    return int(declared.lstrip("0") or "0") if declared.isascii() and declared.isdigit() else 0
+
+
 class BodyLimit:
     """ASGI middleware that answers 413 to larger bodies: at once where the length is declared, else as soon as the
     bytes that came exceed the limit. Those that come too slowly are answered 408."""
@@ -22,8 +29,7 @@ class BodyLimit:
         self._detail = f"the body has more than {max_bytes} bytes"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        declared = Headers(scope=scope).get("Content-Length", "") if scope["type"] == "http" else ""
-        if declared.isascii() and declared.isdigit() and int(declared) > self._max_bytes:
+        if scope["type"] == "http" and declared_length(Headers(scope=scope)) > self._max_bytes:
             await response(problem_of(ContentTooLarge(self._detail)))(scope, receive, send)
             return
         received, is_whole = 0, scope["type"] != "http"

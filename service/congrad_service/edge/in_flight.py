@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from congrad_service.edge import limits
+from congrad_service.edge.body_limit import declared_length
 from congrad_service.http.errors import RETRY_AFTER_S, ServiceError, TooMuchAtOnce, Unavailable, problem_of
 from congrad_service.http.problems import response
 from congrad_service.observability.observed import is_probe
@@ -153,7 +154,7 @@ class InFlight:
             return
         try:
             async with self._budget.request(caller.name) as holding:
-                declared = _length(Headers(scope=scope))
+                declared = declared_length(Headers(scope=scope))  # a body that is longer is counted as it comes
                 await holding.take(declared)
                 scope["state"]["room"] = holding
                 exchange = Exchange(holding, declared, receive, send)
@@ -207,7 +208,7 @@ class Exchange:
 
     async def _begin(self, message: Message) -> None:
         # A stream has none: its events are small, or those of all who watch.
-        length = _length(Headers(raw=message["headers"]))
+        length = declared_length(Headers(raw=message["headers"]))
         try:
             await self._holding.take(max(length - self._holding.reserved, 0))
         except ServiceError as error:
@@ -215,12 +216,6 @@ class Exchange:
             await response(problem_of(error), error.headers)({"type": "http"}, self._receive, self._send)
         else:
             await self._send(message)
-
-
-def _length(headers: Headers) -> int:
-    """What is declared; 0 where nothing is. A body that is longer is counted as it comes."""
-    declared = headers.get("Content-Length", "")
-    return int(declared) if declared.isascii() and declared.isdigit() else 0
 
 
 def _of(request: Request) -> Holding:

@@ -30,6 +30,9 @@ MAX_PIPELINED = 4
 
 BODY_S = 300.0
 """A body that is not whole by then holds what came of it in memory for no one."""
+MAX_VALUES = 2 * MIB
+"""Names and values of a body of JSON. In one of 64 MiB there is room for thirty million, which took minutes and
+gigabytes; 4,096 samples of 64 messages each are within this."""
 MAX_FRAMING_BYTES = 16 * KIB
 """What comes and is no byte of the body: sizes of chunks and what is behind them, trailers."""
 

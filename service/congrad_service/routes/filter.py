@@ -5,9 +5,10 @@ from functools import partial
 
 from congrad.contract import wire
 from congrad.contract.losses import refusal
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from congrad_service.directions.directions import Standing
+from congrad_service.edge.value_limit import BoundedRequest, BoundedRoute
 from congrad_service.http import errors
 from congrad_service.http.idempotency import claim
 from congrad_service.http.prefer import parse_prefer
@@ -18,11 +19,24 @@ from congrad_service.routes.waiting import JOB_RESPONSES, IdempotencyKey, Prefer
 from congrad_service.settings import ServiceSettings
 from congrad_service.state import Congrad, State
 
-router = APIRouter(tags=["filter"])
+router = APIRouter(tags=["filter"], route_class=BoundedRoute)
+
+
+async def _has_few_samples(request: Request, state: Congrad) -> None:
+    """Looked at before the samples are, each of which takes time.
+
+    :raises ContentTooLarge: there are too many.
+    """
+    body = request.parsed if isinstance(request, BoundedRequest) else None
+    samples = body.get("samples") if isinstance(body, dict) else None
+    most = state.settings.max_samples
+    if isinstance(samples, list) and len(samples) > most:
+        raise errors.ContentTooLarge(f"{len(samples)} samples in one request; at most {most} are taken")
 
 
 @router.post(
     "/filter",
+    dependencies=[Depends(_has_few_samples)],
     response_model=wire.FilterResult,
     responses=JOB_RESPONSES,
 )
@@ -43,9 +57,6 @@ async def filter_samples(
 
 
 def _check(request: wire.FilterRequest, settings: ServiceSettings) -> None:
-    count = len(request.samples)
-    if count > settings.max_samples:
-        raise errors.ContentTooLarge(f"{count} samples in one request; at most {settings.max_samples} are taken")
     languages = len(_languages(request))
     if languages > settings.max_languages:
         raise errors.Unprocessable(f"{languages} languages in one request; at most {settings.max_languages} are taken")

@@ -5,6 +5,7 @@ from functools import partial
 from congrad.contract import wire
 from fastapi import APIRouter, Response
 
+from congrad_service.edge.value_limit import BoundedRoute
 from congrad_service.http.idempotency import claim
 from congrad_service.http.prefer import parse_prefer
 from congrad_service.jobs.job_id import JobId
@@ -13,7 +14,7 @@ from congrad_service.observability import tracing
 from congrad_service.routes.waiting import JOB_RESPONSES, IdempotencyKey, Prefer, answer, check_decide_worker
 from congrad_service.state import Congrad, State
 
-router = APIRouter(prefix="/jobs", tags=["jobs"])
+router = APIRouter(prefix="/jobs", tags=["jobs"], route_class=BoundedRoute)
 
 
 @router.post(

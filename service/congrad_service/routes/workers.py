@@ -6,6 +6,7 @@ from typing import Any
 from congrad.contract import wire
 from fastapi import APIRouter, Response
 
+from congrad_service.edge.value_limit import BoundedRoute
 from congrad_service.http.errors import Conflict, NotFound
 from congrad_service.jobs.job_id import FORM
 from congrad_service.jobs.room import room
@@ -13,7 +14,7 @@ from congrad_service.queue import orders
 from congrad_service.queue.registry import without
 from congrad_service.state import Congrad
 
-router = APIRouter(tags=["workers"])
+router = APIRouter(tags=["workers"], route_class=BoundedRoute)
 
 
 @router.get("/checkpoints")

@@ -77,6 +77,15 @@ def test_a_link_out_of_an_allowed_folder_is_seen_among_its_files(root: Path) -> 
         allowed.check_files(mine)
 
 
+def test_a_link_out_further_down_is_seen_where_that_is_read(root: Path) -> None:
+    mine, more = root / "models" / "mine", Path("additional_chat_templates")
+    (mine / more).mkdir()
+    (mine / more / "tools.jinja").symlink_to(root / "models-of-others" / "model.safetensors")
+    with pytest.raises(NotAllowedError, match=r"'additional_chat_templates/tools\.jinja' is a link out of"):
+        Allowed(str(root / "models")).check_files(mine, ["*.json", "additional_chat_templates/*.jinja"])
+    Allowed(str(root / "models")).check_files(mine)  # of a folder that is not read
+
+
 @pytest.mark.parametrize("value", ["models", "/models", "/models,org/*,/more", "org/name"])
 def test_the_setting_takes_folders_and_names(value: str) -> None:
     assert RedisSettings(models=value).models == value

@@ -358,3 +358,15 @@ def test_names_limits_and_the_token_are_checked_as_everywhere(
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     assert stored(redis_url) == {}
+
+
+def test_a_header_of_more_tensors_than_a_direction_has_is_refused_before_each_is_looked_at(redis_url: str) -> None:
+    nothing = np.zeros(0, np.float32)
+    many = save({str(number): nothing for number in range(20_000)}, METADATA)
+    assert_refused(redis_url, many, "the header names more tensors than 1024 languages have")
+
+
+def test_a_header_of_as_many_languages_as_a_direction_has_is_looked_at(redis_url: str) -> None:
+    nothing = np.zeros((0, 16), np.uint8)
+    names = [f"{kind}/de-x-{number}" for number in range(1024) for kind in ("sum", "recent", "pairs", "stakes")]
+    assert_refused(redis_url, save(dict.fromkeys(names, nothing), METADATA), "belongs to no language of the metadata")

@@ -16,7 +16,7 @@ from congrad_worker.processes.heartbeat import Heartbeat
 from congrad_worker.tasks.store import Store
 from starlette.types import Receive, Scope, Send
 from support.hands import compute_chunk
-from support.serving import listening, served, service, settings, settle, submit
+from support.serving import announce_workers, listening, served, service, settings, settle, submit
 
 JSON = {"Content-Type": "application/json"}
 PAIR = {"language": "de", "prompt": "p", "chosen": "c", "rejected": "r"}
@@ -121,6 +121,7 @@ def test_a_body_of_ten_thousand_brackets_is_refused(body: str, redis_url: str) -
         ({"samples": [PAIR | {"id": ""}]}, "at least 1 character"),
         ({"samples": [PAIR | {"language": "de-" + "x" * 100_000}]}, "is not a BCP 47 language tag"),
         ({"direction": "a" * 129}, "match pattern"),
+        ({"checkpoint": "\x7f" * 4097}, "at most 4096 characters"),
         ({"samples": [PAIR | {"chosen": [{"role": "r" * 65, "content": "c"}]}]}, "at most 64 characters"),
         ({"samples": [PAIR | {f"x{i}": 0 for i in range(100_000)}]}, "has 100004 fields"),
         ({f"x{i}": 0 for i in range(100_000)}, "has 100001 fields"),
@@ -133,11 +134,84 @@ def test_names_and_faults_without_end_are_refused_with_an_answer_that_has_one(
     changed: dict[str, Any], detail: str, redis_url: str
 ) -> None:
     async def post() -> None:
-        async with service(redis_url) as client:
+        async with service(redis_url, max_samples=100_000) as client:
             response = await client.post("/filter", json={"samples": [PAIR]} | changed)
             found = problem(response, 422)
             assert detail in json.dumps(found)
             assert len(response.content) < 300_000
+
+    asyncio.run(post())
+
+
+MANY = limits.MAX_VALUES + 1
+TOOLS = json.dumps([{"a": [0] * (MANY // 3)}], separators=(",", ":"))
+"""A third of them, in a string that is parsed further on."""
+TURN = {"role": "user", "content": "c"}
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [
+        ([0] * MANY, "utf-8"),
+        ({'"\\': 0, "samples": [0] * MANY}, "utf-16"),
+        ({"samples": [PAIR | {"chat_template_kwargs": {str(number): 0 for number in range(MANY // 2)}}]}, "utf-8"),
+        ({"samples": [PAIR | {"tools": [{"a": [[]] * (MANY // 2)}]}]}, "utf-8"),
+        ({"samples": [PAIR | {"tools": TOOLS}] * 4}, "utf-8"),
+        ({"samples": [PAIR | {"prompt": [TURN] * (MANY // 6), "chosen": [TURN], "rejected": [TURN]}]}, "utf-8"),
+    ],
+    ids=["numbers", "UTF-16", "template variables", "lists in tools", "tools in strings", "messages"],
+)
+def test_a_body_of_more_names_and_values_than_are_taken_is_refused(body: Any, encoding: str, redis_url: str) -> None:
+    content = json.dumps(body, separators=(",", ":")).encode(encoding)
+
+    async def post() -> None:
+        async with service(redis_url) as client:
+            found = problem(await client.post("/filter", content=content, headers=JSON), 413)
+            assert f"more than {limits.MAX_VALUES} names and values" in found["detail"]
+
+    asyncio.run(post())
+
+
+def test_texts_may_hold_whatever_separates_values(redis_url: str) -> None:
+    announce_workers(redis_url)
+    text = 'a, [b], {"c\\"}\n' * (MANY // 4)
+
+    async def post() -> None:
+        async with service(redis_url) as client:
+            body = {"samples": [PAIR | {"chosen": text, "rejected": text}]}
+            assert (await client.post("/filter", json=body, headers=ASYNC)).status_code == 202
+
+    asyncio.run(post())
+
+
+def test_samples_are_counted_before_each_is_looked_at(redis_url: str) -> None:
+    async def post() -> None:
+        async with service(redis_url) as client:
+            found = problem(await client.post("/filter", json={"samples": [{}] * 5_000}), 413)
+            assert found["detail"] == "5000 samples in one request; at most 4096 are taken"
+
+    asyncio.run(post())
+
+
+def test_languages_without_end_are_refused_before_each_is_looked_at(redis_url: str) -> None:
+    async def post() -> None:
+        async with service(redis_url) as client:
+            body = {"languages": [f"de-x-{number}" for number in range(1_025)] + ["?"]}
+            found = problem(await client.post(f"/jobs/{'0' * 32}/rescore", json=body), 422)
+            assert "at most 1024 items" in found["detail"]
+
+    asyncio.run(post())
+
+
+def test_a_length_of_thousands_of_zeros_is_a_length(redis_url: str) -> None:
+    zeros = b"Content-Length: " + b"0" * 5_000
+
+    async def post() -> None:
+        async with served(redis_url, max_body_bytes=100) as (client, _):
+            for path, length, status in ((b"/livez", b"2", 200), (b"/queue", b"2", 200), (b"/queue", b"101", 413)):
+                head = b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                answer = await raw(client.base_url, head, zeros + length + b"\r\n\r\n", b"{}")
+                assert answer.startswith(f"HTTP/1.1 {status}".encode())
 
     asyncio.run(post())
 

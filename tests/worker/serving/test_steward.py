@@ -328,6 +328,32 @@ def test_a_worker_looks_again_at_what_may_be_loaded(source: str, reason: str, wo
     assert str(tmp_path) not in found.error
 
 
+@pytest.mark.parametrize("source", ["a link", "real/../real/folder"])
+def test_a_folder_is_told_by_its_name_whatever_way_leads_there(source: str, worker: Worker, tmp_path: Path) -> None:
+    (tmp_path / "real" / "folder").mkdir(parents=True)
+    (tmp_path / "a link").symlink_to(tmp_path / "real" / "folder")
+    asked = worker.ask(adapter=tmp_path / source)
+    worker.steward.look()
+    assert worker.state(asked).error == (
+        "CONGRAD_ADAPTER=folder: has no adapter_config.json, so it is not a PEFT adapter"
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("CONGRAD_MODEL=/root/.cache/huggingface/hub/models--o--m/snapshots/0: is", "CONGRAD_MODEL=0: is"),
+        ("'/srv/my models/one' and /srv/two/x.json", "'one' and x.json"),
+        (
+            "the hub says: see https://hub.example/docs/x and/or a/b",
+            "the hub says: see https://hub.example/docs/x and/or a/b",
+        ),
+    ],
+)
+def test_no_path_is_shown_and_addresses_are(said: str, shown: str) -> None:
+    assert module.without_folders(said, "/srv/my models/one", None) == shown
+
+
 def test_what_is_served_already_is_there_at_once(worker: Worker, small_llama: Path) -> None:
     asked = worker.ask(model=small_llama)  # the operator's own, wherever it lies
     worker.steward.look()

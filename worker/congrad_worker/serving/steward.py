@@ -2,6 +2,7 @@
 that came late."""
 
 import logging
+import re
 import threading
 import time
 from collections import deque
@@ -17,7 +18,7 @@ from congrad_service.access.models import Allowed
 from congrad_service.queue.publication import Asked, Successor
 from redis.exceptions import RedisError
 
-from congrad_worker.checkpoints.files import CheckpointFiles, locate, relocate
+from congrad_worker.checkpoints.files import READ, CheckpointFiles, locate, relocate
 from congrad_worker.errors import CheckpointError, NothingServedError
 from congrad_worker.gradients.device import is_out_of_memory
 from congrad_worker.serving.desk import Desk
@@ -246,7 +247,7 @@ class Steward:
         allowed.check(source)
         if source.startswith("/"):
             if (folder := Path(source)).is_dir():
-                allowed.check_files(folder)
+                allowed.check_files(folder, READ)
         elif Path(source).exists():  # would be taken for the model on the hub
             raise ValueError(f"{source!r} is a folder where the worker runs; the whole path is needed")
 
@@ -291,10 +292,8 @@ class Steward:
                     return
 
     def _fail(self, asked: Asked, reason: str) -> None:
-        for source in (asked.model, asked.adapter):  # no path of this machine is shown to others
-            if source is not None:
-                reason = reason.replace(source, Path(source).name)
         log.error("publication %s has failed: %s", asked.id, reason)
+        reason = without_folders(reason, asked.model, asked.adapter)
         self._failed.add(asked.id)
         self._outbox.append(partial(self._desk.note, asked, "failed", None, reason))
         self._outbox.append(partial(self._give_up_jobs, asked, reason))
@@ -343,13 +342,30 @@ class Steward:
                 log.warning("what waits for %s is left to others: %s", previous.fingerprint, error)
                 return False
             log.warning("what waited for %s is given up: %s", previous.fingerprint, error)
-            self._desk.give_up_waiting(queue, f"the checkpoint that it waited for is no longer served: {error}")
+            reason = without_folders(str(error), previous.settings.model, previous.settings.adapter)
+            self._desk.give_up_waiting(queue, f"the checkpoint that it waited for is no longer served: {reason}")
         return True
 
     def _note(self, asked: Asked, stage: wire.Stage, waiting: int | None = None) -> None:
         """Nothing depends on it."""
         with suppress(RedisError):
             self._desk.note(asked, stage, waiting)
+
+
+FOLDERS = re.compile(r"""(?<![\w.:/])/(?:[^\s/:'"]+/)+""")
+"""Of a path from the root on, all but its name; and nothing of an address in the web."""
+
+
+def without_folders(reason: str, *sources: str | None) -> str:
+    """What is said of a checkpoint, with the names of folders in place of their paths: none of this machine's is shown
+    to others. Messages tell of folders without links, too, and of those in the cache of the hub.
+
+    :param sources: where it lies, as that was asked for; the path may have spaces in it.
+    """
+    for source in filter(None, sources):
+        for path in (source, str(Path(source).expanduser().resolve())):
+            reason = reason.replace(path, Path(path).name)
+    return FOLDERS.sub("", reason)
 
 
 def _with(settings: GradientSettings, asked: Asked) -> GradientSettings:

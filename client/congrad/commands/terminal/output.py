@@ -1,13 +1,16 @@
 """What a command says: results on standard output, everything else on standard error."""
 
 import logging
+import re
 import sys
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, NoReturn, TextIO
 
 import typer
 from pydantic_core import to_json
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from congrad.errors import APIStatusError, AuthenticationError, CongradError, PermissionDeniedError
 
@@ -21,8 +24,26 @@ INTERRUPTED = 130
 UNAUTHORIZED_HINT = "set CONGRAD_API_KEY to a token of the service"
 FORBIDDEN_HINT = "whoever runs the service can make a token of that role: `congrad token NAME --role ROLE`"
 
-out = Console()
-err = Console(stderr=True, highlight=False)
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""All but tabs and line breaks, and what turns the direction of writing: a terminal obeys them."""
+
+
+def visible(text: str) -> str:
+    """The text as it may be shown: names of columns, of files and of checkpoints are anyone's."""
+    return CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+class VisibleConsole(Console):
+    """A console that writes no control character but its own."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """What a renderable is made of."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
+out = VisibleConsole()
+err = VisibleConsole(stderr=True, highlight=False)
 
 
 def fail(message: str, status: int) -> NoReturn:
@@ -63,7 +84,7 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints one."""
-        print("congrad:", *record.getMessage().split(), file=sys.stderr)
+        print("congrad:", *visible(record.getMessage()).split(), file=sys.stderr)
 
 
 def say_warnings() -> None:
