@@ -13,6 +13,7 @@ from congrad_service.app import create_app
 from congrad_service.edge.server import BoundedServer, allow_files
 from congrad_service.observability import tracing
 from congrad_service.observability.logs import logging_config
+from congrad_service.queue.addresses import AddressError, check_addresses
 from congrad_service.settings import ServiceSettings
 
 DRAIN_S = 10
@@ -49,11 +50,15 @@ def main() -> int:
     """Runs the front end until a signal; 2 for settings that are wrong."""
     try:
         settings = ServiceSettings()
+        check_addresses(settings)
         app = create_app(settings)
     except ValidationError as error:
         for fault in error.errors():
             name = "CONGRAD_" + "_".join(map(str, fault["loc"])).upper()
             print(f"congrad service: {name}: {fault['msg']}", file=sys.stderr)
+        return 2
+    except AddressError as error:
+        print(f"congrad service: {error}", file=sys.stderr)
         return 2
     except TokensError as error:
         print(f"congrad service: CONGRAD_API_KEYS_FILE: {error}", file=sys.stderr)

@@ -10,6 +10,7 @@ from importlib import import_module
 
 from congrad_service import keys
 from congrad_service.observability import logs
+from congrad_service.queue.addresses import AddressError, check_addresses
 from congrad_service.queue.registry import Role
 from pydantic import ValidationError
 
@@ -22,6 +23,7 @@ def run(role: Role) -> int:
     try:
         # These modules read the settings from the environment, as their child process will again.
         module = import_module(f"congrad_worker.processes.{role}_worker")
+        check_addresses(module.settings)
         logging.config.dictConfig(logs.logging_config(module.settings.log_format))
         logging.captureWarnings(True)
         queue = _gradients_queue() if role == Role.GRADIENTS else keys.DECIDE_QUEUE
@@ -30,7 +32,7 @@ def run(role: Role) -> int:
             name = "CONGRAD_" + "_".join(map(str, fault["loc"])).upper()
             print(f"congrad worker: {name}: {fault['msg']}", file=sys.stderr)
         return 2
-    except WorkerError as error:
+    except (AddressError, WorkerError) as error:
         print(f"congrad worker: {error}", file=sys.stderr)
         return 2
     return _serve(module.app, role, queue)
