@@ -26,6 +26,7 @@ from congrad_worker.checkpoints.adapters import Model, is_adapted
 from congrad_worker.checkpoints.checks.broken import broken_file, has_tokenizer
 from congrad_worker.checkpoints.checks.completeness import check_adapter, check_model
 from congrad_worker.checkpoints.checks.frequencies import limit, thresholds
+from congrad_worker.checkpoints.checks.kernels import check_kernels
 from congrad_worker.checkpoints.checks.templates import warn_of_own_template
 from congrad_worker.checkpoints.checks.vocabulary import check_vocabulary
 from congrad_worker.checkpoints.files import CheckpointFiles
@@ -221,6 +222,7 @@ def resolve_dtype(dtype: str, device: torch.device) -> torch.dtype | str:
 def _load_model(
     setting: str, folder: Path, settings: GradientSettings, dtype: torch.dtype | str, device: torch.device
 ) -> PreTrainedModel:
+    check_kernels(f"{setting}={folder}", folder)
     options: dict[str, Any] = {}
     if settings.attn_implementation != "auto":
         options["attn_implementation"] = settings.attn_implementation
