@@ -120,6 +120,7 @@ def _forget(fingerprint: str, policy: Policy) -> Call[None]:
 
 def _publish(asked: wire.PublishRequest, seconds: float, policy: Policy) -> Call[wire.Checkpoint]:
     deadline = Deadline(seconds)
+    asked = yield from _with_fingerprint(asked, policy)
     body = asked.model_dump_json(exclude_none=True).encode()
     send = HttpRequest("POST", "/checkpoints", body, {"Content-Type": "application/json"})
     publication = yield from calls.request(send, PUBLICATION, policy)
@@ -138,6 +139,18 @@ def _publish(asked: wire.PublishRequest, seconds: float, policy: Policy) -> Call
         look = HttpRequest("GET", f"/publications/{publication.id}")
         publication = yield from calls.request(look, PUBLICATION, policy, downtime=policy.max_downtime)
     raise AssertionError("the last look returns or raises")
+
+
+def _with_fingerprint(asked: wire.PublishRequest, policy: Policy) -> Call[wire.PublishRequest]:
+    """The request with the fingerprint of what it names. Where the answer is lost and it is sent again, nobody may
+    serve anything of that name any more; of a fingerprint the service knows what has taken its place."""
+    if asked.replaces is None:
+        return asked
+    served = yield from _list(policy)
+    if any(one.fingerprint == asked.replaces for one in served):
+        return asked
+    named = [one.fingerprint for one in served if one.name == asked.replaces and one.workers]
+    return asked.model_copy(update={"replaces": named[0]}) if len(named) == 1 else asked
 
 
 def _late(publication: wire.Publication, seconds: float) -> str:

@@ -105,8 +105,10 @@ def _told(what: str, body: str, seconds: float, policy: Policy) -> Call[None]:
     deadline = Deadline(seconds)
     send = HttpRequest("POST", f"/workers/{what}", body.encode(), {"Content-Type": "application/json"})
     order = yield from calls.request(send, ORDER, policy)
+    look = HttpRequest("GET", "/workers")
     for attempt in count():
-        workers = {worker.id: worker for worker in (yield from _list(policy))}
+        found = yield from calls.request(look, WORKERS, policy, downtime=policy.max_downtime)
+        workers = {worker.id: worker for worker in found}
         late = [name for name in order.workers if name in workers and workers[name].order < order.number]
         if not late:
             return

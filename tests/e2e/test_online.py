@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import httpx
 import pytest
 from congrad import Client
 from congrad.integrations.trl import FilterCallback
 from congrad.local.stack import Stack
+from support.faulty_transport import FaultyTransport, Send, away, lost
 from support.models import DEMO_CHECKPOINT
+from support.waiting import until
 from transformers.trainer_utils import SaveStrategy
 
 from examples.trl_dpo_online import trainer_of
@@ -110,6 +113,43 @@ def test_what_an_earlier_run_has_left_is_no_part_of_what_is_published(online: St
         trainer.train()
     assert (left.parent / "adapter_config.json").exists()
     assert not left.exists()
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_policy_whose_publication_is_never_answered_is_what_the_next_one_replaces(
+    is_named: bool, online: Stack, trainer: Any
+) -> None:
+    """The service goes away when it has taken the order, and comes back when the policy is served."""
+    is_away = False
+
+    def rule(_: int, request: httpx.Request, send: Send) -> httpx.Response:
+        nonlocal is_away
+        if transport.asked[-1] == ("POST", "/checkpoints") and transport.asked.count(transport.asked[-1]) == 1:
+            send()
+            until(lambda: old.fingerprint not in [one.fingerprint for one in direct.checkpoints()])
+            is_away = True
+            return lost(request)
+        return away(request) if is_away else send()
+
+    def back(*_: Any, **__: Any) -> None:
+        nonlocal is_away
+        is_away = False
+
+    transport = FaultyTransport(rule)
+    with Client(online.url) as direct, Client(transport=transport, base_url=online.url, max_downtime=0) as client:
+        # Not what another test has left: all of them begin with the same adapter.
+        old = direct.checkpoints.publish(model=DEMO_CHECKPOINT, timeout=120)
+        replaces = old.name if is_named else None
+        callback = FilterCallback(trainer, client, every=1, replaces=replaces, on_unavailable="keep", direction="lost")
+        callback.on_step_begin = back  # type: ignore[method-assign]
+        trainer.add_callback(callback)
+        trainer.args.max_steps = 2
+        trainer.train()
+        (served,) = direct.checkpoints()
+    first, second = callback.history
+    assert (first.fingerprint, first.kept) == (None, ROWS)
+    assert second.fingerprint == served.fingerprint
+    assert second.kept < ROWS
 
 
 def test_workers_sleep_while_the_trainer_steps_and_pairs_are_scored_again_after_some_steps(

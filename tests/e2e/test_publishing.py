@@ -23,8 +23,10 @@ from congrad_service.settings import ServiceSettings
 from redis import Redis
 from support.adapters import save_adapter
 from support.commands import run
+from support.faulty_transport import FaultyTransport, Send, away, lost
 from support.models import DEMO_CHECKPOINT
 from support.pairs import demo_samples
+from support.waiting import until
 
 ROWS = demo_samples("de", "fr", each=2)
 
@@ -107,6 +109,27 @@ def test_jobs_before_and_during_a_publication_are_answered_by_exactly_what_they_
     assert [one.fingerprint for one in client.checkpoints()] == [served.fingerprint]
 
 
+@pytest.mark.parametrize("named_by", ["name", "fingerprint"])
+def test_a_publication_whose_answer_is_lost_is_that_publication_when_it_is_asked_for_again(
+    named_by: str, stack: Stack, client: Client, first: str, adapter: Path
+) -> None:
+    """Also where nobody serves anything of the old one's name by then."""
+
+    def rule(_: int, request: httpx.Request, send: Send) -> httpx.Response:
+        if request.method == "POST" and ("POST", "/checkpoints") not in transport.asked[:-1]:
+            send()
+            until(lambda: [one.fingerprint for one in client.checkpoints()] != [first])
+            return lost(request)
+        return send()
+
+    transport = FaultyTransport(rule)
+    (old,) = client.checkpoints()
+    with Client(stack.url, transport=transport) as faulty:
+        served = faulty.checkpoints.publish(adapter=adapter, replaces=getattr(old, named_by), timeout=120)
+    assert transport.asked.count(("POST", "/checkpoints")) == 2
+    assert served.name == f"{old.name}+{adapter.name}"
+
+
 def test_what_cannot_be_served_says_why_and_the_old_checkpoint_goes_on(
     client: Client, first: str, adapter: Path
 ) -> None:
@@ -154,6 +177,16 @@ def test_a_worker_sleeps_says_so_and_is_woken_by_work(level: str, stack: Stack, 
     (worker,) = (one for one in client.workers() if one.role == "gradients")
     assert worker.asleep is None
     assert_alike(scores(client, first), old)
+
+
+def test_a_service_that_is_started_again_is_no_error_to_who_waits_for_sleep(stack: Stack, client: Client) -> None:
+    def rule(number: int, request: httpx.Request, send: Send) -> httpx.Response:
+        return away(request) if number in (1, 2) else send()
+
+    with Client(stack.url, transport=FaultyTransport(rule), max_retries=0) as faulty:
+        faulty.workers.sleep()
+    assert [worker.asleep for worker in client.workers() if worker.role == "gradients"] == ["offload"]
+    client.workers.wake()
 
 
 def test_a_publication_wakes_what_sleeps(stack: Stack, first: str, adapter: Path) -> None:

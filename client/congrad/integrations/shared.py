@@ -6,13 +6,16 @@ train on the same rows.
 
 import hashlib
 import json
+import logging
 import uuid
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
+from typing import TypeVar
 
 from congrad.client import Client
 from congrad.contract import wire
-from congrad.errors import APIStatusError, CongradError, NotFoundError
+from congrad.errors import APIStatusError, APITimeoutError, CongradError, NotFoundError
 from congrad.protocol.answers.classify import is_unavailable
 from congrad.protocol.options import FilterOptions, as_json
 from congrad.protocol.results import Filtered
@@ -22,6 +25,10 @@ KEYS = 100
 
 NOT_ASKED = ("idempotency_key", "concurrency", "progress", "on_unavailable")
 """Options that no decision depends on."""
+
+T = TypeVar("T")
+
+log = logging.getLogger("congrad")
 
 
 def filter_shared(client: Client, rows: str, options: FilterOptions, call: Callable[[str], Filtered]) -> Filtered:
@@ -33,13 +40,17 @@ def filter_shared(client: Client, rows: str, options: FilterOptions, call: Calla
     :raises CongradError: as `Client.filter`.
     """
     name, is_update = options.get("direction", "default"), options.get("update", True)
-    try:
+
+    def asked() -> tuple[wire.Direction | None, str]:
         before = _state(client, name)
-        digest = _digest(client, None if is_update else before, rows, options)
+        return before, _digest(client, None if is_update else before, rows, options)
+
+    try:
+        before, digest = _patiently(client, asked)
     except CongradError as error:
-        if options.get("on_unavailable", "raise") == "raise" or not is_unavailable(error):
+        if not _does_without(error, options):
             raise
-        # The call waits for the service, and does without it where that stays away. What it folds in counts once.
+        # The call does without the service too, unless it comes back. What it folds in counts once.
         return call(uuid.uuid4().hex)
     refused = 0
     # One key after the other: answers are kept for an hour, and what was done under a key is not done again for a day.
@@ -52,9 +63,40 @@ def filter_shared(client: Client, rows: str, options: FilterOptions, call: Calla
             if error.status != HTTPStatus.CONFLICT or refused > 1:
                 raise
             continue
-        if not is_update or _is_of_this(client, name, before, found):
+        if not is_update or not found.job_ids:  # without jobs there is no answer, of this direction or an earlier one
+            return found
+        try:
+            is_of_this = _patiently(client, partial(_is_of_this, client, name, before, found))
+        except CongradError as error:
+            if not _does_without(error, options):
+                raise
+            log.warning("whether the answers are of direction %r as it is now could not be asked: %s", name, error)
+            return found
+        if is_of_this:
             return found
     raise CongradError(f"{KEYS} calls like this one were answered within a day, and no answer is kept")
+
+
+def _patiently(client: Client, ask: Callable[[], T]) -> T:
+    """What is asked beside the pairs, of a service that is waited for as it is for these: once, until it is back.
+
+    :raises CongradError: it stays away.
+    """
+    try:
+        return ask()
+    except CongradError as error:
+        if not is_unavailable(error) or client._availability.is_given_up:
+            raise
+        try:
+            client.wait_until_ready(client._policy.max_downtime)
+        except APITimeoutError:
+            client._availability.is_given_up = True
+            raise error from None
+        return ask()
+
+
+def _does_without(error: CongradError, options: FilterOptions) -> bool:
+    return options.get("on_unavailable", "raise") != "raise" and is_unavailable(error)
 
 
 def _digest(client: Client, against: wire.Direction | None, rows: str, options: FilterOptions) -> str:
@@ -82,8 +124,6 @@ def _is_of_this(client: Client, name: str, before: wire.Direction | None, found:
     after = _state(client, name)
     if after is None:  # reset since; or nothing of the call could be folded in, and it has not begun
         return found.direction is None or found.direction.version == 0
-    if not found.job_ids:
-        return True
     try:
         return before is None or client.jobs.get(found.job_ids[-1]).created >= after.created
     except NotFoundError:

@@ -17,6 +17,7 @@ from congrad.integrations.trl import filter_dataset, filter_rows, to_sample
 from congrad.local.stack import Stack
 from congrad_worker.checkpoints.encoding import Encoder
 from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset, Value
+from support.faulty_transport import FaultyTransport, Send, away
 from support.models import DEMO_CHECKPOINT
 from support.pairs import demo_samples
 from support.stub_service import StubService
@@ -552,3 +553,44 @@ def test_a_dataset_is_kept_where_the_service_is_away_and_that_was_asked_for() ->
         assert filter_dataset(dataset, client, on_unavailable="keep")["keep"][:] == [True] * 3
         with pytest.raises(congrad.APIConnectionError):
             filter_dataset(dataset, client)
+
+
+@pytest.mark.parametrize("on_unavailable", ["keep", "drop"])
+def test_a_dataset_gets_through_wherever_the_service_goes_away_and_that_was_asked_for(
+    on_unavailable: Any, stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+
+    def until_then(number: int, request: httpx.Request, send: Send) -> httpx.Response:
+        return send() if number < last else away(request)
+
+    rows = Dataset.from_list(demo_samples(each=1)[:4])
+    for last in range(20):
+        transport = FaultyTransport(until_then)
+        with congrad.Client(stack.url, transport=transport, max_downtime=0, max_retries=0) as client:
+            direction = f"gone-{on_unavailable}-{last}"
+            caplog.clear()
+            scored = filter_dataset(rows, client, direction=direction, batch_size=2, on_unavailable=on_unavailable)
+        undecided = [row["keep"] for row in scored if row["conflict_score"] is None]
+        assert undecided == [on_unavailable == "keep"] * len(undecided)
+        if not caplog.records:
+            break
+    assert len(transport.asked) <= last < 20
+    assert not undecided
+
+
+def test_a_service_that_is_started_again_is_no_error_to_a_dataset_at_any_point(stack: Stack) -> None:
+
+    def for_a_moment(number: int, request: httpx.Request, send: Send) -> httpx.Response:
+        return away(request) if moment in (number, number - 1) else send()
+
+    rows = Dataset.from_list(demo_samples(each=1)[:4])
+    found = []
+    for moment in range(20):
+        transport = FaultyTransport(for_a_moment)
+        with congrad.Client(stack.url, transport=transport, max_downtime=30, max_retries=0) as client:
+            scored = filter_dataset(rows, client, direction=f"restart-{moment}", batch_size=4)
+        found.append(scored["keep"][:])
+        if len(transport.asked) <= moment:
+            break
+    assert len(found) > 5
+    assert all(keep == found[0] for keep in found)

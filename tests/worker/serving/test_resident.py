@@ -118,6 +118,36 @@ def test_an_adapter_goes_onto_the_base_in_memory_and_none_of_its_files_is_read_a
         np.testing.assert_array_equal(now(resident), gradients)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"modules_to_save": ["embed_tokens"]},
+        {"modules_to_save": ["lm_head"]},
+        {"layer_replication": [[0, 2], [1, 2]]},
+        {},
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")  # here that is what is tried
+def test_an_adapter_that_changes_more_than_it_adds_leaves_nothing_to_the_next_one(
+    options: Any, own: Path, bare_store: Store
+) -> None:
+    """The last one has other embeddings than its base, as PEFT saves them where they were made longer."""
+    save_adapter(own / "first", own / "changing", 3, **options)
+    file = own / "changing" / "adapter_model.safetensors"
+    held = {name: values + 0.5 if ".lora_" not in name else values for name, values in load_file(file).items()}
+    if not options:
+        held["base_model.model.model.embed_tokens.weight"] = load_file(own / "first" / "model.safetensors")[
+            "model.embed_tokens.weight"
+        ].neg()
+    save_file(held, file, {"format": "pt"})
+    expected = {name: fresh(wanted(own, adapter=name), bare_store)[1] for name in ("changing", "one", None)}
+    resident = start(own, bare_store)
+    for name in ("changing", "one", "changing", None):
+        replace(resident, wanted(own, adapter=name))
+        np.testing.assert_array_equal(now(resident), expected[name])
+
+
 def test_another_model_takes_the_whole_place(models: Path, bare_store: Store) -> None:
     resident = start(models, bare_store, "one")
     asked = wanted(models, "second")

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union, cast
 
+from safetensors import SafetensorError, safe_open
+
 if TYPE_CHECKING:
     from peft import PeftModel
     from torch import nn
@@ -40,19 +42,33 @@ PLAIN_INITS = (None, True, False, "gaussian", "orthogonal", "eva")
 """How LoRA's weights may begin without a change of the base's own."""
 
 
+CHANGES = ("target_parameters", "trainable_token_indices", "modules_to_save", "layer_replication")
+"""What of LoRA changes more than it adds, by its name in the configuration."""
+
+
 def leaves_its_base(folder: Path) -> bool:
     """Whether the adapter in ``folder`` can be put on a base and taken off again, and the base is then what it was:
-    LoRA is, in its plain forms."""
+    LoRA is, in its plain forms. Whole modules stay where PEFT has put them, and other weights than LoRA's own, such as
+    embeddings, are written over the base's."""
     try:
         config: Any = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         return bool(
             config.get("peft_type") == "LORA"
             and config.get("init_lora_weights") in PLAIN_INITS
-            and not config.get("target_parameters")
-            and not config.get("trainable_token_indices")
+            and not any(config.get(name) for name in CHANGES)
+            and all(".lora_" in name for name in _weights(folder))
         )
     except (OSError, ValueError, AttributeError):
         return False
+
+
+def _weights(folder: Path) -> list[str]:
+    """The names of an adapter's weights; none where they cannot be read: it cannot be put on anything."""
+    try:
+        with safe_open(folder / "adapter_model.safetensors", framework="numpy") as weights:
+            return list(weights.keys())
+    except (OSError, SafetensorError):
+        return []
 
 
 class Arrangement:

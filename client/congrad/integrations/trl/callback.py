@@ -101,6 +101,7 @@ class FilterCallback(TrainerCallback):
         self.history: list[Scored] = []
         self._resumed: Path | None = None
         self._is_away = False
+        self._unanswered: tuple[Path, str | None] | None = None  # what was published, in whose place, if it was
         self._trainer._get_train_sampler = self._new_sampler  # type: ignore[method-assign,assignment] # a seam
         self._trainer._inner_training_loop = self._told_of_resuming(  # type: ignore[method-assign] # another
             self._trainer._inner_training_loop
@@ -254,14 +255,21 @@ class FilterCallback(TrainerCallback):
         :raises CongradError: it cannot be.
         """
         self._wait_for_service()
-        is_adapter = (folder / ADAPTER).exists()
-        served = self._client.checkpoints.publish(
-            model=None if is_adapter else folder,
-            adapter=folder if is_adapter else None,
-            replaces=self._served(),
-        )
-        if is_adapter and self.checkpoint is None:
+        served = self._publish(folder, self._served())
+        if (folder / ADAPTER).exists() and self.checkpoint is None:
             _warn_of_another_base(folder, served.name)
+        return served
+
+    def _publish(self, folder: Path, replaces: str | None) -> wire.Checkpoint:
+        is_adapter = (folder / ADAPTER).exists()
+        try:
+            served = self._client.checkpoints.publish(
+                model=None if is_adapter else folder, adapter=folder if is_adapter else None, replaces=replaces
+            )
+        except CongradError as error:
+            self._unanswered = (folder, replaces) if is_unavailable(error) else None
+            raise
+        self._unanswered = None
         return served
 
     def _wait_for_service(self) -> None:
@@ -278,6 +286,7 @@ class FilterCallback(TrainerCallback):
     def _tell(self, order: Callable[[], None]) -> None:
         """Has workers sleep or wake. What is scored and trained does not depend on that."""
         try:
+            self._wait_for_service()
             order()
         except CongradError as error:
             if not self._goes_on_without(error):
@@ -290,8 +299,18 @@ class FilterCallback(TrainerCallback):
 
     def _served(self) -> str | None:
         """What the workers serve that are this run's: a run that resumes may find some that were started anew."""
-        served = [checkpoint.fingerprint for checkpoint in self._client.checkpoints()]
-        return self.checkpoint if self.checkpoint in served else self._replaces
+        live = [one for one in self._client.checkpoints() if one.workers]
+        own = [one for one in live if one.fingerprint == self.checkpoint]
+        own = own or [one for one in live if self._replaces in (None, one.name, one.fingerprint)]
+        if self._unanswered is not None and all(_is_being_replaced(one) for one in own):
+            # It has come, though nobody heard so: asked once more, it is the same publication.
+            return self._publish(*self._unanswered).fingerprint
+        return own[0].fingerprint if len(own) == 1 else self._replaces
+
+
+def _is_being_replaced(checkpoint: wire.Checkpoint) -> bool:
+    publication = checkpoint.publication
+    return publication is not None and publication.status is not wire.PublicationStatus.FAILED
 
 
 def _warn_of_another_base(folder: Path, served: str) -> None:
