@@ -25,6 +25,7 @@ from support.pairs import demo_samples
 ROUNDS = 100
 WARM = 30
 """Rounds after which nothing grows any more: allocators have what they need."""
+FEW = 10
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="finds processes as Linux has them")]
 
@@ -51,10 +52,10 @@ def test_a_hundred_rounds_read_no_file_of_the_base_and_leave_nothing_behind(tmp_
     model = shutil.copytree(DEMO_CHECKPOINT, tmp_path / "model")
     environment = {"CONGRAD_MODEL": str(model), "CONGRAD_MODELS": str(tmp_path), "CONGRAD_RESULT_TTL": "1"}
     options = StackOptions(tmp_path / "data", port=0, environment=environment, log=tmp_path / "log")
-    rows, took = demo_samples("de", "fr", each=1), []
+    rows, took, held = demo_samples("de", "fr", each=1), [], []
     with running_stack(options) as stack, Client(stack.url) as client:
         shutil.rmtree(model)
-        found, warm, fingerprints = processes(client, stack.url), {}, set()
+        found, fingerprints = processes(client, stack.url), set()
         for number in range(ROUNDS):
             adapter = save_adapter(DEMO_CHECKPOINT, tmp_path / f"round-{number}", seed=number)
             begun = time.monotonic()
@@ -64,14 +65,17 @@ def test_a_hundred_rounds_read_no_file_of_the_base_and_leave_nothing_behind(tmp_
             client.directions.reset(f"round-{number}")
             shutil.rmtree(adapter)
             fingerprints.add(served.fingerprint)
-            if number == WARM:
-                warm = resident(found)
+            held.append(resident(found))
         assert len(fingerprints) == ROUNDS
         assert processes(client, stack.url) == found, "a process was started again"
-        after = resident(found)
+        # Right after some rounds an allocator holds one model's worth more; what is left behind is there after all.
+        warm, after = (
+            {name: min(held[number][name] for number in range(last - FEW, last)) for name in found}
+            for last in (WARM, ROUNDS)
+        )
         print({"seconds": sorted(took)[ROUNDS // 2], "warm": warm, "after": after})
         for name, bytes_ in after.items():
-            assert bytes_ <= 1.02 * warm[name], name
+            assert bytes_ <= 1.01 * warm[name], name
         with redis.Redis.from_url(stack.environment["CONGRAD_REDIS_URL"]) as connection:
             keys = [key.decode() for key in connection.scan_iter(count=1000)]
         last = f"congrad.gradients.{served.fingerprint}"
