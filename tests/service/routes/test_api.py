@@ -452,7 +452,7 @@ def test_whoever_waits_for_a_job_that_redis_has_lost_is_told_to_send_it_again(re
         async with service(redis_url) as client:
             body, headers = {"samples": [PAIR]}, {"Idempotency-Key": "k"}
             asking = asyncio.create_task(client.post("/filter", json=body, headers=headers))
-            while not (jobs := (await client.get("/jobs")).json()):
+            while not (jobs := (await client.get("/jobs")).json()):  # noqa: ASYNC110 # nothing tells
                 await asyncio.sleep(0.01)
             store.redis.flushall()
             response = await asking
