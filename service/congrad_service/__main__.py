@@ -1,6 +1,7 @@
 """`python -m congrad_service`: the front end under uvicorn."""
 
 import asyncio
+import signal
 import sys
 from types import FrameType
 
@@ -47,7 +48,7 @@ class DrainingServer(BoundedServer):
 
 
 def main() -> int:
-    """Runs the front end until a signal; 2 for settings that are wrong."""
+    """Runs the front end until a signal; 2 for settings that are wrong, and for Ctrl-C what shells have for it."""
     try:
         settings = ServiceSettings()
         check_addresses(settings)
@@ -69,7 +70,10 @@ def main() -> int:
         print(f"congrad service: {error.strerror}", file=sys.stderr)
         return 2
     tracing.begin("congrad-service")
-    server.run()
+    try:
+        server.run()
+    except KeyboardInterrupt:  # uvicorn raises the signal again when it has ended, in good order
+        return 128 + signal.SIGINT
     return 0
 
 

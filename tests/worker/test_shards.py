@@ -3,6 +3,7 @@ store, and in a file system of which nothing is known."""
 
 import hashlib
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -101,6 +102,19 @@ def test_what_a_killed_writer_left_goes_with_the_folder(tmp_path: Path) -> None:
     assert not (tmp_path / JOB).exists()
 
 
+def test_a_disk_that_has_no_room_keeps_nothing_of_what_did_not_fit(tmp_path: Path) -> None:
+    """Else each try would leave a piece, and the next one had less room than the first."""
+    shards = ShardStore(f"file://{tmp_path}")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # a full disk's errors, of this process alone
+    try:
+        with pytest.raises(ShardStoreError, match=r"the gradient store \(file\) fails: File too large"):
+            shards.put(JOB, "000000", bytes(2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / JOB).iterdir()) == []
+
+
 def test_a_disk_that_refuses_is_told_with_its_reason(tmp_path: Path) -> None:
     shards = ShardStore(f"file://{tmp_path}")
     (tmp_path / JOB).write_text("no folder")
@@ -163,3 +177,18 @@ def test_a_file_system_of_which_nothing_is_known_gets_files_by_renaming(
     assert target == f"{tmp_path}/{name}"
     assert shards.get(name) == b"content"
     assert shards.free(JOB)
+
+
+def test_such_a_file_system_keeps_nothing_of_what_it_could_not_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = ShardStore(f"local://{tmp_path}")
+
+    def cut_off(path: str, content: bytes) -> None:
+        Path(path).write_bytes(content[:3])
+        raise OSError
+
+    monkeypatch.setattr(shards._system, "pipe_file", cut_off)
+    with pytest.raises(ShardStoreError):
+        shards.put(JOB, "000000", b"content")
+    assert list((tmp_path / JOB).iterdir()) == []

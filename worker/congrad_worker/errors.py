@@ -6,6 +6,7 @@ WorkerError
 ├── DeviceLostError     the accelerator computes nothing more in this process, which ends; the work is another's
 ├── SampleErrors        samples of a job cannot be encoded: the job fails with 422 and names them
 ├── ShardGoneError      gradients that were there are no longer kept: the job fails, and says so
+├── ShardDamagedError   a file of the gradient store is not as it was written: likewise
 ├── ShardStoreError     the gradient store cannot be reached, or refuses: the task is tried again, as without Redis
 └── Unscorable          a sample has no gradient on this checkpoint: it is dropped, and says why
 """
@@ -42,6 +43,10 @@ class SampleErrors(WorkerError):
 
 class ShardGoneError(WorkerError):
     """A file of the gradient store that Redis knows of is no longer there."""
+
+
+class ShardDamagedError(WorkerError):
+    """A file of the gradient store is not as it was written. The message has its name within the store."""
 
 
 class ShardStoreError(WorkerError):

@@ -12,7 +12,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,13 @@ class ShardStore:
             return
         partial = f"{path}.{uuid.uuid4().hex}{PARTIAL}"
         self._system.makedirs(path.rpartition("/")[0], exist_ok=True)
-        self._system.pipe_file(partial, content)
-        self._system.mv(partial, path)
+        try:
+            self._system.pipe_file(partial, content)
+            self._system.mv(partial, path)
+        except Exception:
+            with suppress(Exception):  # whatever kind of errors it has
+                self._system.rm_file(partial)
+            raise
 
     def get(self, name: str) -> bytes | None:
         """What is in a file; None where there is none.
@@ -95,6 +100,8 @@ class ShardStore:
             content = self.get(name)
             return None if content is None else memoryview(content)
         with _told(self._kind), self._may_lack(), (Path(self._root) / name).open("rb") as file:
+            if not os.fstat(file.fileno()).st_size:  # nothing cannot be mapped
+                return memoryview(b"")
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         return None
 
@@ -148,11 +155,16 @@ def _write(path: Path, content: bytes) -> None:
     """As a whole, and on the disk when it returns: Redis may outlive a crash of the machine."""
     path.parent.mkdir(mode=0o750, exist_ok=True)
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PARTIAL}")
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError:
+        with suppress(OSError):
+            partial.unlink()  # each try would leave one, which takes the room that the next one needs
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

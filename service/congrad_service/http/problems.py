@@ -125,8 +125,13 @@ def _on_validation(request: Request, error: Exception) -> JSONResponse:
 
 def _on_redis(_: Request, error: Exception) -> JSONResponse:
     # Redis's own message can hold its address and its commands: neither is the client's business.
-    is_full = "OOM command not allowed" in str(error)  # within a script it comes as an error of the script
-    fault = "has no memory left" if is_full else f"did not answer ({type(error).__name__})"
+    said = str(error)  # what it refuses within a script comes as an error of the script
+    if "OOM command not allowed" in said:
+        fault = "has no memory left"
+    elif "READONLY" in said or "MISCONF" in said:  # it fails over, or its disk is full
+        fault = "takes no writes now"
+    else:
+        fault = f"did not answer ({type(error).__name__})"
     detail = f"the store of jobs and directions {fault}"
     unavailable = Unavailable(detail, retry_after=RETRY_AFTER_S)
     return response(problem_of(unavailable), unavailable.headers)

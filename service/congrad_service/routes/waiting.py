@@ -57,13 +57,18 @@ async def answer(state: State, accepted: Accepted, send: Callable[[], None], pre
     """Sends the job's tasks unless that was done, waits for its end as long as the client wants to, and answers.
 
     :param send: puts the job's tasks into the queue; may block, and may be called twice.
+    :raises Unavailable: the job is there no more, as Redis has lost it. Sent again, the request makes it anew.
     """
     note(job_id=accepted.job_id)
     if not accepted.enqueued:
         with tracing.span("enqueue", chunks=accepted.chunks):
             await _enqueue(state, accepted, send)
     with tracing.span("wait"):
-        job = await wait(state, accepted.job_id, preference.wait)
+        try:
+            job = await wait(state, accepted.job_id, preference.wait)
+        except errors.NotFound as error:
+            detail = f"the store of jobs and directions has lost job {accepted.job_id}; send the request again"
+            raise errors.Unavailable(detail, retry_after=errors.RETRY_AFTER_S) from error
     return _response(job, preference)
 
 

@@ -96,6 +96,14 @@ def test_why_a_job_failed_can_be_read_on_a_phone_and_that_only_these_are_shown_i
     assert button.evaluate(ground) != before
 
 
+def test_a_checkpoint_of_a_long_name_makes_nobody_scroll_sideways(show: Show) -> None:
+    waiting = {"checkpoint": "x" * 200, "fingerprint": "f", "tasks": 1}
+    page = show(queue=QUEUE | {"checkpoints": [waiting]})
+    page.set_viewport_size(PHONE)
+    expect(page.get_by_text("x" * 200)).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
 def test_the_window_is_not_called_by_what_the_page_does_not_know(show: Show) -> None:
     page = show()
     expect(page).to_have_title("No direction yet · CONGRAD")

@@ -17,7 +17,8 @@ from congrad_service.routes import health
 from congrad_service.settings import ServiceSettings
 from congrad_worker.processes.heartbeat import Heartbeat
 from congrad_worker.tasks.store import Store
-from support.serving import ANNOUNCEMENT, service, settings
+from support.refusals import read_only
+from support.serving import ANNOUNCEMENT, announce_workers, service, settings
 from support.stored import chunk_of
 
 JSON = {"Content-Type": "application/json"}
@@ -442,3 +443,38 @@ def test_a_queue_that_cannot_be_reached_is_503_and_holds_no_place(redis_url: str
 def test_an_empty_api_key_is_none(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CONGRAD_API_KEY", "")
     assert ServiceSettings(redis_url=redis_url).api_key is None
+
+
+def test_whoever_waits_for_a_job_that_redis_has_lost_is_told_to_send_it_again(redis_url: str, store: Store) -> None:
+    """As by a failover. It was no mistake in the request, and under its key it is made anew."""
+
+    async def post() -> None:
+        async with service(redis_url) as client:
+            body, headers = {"samples": [PAIR]}, {"Idempotency-Key": "k"}
+            asking = asyncio.create_task(client.post("/filter", json=body, headers=headers))
+            while not (jobs := (await client.get("/jobs")).json()):  # noqa: ASYNC110 # nothing tells
+                await asyncio.sleep(0.01)
+            store.redis.flushall()
+            response = await asking
+            assert response.status_code == 503
+            assert int(response.headers["retry-after"]) > 0
+            assert response.json()["detail"] == (
+                f"the store of jobs and directions has lost job {jobs[0]['id']}; send the request again"
+            )
+            announce_workers(redis_url)
+            again = await client.post("/filter", json=body, headers=headers | {"Prefer": "respond-async"})
+            assert again.status_code == 202
+            assert again.json()["id"] != jobs[0]["id"]
+
+    asyncio.run(post())
+
+
+def test_a_redis_that_takes_no_writes_is_not_called_silent(redis_url: str, store: Store) -> None:
+    async def post() -> None:
+        async with service(redis_url) as client:
+            with read_only(store.redis):
+                response = await client.post("/filter", json={"samples": [PAIR]})
+            assert response.status_code == 503
+            assert response.json()["detail"] == "the store of jobs and directions takes no writes now"
+
+    asyncio.run(post())

@@ -1,7 +1,7 @@
 """Retained gradients in a gradient store, over a real Redis and without Celery: the same decisions as from Redis,
 little in Redis, and nothing lost or left over whatever is killed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
@@ -389,6 +389,50 @@ def test_files_that_are_gone_are_no_longer_kept(when: str, bench: Bench, monkeyp
     error = bench.job(again).error
     assert error is not None
     assert (error.status, error.detail) == (409, f"the gradients of job {job_id} are no longer kept")
+
+
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "half": lambda content: content[: len(content) // 2],
+    "another file": lambda content: bytes(len(content)),
+}
+"""What may become of a file."""
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_files_that_are_damaged_are_named_and_waited_for_by_nobody(kind: str, bench: Bench, tmp_path: Path) -> None:
+    job_id, chunks = bench.create(retain=True)
+    bench.run(job_id, chunks)
+    bench.store.shelf = Shelf(shelf_of(bench).shards)  # another worker's, which has nothing in memory
+    name, *_ = files(tmp_path, job_id)
+    path = tmp_path / job_id / name
+    path.write_bytes(DAMAGE[kind](path.read_bytes()))
+    again = bench.rescore(job_id, retain=True)
+    bench.judge.settle(again)
+    error = bench.job(again).error
+    assert error is not None
+    assert error.status == 409
+    assert error.detail == (
+        f"the gradients of job {job_id} cannot be read any more: {job_id}/{name} is damaged in the gradient store"
+    )
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_inner_products_that_are_damaged_are_computed_again(kind: str, bench: Bench, tmp_path: Path) -> None:
+    job_id, chunks = bench.create(retain=True)
+    bench.run(job_id, chunks)
+
+    def ask() -> list[wire.Decision]:
+        again = bench.rescore(job_id, retain=True)
+        bench.judge.settle(again)
+        return bench.result(again).decisions
+
+    first = ask()
+    (path,) = (tmp_path / job_id).glob("*.products")
+    whole = path.read_bytes()
+    path.write_bytes(DAMAGE[kind](whole))
+    assert ask() == first
+    assert path.read_bytes() == whole
 
 
 def test_gradients_in_a_store_that_a_worker_does_not_know_are_waited_for(bench: Bench) -> None:

@@ -1,5 +1,6 @@
 """The gradients of chunks in a gradient store: what Redis has of them, and which of them are in memory."""
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Collection
@@ -9,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from congrad_worker.decisions.rows.parts import Part, PartedSamples
-from congrad_worker.errors import ShardGoneError
+from congrad_worker.errors import ShardDamagedError, ShardGoneError
 from congrad_worker.shards import ShardStore
 from congrad_worker.tasks.records import ChunkResult, Measured
 
@@ -18,6 +19,11 @@ REFERENCE = b"shard:"
 
 MAX_BYTES = 2**27
 """Of the gradients that are in memory: those of the largest request at the default D."""
+
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
+"""What a file that is cut off, or another, is to who parses it."""
+
+log = logging.getLogger(__name__)
 
 
 def is_reference(kept: bytes) -> bool:
@@ -49,6 +55,7 @@ class Shelf:
     def get(self, reference: bytes) -> ChunkResult | None:
         """A chunk whose gradients are read again where they are no longer in memory; None where it is gone.
 
+        :raises ShardDamagedError: the file is not as it was written.
         :raises ShardStoreError: it cannot be read now.
         """
         name = reference.removeprefix(REFERENCE).decode()
@@ -72,8 +79,13 @@ class Shelf:
 
         :raises ShardStoreError: it cannot be read now.
         """
-        content = self.shards.get(_measured(job_id, version))
-        return None if content is None else Measured.parse(content)
+        name = _measured(job_id, version)
+        content = self.shards.get(name)
+        try:
+            return None if content is None else Measured.parse(content)
+        except UNREADABLE:
+            log.warning("%s is damaged in the gradient store; what it says is found out again", name)
+            return None
 
     @property
     def jobs(self) -> set[str]:
@@ -97,7 +109,10 @@ class Shelf:
         content = self.shards.view(name)
         if content is None:
             return None
-        result = ChunkResult.parse(content)
+        try:
+            result = ChunkResult.parse(content)
+        except UNREADABLE as error:
+            raise ShardDamagedError(f"{name} is damaged in the gradient store") from error
         with self._lock:
             self._hold(name, result)
         return result

@@ -20,7 +20,7 @@ from congrad_worker.decisions.decide import Outcome, Rules, decide
 from congrad_worker.decisions.direction import Samples
 from congrad_worker.decisions.question import Earlier, Question
 from congrad_worker.decisions.rows.parts import PartedSamples
-from congrad_worker.errors import ShardGoneError, ShardStoreError, origin
+from congrad_worker.errors import ShardDamagedError, ShardGoneError, ShardStoreError, origin
 from congrad_worker.tasks import metrics
 from congrad_worker.tasks.deciding.directions import Directions
 from congrad_worker.tasks.deciding.ruling import Refused, Ruling
@@ -101,6 +101,9 @@ class Judge:
                 self._answer(begun, question, at)
         except ShardGoneError:  # freed while they were read
             self._end(begun.job_id, _without_gradients(begun.job))
+        except ShardDamagedError as error:
+            log.error("job %s: %s", begun.job_id, error)
+            self._end(begun.job_id, _with_damaged_gradients(begun.job, error))
 
     def _known(self, job: JobRecord) -> tuple[Question, DirectionRecord] | tuple[None, None]:
         """What a job asks, where no gradients need to be read for it: an earlier one has asked something about the same
@@ -284,6 +287,12 @@ def _without_gradients(job: JobRecord) -> wire.Problem:
     if job.source is None:
         return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "gradients of the job are missing")
     return _problem(HTTPStatus.CONFLICT, f"the gradients of job {job.source} are no longer kept")
+
+
+def _with_damaged_gradients(job: JobRecord, error: ShardDamagedError) -> wire.Problem:
+    if job.source is None:
+        return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, f"gradients of the job cannot be read: {error}")
+    return _problem(HTTPStatus.CONFLICT, f"the gradients of job {job.source} cannot be read any more: {error}")
 
 
 def _unprocessable(chunks: Sequence[ChunkResult]) -> wire.Problem:
