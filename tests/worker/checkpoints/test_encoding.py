@@ -19,6 +19,7 @@ from support.models import DEMO_CHECKPOINT, SHARED_CHECKPOINT, SHARED_PAIRS, che
 from support.pairs import FIELDS, demo_samples, file_rows
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_propagation, enable_propagation
+from trl.data_utils import prepare_multimodal_messages
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DataCollatorForPreference, DPOTrainer
 
@@ -394,6 +395,27 @@ def test_a_string_prompt_beside_messages_is_their_first_turn() -> None:
     prompt, chosen, rejected = explicit_prompt(sample)
     assert prompt == turns
     assert (chosen[0]["content"], rejected[0]["content"]) == ("Hi.", "No.")  # type: ignore[index]
+
+
+BLOCKS_TEMPLATE = """{% for message in messages %}{{ message.role.upper() + ': ' }}
+{%- for block in message.content | selectattr('type', 'equalto', 'text') %}{{ block.text + ' ' }}{% endfor %}
+{%- endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"""
+"""As LLaVA's: of a text that is a string nothing is left."""
+
+
+@pytest.mark.parametrize("template", [BLOCKS_TEMPLATE, TOOLS_TEMPLATE], ids=["blocks", "both"])
+def test_a_template_that_takes_blocks_only_is_given_texts_in_blocks_as_trl_gives_them(template: str) -> None:
+    tokenizer = tokenizer_of(DEMO_CHECKPOINT)
+    tokenizer.chat_template = template
+    rows = [conversational(row) for row in demo_samples("de", "ja", each=1)]
+    in_blocks = [
+        row | {name: prepare_multimodal_messages(row[name]) for name in ("prompt", "chosen", "rejected")}
+        for row in rows
+    ]
+    encoder = Encoder(tokenizer, 10_000)
+    for row, pair in zip(rows, assert_like_trl(tokenizer, in_blocks), strict=True):
+        assert not pair.is_tie
+        assert encoder.encode(wire.Sample.model_validate(row)) == pair
 
 
 def test_messages_need_a_chat_template(loaded: Checkpoint) -> None:

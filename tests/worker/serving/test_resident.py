@@ -24,7 +24,7 @@ from congrad_worker.serving.resident import Resident
 from congrad_worker.serving.served import Served, serve
 from congrad_worker.settings import GradientSettings
 from congrad_worker.tasks.store import Store
-from peft import LoraConfig, get_peft_model
+from peft import KasaConfig, LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from support.models import save_small_llama, settings
 from support.pairs import demo_samples, samples
@@ -124,6 +124,7 @@ def test_an_adapter_goes_onto_the_base_in_memory_and_none_of_its_files_is_read_a
         {"modules_to_save": ["embed_tokens"]},
         {"modules_to_save": ["lm_head"]},
         {"layer_replication": [[0, 2], [1, 2]]},
+        {"kasa_config": KasaConfig()},
         {},
     ],
     ids=str,

@@ -42,8 +42,15 @@ PLAIN_INITS = (None, True, False, "gaussian", "orthogonal", "eva")
 """How LoRA's weights may begin without a change of the base's own."""
 
 
-CHANGES = ("target_parameters", "trainable_token_indices", "modules_to_save", "layer_replication")
-"""What of LoRA changes more than it adds, by its name in the configuration."""
+PLAIN_OPTIONS = frozenset({
+    "alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "ensure_weight_tying", "eva_config",
+    "exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform",
+    "loftq_config", "lora_alpha", "lora_bias", "lora_dropout", "megatron_core", "peft_type", "peft_version",
+    "qalora_group_size", "r", "rank_pattern", "revision", "runtime_config", "target_modules", "task_type", "use_dora",
+    "use_rslora", "velora_config",
+})  # fmt: skip
+"""What of LoRA only adds to its base, by its name in the configuration. Others, such as `modules_to_save` or
+`kasa_config`, change that, and so may those that a later PEFT has."""
 
 
 def leaves_its_base(folder: Path) -> bool:
@@ -55,7 +62,7 @@ def leaves_its_base(folder: Path) -> bool:
         return bool(
             config.get("peft_type") == "LORA"
             and config.get("init_lora_weights") in PLAIN_INITS
-            and not any(config.get(name) for name in CHANGES)
+            and not any(value for name, value in config.items() if name not in PLAIN_OPTIONS)
             and all(".lora_" in name for name in _weights(folder))
         )
     except (OSError, ValueError, AttributeError):

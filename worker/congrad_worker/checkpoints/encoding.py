@@ -40,6 +40,7 @@ class Encoder:
         self._most_characters = most_characters(tokenizer, max_length)
         unknown = {} if vocabulary is None else tokens_without_embedding(tokenizer, vocabulary)
         self._unknown = {number: token for token, number in unknown.items()}
+        self._takes_blocks_only = takes_blocks_only(tokenizer)
 
     def encode(self, sample: wire.AnySample) -> EncodedPair:
         """Encodes one sample.
@@ -101,6 +102,7 @@ class Encoder:
         ]
 
     def _render(self, sample: wire.AnySample, messages: Messages, add_generation_prompt: bool = False) -> list[int]:
+        messages = [_in_blocks(message) for message in messages] if self._takes_blocks_only else messages
         variables = cast("dict[str, Any]", sample.chat_template_kwargs or {})
         is_long = characters([messages, sample.tools, variables]) > self._most_characters
         try:
@@ -119,6 +121,25 @@ class Encoder:
             beginning = cast("str", rendered)[: self._most_characters]
             rendered = self._tokenizer(beginning, add_special_tokens=False)
         return cast("dict[str, list[int]]", rendered)["input_ids"]
+
+
+def takes_blocks_only(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the chat template passes over a text that is not within a list of blocks. Those of some multimodal models
+    do, LLaVA's among them: TRL gives a processor blocks whatever a row has."""
+    text = "congrad"
+    message = {"role": "user", "content": text}
+    try:
+        plain, blocks = (
+            cast("str", tokenizer.apply_chat_template([one], tokenize=False)) for one in (message, _in_blocks(message))
+        )
+    except TEMPLATE_ERRORS:  # there is none, or it takes no such message: rows will tell
+        return False
+    return text not in plain and text in blocks
+
+
+def _in_blocks(message: dict[str, Any]) -> dict[str, Any]:
+    content = message.get("content")
+    return message | {"content": [{"type": "text", "text": content}]} if isinstance(content, str) else message
 
 
 def _contents(sample: wire.AnySample) -> tuple[Content, ...]:
