@@ -342,7 +342,7 @@ def test_a_folder_is_told_by_its_name_whatever_way_leads_there(source: str, work
 @pytest.mark.parametrize(
     ("said", "shown"),
     [
-        ("CONGRAD_MODEL=/root/.cache/huggingface/hub/models--o--m/snapshots/0: is", "CONGRAD_MODEL=0: is"),
+        ("CONGRAD_MODEL=/home/me/.cache/huggingface/hub/models--o--m/snapshots/0: is", "CONGRAD_MODEL=0: is"),
         ("'/srv/my models/one' and /srv/two/x.json", "'one' and x.json"),
         (
             "the hub says: see https://hub.example/docs/x and/or a/b",
