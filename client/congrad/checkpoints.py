@@ -137,7 +137,9 @@ def _publish(asked: wire.PublishRequest, seconds: float, policy: Policy) -> Call
             raise APITimeoutError(_late(publication, seconds))
         yield Pause(pause)
         look = HttpRequest("GET", f"/publications/{publication.id}")
-        publication = yield from calls.request(look, PUBLICATION, policy, downtime=policy.max_downtime)
+        publication = yield from calls.request(
+            look, PUBLICATION, policy, deadline=deadline, downtime=policy.max_downtime
+        )
     raise AssertionError("the last look returns or raises")
 
 

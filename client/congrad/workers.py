@@ -95,8 +95,8 @@ class AsyncWorkers:
         await self._run(_told("wake", request.model_dump_json(exclude_none=True), timeout, self._policy))
 
 
-def _list(policy: Policy) -> Call[list[wire.Worker]]:
-    return calls.request(HttpRequest("GET", "/workers"), WORKERS, policy)
+def _list(policy: Policy, deadline: Deadline | None = None, downtime: float = 0.0) -> Call[list[wire.Worker]]:
+    return calls.request(HttpRequest("GET", "/workers"), WORKERS, policy, deadline=deadline, downtime=downtime)
 
 
 def _told(what: str, body: str, seconds: float, policy: Policy) -> Call[None]:
@@ -105,10 +105,8 @@ def _told(what: str, body: str, seconds: float, policy: Policy) -> Call[None]:
     deadline = Deadline(seconds)
     send = HttpRequest("POST", f"/workers/{what}", body.encode(), {"Content-Type": "application/json"})
     order = yield from calls.request(send, ORDER, policy)
-    look = HttpRequest("GET", "/workers")
     for attempt in count():
-        found = yield from calls.request(look, WORKERS, policy, downtime=policy.max_downtime)
-        workers = {worker.id: worker for worker in found}
+        workers = {worker.id: worker for worker in (yield from _list(policy, deadline, policy.max_downtime))}
         late = [name for name in order.workers if name in workers and workers[name].order < order.number]
         if not late:
             return

@@ -7,10 +7,13 @@ import json
 import os
 import re
 import threading
+import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import fields
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import congrad
@@ -814,3 +817,27 @@ def test_both_clients_have_the_same_methods_with_the_same_parameters(pair: tuple
         return {name: parameters for name, parameters in names.items() if not name.startswith("_")}
 
     assert methods(pair[0]) == methods(pair[1])
+
+
+@pytest.mark.parametrize(
+    ("order", "answer"),
+    [
+        (lambda connected: connected.workers.sleep(timeout=1), wire.Order(number=1, workers=["w"])),
+        (
+            lambda connected: connected.checkpoints.publish(adapter=Path("/a"), timeout=1),
+            wire.Publication(id="p", status=wire.PublicationStatus.WAITING, replaces="f", created=datetime.now(UTC)),
+        ),
+    ],
+)
+def test_who_waits_for_workers_waits_no_longer_than_asked_where_the_service_goes_away(
+    order: Callable[[Client], object], answer: wire.Order | wire.Publication
+) -> None:
+    def goes_away(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            return httpx.Response(202, text=answer.model_dump_json())
+        raise httpx.ConnectError("refused", request=request)
+
+    begun = time.monotonic()
+    with client(goes_away, max_retries=0, max_downtime=30) as connected, pytest.raises(congrad.CongradError):
+        order(connected)
+    assert time.monotonic() - begun < 10

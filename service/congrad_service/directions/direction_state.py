@@ -55,8 +55,7 @@ Cosines = Annotated[list[Annotated[list[Cosine], FailFast()]], FailFast()]
 
 LARGEST_SCORE = 1 + 1e-6
 """A cosine, and what rounding adds to it."""
-MAX_LANGUAGES = 1024
-MAX_HEADER_VALUES = 32 * MAX_LANGUAGES * (len(VECTORS) + len(MATRICES))
+MAX_HEADER_VALUES = 32 * wire.MAX_LANGUAGES * (len(VECTORS) + len(MATRICES))
 """Names and values: a tensor has sixteen at most."""
 MAX_FAULTS = 1000
 """Both so that the errors of a large file have an end."""
@@ -65,8 +64,8 @@ MAX_MEAN = 1e15
 
 
 def _are_few(languages: Any) -> Any:
-    if isinstance(languages, dict) and len(languages) > MAX_LANGUAGES:
-        raise ValueError(f"there are {len(languages)}; a direction has {MAX_LANGUAGES} at most")
+    if isinstance(languages, dict) and len(languages) > wire.MAX_LANGUAGES:
+        raise ValueError(f"there are {len(languages)}; a direction has {wire.MAX_LANGUAGES} at most")
     return languages
 
 
@@ -196,7 +195,7 @@ def _tensors(data: bytes) -> dict[str, dict[str, Any]]:
     """Name to dtype, shape and data (little-endian)."""
     length = int.from_bytes(data[:8], "little")
     if values(data[8 : 8 + length]) > MAX_HEADER_VALUES:  # each tensor takes time
-        raise _unprocessable([f"the header names more tensors than {MAX_LANGUAGES} languages have"])
+        raise _unprocessable([f"the header names more tensors than {wire.MAX_LANGUAGES} languages have"])
     try:
         return dict(deserialize(data))  # type: ignore[no-untyped-call] # its stub has no annotations
     except SafetensorError as error:
