@@ -38,7 +38,7 @@ def give_up(store: Store, job_id: str, starts: int = 3) -> None:
     """Ends a job whose chunk 1 was started so often, one of whose other chunks is computed."""
     for _ in range(starts):
         store.start(job_id, 1)
-        store.rest()
+        store.leases.rest()
     store.fail(job_id, LOST)
 
 

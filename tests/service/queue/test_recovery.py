@@ -224,7 +224,7 @@ def test_work_that_its_worker_gave_back_is_not_sent_twice(redis_url: str, store:
         scene.take()
         assert store.turn(QUEUE) == (scene.job_id, 0)
         store.start(scene.job_id, 0)
-        store.give_back()
+        store.leases.give_back()
         assert await scene.sweep() == []  # its message comes again as well
         assert store.turn(QUEUE) == (scene.job_id, 0)
         assert store.start(scene.job_id, 0).attempts == 1, "that was no attempt"
@@ -237,9 +237,9 @@ def test_work_that_another_worker_is_at_is_not_started_and_counts_as_no_attempt(
         other = Store(settings(redis_url))
         assert store.start(scene.job_id, 0).attempts == 1
         assert other.start(scene.job_id, 0).attempts == 0
-        other.rest()  # is at nothing, and says nothing of what others are at
+        other.leases.rest()  # is at nothing, and says nothing of what others are at
         assert other.start(scene.job_id, 1).attempts == 1
-        store.rest()
+        store.leases.rest()
         assert other.start(scene.job_id, 0).attempts == 2
         other.redis.close()
 
@@ -256,7 +256,7 @@ def test_a_heartbeat_says_what_its_worker_is_at_until_that_hangs(redis_url: str,
             beat.start()
             assert bool(scene.redis.exists(keys.doing(scene.job_id, keys.gradients_work(0)))) is says
             beat.stop()
-            worker.rest()
+            worker.leases.rest()
         impatient.redis.close()
 
     play(redis_url, store, act)
@@ -269,7 +269,7 @@ def test_a_decision_that_nobody_asked_for_is_asked_for(redis_url: str, store: St
             assert store.turn(QUEUE) == (scene.job_id, number)
             store.start(scene.job_id, number)
             store.complete(scene.job_id, number, b"gradients")
-            store.rest()
+            store.leases.rest()
         # The last worker died before it could ask, a while ago.
         scene.redis.hset(keys.job(scene.job_id), "gradients_done", store.now() - 10)
         assert await scene.sweep() == [None]

@@ -124,14 +124,14 @@ def test_what_one_worker_gives_back_another_does(redis_url: str, store: Store) -
     async def act(scene: Scene) -> None:
         job, other = await scene.ask("a", 1), Store(settings(redis_url))
         for worker in (store, other):
-            worker.beat(Role.GRADIENTS, "{}")
+            worker.leases.beat(Role.GRADIENTS, "{}")
         for worker in (store, other, store):
             assert worker.turn(QUEUE) == (job, 0)
             assert worker.start(job, 0).attempts == 1
-            worker.give_back()
+            worker.leases.give_back()
         store.redis.delete(keys.job(job))
         assert other.start(job, 0).attempts == 0
-        other.give_back()
+        other.leases.give_back()
         assert not store.redis.exists(keys.job(job)), "what has expired does not come back"
         other.redis.close()
 

@@ -119,7 +119,7 @@ def test_a_chunk_that_was_begun_before_is_computed_alone(bench: Bench) -> None:
     assert len(begun) == 4
     for job, number in begun:
         other.start(job, number)
-    other.give_back()  # as `recovery` does when a worker has died, but for the attempts
+    other.leases.give_back()  # as `recovery` does when a worker has died, but for the attempts
     for job in jobs[:2]:
         bench.store.redis.hset(keys.job(job), "attempts:gradients:0", 3)
     turns = [take(bench) for _ in range(4)]
@@ -178,7 +178,7 @@ def test_what_redis_has_no_room_for_waits_again_and_the_rest_is_done(
 
     def full(job: str, *rest: Any) -> int:
         if job == jobs[1]:
-            bench.store.beat(Role.GRADIENTS, "{}")  # which no thread does here, however long a batch takes
+            bench.store.leases.beat(Role.GRADIENTS, "{}")  # which no thread does here, however long a batch takes
             raise OutOfMemoryError("command not allowed when used memory > 'maxmemory'")
         return put(job, *rest)
 
@@ -197,9 +197,9 @@ def test_a_heartbeat_keeps_everything_that_was_taken_together(bench: Bench) -> N
     bench.processor.begin(take(bench))
     names = [keys.doing(job, keys.gradients_work(0)) for job in jobs]
     bench.store.redis.delete(*names)
-    bench.store.beat(Role.GRADIENTS, "{}")
+    bench.store.leases.beat(Role.GRADIENTS, "{}")
     assert bench.store.redis.exists(*names) == 3
-    bench.store.rest((jobs[0], keys.gradients_work(0)))
+    bench.store.leases.rest((jobs[0], keys.gradients_work(0)))
     assert bench.store.redis.exists(*names) == 2
-    bench.store.rest()
+    bench.store.leases.rest()
     assert bench.store.redis.exists(*names) == 0

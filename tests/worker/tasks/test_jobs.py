@@ -246,7 +246,7 @@ def test_a_chunk_that_is_slower_than_the_visibility_timeout_is_no_failed_attempt
         bench.store.redis.delete(keys.doing(job_id, "gradients:0"))
         worker = Store(slow)
         assert worker.start(job_id, 0).attempts == 1
-        worker.beat(Role.GRADIENTS, "{}")
+        worker.leases.beat(Role.GRADIENTS, "{}")
     bench.store.redis.delete(keys.doing(job_id, "gradients:0"), keys.workers(Role.GRADIENTS))
     assert bench.store.start(job_id, 0).attempts == 2, "that one has died"
 
@@ -288,7 +288,7 @@ def test_a_heartbeat_that_is_under_way_does_not_bring_back_what_has_ended(bench:
     job_id, _ = bench.create()
     work = keys.gradients_work(0)
     begun, may_end = threading.Event(), threading.Event()
-    beat = bench.store._beat
+    beat = bench.store.leases._beat
 
     def slow(**options: Any) -> None:
         begun.set()
@@ -296,11 +296,11 @@ def test_a_heartbeat_that_is_under_way_does_not_bring_back_what_has_ended(bench:
         beat(**options)
 
     bench.store.start(job_id, 0)
-    with patch.object(bench.store, "_beat", slow):
-        beating = threading.Thread(target=bench.store.beat, args=("gradients", "{}"))
+    with patch.object(bench.store.leases, "_beat", slow):
+        beating = threading.Thread(target=bench.store.leases.beat, args=("gradients", "{}"))
         beating.start()
         assert begun.wait(10)
-        resting = threading.Thread(target=bench.store.rest)
+        resting = threading.Thread(target=bench.store.leases.rest)
         resting.start()
         resting.join(0.2)  # time enough to be over before the heartbeat, if nothing keeps it
         may_end.set()

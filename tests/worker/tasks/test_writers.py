@@ -66,7 +66,7 @@ def computed(bench: Bench, **body: Any) -> str:
 def held(bench: Bench, direction: str = "default") -> str:
     """A direction that a worker is about to write, for a job that has not ended."""
     job_id = computed(bench)
-    assert bench.store.may_write(job_id, direction)
+    assert bench.store.leases.may_write(job_id, direction)
     return job_id
 
 
@@ -124,10 +124,10 @@ def test_a_writer_that_is_there_stays_the_writer(workers: list[Bench]) -> None:
     job_id = held(first)
     first.store.start_decision(job_id)
     first.store.redis.pexpire(keys.writer("default"), 200)
-    first.store.beat("decide", "{}")
+    first.store.leases.beat("decide", "{}")
     assert first.store.redis.pttl(keys.writer("default")) > 1_000
-    assert not second.store.may_write(job_id, "default")
-    assert first.store.may_write(job_id, "default")
+    assert not second.store.leases.may_write(job_id, "default")
+    assert first.store.leases.may_write(job_id, "default")
 
 
 def test_a_job_that_is_cancelled_waits_no_longer(
@@ -166,7 +166,7 @@ def test_a_job_ends_in_a_full_redis(workers: list[Bench]) -> None:
     try:
         with pytest.raises(OutOfMemoryError):
             redis.set("congrad:test", "x")
-        assert workers[0].store.may_write(job_id, "default")
+        assert workers[0].store.leases.may_write(job_id, "default")
         workers[0].judge.settle(job_id)
         assert workers[0].job(job_id).status is wire.JobStatus.SUCCEEDED
     finally:
@@ -208,7 +208,7 @@ def test_what_another_has_written_while_gradients_were_read_is_read_before_anyth
     first, second = workers
     second.judge.settle(computed(second, samples=demo_samples("de", each=3)))  # and has the direction in memory
     jobs = [computed(first, samples=demo_samples(tag, each=3)) for tag in ("fr", "ja")]
-    assert first.store.may_write(jobs[0], "default")
+    assert first.store.leases.may_write(jobs[0], "default")
     before, read = races(), second.judge._read
 
     def slow(*args: Any) -> Any:

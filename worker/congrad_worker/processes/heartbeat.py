@@ -66,7 +66,7 @@ class Heartbeat:
         self._stopped.set()
         self._thread.join()
         try:
-            self._store.leave(self._role)
+            self._store.leases.leave(self._role)
         except RedisError as error:
             log.warning("could not take the announcement back; it lapses by itself (%s)", error)
 
@@ -78,7 +78,7 @@ class Heartbeat:
         """Says it once more, at once."""
         try:
             with self._saying:
-                self._store.beat(self._role, self._said().model_dump_json())
+                self._store.leases.beat(self._role, self._said().model_dump_json())
             liveness.announced()
         except RedisError as error:
             metrics.HEARTBEATS_LOST.inc()

@@ -91,7 +91,7 @@ class ChunkProcessor:
             for piece in pieces if len(pieces) > 1 else ():
                 self._begin(piece)
         except RedisError:
-            self._store.give_back()
+            self._store.leases.give_back()
             raise
         return [piece for piece in pieces if piece in self._begun or piece == pieces[0]]
 
@@ -130,10 +130,10 @@ class ChunkProcessor:
                 detail = NO_MEMORY if isinstance(error, OutOfMemoryError) else f"{error}, for {MEMORY_PATIENCE_S:g} s"
                 self._fail(job_id, detail, HTTPStatus.SERVICE_UNAVAILABLE)
                 return False
-            self._store.give_back(at, memory=True)
+            self._store.leases.give_back(at, memory=True)
             raise
         except RedisError:
-            self._store.give_back(at)
+            self._store.leases.give_back(at)
             raise
         except Exception as error:
             log.error("job %s: chunk %d failed: %s", job_id, number, origin(error))
@@ -142,7 +142,7 @@ class ChunkProcessor:
             self._fail(job_id, f"the gradients of chunk {number} failed: {type(error).__name__}: {error}")
             return False
         finally:
-            self._store.rest(at)
+            self._store.leases.rest(at)
 
     def _run(self, job_id: str, number: int, begun: StartedChunk) -> bool:
         samples = self._waiting.pop((job_id, number), None)

@@ -3,22 +3,19 @@
 import logging
 import os
 import socket
-import threading
 import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, cast
 
 from congrad.contract import wire
 from congrad_service import keys, scripts
-from congrad_service.queue.registry import LIFETIME_S, SILENT_S, Role
+from congrad_service.queue.registry import Role
 from congrad_service.scripts import ending
 from congrad_service.settings import IN_REDIS, RedisSettings
 from redis import Redis
 from redis.backoff import ExponentialBackoff
-from redis.commands.core import Script
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
@@ -26,6 +23,7 @@ from congrad_worker.decisions.memory import Memory, Pairs, wanted
 from congrad_worker.errors import ShardStoreError
 from congrad_worker.shards import ShardStore
 from congrad_worker.tasks import freed, metrics
+from congrad_worker.tasks.leases import Leases
 from congrad_worker.tasks.records import (
     ChunkResult,
     JobRecord,
@@ -44,16 +42,6 @@ MOST_BYTES = 2**20
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Doing:
-    """A piece of work that a worker is at, the key that says so, and until when that is kept alive."""
-
-    job_id: str
-    work: str
-    key: str
-    until: float
-
-
 class Store:
     """Jobs and directions in one Redis, for one worker.
 
@@ -61,10 +49,6 @@ class Store:
     """
 
     def __init__(self, settings: RedisSettings):
-        self._doing: dict[tuple[str, str], Doing] = {}  # by job and piece of work
-        self._queue: str | None = None  # that the last turn was of
-        self._writing: str | None = None  # the key that says which direction this worker is about to write
-        self._saying = threading.Lock()  # a heartbeat that is under way must not say again what has just been ended
         self.worker_id = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.redis = Redis.from_url(
             settings.redis_url,
@@ -73,6 +57,7 @@ class Store:
             health_check_interval=25,
             retry=Retry(ExponentialBackoff(cap=2.0, base=0.1), retries=6),
         )
+        self.leases = Leases(self.redis, self.worker_id, settings.visibility_timeout)
         self._settings = settings
         store = settings.gradient_store
         self.shelf = None if store == IN_REDIS else Shelf(ShardStore(store), settings.gradient_bits)
@@ -81,13 +66,10 @@ class Store:
         self._start_decision = self.redis.register_script(scripts.START_DECISION)
         self._complete = self.redis.register_script(scripts.COMPLETE)
         self._mark_asked = self.redis.register_script(scripts.MARK_ASKED)
-        self._write = self.redis.register_script(scripts.WRITE)
         self._recall = self.redis.register_script(scripts.RECALL)
         self._commit = self.redis.register_script(scripts.COMMIT)
         self._end = self.redis.register_script(scripts.END)
-        self._beat = self.redis.register_script(scripts.BEAT)
         self._turn = self.redis.register_script(scripts.TURN)
-        self._give_back = self.redis.register_script(scripts.GIVE_BACK)
         self._uncount = self.redis.register_script(scripts.UNCOUNT)
 
     def is_told(self, queue: str, seconds: float) -> bool:
@@ -120,7 +102,7 @@ class Store:
         return [(job_id, int(number)) for job_id, number in zip(found[::2], found[1::2], strict=True)]
 
     def _turns(self, queue: str, most_bytes: int, alone: bool) -> list[str]:
-        self._queue = queue
+        self.leases.queue = queue
         holds_chunks = int(queue != keys.DECIDE_QUEUE)
         found = cast("list[bytes]", self._turn(keys=keys.turns(queue), args=[holds_chunks, most_bytes, int(alone)]))
         return [part.decode() for part in found]
@@ -130,115 +112,28 @@ class Store:
         rests. Nothing where its gradients are there, the job has ended, or another worker is at it."""
         work = keys.gradients_work(number)
         more = [keys.gradients(job_id, number), keys.chunk(job_id, number)]
-        found = self._started(self._start_chunk, job_id, work, Role.GRADIENTS, more)
+        found = self.leases.begin(self._start_chunk, job_id, work, Role.GRADIENTS, more, MOST_BYTES)
         attempts, is_there, request, trace, text = cast("tuple[int, int, bytes, bytes, bytes | None]", found)
         return StartedChunk(attempts, bool(is_there), Origin.of(request, trace), text)
 
     def start_decision(self, job_id: str) -> StartedDecision:
         """The same for its decision, which the worker is at until it is committed; as it is at writing the direction,
-        if the job does and no other worker is: see `may_write`."""
+        if the job does and no other worker is: see `Leases.may_write`."""
         more = [keys.gradients(job_id, 0)]
         attempts, time_there, standing, flat, gradients, writes = cast(
             "tuple[int, bytes, list[bytes | None], list[bytes], bytes | None, int]",
-            self._started(self._start_decision, job_id, keys.DECIDE_WORK, Role.DECIDE, more),
+            self.leases.begin(self._start_decision, job_id, keys.DECIDE_WORK, Role.DECIDE, more, MOST_BYTES),
         )
         fields = dict(zip(flat[::2], flat[1::2], strict=True))
         if writes:
-            with self._saying:
-                self._writing = keys.writer(fields[b"direction"].decode())
+            self.leases.begun_writing(fields[b"direction"].decode())
         clock = float(time_there) - time.monotonic()
         return StartedDecision(job_id, attempts, fields, Mark.of(standing), clock, gradients)
-
-    def _started(self, script: Script, job_id: str, work: str, role: Role, more: list[str]) -> list[Any]:
-        doing = keys.doing(job_id, work)
-        of_it = [keys.job(job_id), doing, keys.workers(role), *more]
-        found = cast("list[Any]", script(keys=of_it, args=[job_id, work, self.worker_id, SILENT_S, MOST_BYTES]))
-        # One that hangs for longer than any task takes should be replaced, although its process is there.
-        until = time.monotonic() + self._settings.visibility_timeout
-        with self._saying:
-            if found[0]:
-                self._doing[job_id, work] = Doing(job_id, work, doing, until)
-            else:
-                self._doing.pop((job_id, work), None)
-        return found
-
-    def give_back(self, piece: tuple[str, str] | None = None, memory: bool = False) -> None:
-        """Gives back what this worker is at and cannot do, as Redis does not let it; where Redis does not let that
-        either, it is missed once this worker has fallen silent about it.
-
-        :param piece: the one of several, a job and its work.
-        :param memory: Redis has none; `has_waited` says for how long.
-        """
-        with self._saying:
-            for at in self._taken(piece):
-                if self._queue is None:
-                    continue
-                number = at.work.partition(":")[2]  # of a chunk; a decision has none
-                with suppress(RedisError):
-                    self._give_back(
-                        keys=[*keys.turns(self._queue), keys.job(at.job_id), keys.ready_chunks(at.job_id), at.key],
-                        args=[at.work, self.worker_id, number, int(memory)],
-                    )
 
     def uncount(self, job_id: str, work: str) -> None:
         """A piece of work was started for nothing but to give it up: that was no try."""
         with suppress(RedisError):
             self._uncount(keys=[keys.job(job_id)], args=[work])
-
-    def rest(self, piece: tuple[str, str] | None = None) -> None:
-        """This worker is at nothing any more.
-
-        :param piece: or not at this one of several, a job and its work.
-        """
-        with self._saying:
-            for at in self._taken(piece):
-                with suppress(RedisError):  # it lapses by itself
-                    self.redis.delete(at.key)
-
-    def writes(self, direction: str) -> bool:
-        """Whether this worker is the one that writes a direction."""
-        return self._writing == keys.writer(direction)
-
-    def may_write(self, job_id: str, direction: str) -> bool:
-        """Whether this worker is the one that writes a direction, from now on, until `has_written`; of several, one at
-        a time. Who writes without asking writes as safely, and perhaps for nothing."""
-        key = keys.writer(direction)
-        with self._saying:
-            if self._writing != key:
-                found = self._write(keys=[keys.job(job_id), key], args=[self.worker_id, SILENT_S])
-                self._writing = key if found else None
-            return self._writing is not None
-
-    def has_written(self) -> None:
-        """This worker writes no direction any more."""
-        with self._saying:
-            key, self._writing = self._writing, None
-            if key is not None:
-                with suppress(RedisError):  # it lapses by itself
-                    self.redis.delete(key)
-
-    def _taken(self, piece: tuple[str, str] | None) -> list[Doing]:
-        """What it was at, and is no more."""
-        ended = list(self._doing) if piece is None else [piece]
-        return [self._doing.pop(one) for one in ended if one in self._doing]
-
-    def beat(self, role: str, said: str) -> None:
-        """Says that this worker is there, and what it is at, if it is at anything.
-
-        :param said: what else it has to say of itself.
-        """
-        with self._saying:
-            at = [one.key for one in self._doing.values() if time.monotonic() < one.until]
-            at += [self._writing] if at and self._writing else []
-            self._beat(
-                keys=[keys.worker(self.worker_id), keys.workers(role), *at],
-                args=[self.worker_id, said, LIFETIME_S, SILENT_S],
-            )
-
-    def leave(self, role: str) -> None:
-        """Takes back what `beat` said."""
-        self.redis.zrem(keys.workers(role), self.worker_id)
-        self.redis.delete(keys.worker(self.worker_id))
 
     def put_gradients(self, job_id: str, number: int, result: ChunkResult) -> int:
         """Leaves a chunk's gradients for `decide`, and completes it: in Redis, or, where they are retained and there is
@@ -271,12 +166,12 @@ class Store:
         """
         work = keys.gradients_work(number)
         of_job = [keys.job(job_id), keys.pending(job_id), *keys.turns(keys.DECIDE_QUEUE)]
-        with self._saying:
+        with self.leases.unsaid():
             missing = self._complete(
                 keys=[*of_job, keys.gradients(job_id, number), keys.doing(job_id, work)],
                 args=[job_id, number, self.worker_id, gradients, self._settings.job_ttl],
             )
-            self._doing.pop((job_id, work), None)
+            self.leases.ended(job_id, work)
         return cast("int", missing)
 
     def note_asked(self, job_id: str) -> None:
@@ -397,14 +292,14 @@ class Store:
         retained = job.gradients if job.retain and job.source is None else []
         texts = job.texts if self._settings.keep_texts else []
         kept = [*retained, *texts]
-        writing = [keys.writer(job.direction)] if self._writing is not None else []
+        writing = [keys.writer(job.direction)] if self.leases.writes(job.direction) else []
         worked = [keys.doing(job.id, keys.DECIDE_WORK), *writing, *keys.work(job.id, job.chunks)]
         dropped = {*worked, *([] if job.retain else job.gradients)} - {*texts}
         standing = ""
         if retained and step is not None:
             standing = Standing(step.fields["epoch"], dict(step.stakes), list(step.repeated)).dump()
         of_direction = [keys.history(job.direction), keys.conflicts(job.direction), keys.pairs(job.direction)]
-        with self._saying:
+        with self.leases.unsaid():
             outcome = self._commit(
                 keys=[
                     keys.job(job.id),
@@ -433,8 +328,7 @@ class Store:
                 ],
             )
             if outcome == b"committed":
-                self._doing.pop((job.id, keys.DECIDE_WORK), None)
-                self._writing = None
+                self.leases.ended(job.id, keys.DECIDE_WORK)
         return cast("bytes", outcome).decode()
 
     def fail(self, job_id: str, problem: wire.Problem) -> None:

@@ -66,13 +66,13 @@ class Judge:
         try:
             self._settle(begun)
         except RedisError:
-            self._store.give_back()
+            self._store.leases.give_back()
             raise
         except ShardStoreError as error:
             if self._store.has_waited(job_id, STORE_PATIENCE_S):
                 self._fail(job_id, f"{error}, for {STORE_PATIENCE_S:g} s", HTTPStatus.SERVICE_UNAVAILABLE)
             else:
-                self._store.give_back(memory=True)
+                self._store.leases.give_back(memory=True)
                 raise
         except Abandoned:
             note(outcome="repeated")
@@ -84,8 +84,8 @@ class Judge:
             log.error("job %s: decision failed: %s", job_id, origin(error))
             self._fail(job_id, f"the decision failed: {type(error).__name__}: {error}")
         finally:
-            self._store.has_written()
-            self._store.rest()
+            self._store.leases.has_written()
+            self._store.leases.rest()
 
     def _settle(self, begun: StartedDecision) -> None:
         if begun.attempts > MAX_ATTEMPTS:

@@ -20,10 +20,10 @@ def may_be_another(store: Store, job: JobRecord, patience: Patience) -> bool:
 
     :raises Abandoned: the job has ended meanwhile.
     """
-    if store.writes(job.direction):  # since then
+    if store.leases.writes(job.direction):  # since then
         return False
     for _ in range(MOST_PAUSES):
-        if store.may_write(job.id, job.direction):
+        if store.leases.may_write(job.id, job.direction):
             break
         patience.pause()
     return True
