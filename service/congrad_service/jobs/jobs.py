@@ -20,9 +20,7 @@ that one's id as source and its chunks as source_chunks, and its standing where 
 own are 0.
 """
 
-import math
-from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import TypeVar, cast
 
@@ -31,19 +29,15 @@ from redis.asyncio import Redis
 
 from congrad_service import keys, scripts
 from congrad_service.access import teams
-from congrad_service.http import request_id
-from congrad_service.http.errors import Conflict, NoLongerKept, NotFound, QueueFull, Unprocessable
+from congrad_service.http.errors import Conflict, NoLongerKept, NotFound
 from congrad_service.http.idempotency import Claim
 from congrad_service.jobs import chunks
+from congrad_service.jobs.acceptance import Acceptance, Accepted
 from congrad_service.jobs.given_up import INHERITED, GivenUp, given_up
-from congrad_service.jobs.job_id import new_job_id
 from congrad_service.jobs.job_summaries import is_retained, missing_chunks, summaries
-from congrad_service.jobs.room import REFERENCE, REFUSED, Gradients, gradient_bytes, retained_bits
-from congrad_service.observability import tracing
+from congrad_service.jobs.room import REFERENCE, Gradients, gradient_bytes, retained_bits
 from congrad_service.scripts import ending
 from congrad_service.settings import IN_REDIS, ServiceSettings
-
-MAX_RETRY_AFTER_S = 60
 
 BATCH = 100
 """Jobs of a list that are read in one turn, at least."""
@@ -54,17 +48,6 @@ MAX_CHUNK_BYTES = 64 * 2**20
 M = TypeVar("M", wire.FilterResult, wire.Problem)
 
 
-@dataclass(frozen=True)
-class Accepted:
-    """A job that Redis holds: new, or the earlier one of the same Idempotency-Key."""
-
-    job_id: str
-    chunks: int
-    fingerprint: str
-    enqueued: bool
-    is_new: bool
-
-
 class Jobs:
     """The jobs of one team, or those of nobody, in one Redis."""
 
@@ -72,8 +55,7 @@ class Jobs:
         self._redis = redis
         self._settings = settings
         self._team = team
-        self._known = redis.register_script(scripts.KNOWN)
-        self._create = redis.register_script(scripts.CREATE)
+        self._acceptance = Acceptance(redis, settings, team)
         self._end = redis.register_script(scripts.END)
         self._mark = redis.register_script(scripts.MARK_ENQUEUED)
         self._release = redis.register_script(scripts.RELEASE)
@@ -112,7 +94,7 @@ class Jobs:
             awaited=REFERENCE * len(runs) if is_elsewhere else size * len(request.samples),
             retained=kept * len(request.samples) if request.retain else 0,
         )
-        return await self._write(fields, [chunks.dump(run) for run in runs], claim, expected)
+        return await self._acceptance.accept(fields, [chunks.dump(run) for run in runs], claim, expected)
 
     async def create_rescoring(self, job_id: str, request: wire.RescoreRequest, claim: Claim | None) -> Accepted:
         """Writes a job that scores the samples of another one again, or finds the one that this claim made before.
@@ -144,7 +126,7 @@ class Jobs:
         fields |= {name: str(value) for name, value in asked.items() if value is not None}
         if request.languages is not None:
             fields["heard"] = ",".join(request.languages)
-        return await self._write(fields, [], claim, Gradients(awaited=0, retained=0))
+        return await self._acceptance.accept(fields, [], claim, Gradients(awaited=0, retained=0))
 
     async def given_up(self, job_id: str) -> GivenUp:
         """A job to be tried again.
@@ -165,8 +147,8 @@ class Jobs:
         asked = failed.asked
         if failed.is_rescoring:
             await self._retained(str(asked["source"]))
-            return await self._write(asked, [], failed.claim, Gradients(awaited=0, retained=0))
-        return await self._write(asked, await failed.texts(self._redis), failed.claim, failed.expected)
+            return await self._acceptance.accept(asked, [], failed.claim, Gradients(awaited=0, retained=0))
+        return await self._acceptance.accept(asked, await failed.texts(self._redis), failed.claim, failed.expected)
 
     async def _retained(self, job_id: str) -> dict[str, str]:
         """The fields of a job that can be scored again."""
@@ -182,56 +164,9 @@ class Jobs:
             raise NoLongerKept(f"the gradients of job {job_id} are no longer kept")
         return fields
 
-    async def _write(
-        self, fields: Mapping[str, str | int], texts: Sequence[str], claim: Claim | None, expected: Gradients
-    ) -> Accepted:
-        """:param expected: what of its gradients the job will have where."""
-        job_id = new_job_id()
-        fields = {**fields, "request": request_id.current(), "trace": tracing.carried()}
-        outcome, found = await self._create(
-            keys=[
-                keys.job(job_id),
-                keys.pending(job_id),
-                keys.JOBS_ACTIVE,
-                keys.recent_jobs(self._team),
-                self._idempotency(claim) if claim else keys.idempotency(job_id),
-                *keys.turns(keys.gradients_queue(str(fields["fingerprint"])) if texts else keys.DECIDE_QUEUE),
-                keys.ready_chunks(job_id),
-                keys.SEQUENCE,
-                keys.retained(self._team),
-                *(keys.chunk(job_id, number) for number in range(len(texts))),
-            ],
-            args=[
-                job_id,
-                int(claim is not None),
-                claim.request if claim else "",
-                self._settings.max_queue,
-                self._settings.job_ttl,
-                self._team or "",
-                self._settings.max_queue_bytes,
-                self._settings.max_retained_bytes,
-                sum(len(text.encode()) for text in texts),
-                expected.awaited,
-                expected.retained,
-                *(part for field in fields.items() for part in field),
-                *texts,
-            ],
-        )
-        if outcome == b"created":
-            return Accepted(job_id, len(texts), str(fields["fingerprint"]), enqueued=False, is_new=True)
-        return await self._accepted(outcome.decode(), found.decode())
-
     async def known(self, claim: Claim | None) -> Accepted | None:
-        """The job that this claim made before, whatever has become of workers and directions since; None if there is
-        none, or it failed for no fault of the request's and may be tried again.
-
-        :raises Unprocessable: the key was used with another body.
-        :raises Conflict: the key's job has succeeded, and its answer has expired.
-        """
-        if claim is None:
-            return None
-        outcome, found = await self._known(keys=[self._idempotency(claim)], args=[claim.request])
-        return None if outcome == b"new" else await self._accepted(outcome.decode(), found.decode())
+        """As `Acceptance.known`."""
+        return await self._acceptance.known(claim)
 
     async def created_or_known(self, claim: Claim | None, creation: Awaitable[Accepted]) -> Accepted:
         """What is created; or, where that cannot be, what this claim has made since it was last looked for. The same
@@ -245,36 +180,6 @@ class Jobs:
             if (known := await self.known(claim)) is not None:
                 return known
             raise
-
-    async def _accepted(self, outcome: str, job_id: str) -> Accepted:
-        if outcome == "mismatch":
-            raise Unprocessable("this Idempotency-Key was used before with another body")
-        if outcome == "gone":
-            raise NoLongerKept(
-                f"job {job_id} of this Idempotency-Key has succeeded, and its answer is no longer kept (answers are "
-                f"for {self._settings.result_ttl} s); nothing was done again"
-            )
-        if outcome == "full":
-            raise QueueFull(
-                f"{self._settings.max_queue} jobs are waiting or running; try again later",
-                retry_after=await self._seconds_per_job(),
-            )
-        if outcome in REFUSED:
-            raise REFUSED[outcome](int(float(job_id)), self._settings)
-        found = await self._redis.hmget(keys.job(job_id), ["chunks", "fingerprint", "enqueued"])
-        count, fingerprint, enqueued = cast("list[bytes | None]", found)
-        return Accepted(job_id, int(count or 0), (fingerprint or b"").decode(), enqueued is not None, is_new=False)
-
-    async def _seconds_per_job(self) -> int:
-        """About how long it takes until a job of a full queue ends. In the time that the oldest one has been there,
-        about as many end as there are (Little's law), though a large one may be there for longer."""
-        async with self._redis.pipeline(transaction=False) as pipe:
-            pipe.time()
-            pipe.zrange(keys.JOBS_ACTIVE, 0, 0, withscores=True)
-            pipe.zcard(keys.JOBS_ACTIVE)
-            (seconds, _), oldest, count = await pipe.execute()
-        age: float = max((seconds - created for _, created in oldest), default=0.0)
-        return math.ceil(min(max(float(age) / max(int(count), 1), 1.0), MAX_RETRY_AFTER_S))
 
     async def mark_enqueued(self, job_id: str) -> None:
         """Notes that the job's tasks are in the queue, so that a repeated request does not send them again."""
@@ -364,9 +269,6 @@ class Jobs:
         if not fields or teams.team_of(fields["direction"]) != self._team:
             raise NotFound(f"there is no job {job_id!r}; answers are kept for {self._settings.result_ttl} s")
         return fields, missing
-
-    def _idempotency(self, claim: Claim) -> str:
-        return keys.idempotency(teams.qualified(self._team, claim.key))
 
 
 def _parse(model: type[M], text: str | None) -> M | None:

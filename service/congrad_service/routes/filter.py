@@ -12,7 +12,7 @@ from congrad_service.edge.value_limit import BoundedRequest, BoundedRoute
 from congrad_service.http import errors
 from congrad_service.http.idempotency import claim
 from congrad_service.http.prefer import parse_prefer
-from congrad_service.jobs.jobs import Accepted
+from congrad_service.jobs.acceptance import Accepted
 from congrad_service.observability import tracing
 from congrad_service.observability.observed import note
 from congrad_service.routes.waiting import JOB_RESPONSES, IdempotencyKey, Prefer, answer, check_decide_worker

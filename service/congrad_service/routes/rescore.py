@@ -8,8 +8,8 @@ from fastapi import APIRouter, Response
 from congrad_service.edge.value_limit import BoundedRoute
 from congrad_service.http.idempotency import claim
 from congrad_service.http.prefer import parse_prefer
+from congrad_service.jobs.acceptance import Accepted
 from congrad_service.jobs.job_id import JobId
-from congrad_service.jobs.jobs import Accepted
 from congrad_service.observability import tracing
 from congrad_service.routes.waiting import JOB_RESPONSES, IdempotencyKey, Prefer, answer, check_decide_worker
 from congrad_service.state import Congrad, State

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Response
 
 from congrad_service.access import teams
 from congrad_service.http.prefer import parse_prefer
+from congrad_service.jobs.acceptance import Accepted
 from congrad_service.jobs.job_id import JobId
-from congrad_service.jobs.jobs import Accepted
 from congrad_service.observability import tracing
 from congrad_service.routes.waiting import JOB_RESPONSES, Prefer, answer, check_decide_worker
 from congrad_service.state import Congrad, State

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from congrad_service.http import errors, links, problems
 from congrad_service.http.prefer import Preference
-from congrad_service.jobs.jobs import Accepted
+from congrad_service.jobs.acceptance import Accepted
 from congrad_service.observability import tracing
 from congrad_service.observability.observed import note
 from congrad_service.queue.registry import Live

@@ -339,21 +339,6 @@ def test_a_folder_is_told_by_its_name_whatever_way_leads_there(source: str, work
     )
 
 
-@pytest.mark.parametrize(
-    ("said", "shown"),
-    [
-        ("CONGRAD_MODEL=/home/me/.cache/huggingface/hub/models--o--m/snapshots/0: is", "CONGRAD_MODEL=0: is"),
-        ("'/srv/my models/one' and /srv/two/x.json", "'one' and x.json"),
-        (
-            "the hub says: see https://hub.example/docs/x and/or a/b",
-            "the hub says: see https://hub.example/docs/x and/or a/b",
-        ),
-    ],
-)
-def test_no_path_is_shown_and_addresses_are(said: str, shown: str) -> None:
-    assert module.without_folders(said, "/srv/my models/one", None) == shown
-
-
 def test_what_is_served_already_is_there_at_once(worker: Worker, small_llama: Path) -> None:
     asked = worker.ask(model=small_llama)  # the operator's own, wherever it lies
     worker.steward.look()

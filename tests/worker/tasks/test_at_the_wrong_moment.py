@@ -10,7 +10,8 @@ import pytest
 from congrad.contract import wire
 from congrad_service import keys, scripts
 from congrad_service.http.errors import NotFound
-from congrad_service.jobs.jobs import Accepted, Jobs
+from congrad_service.jobs.acceptance import Accepted
+from congrad_service.jobs.jobs import Jobs
 from congrad_service.queue.publication import Asked
 from congrad_worker.serving.desk import Desk
 from congrad_worker.tasks import store
@@ -49,7 +50,7 @@ def test_a_job_whose_creation_is_sent_again_as_its_answer_was_lost_is_one_job(be
     async def create() -> Accepted:
         async with Redis.from_url(redis_url) as redis:
             jobs = Jobs(redis, bench.settings)
-            send = jobs._create
+            send = jobs._acceptance._create
 
             async def twice(**asked: Any) -> Any:
                 _, found = await send(**asked)
@@ -58,7 +59,7 @@ def test_a_job_whose_creation_is_sent_again_as_its_answer_was_lost_is_one_job(be
                 await asyncio.to_thread(bench.run, job_id, count)
                 return await send(**asked)
 
-            jobs._create = twice  # type: ignore[assignment] # as the client does of its own accord
+            jobs._acceptance._create = twice  # type: ignore[assignment] # as the client does of its own accord
             return await jobs.create(request, SERVED.model_copy(update={"fingerprint": "f00d"}), None)
 
     accepted = asyncio.run(create())

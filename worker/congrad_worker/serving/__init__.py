@@ -16,10 +16,11 @@ before that, what was there is put back, and the publication says why.
 comes back with the new checkpoint if that was announced by any worker of the same settings, and with the old one if it
 was not; in that case it finds the publication again, and goes on with it. What kills `MAX_DEATHS` workers is given up.
 
-**Late work.** A job for the old checkpoint may be accepted until the new one is announced, and so while it loads. It is
-in the old queue, and the new one's worker goes back for it, where no other worker serves the old one any more: with the
-old adapter, which is kept for that, or with the old files. A message of the old queue that still arrives is dropped,
-since only pieces of the queue that is served are ever begun; when nothing waits there, the broker forgets the queue.
+**Late work** (`late_work`). A job for the old checkpoint may be accepted until the new one is announced, and so while
+it loads. It is in the old queue, and the new one's worker goes back for it, where no other worker serves the old one
+any more: with the old adapter, which is kept for that, or with the old files. A message of the old queue that still
+arrives is dropped, since only pieces of the queue that is served are ever begun; when nothing waits there, the broker
+forgets the queue.
 
 **Sleep.** `offload` moves the weights to the host's memory, `discard` drops them; the engine, with its projections, is
 made anew on waking, from the same seeds, and computes the same: to the last bit on a CPU, to rounding on a GPU. Whoever

@@ -8,7 +8,8 @@ from congrad_service.queue.publication import Successor
 from congrad_worker.checkpoints.files import CheckpointFiles, locate
 from congrad_worker.errors import CheckpointError
 from congrad_worker.serving.desk import Desk
-from congrad_worker.serving.steward import Origin, Previous
+from congrad_worker.serving.late_work import Previous
+from congrad_worker.serving.steward import Origin
 from congrad_worker.settings import GradientSettings
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,6 @@
 that came late."""
 
 import logging
-import re
 import threading
 import time
 from collections import deque
@@ -22,6 +21,8 @@ from congrad_worker.checkpoints.files import READ, CheckpointFiles, locate, relo
 from congrad_worker.errors import CheckpointError, NothingServedError
 from congrad_worker.gradients.device import is_out_of_memory
 from congrad_worker.serving.desk import Desk
+from congrad_worker.serving.late_work import LateWork, Previous
+from congrad_worker.serving.reasons import without_folders
 from congrad_worker.serving.resident import Resident
 from congrad_worker.serving.served import Identity, Served
 from congrad_worker.settings import GradientSettings
@@ -37,13 +38,6 @@ BEGIN_LOOK_S = 0.05
 """For so long, and so often, work for a new checkpoint is looked for where it waits: the broker takes a second until it
 hands out the messages of another queue."""
 
-ASIDE_S = 60.0
-"""How long an adapter that was replaced is kept in memory for jobs that came late."""
-
-MOST_PREVIOUS = 4
-"""Checkpoints that the worker goes back to: one that ends at work for an earlier one leaves it to others, which may be
-some publications further by then."""
-
 log = logging.getLogger(__name__)
 
 
@@ -53,27 +47,6 @@ class Origin:
 
     fingerprint: str
     settings: GradientSettings
-
-
-@dataclass
-class Previous:
-    """What was served before; its files as they were looked at, where this process has. ``is_over`` is whether nobody
-    serves it any more, and all traces of it are gone."""
-
-    fingerprint: str
-    settings: GradientSettings
-    files: CheckpointFiles | None = None
-    is_over: bool = False
-
-    def located(self) -> CheckpointFiles:
-        """Its files.
-
-        :raises CheckpointError: they are no longer what they were.
-        """
-        files = self.files or locate(self.settings)
-        if files.fingerprint != self.fingerprint:
-            raise CheckpointError(f"{files.name}: its files are no longer those of {self.fingerprint}")
-        return files
 
 
 @dataclass(frozen=True)
@@ -110,8 +83,7 @@ class Steward:
         self._resident = resident
         self._around = around
         self._origin = origin
-        self._previous = [] if previous is None else [previous]  # the latest first
-        self._replaced_at = time.monotonic()
+        self._late = LateWork(desk, resident, around.work, around.forget_queue, previous)
         self._failed: set[str] = set()  # publications
         self._outbox: deque[Callable[[], None]] = deque()  # what has to be said, as soon as Redis hears it
         self._stopped = threading.Event()
@@ -146,7 +118,7 @@ class Steward:
         self._obey()
         while self._publish():
             pass
-        self._go_back()
+        self._late.do()
         self._doze()
 
     def _flush(self) -> None:
@@ -263,14 +235,11 @@ class Steward:
     def _replace(self, asked: Asked, files: CheckpointFiles, settings: GradientSettings) -> None:
         own = self._resident.identity
         self._resident.replace(files, settings, partial(self._note, asked))
-        both = {own.fingerprint, files.fingerprint}
-        others = [one for one in self._previous if one.fingerprint not in both]
-        self._previous = [Previous(own.fingerprint, own.settings, own.files), *others][:MOST_PREVIOUS]
-        self._replaced_at = time.monotonic()
+        self._late.replaced(own, files.fingerprint)
         log.info("%s has taken the place of %s", files.name, own.files.name)
         self._outbox.append(partial(self._announce, asked, own))
         self._flush()
-        self._go_back()
+        self._late.do()
         self._begin()
         self._resident.tidy()
 
@@ -308,64 +277,10 @@ class Steward:
             detail = f"the checkpoint that it waited for cannot be served: {reason}"
             self._desk.give_up_waiting(keys.gradients_queue(fingerprint), detail)
 
-    def _go_back(self) -> None:
-        """Does what is left of the checkpoints that were served before, and removes the traces of each once nobody
-        serves it."""
-        for previous in tuple(self._previous):
-            self._go_back_to(previous)
-
-    def _go_back_to(self, previous: Previous) -> None:
-        queue = keys.gradients_queue(previous.fingerprint)
-        is_waiting = self._desk.waiting(queue) > 0
-        if not is_waiting and previous is self._previous[0] and time.monotonic() > self._replaced_at + ASIDE_S:
-            self._resident.forget_aside()
-        if (not is_waiting and previous.is_over) or previous.fingerprint in self._desk.serving().values():
-            return
-        if is_waiting and not self._has_done_late(previous, queue):
-            return
-        self._around.forget_queue(queue)
-        self._desk.lapse(previous.fingerprint)
-        previous.is_over = True
-
-    def _has_done_late(self, previous: Previous, queue: str) -> bool:
-        """Whether nothing is left of it."""
-        try:
-            with self._resident.back_to(previous.located(), previous.settings) as served:
-                log.info("%s is served once more, for what came late", served.identity.files.name)
-                while self._around.work(served):
-                    pass
-        except NothingServedError:
-            raise
-        except CheckpointError as error:
-            if previous is not self._previous[0]:  # a worker that has served it since may have it in memory still
-                self._previous = [one for one in self._previous if one is not previous]
-                log.warning("what waits for %s is left to others: %s", previous.fingerprint, error)
-                return False
-            log.warning("what waited for %s is given up: %s", previous.fingerprint, error)
-            reason = without_folders(str(error), previous.settings.model, previous.settings.adapter)
-            self._desk.give_up_waiting(queue, f"the checkpoint that it waited for is no longer served: {reason}")
-        return True
-
     def _note(self, asked: Asked, stage: wire.Stage, waiting: int | None = None) -> None:
         """Nothing depends on it."""
         with suppress(RedisError):
             self._desk.note(asked, stage, waiting)
-
-
-FOLDERS = re.compile(r"""(?<![\w.:/])/(?:[^\s/:'"]+/)+""")
-"""Of a path from the root on, all but its name; and nothing of an address in the web."""
-
-
-def without_folders(reason: str, *sources: str | None) -> str:
-    """What is said of a checkpoint, with the names of folders in place of their paths: none of this machine's is shown
-    to others. Messages tell of folders without links, too, and of those in the cache of the hub.
-
-    :param sources: where it lies, as that was asked for; the path may have spaces in it.
-    """
-    for source in filter(None, sources):
-        for path in (source, str(Path(source).expanduser().resolve())):
-            reason = reason.replace(path, Path(path).name)
-    return FOLDERS.sub("", reason)
 
 
 def _with(settings: GradientSettings, asked: Asked) -> GradientSettings:
