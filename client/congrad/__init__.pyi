@@ -2,14 +2,7 @@ from . import errors, formats
 from .async_client import AsyncClient
 from .checkpoints import AsyncCheckpoints, Checkpoints
 from .client import Client
-from .contract.publishing import (
-    Loading,
-    Publication,
-    PublicationStatus,
-)
-from .contract.samples import Message, PromptCompletion, Sample
-from .contract.selection import select
-from .contract.views import (
+from .contract.answers.views import (
     CheckpointQueue,
     DirectionConflicts,
     DirectionScores,
@@ -22,6 +15,13 @@ from .contract.views import (
     Room,
     Worker,
 )
+from .contract.publishing import (
+    Loading,
+    Publication,
+    PublicationStatus,
+)
+from .contract.samples import Message, PromptCompletion, Sample
+from .contract.selection import select
 from .contract.wire import (
     Checkpoint,
     Decision,

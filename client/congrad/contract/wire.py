@@ -22,7 +22,18 @@ from pydantic import (
 )
 
 from congrad.contract.aggregators import AggregatorName
-from congrad.contract.answer import Answer
+from congrad.contract.answers.answer import Answer
+from congrad.contract.answers.views import CheckpointQueue as CheckpointQueue
+from congrad.contract.answers.views import DirectionConflicts as DirectionConflicts
+from congrad.contract.answers.views import DirectionScores as DirectionScores
+from congrad.contract.answers.views import HistoryEntry as HistoryEntry
+from congrad.contract.answers.views import LanguageConflicts as LanguageConflicts
+from congrad.contract.answers.views import LanguageScores as LanguageScores
+from congrad.contract.answers.views import LanguageStep as LanguageStep
+from congrad.contract.answers.views import Memory as Memory
+from congrad.contract.answers.views import Queue as Queue
+from congrad.contract.answers.views import Room as Room
+from congrad.contract.answers.views import Worker as Worker
 from congrad.contract.publishing import MAX_NAME
 from congrad.contract.publishing import Loading as Loading
 from congrad.contract.publishing import Order as Order
@@ -39,17 +50,6 @@ from congrad.contract.samples import Message as Message
 from congrad.contract.samples import PromptCompletion as PromptCompletion
 from congrad.contract.samples import Sample as Sample
 from congrad.contract.validation.bounded import FirstFaults
-from congrad.contract.views import CheckpointQueue as CheckpointQueue
-from congrad.contract.views import DirectionConflicts as DirectionConflicts
-from congrad.contract.views import DirectionScores as DirectionScores
-from congrad.contract.views import HistoryEntry as HistoryEntry
-from congrad.contract.views import LanguageConflicts as LanguageConflicts
-from congrad.contract.views import LanguageScores as LanguageScores
-from congrad.contract.views import LanguageStep as LanguageStep
-from congrad.contract.views import Memory as Memory
-from congrad.contract.views import Queue as Queue
-from congrad.contract.views import Room as Room
-from congrad.contract.views import Worker as Worker
 
 MAX_LANGUAGES = 1024
 """Of a direction, whatever its service is set to."""

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from congrad.contract.answer import Answer
+from congrad.contract.answers.answer import Answer
 from congrad.contract.publishing import SleepLevel
 
 
