@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from congrad.contract.answers.answer import Answer
+from congrad.contract.answer import Answer
 from congrad.contract.samples import Request, Text
 
 MAX_NAME = 4096

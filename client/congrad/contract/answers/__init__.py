@@ -1,1 +1,1 @@
-"""What the routes answer. Fields that are unknown are let pass: an older client can read a newer service."""
+"""What the routes answer. `wire` has all these models too, among the others of the HTTP contract."""

@@ -1,14 +1,11 @@
-"""What a page or a monitor draws: how a direction came about, what its pairs scored, workers and the queue.
-
-`wire` has these models too, among the others of the HTTP contract.
-"""
+"""What a page or a monitor draws: how a direction came about, what its pairs scored, workers and the queue."""
 
 from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from congrad.contract.answers.answer import Answer
+from congrad.contract.answer import Answer
 from congrad.contract.publishing import SleepLevel
 
 
