@@ -190,10 +190,10 @@ def test_of_a_path_that_is_none_it_is_said_where_those_that_are_stand(path: str,
     ("path", "methods"),
     [
         ("/filter", "POST"),
-        ("/jobs/x", "DELETE, GET"),
+        ("/jobs/x", "DELETE, GET, HEAD"),
         ("/jobs/x/rescore", "POST"),
-        ("/directions/x", "DELETE, GET"),
-        ("/directions/x/state", "GET, PUT"),
+        ("/directions/x", "DELETE, GET, HEAD"),
+        ("/directions/x/state", "GET, HEAD, PUT"),
         ("/openapi.json", "GET, HEAD"),
     ],
 )
