@@ -7,7 +7,7 @@ ROUTED = ("route", "path_params")
 
 
 class Heads:
-    """ASGI middleware that has such a request answered as `GET` would be, and leaves out the body. An answer that has no
+    """ASGI middleware that has such a request answered as `GET` would be, and leaves out the body. An answer without an
     end, as a stream of events, ends with its head."""
 
     def __init__(self, app: ASGIApp):
