@@ -227,6 +227,17 @@ def test_what_cannot_be_read_is_told_why(
     assert problem["detail"].startswith(detail)
 
 
+def test_a_body_that_is_compressed_is_told_how_to_come(redis_url: str) -> None:
+    for method, path, kind in (
+        ("POST", "/filter", "application/json"),
+        ("PUT", "/directions/x/state", "application/octet-stream"),
+    ):
+        headers = {"Content-Type": kind, "Content-Encoding": "gzip"}
+        response = call(redis_url, method, path, content=gzip.compress(b"{}"), headers=headers)
+        assert assert_problem(response, 415)["detail"].startswith("the body is encoded ('gzip'): send it as it is")
+        assert response.headers["accept-encoding"] == "identity"
+
+
 @pytest.mark.parametrize("content", [b"\xff" * 8, b"{}", b"null"])
 def test_a_file_that_comes_as_json_is_told_what_it_should_come_as(content: bytes, redis_url: str) -> None:
     response = call(redis_url, "PUT", "/directions/x/state", content=content, headers=JSON)
