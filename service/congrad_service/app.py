@@ -15,6 +15,7 @@ from congrad_service.edge.body_limit import BodyLimit
 from congrad_service.edge.in_flight import InFlight
 from congrad_service.http import problems, request_id, same_site
 from congrad_service.http.answer_headers import AnswerHeaders
+from congrad_service.http.heads import Heads
 from congrad_service.observability import tracing
 from congrad_service.observability.metrics import Metrics
 from congrad_service.observability.observed import Observed, is_probe
@@ -74,6 +75,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
             Middleware(BearerAuth, tokens=tokens),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
             Middleware(InFlight, max_body_bytes=settings.max_body_bytes, max_connections=settings.max_connections),
+            Middleware(Heads),
         ],
         redirect_slashes=False,  # to an address made of what the client says the service is called
         docs_url=None,  # `routes/pages/docs.py` has the page

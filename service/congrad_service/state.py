@@ -10,6 +10,7 @@ from typing import Annotated, cast
 from congrad.contract import wire
 from fastapi import Depends, Request
 
+from congrad_service import eviction
 from congrad_service.access.tokens import Caller
 from congrad_service.background import background
 from congrad_service.directions.directions import Directions
@@ -118,6 +119,7 @@ async def open_state(settings: ServiceSettings, metrics: Metrics) -> AsyncIterat
         running.push_async_callback(redis.aclose)
         running.callback(queue.close)
         await running.enter_async_context(background(redis.pulse.run))
+        await running.enter_async_context(background(partial(eviction.warn, redis)))
         await running.enter_async_context(background(events.listen))
         await running.enter_async_context(background(feed.run))
         stranded = Stranded(redis, queue, registry, settings)

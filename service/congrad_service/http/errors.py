@@ -76,6 +76,10 @@ class ContentTooLarge(ServiceError):
 class UnsupportedMediaType(ServiceError):
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 
+    def __init__(self, detail: str):
+        super().__init__(detail)
+        self.headers = {"Accept-Encoding": "identity"}  # it is the coding: RFC 9110, 15.5.16
+
 
 class Unprocessable(ServiceError):
     status = HTTPStatus.UNPROCESSABLE_ENTITY

@@ -49,7 +49,7 @@ NO_FILE = "the body should be a file, with Content-Type: {}"
 
 NOTHING_THERE = "nothing is at this path; /openapi.json has all that there are"
 
-METHODS = ("DELETE", "GET", "HEAD", "POST", "PUT")
+METHODS = ("DELETE", "GET", "POST", "PUT")
 
 
 def response(problem: wire.Problem, headers: dict[str, str] | None = None) -> JSONResponse:
@@ -67,7 +67,8 @@ def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
     if status is HTTPStatus.BAD_REQUEST and error.__cause__ is not None:
-        return response(problem_of(_unreadable(request, error.__cause__)))
+        unreadable = _unreadable(request, error.__cause__)
+        return response(problem_of(unreadable), unreadable.headers)
     detail = str(error.detail)
     if status is HTTPStatus.NOT_FOUND and detail == status.phrase:  # of no route, as where an address has one too many
         detail = NOTHING_THERE
@@ -80,9 +81,8 @@ def _on_http(request: Request, error: Exception) -> JSONResponse:
 
 def _unreadable(request: Request, cause: BaseException) -> ServiceError:
     """A body that cannot be parsed, for another reason than its grammar: FastAPI says of it no more than that."""
-    encoding = request.headers.get("content-encoding") or "identity"
-    if encoding.lower() != "identity":
-        return UnsupportedMediaType(f"the body is encoded ({encoding!r}): send it as it is, without Content-Encoding")
+    if (encoded := encoded_body(request)) is not None:
+        return encoded
     wanted = _wanted(request)
     if wanted != "application/json":
         return BadRequest(NO_FILE.format(wanted))
@@ -95,6 +95,14 @@ def _unreadable(request: Request, cause: BaseException) -> ServiceError:
             reason = str(cause).partition(";")[0]
     detail = f"the body is not JSON that can be read: {reason}"
     return BadRequest(detail, [wire.ProblemError(pointer="", detail=detail)])
+
+
+def encoded_body(request: Request) -> ServiceError | None:
+    """That the body came compressed, which is not undone here; None where it did not."""
+    encoding = request.headers.get("content-encoding") or "identity"
+    if encoding.lower() == "identity":
+        return None
+    return UnsupportedMediaType(f"the body is encoded ({encoding!r}): send it as it is, without Content-Encoding")
 
 
 def _wanted(request: Request) -> str:
@@ -110,7 +118,8 @@ def _allowed(request: Request) -> list[str]:
         scope = {**request.scope, "method": method}
         return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
 
-    return [method for method in METHODS if is_served(method)]
+    served = [method for method in METHODS if is_served(method)]
+    return sorted([*served, "HEAD"]) if "GET" in served else served  # as `heads.py` answers it
 
 
 def _on_validation(request: Request, error: Exception) -> JSONResponse:

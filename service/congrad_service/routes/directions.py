@@ -4,9 +4,10 @@ from http import HTTPStatus
 from typing import Annotated
 
 from congrad.contract import wire
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Depends, Query, Request, Response
 
 from congrad_service.edge.in_flight import Room
+from congrad_service.http.problems import encoded_body
 from congrad_service.scripts.limits import HISTORY
 from congrad_service.state import Congrad
 
@@ -70,8 +71,15 @@ async def export_direction(state: Congrad, room: Room, name: str) -> Response:
     return Response(content, media_type=SAFETENSORS, headers={"Content-Disposition": disposition})
 
 
+async def _is_not_encoded(request: Request) -> None:
+    """:raises UnsupportedMediaType: what came is compressed, and would pass for a file that is damaged."""
+    if (encoded := encoded_body(request)) is not None:
+        raise encoded
+
+
 @router.put(
     "/directions/{name}/state",
+    dependencies=[Depends(_is_not_encoded)],
     responses={201: {"model": wire.Direction, "description": "There was no direction of that name."}},
 )
 async def import_direction(

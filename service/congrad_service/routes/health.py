@@ -13,14 +13,12 @@ DEADLINE_S = 2.0
 router = APIRouter(tags=["health"])
 
 
-@router.head("/livez", include_in_schema=False)  # some load balancers ask so
 @router.get("/livez")
 async def livez() -> dict[str, str]:
     """The process answers; nothing else is asked, so that a fault elsewhere does not restart it."""
     return {"status": "live"}
 
 
-@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz")
 async def readyz(state: Congrad) -> dict[str, str]:
     """Redis answers, and a gradients worker and a decide worker are there. They may be asleep: work wakes them. Where

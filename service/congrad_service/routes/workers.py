@@ -67,8 +67,12 @@ async def get_publication(state: Congrad, publication_id: str) -> wire.Publicati
     return await state.publications.get(publication_id)
 
 
+ASLEEP, AWAKE = wire.SleepRequest(), wire.WakeRequest()
+"""What a request without a body asks: all of it is optional."""
+
+
 @router.post("/workers/sleep", status_code=HTTPStatus.ACCEPTED)
-async def put_to_sleep(state: Congrad, request: wire.SleepRequest) -> wire.Order:
+async def put_to_sleep(state: Congrad, request: wire.SleepRequest = ASLEEP) -> wire.Order:
     """Has workers that compute gradients give back the memory of their device, once nothing waits for them. A task that
     comes wakes one by itself.
 
@@ -77,7 +81,7 @@ async def put_to_sleep(state: Congrad, request: wire.SleepRequest) -> wire.Order
 
 
 @router.post("/workers/wake", status_code=HTTPStatus.ACCEPTED)
-async def wake_up(state: Congrad, request: wire.WakeRequest) -> wire.Order:
+async def wake_up(state: Congrad, request: wire.WakeRequest = AWAKE) -> wire.Order:
     """Has workers that sleep take up their weights again, before there is work.
 
     404 where none of them serves the checkpoint."""

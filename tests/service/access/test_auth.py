@@ -15,11 +15,9 @@ from support.tokens import bearer, write_tokens
 
 NEEDED: dict[tuple[str, str], Role | None] = {
     ("GET", "/livez"): None,
-    ("HEAD", "/livez"): None,
     ("GET", "/dashboard"): None,
     ("GET", "/dashboard/{path:path}"): None,
     ("GET", "/readyz"): Role.READ,
-    ("HEAD", "/readyz"): Role.READ,
     ("GET", "/metrics"): Role.READ,
     ("GET", "/docs"): Role.READ,
     ("GET", "/openapi.json"): Role.READ,

@@ -112,9 +112,11 @@ def test_files_are_sent_small_to_who_can_read_them_so(redis_url: str) -> None:
     assert headers["vary"] == "Accept-Encoding"
     assert gzip.decompress(small) == content
     assert len(small) < len(content) / 2
-    headers, plain = asyncio.run(raw("identity"))
-    assert "content-encoding" not in headers
-    assert plain == content
+    assert asyncio.run(raw("br, GZIP;q=0.5"))[1] == small
+    for coding in ("identity", "gzip;q=0", "br, gzip; q=0.000"):
+        headers, plain = asyncio.run(raw(coding))
+        assert "content-encoding" not in headers
+        assert plain == content
 
 
 def test_with_a_slash_behind_it_the_page_is_found_as_well(redis_url: str) -> None:

@@ -230,3 +230,26 @@ def test_what_waits_for_one_who_does_not_read_has_an_end() -> None:
     assert len(waiting) == MOST
     assert waiting[-1] == job(2 * MOST - 5, done=1)
     assert waiting[-2] == job(2 * MOST - 1)
+
+
+@pytest.mark.usefixtures("store")
+def test_who_leaves_while_he_is_told_of_many_jobs_is_no_fault_of_the_service(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    changes = Onlooker.changes
+
+    async def many(self: Onlooker) -> list[wire.JobSummary]:
+        return (await changes(self)) * 20_000  # more than the connection holds
+
+    async def leave() -> None:
+        async with served(redis_url) as (client, state):
+            await submit(client, ["de"])
+            async with looking(client) as stream:
+                await anext(stream)
+            async with asyncio.timeout(5):
+                while state.feed._onlookers:  # noqa: ASYNC110 # nothing tells
+                    await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(Onlooker, "changes", many)
+    asyncio.run(leave())
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []

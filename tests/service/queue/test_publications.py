@@ -272,5 +272,16 @@ def test_workers_are_told_to_sleep_and_to_wake_and_the_service_is_not_down(worke
     run(redis_url, test)
 
 
+def test_without_a_body_all_workers_are_told(worker: Worker, redis_url: str) -> None:
+    async def test(client: httpx.AsyncClient) -> None:
+        for path in ("/workers/sleep", "/workers/wake"):
+            response = await client.post(path)
+            assert response.status_code == 202, response.text
+            assert response.json()["workers"] == [worker.store.worker_id]
+        assert (await client.post("/workers/wake", content=b"{}")).status_code == 422  # a form's, perhaps
+
+    run(redis_url, test)
+
+
 def test_how_far_a_publication_is_has_a_word_of_its_own() -> None:
     assert [status for status in wire.PublicationStatus if status.ended] == ["served", "failed"]

@@ -190,10 +190,10 @@ def test_of_a_path_that_is_none_it_is_said_where_those_that_are_stand(path: str,
     ("path", "methods"),
     [
         ("/filter", "POST"),
-        ("/jobs/x", "DELETE, GET"),
+        ("/jobs/x", "DELETE, GET, HEAD"),
         ("/jobs/x/rescore", "POST"),
-        ("/directions/x", "DELETE, GET"),
-        ("/directions/x/state", "GET, PUT"),
+        ("/directions/x", "DELETE, GET, HEAD"),
+        ("/directions/x/state", "GET, HEAD, PUT"),
         ("/openapi.json", "GET, HEAD"),
     ],
 )
@@ -225,6 +225,17 @@ def test_what_cannot_be_read_is_told_why(
     headers = {"Content-Type": "application/json", **headers}
     problem = assert_problem(call(redis_url, "POST", "/filter", content=content, headers=headers), status)
     assert problem["detail"].startswith(detail)
+
+
+def test_a_body_that_is_compressed_is_told_how_to_come(redis_url: str) -> None:
+    for method, path, kind in (
+        ("POST", "/filter", "application/json"),
+        ("PUT", "/directions/x/state", "application/octet-stream"),
+    ):
+        headers = {"Content-Type": kind, "Content-Encoding": "gzip"}
+        response = call(redis_url, method, path, content=gzip.compress(b"{}"), headers=headers)
+        assert assert_problem(response, 415)["detail"].startswith("the body is encoded ('gzip'): send it as it is")
+        assert response.headers["accept-encoding"] == "identity"
 
 
 @pytest.mark.parametrize("content", [b"\xff" * 8, b"{}", b"null"])

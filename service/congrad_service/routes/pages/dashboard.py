@@ -1,5 +1,6 @@
 """`/dashboard`: a page and the files that it is made of. They hold no data and need no token; the page asks for one."""
 
+import re
 from typing import Annotated
 
 from fastapi import APIRouter, Header
@@ -20,6 +21,9 @@ SECURITY = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+
+NOT_WANTED = re.compile(r"\s*q=0(\.0{0,3})?\s*", re.IGNORECASE)
+"""The weight of a coding that a client does not take (RFC 9110, 12.4.2)."""
 
 IfNoneMatch = Annotated[str | None, Header()]
 AcceptEncoding = Annotated[str | None, Header()]
@@ -48,6 +52,14 @@ def _answer(asset: Asset, if_none_match: str | None, accept_encoding: str | None
     if asset.etag in (if_none_match or ""):
         return Response(status_code=304, headers=headers)
     content = asset.content
-    if asset.compressed is not None and "gzip" in (accept_encoding or ""):
+    if asset.compressed is not None and _takes_gzip(accept_encoding or ""):
         content, headers["Content-Encoding"] = asset.compressed, "gzip"
     return Response(content, media_type=asset.media_type, headers=headers)
+
+
+def _takes_gzip(accept_encoding: str) -> bool:
+    for coding in accept_encoding.split(","):
+        name, _, weight = coding.partition(";")
+        if name.strip().lower() == "gzip":
+            return NOT_WANTED.fullmatch(weight) is None
+    return False
