@@ -17,7 +17,8 @@ from congrad_worker.errors import Unscorable
 from datasets import IterableDataset  # no stubs, no py.typed
 from support.models import DEMO_CHECKPOINT, SHARED_CHECKPOINT, SHARED_PAIRS, checkpoint, tokenizer_without_bos
 from support.pairs import FIELDS, demo_samples, file_rows
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_propagation, enable_propagation
 from trl.data_utils import prepare_multimodal_messages
 from trl.trainer.dpo_config import DPOConfig
@@ -369,6 +370,26 @@ def test_of_megabytes_the_tokenizer_sees_the_beginning(form: str, where: str, lo
             True,
         )
     assert 0 < max(seen.lengths) < 10_000
+
+
+@pytest.mark.parametrize("form", ["text", "messages"])
+def test_where_many_characters_are_one_token_the_tokenizer_sees_more(form: str) -> None:
+    """Of Unigram's normalised texts a run of spaces is one token, and so is one of characters that it does not know."""
+    tokenizer = tokenizer_of(DEMO_CHECKPOINT)
+    end = cast("str", tokenizer.eos_token)
+    pieces = [("<unk>", 0.0), (end, 0.0), *((f"{start}{letter}", -3.0) for start in ("", "▁") for letter in "▁abc")]
+    backend = Tokenizer(models.Unigram(pieces, unk_id=0))
+    backend.normalizer = normalizers.Replace(Regex(" {2,}"), " ")
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    short = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=end, unk_token="<unk>")
+    short.chat_template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    rows = [
+        {"id": "spaces", "language": "en", "prompt": "ab" + " " * 10_000, "chosen": "a b", "rejected": "a c"},
+        {"id": "unknown", "language": "en", "prompt": "ab ", "chosen": "茶" * 10_000 + "a", "rejected": "茶" * 10_000},
+    ]
+    rows = [conversational(row) for row in rows] if form == "messages" else rows
+    pairs = assert_like_trl(short, rows, max_length=64)
+    assert not any(pair.is_tie or pair.truncated for pair in pairs)
 
 
 def test_a_long_text_is_told_of_in_no_other_words_than_ours(caplog: pytest.LogCaptureFixture) -> None:

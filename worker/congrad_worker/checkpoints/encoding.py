@@ -8,7 +8,7 @@ from congrad.contract.wire import Reason
 from transformers import PreTrainedTokenizerBase
 
 from congrad_worker.checkpoints.checks.vocabulary import tokens_without_embedding
-from congrad_worker.checkpoints.long_texts import characters, most_characters
+from congrad_worker.checkpoints.long_texts import characters, first_tokens, most_characters
 from congrad_worker.checkpoints.pairs import EncodedPair, common_prefix
 from congrad_worker.errors import Unscorable
 
@@ -84,8 +84,7 @@ class Encoder:
     def _encode_text(self, prompt: str, completions: list[str]) -> list[list[int]]:
         end = self._tokenizer.eos_token or ""
         texts = [prompt, *(prompt + c if c.endswith(end) else prompt + c + end for c in completions)]
-        beginnings = [text[: self._most_characters] for text in texts]
-        return cast("dict[str, list[list[int]]]", self._tokenizer(beginnings))["input_ids"]
+        return first_tokens(self._tokenizer, texts, self._max_length, self._most_characters)
 
     def _encode_messages(
         self, sample: wire.AnySample, prompt: Messages, completions: list[Messages]
@@ -118,8 +117,9 @@ class Encoder:
             detail = f"the checkpoint's chat template refuses it: {error}"
             raise Unscorable(Reason.TEMPLATE_REFUSED, detail) from error
         if is_long:
-            beginning = cast("str", rendered)[: self._most_characters]
-            rendered = self._tokenizer(beginning, add_special_tokens=False)
+            texts = [cast("str", rendered)]
+            size = self._most_characters
+            return first_tokens(self._tokenizer, texts, self._max_length, size, add_special_tokens=False)[0]
         return cast("dict[str, list[int]]", rendered)["input_ids"]
 
 

@@ -1,7 +1,7 @@
 """How much of a text a tokenizer has to see: megabytes take it seconds and gigabytes, and all but the beginning is cut
 off behind it."""
 
-from typing import Any
+from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
 
@@ -9,10 +9,35 @@ BEHIND = 64
 """Tokens behind the last one that is looked at: where a text is cut, its last tokens are others."""
 
 
-def most_characters(tokenizer: PreTrainedTokenizerBase, max_length: int) -> int:
-    """Characters that the first ``max_length`` tokens of a text cannot go beyond.
+FURTHER = 4
+"""Times as much is looked at where a beginning was too short."""
 
-    A token is written with at least as many characters in the vocabulary as it stands for in a text.
+
+def first_tokens(
+    tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int, size: int, **options: bool
+) -> list[list[int]]:
+    """The token ids of each text, of which the first ``max_length`` are those of the whole: all that are cut off by it
+    may be missing.
+
+    :param size: characters that are most likely enough: `most_characters`. Some tokenizers make one token of any number
+        of them, as of a run of spaces, or of what they do not know.
+    :param options: what the tokenizer is called with.
+    """
+    beginnings = [text[:size] for text in texts]
+    found = cast("dict[str, list[list[int]]]", tokenizer(beginnings, **options))["input_ids"]
+    return [
+        ids
+        if len(text) <= size or len(ids) >= max_length + BEHIND
+        else first_tokens(tokenizer, [text], max_length, FURTHER * size, **options)[0]
+        for text, ids in zip(texts, found, strict=True)
+    ]
+
+
+def most_characters(tokenizer: PreTrainedTokenizerBase, max_length: int) -> int:
+    """Characters that the first ``max_length`` tokens of a text hardly go beyond.
+
+    A token is written with at least as many characters in the vocabulary as it stands for in a text, unless texts are
+    normalised to fewer, or a token stands for what is in no vocabulary.
     """
     return (max_length + BEHIND) * max(map(len, tokenizer.get_vocab()))
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,17 @@ def test_a_broken_file_is_named(change: Callable[[Path], object], message: str, 
 def test_a_missing_tokenizer_is_said(model: Path) -> None:
     (model / "tokenizer.json").unlink()
     with pytest.raises(CheckpointError, match=r"CONGRAD_MODEL=\S+: has no tokenizer; save the one"):
+        checkpoint(model)
+
+
+@pytest.mark.skipif(find_spec("sentencepiece") is not None, reason="it is read where the library is installed")
+def test_a_tokenizer_that_takes_sentencepiece_says_so(model: Path) -> None:
+    (model / "tokenizer.json").unlink()
+    (model / "tokenizer.model").write_bytes(b"\n\x0e\n\x05<unk>\x15\x00\x00\x00\x00\x18\x02")
+    with pytest.raises(CheckpointError, match=r"a SentencePiece model, tokenizer\.model, .* install the package s"):
+        checkpoint(model)
+    (model / "tokenizer.model").write_bytes(POINTER)
+    with pytest.raises(CheckpointError, match=r"model/tokenizer\.model is a pointer of Git LFS"):
         checkpoint(model)
 
 
