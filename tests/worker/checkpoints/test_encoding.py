@@ -372,24 +372,36 @@ def test_of_megabytes_the_tokenizer_sees_the_beginning(form: str, where: str, lo
     assert 0 < max(seen.lengths) < 10_000
 
 
-@pytest.mark.parametrize("form", ["text", "messages"])
-def test_where_many_characters_are_one_token_the_tokenizer_sees_more(form: str) -> None:
+def tokenizer_of_runs() -> PreTrainedTokenizerBase:
     """Of Unigram's normalised texts a run of spaces is one token, and so is one of characters that it does not know."""
-    tokenizer = tokenizer_of(DEMO_CHECKPOINT)
-    end = cast("str", tokenizer.eos_token)
+    end = cast("str", tokenizer_of(DEMO_CHECKPOINT).eos_token)
     pieces = [("<unk>", 0.0), (end, 0.0), *((f"{start}{letter}", -3.0) for start in ("", "▁") for letter in "▁abc")]
     backend = Tokenizer(models.Unigram(pieces, unk_id=0))
     backend.normalizer = normalizers.Replace(Regex(" {2,}"), " ")
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
-    short = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=end, unk_token="<unk>")
-    short.chat_template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=end, unk_token="<unk>")
+    tokenizer.chat_template = "{% for message in messages %}{{ message.content }}{% endfor %}"
+    return tokenizer
+
+
+@pytest.mark.parametrize("form", ["text", "messages"])
+def test_where_many_characters_are_one_token_the_tokenizer_sees_more(form: str) -> None:
     rows = [
         {"id": "spaces", "language": "en", "prompt": "ab" + " " * 10_000, "chosen": "a b", "rejected": "a c"},
         {"id": "unknown", "language": "en", "prompt": "ab ", "chosen": "茶" * 10_000 + "a", "rejected": "茶" * 10_000},
     ]
     rows = [conversational(row) for row in rows] if form == "messages" else rows
-    pairs = assert_like_trl(short, rows, max_length=64)
+    pairs = assert_like_trl(tokenizer_of_runs(), rows, max_length=64)
     assert not any(pair.is_tie or pair.truncated for pair in pairs)
+
+
+@pytest.mark.parametrize("form", ["text", "messages"])
+def test_where_not_even_a_million_characters_have_tokens_enough_the_pair_is_dropped(form: str) -> None:
+    row = {"id": "0", "language": "en", "prompt": "ab ", "chosen": "茶" * 2**20 + "a", "rejected": "b"}
+    sample = wire.Sample.model_validate(conversational(row) if form == "messages" else row)
+    with pytest.raises(Unscorable, match=r"its first 1,048,576 characters have [1-9] tokens") as raised:
+        Encoder(tokenizer_of_runs(), 64).encode(sample)
+    assert raised.value.reason is Reason.PROMPT_TOO_LONG
 
 
 def test_a_long_text_is_told_of_in_no_other_words_than_ours(caplog: pytest.LogCaptureFixture) -> None:

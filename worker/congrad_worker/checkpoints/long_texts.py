@@ -3,14 +3,19 @@ off behind it."""
 
 from typing import Any, cast
 
+from congrad.contract.wire import Reason
 from transformers import PreTrainedTokenizerBase
+
+from congrad_worker.errors import Unscorable
 
 BEHIND = 64
 """Tokens behind the last one that is looked at: where a text is cut, its last tokens are others."""
 
-
 FURTHER = 4
-"""Times as much is looked at where a beginning was too short."""
+"""Times as much is looked at where a beginning was too short, ..."""
+
+FURTHEST = 2**20
+"""... and characters that are looked at so at most: they take a tokenizer seconds."""
 
 
 def first_tokens(
@@ -22,15 +27,19 @@ def first_tokens(
     :param size: characters that are most likely enough: `most_characters`. Some tokenizers make one token of any number
         of them, as of a run of spaces, or of what they do not know.
     :param options: what the tokenizer is called with.
+    :raises Unscorable: not even `FURTHEST` characters have tokens enough.
     """
     beginnings = [text[:size] for text in texts]
     found = cast("dict[str, list[list[int]]]", tokenizer(beginnings, **options))["input_ids"]
-    return [
-        ids
-        if len(text) <= size or len(ids) >= max_length + BEHIND
-        else first_tokens(tokenizer, [text], max_length, FURTHER * size, **options)[0]
-        for text, ids in zip(texts, found, strict=True)
-    ]
+    for number, (text, ids) in enumerate(zip(texts, found, strict=True)):
+        if len(text) <= size or len(ids) >= max_length + BEHIND:
+            continue
+        if size >= FURTHEST:
+            detail = f"its first {size:,} characters have {len(ids)} tokens, and what is behind them is not looked at"
+            raise Unscorable(Reason.PROMPT_TOO_LONG, detail)
+        further = min(FURTHER * size, FURTHEST)
+        (found[number],) = first_tokens(tokenizer, [text], max_length, further, **options)
+    return found
 
 
 def most_characters(tokenizer: PreTrainedTokenizerBase, max_length: int) -> int:
