@@ -107,6 +107,15 @@ def test_decisions_in_a_file_that_is_called_another_kind_are_told_of(scores: str
     assert any("decisions are JSON Lines" in notice for notice in told) is is_told
 
 
+def test_a_decision_is_the_same_in_every_kind_of_file(mixed: Path) -> None:
+    mixed.write_text("".join(json.dumps(row) + "\n" for row in (GOOD, {"language": "de", "prompt": "?"})))
+    of_lines = json.loads(filtered(mixed, "kept.jsonl", "dropped.jsonl")[1].read_text().splitlines()[0])["congrad"]
+    table = parquet.read_table(filtered(mixed, "kept.parquet", "dropped.parquet")[1], columns=["congrad"])
+    assert table["congrad"].to_pylist()[0] == of_lines
+    with filtered(mixed, "kept.csv", "dropped.csv")[1].open(newline="") as file:
+        assert json.loads(next(csv.DictReader(file))["congrad"]) == of_lines
+
+
 @pytest.mark.parametrize(
     ("report", "is_told"), [("r.pdf", True), ("r.json", True), ("r.html", False), ("r.HTM.gz", False), ("r", False)]
 )
