@@ -349,6 +349,17 @@ def test_what_is_missing_is_said(decisions: list[wire.Decision], said: str, brow
         expect(shown.locator("main")).to_contain_text(said)
 
 
+def test_no_language_is_called_undetermined_and_a_long_name_fits_a_phone(browser: Browser, tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    decisions = [decision("a", -0.1, keep=True, tag="und"), decision("b", 0.1, keep=False, tag="zh-Hant-TW")]
+    done = run("report", str(write_scores(tmp_path / "scores.jsonl", decisions)), "-o", str(report))
+    assert done.returncode == 0, done.stderr
+    with opened(browser, report.as_uri(), offline=True, viewport=PHONE | {"width": 360}) as shown:
+        expect(shown.locator("table.languages")).to_contain_text("und Undetermined")
+        expect(shown.get_by_label("Language").last).to_contain_text("zh-Hant-TW · Chinese (Traditional, Taiwan)")
+        assert shown.evaluate("document.documentElement.scrollWidth") <= 360
+
+
 def test_scores_of_an_earlier_run_become_a_page_with_the_cosines_of_its_direction(
     filtered: Run, stack: Stack, browser: Browser, tmp_path: Path
 ) -> None:

@@ -261,7 +261,7 @@ def _read(order: Order) -> Iterator[tuple[Run, Survey]]:
     :raises FileError: one of them.
     """
     paths = files_of(order.sources, order.format)
-    order.outputs.check(paths)
+    order.outputs.check(paths, order.sources)
     with opened(paths, order.format, order.fields.by_column) as rows:
         recognised = recognised_in(rows, order.fields, order.rows_are)
         _tell(recognised.told, order)
@@ -269,7 +269,7 @@ def _read(order: Order) -> Iterator[tuple[Run, Survey]]:
         trial = order.outputs.trial(rows)
         with row_counter("reading", in_lines=order.is_spoken) as count:
             found = survey(rows, fields, trial, drop_bad=order.drop_bad, with_digests=not order.is_dry, count=count)
-        told = [*notices(found), *(() if order.is_dry else order.outputs.notices(rows))]
+        told = [*notices(found), *(() if order.is_dry else order.outputs.notices(rows, order.sources))]
         for notice in told if order.is_spoken else ():
             say(notice)
         # A service that is there is asked what it has, and a line is said where that will not do.

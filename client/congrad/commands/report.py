@@ -23,6 +23,7 @@ from congrad.formats.registry import AUTO
 from congrad.protocol.base_client import DEFAULT_BASE_URL
 from congrad.report.about import About
 from congrad.report.content import Report
+from congrad.report.page import misnamed_page
 
 HELP = """Writes one page about a file that was filtered: pictures by language, the worst and the best pairs, and a \
 table of all pairs with their texts. It is a single HTML file that needs no network.
@@ -77,6 +78,8 @@ def report_file(
     try:
         files = files_of(samples or [], input_format)
         _check_output(output, results, *files)
+        if (told := misnamed_page(output)) is not None:
+            say(told)
         decisions = read_decisions(results)
         with ExitStack() as stack:
             rows = stack.enter_context(opened(files, input_format, fields.by_column)) if files else None

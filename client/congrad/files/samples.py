@@ -14,7 +14,7 @@ from congrad.contract.samples import COMPLETIONS, LABEL, PAIR, model_of
 from congrad.contract.tags.languages import normalise_language
 from congrad.contract.validation.faults import message_of, path_in
 from congrad.files.bad_rows import UNDETERMINED, BadRow, BadRows, NoSampleError
-from congrad.files.kinds.rows import FileError, Row
+from congrad.files.kinds.rows import UNREADABLE, FileError, Row
 from congrad.files.source import Source
 from congrad.files.trial import Trial
 from congrad.formats.detection import AUTO, guess_of
@@ -208,7 +208,7 @@ def _check_paths(source: Source, fields: Fields, found: Survey) -> None:
 
 def _hint(fields: Fields, found: Survey) -> str:
     """The columns that no row has and every sample needs."""
-    if not found.columns and found.unreadable == found.bad.total:  # of rows that could not be read nothing is missing
+    if not _named(found) and found.unreadable == found.bad.total:  # of rows that could not be read nothing is missing
         return ""
     missing = []
     if fields.language is None and not _has(fields, found, "language"):
@@ -227,7 +227,12 @@ def _has(fields: Fields, found: Survey, name: str) -> bool:
 
 
 def _columns(found: Survey) -> str:
-    return f"the columns are {', '.join(found.columns)}" if found.columns else "there are no columns"
+    return f"the columns are {', '.join(names)}" if (names := _named(found)) else "there are no columns"
+
+
+def _named(found: Survey) -> list[str]:
+    """The columns of the file itself. Of what cannot be read, and is dropped, the text stands in one of ours."""
+    return [name for name in found.columns if name != UNREADABLE]
 
 
 def language_of(sample: Mapping[str, Any]) -> str:

@@ -38,6 +38,17 @@ def files_of(paths: Sequence[str], as_format: Format | None = None) -> list[str]
     return list(files.values())
 
 
+def stands_for(given: str, path: str) -> bool:
+    """Whether a folder or a pattern stands for the file at a path, or would if it were there."""
+    if STANDARD_STREAM in (given, path) or is_remote(given) or is_remote(path) or not _may_hold_rows(path, None):
+        return False
+    # A link is read as what it is called, whatever it leads to.
+    file, place = Path(path).parent.resolve() / Path(path).name, Path(given).resolve()
+    if place.is_dir():
+        return file.is_relative_to(place) and not _is_hidden(file, str(place))
+    return not place.exists() and glob.has_magic(given) and file.match(str(place))
+
+
 def opened(paths: Sequence[str], as_format: Format | None, fields: Mapping[str, str]) -> Source:
     """One file, or several as one.
 
@@ -128,8 +139,8 @@ def _is_hidden(file: Path, folder: str) -> bool:
 
 def _of_one_kind(path: str, names: Sequence[str], as_format: Format | None) -> list[str]:
     """Those of the files that hold rows."""
-    visible = [name for name in names if not any(part.startswith((".", "_")) for part in Path(name).parts[-1:])]
-    held = [name for name in visible if Path(name).name not in ABOUT and (as_format or format_of(name))]
+    held = [name for name in names if _may_hold_rows(name, as_format)]
+    visible = [name for name in names if _is_visible(name)]
     if not held and (arrow := [name for name in visible if Path(name).suffix.lower() in ARROW]):
         raise FileError(unknown(arrow[0]))
     if not held:
@@ -138,3 +149,11 @@ def _of_one_kind(path: str, names: Sequence[str], as_format: Format | None) -> l
     if as_format is None and len(kinds) > 1:
         raise FileError(f"{path}: holds files of several kinds ({', '.join(kinds)}); name those that are meant")
     return held
+
+
+def _may_hold_rows(name: str, as_format: Format | None) -> bool:
+    return _is_visible(name) and Path(name).name not in ABOUT and (as_format or format_of(name)) is not None
+
+
+def _is_visible(name: str) -> bool:
+    return not Path(name).name.startswith((".", "_"))

@@ -14,10 +14,12 @@ from congrad.formats.row_format import Row
 
 @dataclass(frozen=True)
 class Recognised:
-    """Where the fields of a sample are, and what to say of how that was found out."""
+    """Where the fields of a sample are, and what to say of how that was found out. ``unread_label`` is the part of it
+    that whoever hears nothing else should hear."""
 
     fields: Fields
     told: str
+    unread_label: str = ""
 
 
 def recognised(
@@ -45,8 +47,9 @@ def recognised(
     found, of_languages = _language(rows, replace(given, format=form))
     found = replace(found, is_guess=name == AUTO)
     told = f"read as {description(form, renamed)} (--format {form.name}); {of_languages}"
-    unread = filter(None, (_unread_system(rows, found), _unread_label(rows, found)))
-    return Recognised(found, "; ".join([told, *unread]))
+    unread_label = _unread_label(rows, found)
+    unread = filter(None, (_unread_system(rows, found), unread_label))
+    return Recognised(found, "; ".join([told, *unread]), unread_label)
 
 
 def _language(rows: Sequence[Row], fields: Fields) -> tuple[Fields, str]:

@@ -19,9 +19,11 @@ export const signed = (value) => (value == null ? "–" : `${value > 0 ? "+" : "
 export const plural = (value, one, many = `${one}s`) => `${count(value)} ${value === 1 ? one : many}`;
 
 const names = new Intl.DisplayNames(["en"], { type: "language", fallback: "code" });
+const UNDETERMINED = "und"; // what is no language has a name of the browser's own, such as Chromium's "root"
 
 /* The name of a language in English; its tag where there is none. */
 export function languageName(tag) {
+  if (tag === UNDETERMINED) return "Undetermined";
   try {
     return names.of(tag);
   } catch {

@@ -10,11 +10,12 @@ import hashlib
 import html
 import re
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from string import Template
 from typing import Any
 
 from congrad.files.kinds.values import encode
+from congrad.files.opening.compression import bare
 from congrad.pictures.modules import FOLDER as PICTURES
 from congrad.pictures.modules import joined, one_module
 
@@ -40,6 +41,13 @@ _MODULES = (
 )
 """Each imports from those before it, and from the pictures."""
 _EXPORT = re.compile("^export ", re.MULTILINE)
+
+
+def misnamed_page(path: str) -> str | None:
+    """What to say before a page is written to a file that its suffix says another kind of."""
+    if PurePath(bare(path)).suffix.lower() in ("", ".html", ".htm"):
+        return None
+    return f"{path}: a report is HTML, whatever the suffix; call it .html, so that a browser opens it"
 
 
 def page(title: str, summary: Any, pairs: Sequence[Any]) -> bytes:

@@ -54,6 +54,18 @@ def test_a_field_that_is_null_or_missing_is_the_same_in_every_format(field: str,
     assert reasons(path) == [f"{field}: is missing"] * 2
 
 
+@pytest.mark.parametrize("drop_bad", [False, True])
+def test_the_text_of_what_cannot_be_read_is_in_no_field_of_the_file(drop_bad: bool, tmp_path: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps(GOOD, indent=2))  # one object over several lines, of which none can be read
+    with pytest.raises(BadRowsError, match=r"^.*in.jsonl: 6 rows are no samples\n") as caught:
+        surveyed(path, drop_bad)
+    assert "column" not in str(caught.value)
+    path.write_text('{\n{"language": "de"}\n')
+    with pytest.raises(BadRowsError, match="no column 'chosen', 'rejected'; the columns are language\n"):
+        surveyed(path, drop_bad)
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("field", ["chosen", "rejected"])
 def test_a_completion_without_any_text_is_no_sample_in_any_format(field: str, suffix: str, tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 import csv
 import datetime
 import json
+import math
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,15 @@ TURNS = [{"role": "user", "content": "a"}]
 ANSWER = [{"role": "assistant", "content": "ü\u2028"}]
 OTHER = [{"role": "assistant", "content": "b"}]
 OTHER_ANSWER = [{"role": "assistant", "content": "c"}]
-VERDICT = {"conflict_score": 0.5, "conflicts_with": ["fr"], "truncated": False, "reason": None, "detail": None}
+VERDICT = {
+    "conflict_score": 0.5,
+    "conflicts_with": ["fr"],
+    "truncated": False,
+    "repeated": True,
+    "length_ratio": 1.5,
+    "reason": None,
+    "detail": None,
+}
 
 
 def copied(source: Path, target: Path, keep: Callable[[int], bool] = lambda _: True, verdict: Any = None) -> None:
@@ -123,6 +133,18 @@ def parquet_with_messages(path: Path, rows: int = 3) -> pyarrow.Table:
     table = table.replace_schema_metadata({"huggingface": "{}"})
     parquet.write_table(table, path)
     return table
+
+
+def test_a_value_that_json_has_no_form_of_its_own_for_is_a_cell_without_quotes(tmp_path: Path) -> None:
+    """A table would show them, and no reader of CSV take it for a date or a number."""
+    day, seconds = datetime.date(2026, 1, 2), datetime.timedelta(seconds=3)
+    values = {"d": day, "t": datetime.datetime(2026, 1, 2, 3), "m": Decimal("1.50"), "s": seconds, "n": math.nan}
+    row = {"language": "de", "chosen": "a", "rejected": "b"} | values
+    parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / "in.parquet")
+    copied(tmp_path / "in.parquet", tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as file:
+        (found,) = csv.DictReader(file)
+    assert [found[name] for name in values] == ["2026-01-02", "2026-01-02T03:00:00", "1.50", "0:00:03", ""]
 
 
 @pytest.mark.parametrize(

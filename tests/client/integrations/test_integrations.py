@@ -358,6 +358,17 @@ def test_verdicts_that_can_be_read_either_way_are_not_guessed(filtered: Any) -> 
             filtered(some, client)
 
 
+@pytest.mark.parametrize(("label", "is_told"), [(0, True), ("false", True), (False, False), (None, False)])
+def test_labels_that_are_none_are_told_of(label: Any, is_told: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """A service for supervised fine-tuning takes what is left, and learns the unwanted answers."""
+    rows = Dataset.from_list([{"language": "de", "prompt": "p", "completion": "-500", "label": label}])
+    with congrad.Client("http://stub", transport=httpx.MockTransport(StubService())) as client:
+        for filtered in (filter_dataset, lambda rows, client, **_: filter_rows(list(rows), client)):
+            caplog.clear()
+            filtered(rows, client, two_pass=False, idempotency_key="key")
+            assert ("label is not read, as it is no boolean" in caplog.text) is is_told
+
+
 def test_ties_are_not_sent_and_not_kept() -> None:
     pair = {"language": "de", "response_a": "-500", "response_b": "b"}
     rows = [pair | {"winner": winner} for winner in ("a", "tie", "a", "both_bad", "a")]

@@ -420,6 +420,13 @@ def test_a_file_whose_texts_are_in_other_columns_is_refused(scores: Path, sample
     assert "in.jsonl: its rows are of no format that is known" in words(done.stderr)
 
 
+def test_a_page_that_is_called_another_kind_of_file_is_told_of(scores: Path, tmp_path: Path) -> None:
+    for name, is_told in (("report.pdf", True), ("report.html", False)):
+        done = congrad(scores, "-o", tmp_path / name)
+        assert done.exit_code == 0, done.stderr
+        assert ("a report is HTML, whatever the suffix" in words(done.stderr)) is is_told
+
+
 def test_the_texts_may_be_in_several_files(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     first, second = (

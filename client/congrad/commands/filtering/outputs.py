@@ -18,11 +18,13 @@ from congrad.files.kinds.values import encode
 from congrad.files.opening.compression import bare
 from congrad.files.samples import Fields, Survey
 from congrad.files.source import Source, same_file
+from congrad.files.sources import stands_for
 from congrad.files.streams import STANDARD_OUTPUT, descriptor_of, is_special
 from congrad.files.target import Writer, check_writable, replacing, rows_to
 from congrad.files.trial import Form, Trial
 from congrad.report.about import About
 from congrad.report.content import Report
+from congrad.report.page import misnamed_page
 
 
 @dataclass(frozen=True)
@@ -54,28 +56,40 @@ class Outputs:
         """Whether one of them is standard output."""
         return STANDARD_OUTPUT in map(descriptor_of, self.paths)
 
-    def notices(self, source: Source) -> Iterator[str]:
-        """What whoever filters should know of them before the work."""
+    def notices(self, source: Source, given: Sequence[str] = ()) -> Iterator[str]:
+        """What whoever filters should know of them before the work.
+
+        :param given: the paths, folders and patterns that the source was found by.
+        """
         for path in (self.kept, self.dropped):
             if path is not None and PurePath(bare(path)).suffix and format_of(path) is None and not self.kept_format:
                 yield f"{path}: its suffix is that of no kind of file, and it will be written as {source.format}"
         if self.scores is not None and (told := misnamed(self.scores)) is not None:
             yield told
+        if self.report is not None and (told := misnamed_page(self.report)) is not None:
+            yield told
         for path in self.paths:
             if not is_special(path) and Path(path).exists():
                 yield f"{path}: is there already, and will be replaced"
+        # A later run over the folder would take what was kept for pairs of its own, and write it twice.
+        if among := [path for path in self.paths if any(stands_for(one, path) for one in given)]:
+            yield (
+                f"{' and '.join(among)}: will lie among the files that are read, and be read with them the next time; "
+                "name another folder"
+            )
         if self.dropped is None and self.scores is None and not self.has_standard_output:
             yield "dropped rows will not be written; --dropped FILE has them, each with its decision"
 
-    def check(self, sources: Sequence[str]) -> None:
+    def check(self, sources: Sequence[str], given: Sequence[str] = ()) -> None:
         """Finds out before the work whether its result can be written.
 
+        :param given: the paths, folders and patterns that stand for the sources.
         :raises FileError: it cannot, or would overwrite the input, the journal or another result.
         """
         for number, path in enumerate(self.paths):
             check_writable(path)
             if path != STANDARD_STREAM and any(same_file(path, source) for source in sources):
-                raise FileError(f"{path}: is the input; it would be overwritten")
+                raise FileError(f"{path}: is the input; it would be overwritten{_way(path, given)}")
             if any(_are_one(path, other) for other in self.paths[:number]) and path != "/dev/null":
                 raise FileError(f"{path}: is named for two outputs")
         for path in (*sources, *self.paths):
@@ -149,6 +163,12 @@ class Outputs:
         by_suffix = format_of(path)
         own = source.format if by_suffix in (None, source.by_suffix) else by_suffix
         return Form(given or own or source.format, with_decision=path == self.dropped)
+
+
+def _way(path: str, given: Sequence[str]) -> str:
+    """What to do about an output that is read: an earlier run may have left it in the folder."""
+    found = next((one for one in given if stands_for(one, path)), None)
+    return "" if found is None else f". {found} stands for it too: name another folder, or the files that are meant"
 
 
 def _are_one(first: str, second: str) -> bool:

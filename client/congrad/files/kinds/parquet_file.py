@@ -244,6 +244,8 @@ def _decision_type() -> pyarrow.DataType:
             ("conflict_score", pyarrow.float64()),
             ("conflicts_with", pyarrow.list_(pyarrow.string())),
             ("truncated", pyarrow.bool_()),
+            ("repeated", pyarrow.bool_()),
+            ("length_ratio", pyarrow.float64()),
             ("reason", pyarrow.string()),
             ("detail", pyarrow.string()),
         ]

@@ -4,7 +4,7 @@ import ast
 import json
 import math
 import re
-from datetime import date, datetime, time, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +20,9 @@ BOOLEANS = {"label": {"true": True, "false": False}}
 
 PRINTED = re.compile(r"\s*\{'(role|content|from|value)':")
 """How a turn begins that Python has printed."""
+
+TEXTS = (date, time, Decimal, timedelta)
+"""What JSON has as text, for want of a form of its own; a date with its time of day is a date too."""
 
 NO_FORM = (TypeError, ValueError, RecursionError)
 """What `encode` raises."""
@@ -59,8 +62,8 @@ def told(error: Exception, before: int = 0) -> str:
     return f"{error.msg.removesuffix(' at')} at character {before + error.pos}"
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, date | datetime | time):
+def _plain(value: Any) -> str:
+    if isinstance(value, date | time):
         return value.isoformat()
     if isinstance(value, Decimal | timedelta):
         return str(value)
@@ -76,12 +79,15 @@ def _finite(value: Any) -> Any:
 
 
 def cell_of(value: Any) -> str:
-    """A value as a cell of a CSV file: text as it is, nothing for null, anything else as JSON.
+    """A value as a cell of a CSV file: text as it is, nothing for null, anything else as JSON. What is text in JSON for
+    want of another form, such as a date, is text, and a number that JSON has not is null there.
 
     :raises TypeError, RecursionError: JSON has no form for it.
     """
-    if value is None:
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
+    if isinstance(value, TEXTS):
+        return _plain(value)
     return value if isinstance(value, str) else encode(value).decode()
 
 

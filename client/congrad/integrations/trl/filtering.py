@@ -17,7 +17,7 @@ from congrad.formats.paths import column_of, value_at
 from congrad.formats.recognition import recognised
 from congrad.formats.registry import AUTO, ROWS
 from congrad.formats.verdict import TieError, Verdict
-from congrad.integrations.shared import filter_shared
+from congrad.integrations.shared import filter_shared, log
 from congrad.integrations.trl.ties import among, told_in_rows
 from congrad.protocol.options import FilterOptions
 from congrad.protocol.requests import check_rows
@@ -166,7 +166,13 @@ class _Reader:
         # A function tells the language of each row; any tag keeps the format from looking for a column.
         given = Fields(named, UNSURE if callable(language) else None, verdict=said)
         first = [dict(row) for row in islice(rows, ROWS)]
-        self._fields = recognised(first, given, form, every).fields if first and to_sample is None else given
+        self._fields = given
+        if first and to_sample is None:
+            found = recognised(first, given, form, every)
+            self._fields = found.fields
+            # Without it the rows are those of supervised fine-tuning, in which unwanted completions are learnt too.
+            if found.unread_label:
+                log.warning("%s: the completions count as ones without a label", found.unread_label)
         self._column = self._fields.columns.get(LANGUAGE) or language_field(first) or LANGUAGE
         if first and not callable(language) and all(value_at(row, self._column) is None for row in first):
             lacking = f"column {language!r}" if isinstance(language, str) else "column of languages"

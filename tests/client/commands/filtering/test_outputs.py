@@ -13,7 +13,7 @@ from congrad.files.formats import Format
 from congrad.files.kinds.rows import UNREADABLE, FileError
 from congrad.files.samples import Fields, survey
 from congrad.files.source import Source
-from congrad.files.sources import opened
+from congrad.files.sources import files_of, opened
 from pyarrow import parquet
 
 GOOD: dict[str, Any] = {"language": "de", "prompt": "p", "chosen": "a", "rejected": "b", "n": 1}
@@ -105,3 +105,54 @@ def test_decisions_in_a_file_that_is_called_another_kind_are_told_of(scores: str
     with Source(str(mixed)) as rows:
         told = list(Outputs("kept.jsonl", None, scores, None, None, None).notices(rows))
     assert any("decisions are JSON Lines" in notice for notice in told) is is_told
+
+
+def test_a_decision_is_the_same_in_every_kind_of_file(mixed: Path) -> None:
+    mixed.write_text("".join(json.dumps(row) + "\n" for row in (GOOD, {"language": "de", "prompt": "?"})))
+    of_lines = json.loads(filtered(mixed, "kept.jsonl", "dropped.jsonl")[1].read_text().splitlines()[0])["congrad"]
+    table = parquet.read_table(filtered(mixed, "kept.parquet", "dropped.parquet")[1], columns=["congrad"])
+    assert table["congrad"].to_pylist()[0] == of_lines
+    with filtered(mixed, "kept.csv", "dropped.csv")[1].open(newline="") as file:
+        assert json.loads(next(csv.DictReader(file))["congrad"]) == of_lines
+
+
+@pytest.mark.parametrize(
+    ("report", "is_told"), [("r.pdf", True), ("r.json", True), ("r.html", False), ("r.HTM.gz", False), ("r", False)]
+)
+def test_a_page_in_a_file_that_is_called_another_kind_is_told_of(report: str, is_told: bool, mixed: Path) -> None:
+    """What opens a .pdf would call it broken."""
+    with Source(str(mixed)) as rows:
+        told = list(Outputs("kept.jsonl", None, None, report, None, None).notices(rows))
+    assert any("a report is HTML" in notice for notice in told) is is_told
+
+
+@pytest.mark.parametrize(
+    ("given", "kept", "is_told"),
+    [
+        (".", "kept.jsonl", True),
+        (".", "out/kept.csv.gz", True),
+        ("*.jsonl", "kept.jsonl", True),
+        (".", ".kept.jsonl", False),
+        (".", "kept", False),
+        ("*.jsonl", "out/kept.jsonl", False),
+        ("*.jsonl", "kept.csv", False),
+        ("in.jsonl", "kept.jsonl", False),
+        ("out", "kept.jsonl", False),
+    ],
+)
+def test_an_output_that_a_later_run_would_read_is_told_of(given: str, kept: str, is_told: bool, mixed: Path) -> None:
+    folder = mixed.parent
+    (folder / "out").mkdir()
+    with Source(str(mixed)) as rows:
+        outputs = Outputs(str(folder / kept), None, None, None, None, None)
+        told = list(outputs.notices(rows, [str(folder / given)]))
+    assert any("read with them the next time" in notice for notice in told) is is_told
+
+
+@pytest.mark.parametrize("given", ["", "*.jsonl"])
+def test_an_output_that_a_folder_stands_for_is_not_overwritten_and_it_is_said_why(given: str, mixed: Path) -> None:
+    pattern, kept = str(mixed.parent / given), str(mixed)
+    with pytest.raises(FileError, match=r"stands for it too: name another folder, or the files that are meant"):
+        Outputs(kept, None, None, None, None, None).check(files_of([pattern]), [pattern])
+    with pytest.raises(FileError, match=r"it would be overwritten$"):
+        Outputs(kept, None, None, None, None, None).check([kept], [kept])
