@@ -23,7 +23,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from congrad_worker.checkpoints import tensor_float
 from congrad_worker.checkpoints.adapters import Model, is_adapted
-from congrad_worker.checkpoints.checks.broken import broken_file, has_tokenizer, unread_pieces
+from congrad_worker.checkpoints.checks.broken import broken_file, has_tokenizer
 from congrad_worker.checkpoints.checks.completeness import check_adapter, check_model
 from congrad_worker.checkpoints.checks.frequencies import limit, thresholds
 from congrad_worker.checkpoints.checks.kernels import check_kernels
@@ -247,11 +247,6 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
-        if (pieces := unread_pieces(folder)) is not None:
-            raise CheckpointError(
-                f"CONGRAD_MODEL={folder}: its tokenizer is a SentencePiece model, {pieces.name}, without a "
-                "tokenizer.json; install the package sentencepiece, or save the tokenizer again where that is installed"
-            ) from error
         if has_tokenizer(folder):
             raise
         raise CheckpointError(

@@ -5,7 +5,6 @@ What loads is not looked at.
 
 import json
 from collections.abc import Iterable
-from importlib.util import find_spec
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -18,9 +17,6 @@ PARSED = (
 
 TOKENIZERS = ("tokenizer.json", "*.model", "vocab.*", "*.tiktoken", "tekken.json")
 """What tokenizers are kept in."""
-
-PIECES = b"\n"
-"""How a SentencePiece model begins, with the first of its pieces; other files of such names are text."""
 
 POINTER = b"version https://git-lfs.github.com/"
 """How a file begins that Git LFS has left in the place of another."""
@@ -41,30 +37,16 @@ def has_tokenizer(folder: Path) -> bool:
     return any(any(folder.glob(pattern)) for pattern in TOKENIZERS)
 
 
-def unread_pieces(folder: Path) -> Path | None:
-    """The SentencePiece model that is all there is of a tokenizer, where the library that reads it is missing.
-
-    transformers says then that it lacks tiktoken, which reads no such file.
-    """
-    if (folder / "tokenizer.json").is_file() or find_spec("sentencepiece") is not None:
-        return None
-    return next((path for path in sorted(folder.glob("*.model")) if _beginning(path, len(PIECES)) == PIECES), None)
-
-
 def _why_broken(path: Path) -> str | None:
-    beginning = _beginning(path, len(POINTER))
+    with path.open("rb") as file:
+        beginning = file.read(len(POINTER))
     if not beginning:
         return "is empty"
     if beginning == POINTER:
         return "is a pointer of Git LFS and not the file itself, which `git lfs pull` fetches"
-    if path.suffix == ".model":  # it is a text or SentencePiece's own
+    if path.suffix == ".model":  # SentencePiece's own, or a text of another kind
         return None
     return _why_no_json(path) if path.suffix == ".json" else _why_no_tensors(path)
-
-
-def _beginning(path: Path, size: int) -> bytes:
-    with path.open("rb") as file:
-        return file.read(size)
 
 
 def _why_no_json(path: Path) -> str | None:
