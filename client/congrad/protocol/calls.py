@@ -31,8 +31,9 @@ from congrad.protocol.answers.classify import is_unavailable
 from congrad.protocol.answers.replies import JOB, READY, Parse, Reply, answer_of, checked
 from congrad.protocol.policy import MAX_RETRY_AFTER_S, Policy, backoff, retry_after
 
-LONGEST_HOLD_S = 25
-"""Seconds that the service holds a request; a longer job is asked for, so that no proxy on the way loses patience."""
+LONGEST_HOLD_S = 12
+"""Seconds that the service holds a request; a longer job is asked for, so that no proxy on the way loses patience: that
+of Envoy lasts for 15."""
 POLL_S = 0.5
 PROBE_S = 5.0
 
