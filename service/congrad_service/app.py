@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 from starlette.middleware import Middleware
 
-from congrad_service.access.auth import BearerAuth
+from congrad_service.access import auth
 from congrad_service.access.tokens import Tokens
 from congrad_service.edge.body_limit import BodyLimit
 from congrad_service.edge.in_flight import InFlight
@@ -44,6 +45,18 @@ TRACING: TelemetryConfig = {
 """What FastAPI tells OpenTelemetry, where that is on: a span for each request."""
 
 
+class _Congrad(FastAPI):
+    def __init__(self, *, asks_for_tokens: bool, **options: Any):
+        super().__init__(**options)
+        self._asks_for_tokens = asks_for_tokens
+
+    def openapi(self) -> dict[str, Any]:
+        """FastAPI's, which knows nothing of middleware."""
+        if self.openapi_schema is None and self._asks_for_tokens:
+            auth.describe(super().openapi())
+        return super().openapi()
+
+
 def create_app(settings: ServiceSettings) -> FastAPI:
     """The service under ``settings``.
 
@@ -59,7 +72,8 @@ def create_app(settings: ServiceSettings) -> FastAPI:
             yield
         await asyncio.to_thread(tracing.end)  # here, for uvicorn ends the process with the signal that it got
 
-    app = FastAPI(
+    app = _Congrad(
+        asks_for_tokens=settings.asks_for_tokens,
         title="CONGRAD",
         summary="Filters multilingual preference pairs by gradient consensus.",
         version=version("congrad-filter"),
@@ -72,7 +86,7 @@ def create_app(settings: ServiceSettings) -> FastAPI:
             Middleware(Observed, metrics=counted),
             Middleware(AnswerHeaders),
             *_guards(settings),
-            Middleware(BearerAuth, tokens=tokens),
+            Middleware(auth.BearerAuth, tokens=tokens),
             Middleware(BodyLimit, max_bytes=settings.max_body_bytes),
             Middleware(InFlight, max_body_bytes=settings.max_body_bytes, max_connections=settings.max_connections),
             Middleware(Heads),

@@ -4,6 +4,7 @@ What a token's role allows is decided here too, before a body is read; whose dir
 """
 
 import re
+from typing import Any
 
 from congrad.contract.tokens import Role
 from starlette.datastructures import Headers
@@ -57,6 +58,16 @@ class BearerAuth:
         if caller is None:
             raise Unauthorized("a valid bearer token is needed" if header else "a bearer token is needed")
         return caller
+
+
+def describe(document: dict[str, Any]) -> None:
+    """Has an OpenAPI document say that a token is asked for, and where it is not."""
+    document["components"].setdefault("securitySchemes", {})["token"] = {"type": "http", "scheme": "bearer"}
+    document["security"] = [{"token": []}]
+    for path, item in document["paths"].items():
+        if OPEN.fullmatch(path):
+            for operation in item.values():
+                operation["security"] = []
 
 
 def _check_role(caller: Caller, needed: Role) -> None:

@@ -89,6 +89,19 @@ def test_the_document_tells_of_no_route_that_is_not_looked_at_here() -> None:
     assert len(told) >= 11
 
 
+def test_the_document_tells_whether_a_token_is_needed(keys_file: Path) -> None:
+    assert "security" not in APP.openapi()
+    guarded = create_app(settings("redis://127.0.0.1:1/0", api_keys_file=keys_file))
+    for _ in range(2):  # made, and remembered
+        document = guarded.openapi()
+        (scheme,) = document["components"]["securitySchemes"].items()
+        assert scheme == ("token", {"type": "http", "scheme": "bearer"})
+        for path, item in document["paths"].items():
+            for method, operation in item.items():
+                is_free = NEEDED[method.upper(), path] is None
+                assert operation.get("security", document["security"]) == ([] if is_free else [{"token": []}])
+
+
 @pytest.mark.parametrize(("method", "route"), ROUTES)
 def test_a_route_answers_the_roles_that_it_should_and_no_other(
     method: str, route: str, redis_url: str, keys_file: Path
@@ -102,8 +115,8 @@ def test_a_route_answers_the_roles_that_it_should_and_no_other(
             response = guarded(method, path, bearer(role.value))
             if needed is None or needed in ALLOWED[role]:
                 assert response.status_code == free.status_code
-                # Those two tell of the process that answers, and of the memory of Redis.
-                assert response.content == free.content or route in ("/metrics", "/queue")
+                # Those tell of the process that answers, of the memory of Redis, and whether a token is needed.
+                assert response.content == free.content or route in ("/metrics", "/queue", "/openapi.json")
             else:
                 assert (response.status_code, response.headers["content-type"]) == (403, "application/problem+json")
                 assert response.json()["detail"] == f"this needs a token of role '{needed}'; '{role}' has role '{role}'"
