@@ -16,6 +16,10 @@ APART = -0.02
 ALIKE = 0.02
 """A mean cosine up to this is nothing in common, for the same reason."""
 
+LOUD = 1.5
+"""Times what it would count if all counted alike: more than that is much of the direction. Gradients of junk are alike,
+and so are few ones; their mean is long, and counts for its length."""
+
 NAMED = 8
 """Languages that are named in one note; of more the first are."""
 
@@ -50,6 +54,7 @@ def notes(
         return ["no language agrees with the others: nothing here is a consensus" + _of_few(tags, pairs)]
     found = [_against(against, tags, matrix, weights) + _of_few([tags[i] for i in against], pairs)] if against else []
     others = [i for i in range(len(tags)) if i not in against]
+    found += _loud(others, tags, matrix, weights, pairs)
     return found + _unheard([i for i in others if weights.get(tags[i], 1.0) < NOTHING], tags, matrix, weights)
 
 
@@ -57,6 +62,22 @@ def _of_few(tags: Sequence[str], pairs: Mapping[str, int]) -> str:
     """What is said beside, where languages have so few pairs that chance may have said the rest."""
     few = [tag for tag in tags if pairs.get(tag, FEW) < FEW]
     return f"; fewer than {FEW} pairs of {_named(few)} tell little" if few else ""
+
+
+def _loud(
+    asked: list[int],
+    tags: Sequence[str],
+    matrix: np.ndarray,
+    weights: Mapping[str, float],
+    pairs: Mapping[str, int],
+) -> list[str]:
+    """What is said of languages that agree with nobody, and yet count for more than those that do."""
+    shared = {i: matrix[i, asked].sum() / max(len(asked) - 1, 1) for i in asked}  # zeros on the diagonal
+    named = [tags[i] for i in asked if shared[i] <= ALIKE and weights.get(tags[i], 0.0) > LOUD / len(tags)]
+    if not named:
+        return []
+    said = f"the labels of {_named(named)} have nothing in common with the consensus of the others"
+    return [said + _weighing(named, weights) + _of_few(named, pairs)]
 
 
 def _unheard(found: list[int], tags: Sequence[str], matrix: np.ndarray, weights: Mapping[str, float]) -> list[str]:

@@ -109,6 +109,18 @@ def test_a_language_that_shares_nothing_is_not_said_to_pull_against_others() -> 
     ]
 
 
+def test_one_that_shares_nothing_and_counts_more_than_those_that_agree_is_named() -> None:
+    matrix = np.array(cosines(1, 1, 1, 1, 1))
+    matrix[4, :4] = matrix[:4, 4] = [-0.01, 0.01, -0.02, -0.02]
+    loud = dict.fromkeys(TAGS, 0.15) | {"ko": 0.4}
+    nothing = "the labels of ko have nothing in common with the consensus of the others"
+    said = f"{nothing}, and yet they count 40.0 % of the direction"
+    assert notes(TAGS, matrix.tolist(), loud) == [said]
+    assert notes(TAGS, matrix.tolist(), loud, {"ko": 1}) == [f"{said}; fewer than 10 pairs of ko tell little"]
+    assert notes(TAGS, matrix.tolist(), dict.fromkeys(TAGS, 0.2)) == []
+    assert notes(TAGS, cosines(1, 1, 1, 1, 1), loud) == []
+
+
 def test_of_very_many_languages_not_all_are_named() -> None:
     tags = [f"l{number:02}" for number in range(40)]
     [note] = notes(tags, cosines(*[1] * 25, *[-1] * 15), {})
