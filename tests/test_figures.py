@@ -88,3 +88,24 @@ def test_the_page_about_reliability_has_the_figures_of_the_load() -> None:
     rates = {level["clients"]: f"{level['rate']:.1f}" for level in load["levels"]}
     assert f"1, 8 and 64 clients got {rates[1]}, {rates[8]} and {rates[64]} answers a second" in page
     assert f"After {load['memory'][-1]['requests']:,} requests" in page
+
+
+def test_the_summary_of_benchmarks_has_the_figures_of_whole_languages(found: dict[str, Any]) -> None:
+    regimes = found[MODELS["SmolLM2"]]["detection"][ALL]["regimes"]
+
+    def auroc(regime: str, score: str) -> str:
+        return f"{mean(regimes[regime][score]['auroc']):.3f}"
+
+    said = (DOCS / "benchmarks" / "README.md").read_text(encoding="utf-8").replace("\n", " ")
+    three = [auroc("80 % in three", score) for score in ("agreement", "mean", "pcgrad")]
+    assert "AUROC of {} on SmolLM2-135M-Instruct, the mean with {} and PCGrad with {};".format(*three) in said
+    usual = [auroc(regime, score) for regime in ("20 % in all", "40 % in all") for score in ("agreement", "pcgrad")]
+    assert "it costs: {} against {} with a fifth swapped, {} against {} with two fifths.".format(*usual) in said
+
+
+def test_the_page_about_operations_has_the_memory_that_was_measured() -> None:
+    page = json.loads((DOCS / "benchmarks" / "engine-small-cpu.json").read_text(encoding="utf-8"))
+    arms = [arm for measured in page["measurements"] for arm in measured["arms"] if arm["label"].startswith("CONGRAD")]
+    peaks = [arm["peak_mib"] for arm in arms]
+    said = (DOCS / "operations.md").read_text(encoding="utf-8").replace("\n", " ")
+    assert f"and {min(peaks):.0f} to {max(peaks):.0f} MiB" in said

@@ -279,9 +279,13 @@ def _described(name: str, fields: Mapping[str, bytes]) -> wire.Direction:
         remembered=_pairs(fields.get("tables")),
         forgotten=int(fields.get("forgotten", 0)),
         languages=languages,
-        notes=notes(list(languages), geometry["cosines_before"], geometry.get("weights", {})),
+        notes=notes(list(languages), geometry["cosines_before"], geometry.get("weights", {}), _samples(languages)),
         **geometry,
     )
+
+
+def _samples(languages: Mapping[str, Mapping[str, float]]) -> dict[str, int]:
+    return {tag: int(language["samples"]) for tag, language in languages.items()}
 
 
 def _pairs(tables: bytes | None) -> int:

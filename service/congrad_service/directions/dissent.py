@@ -16,30 +16,68 @@ APART = -0.02
 ALIKE = 0.02
 """A mean cosine up to this is nothing in common, for the same reason."""
 
+LOUD = 1.5
+"""Times what it would count if all counted alike: more than that is much of the direction. Gradients of junk are alike,
+and so are few ones; their mean is long, and counts for its length."""
+
 NAMED = 8
 """Languages that are named in one note; of more the first are."""
 
+FEW = 10
+"""Pairs of a language: the cosines of fewer are chance to a good part."""
 
-def notes(tags: Sequence[str], cosines: Sequence[Sequence[float]], weights: Mapping[str, float]) -> list[str]:
+
+def notes(
+    tags: Sequence[str],
+    cosines: Sequence[Sequence[float]],
+    weights: Mapping[str, float],
+    samples: Mapping[str, int] | None = None,
+) -> list[str]:
     """What a person should look at; nothing where languages agree, or where there is but one.
 
     :param cosines: of the languages' gradients, ``[L, L]``, in the order of ``tags``.
     :param weights: what each language counts in the direction; nothing where that is not known.
+    :param samples: how many pairs each language has; None where that is not known.
     """
     if len(tags) < 2:
         return []
+    pairs = samples or {}
     matrix = np.array(cosines, dtype=np.float64)
     np.fill_diagonal(matrix, 0.0)
     if camps := _equal_camps(matrix):
         one, other = ([tags[i] for i in camp] for camp in camps)
         pull = "pulls" if len(one) == 1 else "pull"
-        return [f"{_named(one)} {pull} one way and {_named(other)} the other: nothing here is a consensus"]
-    if (matrix.sum(1) <= 0).all():
-        return ["no language agrees with the others: nothing here is a consensus"]
+        said = f"{_named(one)} {pull} one way and {_named(other)} the other: nothing here is a consensus"
+        return [said + _of_few(tags, pairs)]
     against = _minority(matrix)
-    found = [_against(against, tags, matrix, weights)] if against else []
+    if (matrix.sum(1) <= 0).all() and not (against and _has_majority(against, matrix)):
+        return ["no language agrees with the others: nothing here is a consensus" + _of_few(tags, pairs)]
+    found = [_against(against, tags, matrix, weights) + _of_few([tags[i] for i in against], pairs)] if against else []
     others = [i for i in range(len(tags)) if i not in against]
+    found += _loud(others, tags, matrix, weights, pairs)
     return found + _unheard([i for i in others if weights.get(tags[i], 1.0) < NOTHING], tags, matrix, weights)
+
+
+def _of_few(tags: Sequence[str], pairs: Mapping[str, int]) -> str:
+    """What is said beside, where languages have so few pairs that chance may have said the rest."""
+    few = [tag for tag in tags if pairs.get(tag, FEW) < FEW]
+    return f"; fewer than {FEW} pairs of {_named(few)} tell little" if few else ""
+
+
+def _loud(
+    asked: list[int],
+    tags: Sequence[str],
+    matrix: np.ndarray,
+    weights: Mapping[str, float],
+    pairs: Mapping[str, int],
+) -> list[str]:
+    """What is said of languages that agree with nobody, and yet count for more than those that do."""
+    shared = {i: matrix[i, asked].sum() / max(len(asked) - 1, 1) for i in asked}  # zeros on the diagonal
+    named = [tags[i] for i in asked if shared[i] <= ALIKE and weights.get(tags[i], 0.0) > LOUD / len(tags)]
+    if not named:
+        return []
+    said = f"the labels of {_named(named)} have nothing in common with the consensus of the others"
+    return [said + _weighing(named, weights) + _of_few(named, pairs)]
 
 
 def _unheard(found: list[int], tags: Sequence[str], matrix: np.ndarray, weights: Mapping[str, float]) -> list[str]:
@@ -85,10 +123,18 @@ def _minority(matrix: np.ndarray) -> list[int]:
     return [i for i in fewer if matrix[i, more].mean() <= APART]
 
 
+def _has_majority(against: list[int], matrix: np.ndarray) -> bool:
+    """Whether those that the others pull against agree among themselves. Of three languages one, and of five two, can
+    pull against the others as hard as these agree: then no language has more agreement than opposition."""
+    others = [i for i in range(len(matrix)) if i not in against]
+    within = matrix[np.ix_(others, others)].sum() / max(len(others) * (len(others) - 1), 1)  # zeros on the diagonal
+    return bool(within > ALIKE)
+
+
 def _against(against: list[int], tags: Sequence[str], matrix: np.ndarray, weights: Mapping[str, float]) -> str:
     others = [i for i in range(len(tags)) if i not in against]
-    is_all = bool((matrix[np.ix_(against, others)] < 0).all())
-    whom = "all others" if is_all else "most others"
+    opposed = (matrix[np.ix_(against, others)] < 0).mean(1)  # by each of them, in shares of the others
+    whom = "all others" if opposed.min() == 1 else "most others" if opposed.min() > 0.5 else "the others together"
     named = [tags[i] for i in against]
     return f"the labels of {_named(named)} pull against {whom}{_weighing(named, weights)}"
 

@@ -145,7 +145,7 @@ TwoPass = Annotated[
         rich_help_panel=SCORING,
         help="First fold all rows in, then score them (the default, unless --no-update); or score them as they come, "
         "the first ones against a direction that has seen little else. A second pass costs no second gradient, but "
-        "Redis's memory, 32 KiB a row by default, until it is scored, or as much of its gradient store.",
+        "Redis's memory, 34 KiB a row by default, until it is scored, or as much of its gradient store.",
     ),
 ]
 CheckpointName = Annotated[
