@@ -45,7 +45,7 @@ TABLES = {
 
 @dataclass(frozen=True)
 class Pairs:
-    """Some neighbouring samples of a call. ``start`` is the position of the first, ``encoded`` all of them as JSON, and
+    """Some neighbouring samples of a call. ``start`` is where they begin, ``encoded`` all of them as JSON, and
     ``places`` where they stand once others between them were taken out."""
 
     start: int
