@@ -198,6 +198,30 @@ def test_an_error_says_which_samples_have_no_decision(both: Both) -> None:
     assert "20 of 60 samples have decisions" in error.__notes__[0]
 
 
+def test_samples_that_are_refused_one_after_the_other_are_named_by_their_places_in_the_call() -> None:
+    """A worker may refuse what the service has let pass, in a request from which others were taken out by then."""
+
+    def refuse(request: httpx.Request) -> httpx.Response | None:
+        rows = json.loads(request.content)["samples"] if request.content else []
+        for bad in ("11", "13"):
+            if places := [index for index, row in enumerate(rows) if row["chosen"] == bad]:
+                return problem(422, errors=[wire.ProblemError(pointer=f"/samples/{places[0]}/chosen", detail=bad)])
+        return None
+
+    decided: list[int] = []
+
+    def ask() -> None:
+        with client(StubService(before=refuse)) as connected:
+            for result in connected.filter_batches([sample(i) for i in range(20)], batch_size=10, concurrency=1):
+                decided.extend(int(decision.id) for decision in result.decisions)
+
+    with pytest.raises(congrad.UnprocessableError) as caught:
+        ask()
+    assert decided == [place for place in range(20) if place not in (11, 13)]
+    (fault,) = caught.value.problem.errors
+    assert caught.value.samples == [int(fault.detail)]
+
+
 @pytest.mark.parametrize("fate", ["keep", "drop"])
 def test_without_the_service_samples_are_decided_as_asked_and_never_silently(
     both: Both, fate: Any, caplog: pytest.LogCaptureFixture

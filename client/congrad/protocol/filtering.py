@@ -94,7 +94,7 @@ class Submission:
             # Threads write it without a lock. The last word counts, and a wrong one costs a probe.
             self._availability.is_given_up = is_unavailable(error)
             if isinstance(error, APIStatusError):
-                error.samples = [pairs.start + index for index in error.samples]
+                error.samples = [pairs.positions[index] for index in error.samples if index < len(pairs)]
             return [(pairs, error)]
         self._availability.is_given_up = False
         return [(pairs, result)]

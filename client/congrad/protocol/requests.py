@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from typing import Any, Protocol, SupportsIndex, runtime_checkable
 
@@ -45,11 +45,13 @@ TABLES = {
 
 @dataclass(frozen=True)
 class Pairs:
-    """Some neighbouring samples of a call. ``start`` is the position of the first, ``encoded`` all of them as JSON."""
+    """Some neighbouring samples of a call. ``start`` is where they begin, ``encoded`` all of them as JSON, and
+    ``places`` where they stand once others between them were taken out."""
 
     start: int
     rows: Sequence[Mapping[str, Any]]
     encoded: bytes
+    places: Sequence[int] | None = None
 
     @classmethod
     def of(cls, samples: Sequence[SampleLike], start: int) -> "Pairs":
@@ -67,9 +69,9 @@ class Pairs:
         return len(self.rows)
 
     @property
-    def positions(self) -> range:
+    def positions(self) -> Sequence[int]:
         """Where its samples stand in the call."""
-        return range(self.start, self.start + len(self.rows))
+        return range(self.start, self.start + len(self.rows)) if self.places is None else self.places
 
     def request(self, options: Options, key: str, retain: bool) -> HttpRequest:
         """The request. ``key`` is of the call; with position and content it makes that of the request, so that the
@@ -80,14 +82,18 @@ class Pairs:
 
     def without(self, positions: Collection[int]) -> "tuple[Pairs, Pairs]":
         """These samples without some of them, and those."""
-        kept = [row for i, row in zip(self.positions, self.rows, strict=True) if i not in positions]
-        others = [row for i, row in zip(self.positions, self.rows, strict=True) if i in positions]
-        return Pairs.of(kept, self.start), Pairs.of(others, self.start)
+        kept = [index for index, position in enumerate(self.positions) if position not in positions]
+        others = [index for index, position in enumerate(self.positions) if position in positions]
+        return self._at(kept, self.start), self._at(others, self.start)
 
     def cut(self, *ends: int) -> "list[Pairs]":
         """Smaller ones, which end before these samples and before the last one's end."""
         bounds = pairwise([0, *ends, len(self.rows)])
-        return [Pairs.of(self.rows[first:end], self.start + first) for first, end in bounds]
+        return [self._at(range(first, end), self.start + first) for first, end in bounds]
+
+    def _at(self, indices: Sequence[int], start: int) -> "Pairs":
+        places = [self.positions[index] for index in indices]
+        return replace(Pairs.of([self.rows[index] for index in indices], start), places=places)
 
 
 def split(samples: Samples, batch_size: int, start: int = 0) -> Iterator[Pairs]:

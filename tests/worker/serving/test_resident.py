@@ -448,6 +448,32 @@ def test_what_sleeps_without_its_weights_does_not_wake_with_others(own: Path, ba
         resident.wake()
 
 
+@pytest.mark.parametrize("is_overwritten", [False, True])
+def test_an_adapter_takes_the_place_of_one_that_sleeps_without_its_weights_and_is_gone(
+    is_overwritten: bool, own: Path, bare_store: Store
+) -> None:
+    """As a trainer deletes the last round's, or writes this one's to where that was."""
+    files, gradients = fresh(wanted(own, adapter="two"), bare_store)
+    resident = start(own, bare_store, "one")
+    resident.sleep("discard")
+    shutil.rmtree(own / "one")
+    if is_overwritten:
+        (own / "two").rename(own / "one")
+    replace(resident, wanted(own, adapter="one" if is_overwritten else "two"))
+    assert resident.identity.fingerprint == files.fingerprint
+    np.testing.assert_array_equal(now(resident), gradients)
+
+
+def test_what_cannot_be_woken_is_not_told_of_as_what_came_late(own: Path, bare_store: Store) -> None:
+    resident = start(own, bare_store, "one")
+    first = resident.identity.files
+    replace(resident, wanted(own, adapter="two"))
+    resident.sleep("discard")
+    shutil.rmtree(own / "two")
+    with pytest.raises(NothingServedError, match="first\\+two"), resident.back_to(first, wanted(own, adapter="one")):
+        pass
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="memory goes back to the system as glibc has it")
 def test_what_sleeps_without_its_weights_takes_up_less_memory_by_as_much(tmp_path: Path, bare_store: Store) -> None:
     save_small_llama(tmp_path / "model")

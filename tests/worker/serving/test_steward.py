@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from congrad_service import keys
 from congrad_service.queue.orders import Order
 from congrad_service.queue.publication import Asked, read
 from congrad_service.queue.registry import Role
 from congrad_worker.checkpoints.files import CheckpointFiles, locate, relocate
 from congrad_worker.processes.heartbeat import Heartbeat
+from congrad_worker.serving import resident as resident_module
 from congrad_worker.serving import steward as module
 from congrad_worker.serving.desk import Desk
 from congrad_worker.serving.resident import Resident
@@ -25,6 +27,7 @@ from congrad_worker.tasks.store import Store
 from support.adapters import save_adapter
 from support.models import settings
 from support.serving import service, submit
+from support.waiting import until
 
 
 @dataclass
@@ -290,6 +293,27 @@ def test_what_waited_before_it_was_asked_for_is_done_first(
     assert stages == [(first, "draining", 1)]
     assert worker.worked == [(first, [(waiting, 0)])]
     assert worker.fingerprint != first
+
+
+def test_what_is_published_onto_a_worker_that_has_no_room_to_wake_up_waits_for_that(
+    worker: Worker, adapter: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where the trainer that publishes still has the device: no fault of anybody's, and no traceback each second."""
+
+    def no_room(*_: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    worker.order(1, "discard")
+    worker.steward.look()
+    asked = worker.ask(adapter=adapter)
+    with monkeypatch.context() as short:
+        short.setattr(resident_module, "load_base", no_room)
+        worker.steward.start()
+        until(lambda: "has no room" in caplog.text or "Traceback" in caplog.text)
+        assert "Traceback" not in caplog.text
+        assert worker.state(asked).status == "loading"
+    until(lambda: worker.state(asked).status == "served")
+    worker.steward.stop()
 
 
 def test_what_cannot_be_loaded_is_said_and_jobs_that_waited_for_it_end(

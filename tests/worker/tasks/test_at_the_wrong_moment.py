@@ -116,6 +116,19 @@ def test_a_decision_that_was_lost_waits_again_in_a_full_redis(bench: Bench) -> N
     assert redis.zcard(keys.turns(keys.DECIDE_QUEUE)[0]) == 2
 
 
+def test_what_is_given_back_of_a_job_that_has_ended_meanwhile_waits_for_no_worker(bench: Bench) -> None:
+    redis, queue, (job_id, _) = bench.store.redis, keys.gradients_queue("f00d"), bench.create()
+    found = bench.store.turn(queue)
+    assert found == (job_id, 0)
+    bench.store.start(job_id, 0)
+    bench.cancel(job_id)
+    bench.store.leases.give_back()
+    offer = redis.register_script(scripts.OFFER)
+    offer(keys=[*keys.turns(queue), keys.job(job_id), keys.ready_chunks(job_id)], args=["0"])
+    assert not bench.store.has_waiting(queue)
+    assert not redis.exists(keys.ready_chunks(job_id))
+
+
 def test_that_the_tasks_of_a_job_are_sent_is_noted_in_a_full_redis(bench: Bench, redis_url: str) -> None:
     job_id, _ = bench.create()
 

@@ -144,8 +144,7 @@ class Resident:
         """
         with self._lock:
             note("loading")
-            if self._shares_base(files):
-                self.wake()
+            if self._shares_base(files) and self._has_woken():
                 self._put_on(files, settings, note)
             else:
                 self._load_instead(files, settings, note)
@@ -159,7 +158,10 @@ class Resident:
         :raises NothingServedError: nor can what is served.
         """
         with self._lock:
-            self.wake()
+            try:
+                self.wake()
+            except CheckpointError as error:  # its own fault, and not that of what is gone back to
+                raise NothingServedError(str(error)) from error
             base = self._base
             assert base is not None
             if not self._is_aside(files) and not self._shares_base(files):
@@ -182,6 +184,16 @@ class Resident:
         waits."""
         with self._lock:
             give_memory_back()
+
+    def _has_woken(self) -> bool:
+        """Whether what is served can be had at all. Of what sleeps without its weights, a trainer may have deleted or
+        overwritten the adapter by the time that the next one is published."""
+        try:
+            self.wake()
+        except CheckpointError as error:
+            log.info("%s is replaced as a whole, since it cannot be woken: %s", self.identity.files.name, error)
+            return False
+        return True
 
     def _shares_base(self, files: CheckpointFiles) -> bool:
         """Whether a checkpoint can be put on the base that is in memory."""

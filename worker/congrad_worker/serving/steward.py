@@ -109,7 +109,10 @@ class Steward:
                 log.warning("could not look for what there is to do: %s", error)
                 self._stopped.wait(LOOK_S)
             except Exception as error:  # the next look is another try, and must come
-                log.exception("%s", type(error).__name__)
+                if is_out_of_memory(error):  # others have the device, a trainer that publishes perhaps
+                    log.warning("the device has no room for what there is to do: %s", error)
+                else:
+                    log.exception("%s", type(error).__name__)
                 self._stopped.wait(LOOK_S)
 
     def look(self) -> None:

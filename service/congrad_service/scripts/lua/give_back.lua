@@ -1,9 +1,10 @@
--- include: turns
+-- include: prelude, turns
 -- KEYS: ready, turns, job, its ready chunks, doing
 -- ARGV: piece of work, worker, number of the chunk or '', whether it was for want of memory
 -- A worker has begun and could not go on, for no fault of the work's: that was no attempt.
-if redis.call('EXISTS', KEYS[3]) == 0 then return end
-redis.call('HDEL', KEYS[3], '') -- a full Redis refuses the first write of a script that needs memory, and no later one
+local status = redis.call('HGET', KEYS[3], 'status')
+if not status or ended(status) then return end -- it would wait for its turn, and wake a worker for nothing
+even_if_full(KEYS[3])
 if redis.call('GET', KEYS[5]) ~= ARGV[2] then return end
 redis.call('DEL', KEYS[5])
 redis.call('HINCRBY', KEYS[3], 'attempts:' .. ARGV[1], -1)

@@ -1,8 +1,9 @@
--- include: turns
+-- include: prelude, turns
 -- KEYS: ready, turns, job, its ready chunks   ARGV: the number of a chunk that was taken and not done, or ''
 -- Work that was handed out waits again, as the next of its job.
-if redis.call('EXISTS', KEYS[3]) == 0 then return end
-redis.call('HDEL', KEYS[3], '') -- a full Redis refuses the first write alone, and what is under way is to end
+local status = redis.call('HGET', KEYS[3], 'status')
+if not status or ended(status) then return end
+even_if_full(KEYS[3])
 if ARGV[1] ~= '' then
   redis.call('LREM', KEYS[4], 0, ARGV[1])
   redis.call('LPUSH', KEYS[4], ARGV[1])
