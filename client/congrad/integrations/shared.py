@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from congrad.client import Client
 from congrad.contract import wire
-from congrad.errors import APIStatusError, APITimeoutError, CongradError, NotFoundError
+from congrad.errors import APIConnectionError, APIStatusError, APITimeoutError, CongradError, NotFoundError
 from congrad.protocol.answers.classify import is_unavailable
 from congrad.protocol.options import FilterOptions, as_json
 from congrad.protocol.results import Filtered
@@ -82,6 +82,9 @@ def _patiently(client: Client, ask: Callable[[], T]) -> T:
 
     :raises CongradError: it stays away.
     """
+    # One that takes connections and is silent would be waited for as long as each attempt may last, call by call.
+    if client._availability.is_given_up and not client.is_ready():
+        raise APIConnectionError("the service is still away")
     try:
         return ask()
     except CongradError as error:

@@ -566,6 +566,23 @@ def test_a_dataset_is_kept_where_the_service_is_away_and_that_was_asked_for() ->
             filter_dataset(dataset, client)
 
 
+def test_a_service_that_is_silent_is_asked_whether_it_is_ready_and_nothing_else_once_it_was_waited_for() -> None:
+    """Each question would last as long as its attempts may, in every call of a loop."""
+    paths: list[str] = []
+
+    def hang(request: httpx.Request) -> httpx.Response:
+        paths.append(request.url.path)
+        raise httpx.ReadTimeout("silent", request=request)
+
+    dataset = Dataset.from_list([{"language": "de", "prompt": "a", "chosen": "b", "rejected": "c"}] * 3)
+    client = congrad.Client("http://stub", transport=httpx.MockTransport(hang), max_downtime=0, max_retries=0)
+    with client:
+        for _ in range(2):
+            assert filter_dataset(dataset, client, on_unavailable="keep")["keep"][:] == [True] * 3
+            asked, paths = {*paths}, []
+    assert asked == {"/readyz"}
+
+
 @pytest.mark.parametrize("on_unavailable", ["keep", "drop"])
 def test_a_dataset_gets_through_wherever_the_service_goes_away_and_that_was_asked_for(
     on_unavailable: Any, stack: Stack, caplog: pytest.LogCaptureFixture
