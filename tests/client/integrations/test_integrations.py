@@ -1,6 +1,7 @@
 """Rows of other libraries, against what those libraries make of them, and datasets filtered by a live service."""
 
 import copy
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from congrad.integrations import axolotl, openrlhf
 from congrad.integrations.trl import filter_dataset, filter_rows, to_sample
 from congrad.local.stack import Stack
 from congrad_worker.checkpoints.encoding import Encoder
-from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset, Value, load_dataset
 from support.faulty_transport import FaultyTransport, Send, away
 from support.models import DEMO_CHECKPOINT
 from support.pairs import demo_samples
@@ -254,6 +255,36 @@ def test_a_dataset_comes_back_with_the_decisions_of_the_service(dataset: Dataset
     assert again["keep"][:] == plain.keep
     assert again["conflict_score"][:] == [decision.conflict_score for decision in plain.decisions]
     assert sum(plain.keep) == 12
+
+
+def test_a_call_of_one_pass_that_has_begun_its_direction_is_answered_once(client: congrad.Client) -> None:
+    """Its jobs were there before the direction was. A rank that comes later would be scored against what they made."""
+    rows = Dataset.from_list(demo_samples("de", "ja", each=3))
+    options: dict[str, Any] = {"direction": "begun", "two_pass": False, "batch_size": 2}
+
+    def scored_in(jobs: int) -> Any:
+        found = filter_dataset(rows, client, **options)
+        assert len([job for job in client.jobs.list(500) if job.direction == "begun"]) == jobs
+        return found["conflict_score"][:]
+
+    assert scored_in(jobs=3) == scored_in(jobs=3)
+    client.directions.reset("begun")
+    assert scored_in(jobs=6) == scored_in(jobs=6), "not the answers of what was reset"
+
+
+def test_files_of_the_same_rows_that_machines_of_a_training_job_have_of_their_own_are_one_call(
+    client: congrad.Client, tmp_path: Path
+) -> None:
+    """In one pass the second call would be scored against what the first one has made."""
+    scored = []
+    for machine in ("first", "second"):
+        file = tmp_path / f"{machine}.jsonl"
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in demo_samples("de", "ja", each=3)), encoding="utf-8")
+        own = load_dataset("json", data_files=str(file), split="train", cache_dir=str(tmp_path / machine))
+        found = filter_dataset(own, client, direction="machines", two_pass=False, batch_size=2)
+        scored.append((found["keep"][:], found["conflict_score"][:]))
+    assert scored[0] == scored[1]
+    assert len([job for job in client.jobs.list(500) if job.direction == "machines"]) == 3
 
 
 def test_dropped_rows_are_left_out_on_request(dataset: Dataset, client: congrad.Client) -> None:

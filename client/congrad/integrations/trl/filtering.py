@@ -267,14 +267,15 @@ def _filtered(dataset: "Dataset", client: Client, reader: _Reader, drop: bool, o
     reader.check(rows.take(min(ROWS, len(rows))))
 
     ties: list[int] = []
+    samples = list(reader.samples(rows, ties))
 
     def call(key: str) -> Filtered:
         keyed: FilterOptions = {**options, "idempotency_key": key}
         with told_in_rows(ties):
-            return client.filter(reader.samples(rows, ties), **keyed)
+            return client.filter(samples, **keyed)
 
     key = options.get("idempotency_key")
-    filtered = call(key) if key is not None else filter_shared(client, dataset._fingerprint, options, call)
+    filtered = call(key) if key is not None else filter_shared(client, samples, options, call)
     keeps = among(filtered.keep, ties, False)
     scores = among([decision.conflict_score for decision in filtered.decisions], ties, None)
     scored = rows.add_column(KEEP, keeps, feature=Value("bool"))
