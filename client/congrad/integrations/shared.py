@@ -20,7 +20,7 @@ from congrad.errors import APIConnectionError, APIStatusError, APITimeoutError, 
 from congrad.protocol.answers.classify import is_unavailable
 from congrad.protocol.options import BATCH_SIZE, FilterOptions, as_json
 from congrad.protocol.requests import SampleLike, split
-from congrad.protocol.results import Filtered
+from congrad.protocol.results import Filtered, Selecting
 
 KEYS = 100
 """Answers that have expired, or are from before a reset, within the day that their keys are remembered."""
@@ -46,8 +46,11 @@ def filter_shared(
     :param call: makes it under an idempotency key.
     :raises CongradError: as `Client.filter`.
     """
-    content = _content(samples)
+    Selecting(options.get("selection"))  # one that is none is told before anything is asked about the direction
     name, is_update = options.get("direction", "default"), options.get("update", True)
+    if not isinstance(name, str):  # the service says what is wrong with it, and of a path nobody could
+        return call(uuid.uuid4().hex)
+    content = _content(samples)
 
     def asked() -> tuple[wire.Direction | None, str]:
         before = _state(client, name)
@@ -126,7 +129,7 @@ def _digest(client: Client, against: wire.Direction | None, content: str, option
     asked["selection"] = None if selection is None else as_json(selection)
     asked["checkpoints"] = sorted(checkpoint.fingerprint for checkpoint in client.checkpoints())
     asked["against"] = None if against is None else [against.version, against.created.isoformat()]
-    return hashlib.sha256(json.dumps([content, asked], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([content, asked], sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _state(client: Client, name: str) -> wire.Direction | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import congrad
 import httpx
+import numpy
 import pyarrow
 import pytest
 from congrad.files.samples import read_samples
@@ -285,6 +286,25 @@ def test_files_of_the_same_rows_that_machines_of_a_training_job_have_of_their_ow
         scored.append((found["keep"][:], found["conflict_score"][:]))
     assert scored[0] == scored[1]
     assert len([job for job in client.jobs.list(500) if job.direction == "machines"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"selection": "threshold"}, "selection: should be a valid dict"),
+        ({"direction": None}, "direction: should be a v"),
+    ],
+)
+def test_an_option_that_cannot_be_is_told_as_by_the_client(
+    options: dict[str, Any], said: str, dataset: Dataset, client: congrad.Client
+) -> None:
+    with pytest.raises((ValueError, congrad.UnprocessableError), match=said):
+        filter_dataset(dataset, client, **options)
+
+
+def test_a_fraction_may_be_a_number_of_numpys(dataset: Dataset, client: congrad.Client) -> None:
+    half = {"kind": "fraction", "keep": numpy.float32(0.5), "within": "request"}
+    assert sum(filter_dataset(dataset, client, direction="numpy", selection=half)["keep"][:]) == 12
 
 
 def test_dropped_rows_are_left_out_on_request(dataset: Dataset, client: congrad.Client) -> None:
