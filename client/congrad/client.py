@@ -21,7 +21,7 @@ from congrad.protocol.answers.replies import QUEUE, Reply
 from congrad.protocol.base_client import BaseClient, PerProcess, new_policy
 from congrad.protocol.calls import Call, HttpRequest, Pause, resumed
 from congrad.protocol.connections.certificates import trusted
-from congrad.protocol.connections.proxies import mounts_for
+from congrad.protocol.connections.proxies import transport_for
 from congrad.protocol.filtering import Item, Pass, failed
 from congrad.protocol.options import (
     Batching,
@@ -77,8 +77,7 @@ class Client(BaseClient):
             lambda: httpx.Client(
                 base_url=self.base_url,
                 headers=self._headers,
-                transport=self._transport,
-                mounts=mounts_for(self.base_url),
+                transport=self._transport or transport_for(self.base_url),
                 verify=trusted(self.base_url),
             )
         )

@@ -50,6 +50,11 @@ class InvalidSampleError(CongradError, ValueError):
     def __init__(self, position: int, detail: str):
         super().__init__(f"sample {position} cannot be sent: {detail}")
         self.position = position
+        self._detail = detail
+
+    def _at(self, position: int) -> "InvalidSampleError":
+        """The same of another position, where what was sent is a part of what the caller has."""
+        return InvalidSampleError(position, self._detail)
 
 
 class NoRoomError(CongradError):

@@ -630,6 +630,8 @@ def test_options_that_cannot_be_are_refused(both: Both) -> None:
         Client(timeout=0)
     with pytest.raises(ValueError, match="max_retries=-1"):
         Client(max_retries=-1)
+    with pytest.raises(ValueError, match="max_downtime=nan"):  # with it a service that is away was never given up
+        Client(max_downtime=float("nan"))
     with pytest.raises(TypeError, match=r"should be seconds or congrad\.Timeouts"):
         Client(timeout=httpx.Timeout(5))  # type: ignore[arg-type]
 

@@ -54,7 +54,7 @@ class Policy:
     max_downtime: float = 60.0
 
     def __post_init__(self) -> None:
-        if self.max_retries < 0 or self.max_downtime < 0:
+        if not (self.max_retries >= 0 and self.max_downtime >= 0):  # nor NaN, with which it would never give up
             raise ValueError(f"max_retries={self.max_retries}, max_downtime={self.max_downtime}: neither is negative")
 
 

@@ -1,6 +1,7 @@
 """Rows of other libraries, against what those libraries make of them, and datasets filtered by a live service."""
 
 import copy
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import congrad
 import httpx
+import numpy
 import pyarrow
 import pytest
 from congrad.files.samples import read_samples
@@ -16,7 +18,7 @@ from congrad.integrations import axolotl, openrlhf
 from congrad.integrations.trl import filter_dataset, filter_rows, to_sample
 from congrad.local.stack import Stack
 from congrad_worker.checkpoints.encoding import Encoder
-from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, IterableDataset, Value, load_dataset
 from support.faulty_transport import FaultyTransport, Send, away
 from support.models import DEMO_CHECKPOINT
 from support.pairs import demo_samples
@@ -254,6 +256,55 @@ def test_a_dataset_comes_back_with_the_decisions_of_the_service(dataset: Dataset
     assert again["keep"][:] == plain.keep
     assert again["conflict_score"][:] == [decision.conflict_score for decision in plain.decisions]
     assert sum(plain.keep) == 12
+
+
+def test_a_call_of_one_pass_that_has_begun_its_direction_is_answered_once(client: congrad.Client) -> None:
+    """Its jobs were there before the direction was. A rank that comes later would be scored against what they made."""
+    rows = Dataset.from_list(demo_samples("de", "ja", each=3))
+    options: dict[str, Any] = {"direction": "begun", "two_pass": False, "batch_size": 2}
+
+    def scored_in(jobs: int) -> Any:
+        found = filter_dataset(rows, client, **options)
+        assert len([job for job in client.jobs.list(500) if job.direction == "begun"]) == jobs
+        return found["conflict_score"][:]
+
+    assert scored_in(jobs=3) == scored_in(jobs=3)
+    client.directions.reset("begun")
+    assert scored_in(jobs=6) == scored_in(jobs=6), "not the answers of what was reset"
+
+
+def test_files_of_the_same_rows_that_machines_of_a_training_job_have_of_their_own_are_one_call(
+    client: congrad.Client, tmp_path: Path
+) -> None:
+    """In one pass the second call would be scored against what the first one has made."""
+    scored = []
+    for machine in ("first", "second"):
+        file = tmp_path / f"{machine}.jsonl"
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in demo_samples("de", "ja", each=3)), encoding="utf-8")
+        own = load_dataset("json", data_files=str(file), split="train", cache_dir=str(tmp_path / machine))
+        found = filter_dataset(own, client, direction="machines", two_pass=False, batch_size=2)
+        scored.append((found["keep"][:], found["conflict_score"][:]))
+    assert scored[0] == scored[1]
+    assert len([job for job in client.jobs.list(500) if job.direction == "machines"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"selection": "threshold"}, "selection: should be a valid dict"),
+        ({"direction": None}, "direction: should be a v"),
+    ],
+)
+def test_an_option_that_cannot_be_is_told_as_by_the_client(
+    options: dict[str, Any], said: str, dataset: Dataset, client: congrad.Client
+) -> None:
+    with pytest.raises((ValueError, congrad.UnprocessableError), match=said):
+        filter_dataset(dataset, client, **options)
+
+
+def test_a_fraction_may_be_a_number_of_numpys(dataset: Dataset, client: congrad.Client) -> None:
+    half = {"kind": "fraction", "keep": numpy.float32(0.5), "within": "request"}
+    assert sum(filter_dataset(dataset, client, direction="numpy", selection=half)["keep"][:]) == 12
 
 
 def test_dropped_rows_are_left_out_on_request(dataset: Dataset, client: congrad.Client) -> None:
@@ -564,6 +615,23 @@ def test_a_dataset_is_kept_where_the_service_is_away_and_that_was_asked_for() ->
         assert filter_dataset(dataset, client, on_unavailable="keep")["keep"][:] == [True] * 3
         with pytest.raises(congrad.APIConnectionError):
             filter_dataset(dataset, client)
+
+
+def test_a_service_that_is_silent_is_asked_whether_it_is_ready_and_nothing_else_once_it_was_waited_for() -> None:
+    """Each question would last as long as its attempts may, in every call of a loop."""
+    paths: list[str] = []
+
+    def hang(request: httpx.Request) -> httpx.Response:
+        paths.append(request.url.path)
+        raise httpx.ReadTimeout("silent", request=request)
+
+    dataset = Dataset.from_list([{"language": "de", "prompt": "a", "chosen": "b", "rejected": "c"}] * 3)
+    client = congrad.Client("http://stub", transport=httpx.MockTransport(hang), max_downtime=0, max_retries=0)
+    with client:
+        for _ in range(2):
+            assert filter_dataset(dataset, client, on_unavailable="keep")["keep"][:] == [True] * 3
+            asked, paths = {*paths}, []
+    assert asked == {"/readyz"}
 
 
 @pytest.mark.parametrize("on_unavailable", ["keep", "drop"])

@@ -16,7 +16,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from congrad.client import Client
 from congrad.contract import wire
-from congrad.errors import APITimeoutError, CongradError
+from congrad.errors import APIConnectionError, APITimeoutError, CongradError
 from congrad.integrations.trl.filtering import KEEP, Language, check_client, filter_dataset
 from congrad.integrations.trl.processes import once
 from congrad.integrations.trl.record import Record, Scored
@@ -274,8 +274,15 @@ class FilterCallback(TrainerCallback):
 
     def _wait_for_service(self) -> None:
         """A restart of it is no error to a training run. One that was waited for in vain is not waited for again before
-        it is ready: a trainer that scores after a few steps would stand still each time."""
+        it is ready: a trainer that scores after a few steps would stand still each time.
+
+        :raises APIConnectionError: it is still away, and the training goes on without.
+        """
         if self._is_away and not self._client.is_ready():
+            # One that is silent answers no other question either, and each of them lasts as long as its attempts.
+            error = APIConnectionError("the service is still away")
+            if self._goes_on_without(error):
+                raise error
             return
         try:
             self._client.wait_until_ready(self._client._policy.max_downtime)

@@ -136,8 +136,9 @@ def filter_rows(
     reader = _Reader(rows, language, None, format, fields or {}, verdict, lambda _: rows)
     reader.check(rows)
     ties: list[int] = []
+    samples = list(reader.samples(rows, ties))
     with told_in_rows(ties):
-        keeps = client.filter(reader.samples(rows, ties), **options).keep
+        keeps = client.filter(samples, **options).keep
     return [row for row, keep in zip(rows, among(keeps, ties, False), strict=True) if keep]
 
 
@@ -267,14 +268,15 @@ def _filtered(dataset: "Dataset", client: Client, reader: _Reader, drop: bool, o
     reader.check(rows.take(min(ROWS, len(rows))))
 
     ties: list[int] = []
+    samples = list(reader.samples(rows, ties))
 
     def call(key: str) -> Filtered:
         keyed: FilterOptions = {**options, "idempotency_key": key}
-        with told_in_rows(ties):
-            return client.filter(reader.samples(rows, ties), **keyed)
+        return client.filter(samples, **keyed)
 
     key = options.get("idempotency_key")
-    filtered = call(key) if key is not None else filter_shared(client, dataset._fingerprint, options, call)
+    with told_in_rows(ties):
+        filtered = call(key) if key is not None else filter_shared(client, samples, options, call)
     keeps = among(filtered.keep, ties, False)
     scores = among([decision.conflict_score for decision in filtered.decisions], ties, None)
     scored = rows.add_column(KEEP, keeps, feature=Value("bool"))
@@ -297,8 +299,9 @@ def _filtered_stream(
     def ask(columns: dict[str, list[Any]], positions: list[int]) -> dict[str, list[Any]]:
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
         ties: list[int] = []
+        samples = list(reader.samples(rows, ties, positions[0]))
         with told_in_rows(ties):
-            filtered = client.filter(list(reader.samples(rows, ties, positions[0])), **given)
+            filtered = client.filter(samples, **given)
         scores = [decision.conflict_score for decision in filtered.decisions]
         return {KEEP: among(filtered.keep, ties, False), CONFLICT_SCORE: among(scores, ties, None)}
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from congrad.errors import APIStatusError, CongradError
+from congrad.errors import APIStatusError, CongradError, InvalidSampleError
 
 T = TypeVar("T")
 
@@ -29,6 +29,8 @@ def told_in_rows(ties: Sequence[int]) -> Iterator[None]:
         yield
     except CongradError as error:
         if ties:
+            if isinstance(error, InvalidSampleError):
+                raise error._at(_place(error.position, ties)) from error
             error.undecided = [_place(position, ties) for position in error.undecided]
             error.decisions = among(error.decisions, ties, None) if error.decisions else error.decisions
             if isinstance(error, APIStatusError):

@@ -10,24 +10,36 @@ from urllib.request import getproxies
 
 import httpx
 
-PAST_PROXIES = {"http://": None, "https://": None}
-"""httpx's mounts: no transport but the client's own."""
+from congrad.protocol.connections.certificates import trusted
 
 
-def mounts_for(base_url: str) -> dict[str, None]:
-    """What a client of this service mounts."""
-    host = httpx.URL(base_url).host
-    return PAST_PROXIES if is_this_machine(host) or _is_in_a_network_without(host) else {}
+def transport_for(base_url: str) -> httpx.HTTPTransport | None:
+    """What a client of this service connects through, where that is past the proxies; None: what httpx takes by itself.
+
+    A client that is given a transport does not read the proxies, of which httpx refuses some: one of SOCKS without a
+    further package.
+    """
+    return httpx.HTTPTransport(verify=trusted(base_url)) if _is_past(base_url) else None
+
+
+def async_transport_for(base_url: str) -> httpx.AsyncHTTPTransport | None:
+    """`transport_for` an asynchronous one."""
+    return httpx.AsyncHTTPTransport(verify=trusted(base_url)) if _is_past(base_url) else None
 
 
 def proxy_for(base_url: str) -> str | None:
     """The proxy that a client of this service would go through, without what it is told of who asks."""
     url = httpx.URL(base_url)
-    if mounts_for(base_url) or any(url.host == name or url.host.endswith(f".{name}") for name in _without()):
+    if _is_past(base_url) or any(url.host == name or url.host.endswith(f".{name}") for name in _without()):
         return None
     proxies = getproxies()
     found = proxies.get(url.scheme) or proxies.get("all")
     return None if found is None or "*" in _without() else str(httpx.URL(found).copy_with(username=None, password=None))
+
+
+def _is_past(base_url: str) -> bool:
+    host = httpx.URL(base_url).host
+    return is_this_machine(host) or _is_in_a_network_without(host)
 
 
 def _without() -> list[str]:

@@ -79,6 +79,15 @@ def test_the_clients_and_the_probe_of_the_commands_do_not_ask_a_proxy_for_this_m
     assert is_left_alone(proxy)
 
 
+@pytest.mark.parametrize("scheme", ["socks5", "gopher"])
+def test_a_proxy_that_cannot_be_used_is_no_matter_to_who_goes_past_it(
+    scheme: str, url: str, proxy: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in VARIABLES:
+        monkeypatch.setenv(name, f"{scheme}://127.0.0.1:9")
+    test_the_clients_and_the_probe_of_the_commands_do_not_ask_a_proxy_for_this_machine(url, proxy)
+
+
 def test_other_machines_are_asked_through_it(proxy: socket.socket) -> None:
     with Client("http://filter.example", "secret", max_retries=0, timeout=0.5) as client:
         assert not client.is_ready()
