@@ -200,7 +200,7 @@ def test_who_leaves_is_no_longer_told_of_anything(redis_url: str) -> None:
 
 @pytest.mark.usefixtures("store")
 def test_a_quiet_feed_is_kept_alive_by_comments(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastapi.routing._PING_INTERVAL", 0.05)  # FastAPI keeps it there for tests; 15 s otherwise
+    monkeypatch.setattr("congrad_service.routes.events.PING_S", 0.05)
 
     async def watch() -> None:
         async with served(redis_url) as (client, _), client.stream("GET", "/events") as response:
