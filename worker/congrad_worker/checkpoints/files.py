@@ -9,6 +9,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 
+from congrad_worker.checkpoints.checks.references import check_references
 from congrad_worker.checkpoints.digests import Contents, contents
 from congrad_worker.errors import CheckpointError
 from congrad_worker.settings import GradientSettings
@@ -101,6 +102,8 @@ def locate(settings: GradientSettings) -> CheckpointFiles:
         reference = _folder("CONGRAD_REFERENCE", settings.reference)
         _check_model("CONGRAD_REFERENCE", reference)
     found = [contents(folder, READ) for folder in (model, adapter, reference) if folder is not None]
+    for one in found:
+        check_references(one.folder, READ)
     return CheckpointFiles(
         base=_name(settings.model),
         adapted=None if settings.adapter is None else _name(settings.adapter),

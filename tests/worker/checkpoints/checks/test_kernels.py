@@ -26,6 +26,15 @@ def test_a_kernel_of_the_hub_is_refused(asked: dict[str, object], small_llama: P
         checkpoint(folder)
 
 
+def test_a_configuration_that_another_one_names_is_looked_at_too(small_llama: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(small_llama, tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.4.0.0.json").write_text(json.dumps(config | {"attn_implementation": "somebody/kernel"}))
+    (folder / "config.json").write_text(json.dumps(config | {"configuration_files": ["config.4.0.0.json"]}))
+    with pytest.raises(CheckpointError, match=r"config\.4\.0\.0\.json has 'somebody/kernel'"):
+        checkpoint(folder)
+
+
 def test_what_transformers_has_itself_is_taken(small_llama: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(small_llama, tmp_path / "model"))
     config = folder / "config.json"

@@ -18,15 +18,16 @@ def check_kernels(setting: str, folder: Path) -> None:
     :param setting: what the checkpoint is called.
     :raises CheckpointError: it names one.
     """
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # what loads it says what is wrong
-        return
-    for name, kernel in _choices(config):
-        raise CheckpointError(
-            f"{setting}: config.json has {kernel!r} as {name}, a kernel of the hub, and code of others is not run: "
-            "take it out"
-        )
+    for path in sorted(folder.glob("config*.json")):  # one may name another, for some versions of transformers
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # what loads it says what is wrong
+            continue
+        for name, kernel in _choices(config):
+            raise CheckpointError(
+                f"{setting}: {path.name} has {kernel!r} as {name}, a kernel of the hub, and code of others is not run: "
+                "take it out"
+            )
 
 
 def _choices(config: Any) -> Iterator[tuple[str, str]]:
