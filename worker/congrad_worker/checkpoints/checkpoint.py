@@ -24,7 +24,7 @@ from transformers.utils.logging import disable_progress_bar
 from congrad_worker.checkpoints import tensor_float
 from congrad_worker.checkpoints.adapters import Model, is_adapted
 from congrad_worker.checkpoints.checks.broken import broken_file, has_tokenizer
-from congrad_worker.checkpoints.checks.completeness import check_adapter, check_model
+from congrad_worker.checkpoints.checks.completeness import check_adapter, check_model, check_own_weights
 from congrad_worker.checkpoints.checks.frequencies import limit, thresholds
 from congrad_worker.checkpoints.checks.kernels import check_kernels
 from congrad_worker.checkpoints.checks.templates import warn_of_own_template
@@ -271,6 +271,7 @@ def _with_adapter(model: PreTrainedModel, folder: Path) -> Model:
     from peft import MODEL_TYPE_TO_PEFT_MODEL_MAPPING, PeftConfig, PeftModel  # see `adapters`
 
     config = PeftConfig.from_pretrained(str(folder))
+    check_own_weights(f"CONGRAD_ADAPTER={folder}", config)
     config.inference_mode = True
     # PEFT keeps half-precision adapters in float32, to train them: every product would then have its input cast, and
     # queries, keys and values would no longer be made of one. Where rounding hurts, it has its way: float16 has few

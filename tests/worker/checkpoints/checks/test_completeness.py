@@ -10,7 +10,7 @@ import torch
 from congrad_worker.errors import CheckpointError
 from safetensors.torch import load_file, save_file
 from support.architectures import save_adapter, save_random_model
-from support.models import checkpoint
+from support.models import checkpoint, save_lora
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
@@ -113,3 +113,19 @@ def test_an_adapter_is_loaded_as_peft_loads_it(tmp_path: Path) -> None:
     theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(model), str(adapter)).state_dict()
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], weight) for name, weight in theirs.items())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"adapters": {"0": "somebody/lora"}, "peft_type": "XLORA", "hidden_size": 8},
+        {"shadow_model": "somebody/model", "peft_type": "SHADOW"},
+        {"prompt_tuning_init_state_dict_path": "elsewhere.pt", "peft_type": "MULTITASK_PROMPT_TUNING"},
+    ],
+)
+def test_an_adapter_has_no_weights_from_elsewhere(config: dict[str, object], small_llama: Path, tmp_path: Path) -> None:
+    adapter = save_lora(small_llama, tmp_path / "adapter")
+    (adapter / "adapter_config.json").write_text(json.dumps({"task_type": "CAUSAL_LM"} | config), encoding="utf-8")
+    field = next(iter(config))
+    with pytest.raises(CheckpointError, match=f"has weights from elsewhere as {field}, and they are not loaded"):
+        checkpoint(small_llama, adapter=str(adapter))

@@ -13,6 +13,12 @@ from torch import nn
 
 from congrad_worker.errors import CheckpointError
 
+SOURCES = ("adapters", "prompt_tuning_init_state_dict_path", "shadow_model")
+"""Where kinds of adapters that are more than LoRA have further weights from: names on the hub, folders, pickles."""
+
+OWN = (None, "mirror")
+"""What such a field holds where there are none; SHADOW's model is then made of the base."""
+
 SHOWN = 3
 """Names in one message."""
 
@@ -51,6 +57,18 @@ def check_adapter(source: str, missing: Collection[str], unexpected: Collection[
         raise CheckpointError(f"{source}: has no {_some(missing)}, without which the adapter would be random")
     if unexpected:
         raise CheckpointError(f"{source}: has {_some(unexpected)}, for which the model has no place")
+
+
+def check_own_weights(source: str, config: Any) -> None:
+    """Checks an adapter's configuration before PEFT acts on it.
+
+    :raises CheckpointError: it names weights elsewhere, which nobody has allowed and no fingerprint is made of.
+    """
+    for name in SOURCES:
+        if getattr(config, name, None) not in OWN:
+            raise CheckpointError(
+                f"{source}: adapter_config.json has weights from elsewhere as {name}, and they are not loaded"
+            )
 
 
 def _some(names: Collection[str]) -> str:
