@@ -1,5 +1,6 @@
 """Finding, checking and fingerprinting checkpoints."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -90,6 +91,13 @@ def test_a_folder_with_the_name_of_a_file_is_none_of_them(small_llama: Path, tmp
     before = locate(settings(folder)).fingerprint
     (folder / "figures.json").mkdir()
     assert locate(settings(folder)).fingerprint == before
+
+
+def test_a_pipe_is_refused_and_not_waited_for(small_llama: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(small_llama, tmp_path / "model")
+    os.mkfifo(folder / "pipe.json")
+    with pytest.raises(CheckpointError, match=r"pipe\.json: cannot be read: is no file, but a pipe or a device"):
+        locate(settings(folder))
 
 
 def test_an_adapter_as_a_reference_is_told_what_to_do_with_it(small_llama: Path, tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ them, and those of large files are kept beside the models of the Hugging Face ca
 them before the child does, and so has the worker that was there before this one.
 """
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -59,7 +61,7 @@ class Contents:
 def contents(folder: Path, patterns: Sequence[str]) -> Contents:
     """The files in ``folder`` that match any of ``patterns``.
 
-    :raises OSError: one of them cannot be read, such as a link to nowhere.
+    :raises OSError: one of them cannot be read, such as a link to nowhere, or is a pipe.
     """
     paths = sorted(path for pattern in patterns for path in folder.glob(pattern) if not path.is_dir())
     return Contents(folder, tuple((path.relative_to(folder).as_posix(), *_digest(path)) for path in paths))
@@ -67,8 +69,11 @@ def contents(folder: Path, patterns: Sequence[str]) -> Contents:
 
 def _digest(path: Path) -> tuple[str, str]:
     """The SHA-256 of a file, and its stamp."""
-    with path.open("rb") as file:
+    # Without waiting: a pipe would keep us until somebody writes to it.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "is no file, but a pipe or a device", str(path))
         stamp = _stamp(about)
         is_large = about.st_size >= LARGE
         if stamp not in _known and is_large:
