@@ -372,6 +372,26 @@ def test_of_megabytes_the_tokenizer_sees_the_beginning(form: str, where: str, lo
     assert 0 < max(seen.lengths) < 10_000
 
 
+def nested(levels: int) -> Any:
+    value: Any = [0] * 1000
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("value", [nested(40), [10**4000] * 50], ids=["nested", "digits"])
+def test_of_tools_that_a_template_lays_out_at_length_the_tokenizer_sees_the_beginning(value: Any) -> None:
+    """As Llama 3.1's does: a few kilobytes that are sent can be megabytes there."""
+    tokenizer = tokenizer_of(DEMO_CHECKPOINT)
+    tokenizer.chat_template = TOOLS_TEMPLATE.replace("tool | tojson", "tool | tojson(indent=4)")
+    row = conversational(demo_samples("en")[0]) | {"tools": [{"default": value}]}
+    seen = Seen(tokenizer)
+    with pytest.raises(Unscorable, match="the prompt alone has"):
+        Encoder(cast("PreTrainedTokenizerBase", seen), max_length=64).encode(wire.Sample.model_validate(row))
+    assert seen.lengths
+    assert max(seen.lengths) < 10_000
+
+
 def tokenizer_of_runs() -> PreTrainedTokenizerBase:
     """Of Unigram's normalised texts a run of spaces is one token, and so is one of characters that it does not know."""
     end = cast("str", tokenizer_of(DEMO_CHECKPOINT).eos_token)

@@ -17,6 +17,9 @@ FURTHER = 4
 FURTHEST = 2**20
 """... and characters that are looked at so at most: they take a tokenizer seconds."""
 
+INDENT = 4
+"""Spaces before each level of JSON, in the templates that lay it out: those of Llama 3.1 and later do."""
+
 
 def first_tokens(
     tokenizer: PreTrainedTokenizerBase, texts: list[str], max_length: int, size: int, **options: bool
@@ -51,13 +54,18 @@ def most_characters(tokenizer: PreTrainedTokenizerBase, max_length: int) -> int:
     return (max_length + BEHIND) * max(map(len, tokenizer.get_vocab()))
 
 
-def characters(content: Any) -> int:
-    """Of all strings in something like JSON, names included."""
+def characters(content: Any, indent: int = 0) -> int:
+    """Of all strings and numbers in something like JSON, names included, and of what a template writes before each
+    value that has a line of its own: as indented JSON, a list within many others is a hundred times as long as it was
+    sent.
+    """
     match content:
+        case int() | float():
+            return indent + len(str(content))
         case str():
-            return len(content)
+            return indent + len(content)
         case dict():
-            return sum(characters(name) + characters(value) for name, value in content.items())
+            return indent + sum(len(name) + characters(value, indent + INDENT) for name, value in content.items())
         case list():
-            return sum(map(characters, content))
-    return 0
+            return indent + sum(characters(value, indent + INDENT) for value in content)
+    return indent

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_shards_beside_their_index_are_taken(small_llama: Path, tmp_path: Path) 
     assert locate(settings(_with(small_llama, tmp_path, INDEX, values))).fingerprint
 
 
-def _with(model: Path, tmp_path: Path, file: str, values: dict[str, object]) -> Path:
+def _with(model: Path, tmp_path: Path, file: str, values: Mapping[str, object]) -> Path:
     """A copy of a model, with values added to one of its files."""
     folder = Path(shutil.copytree(model, tmp_path / "model"))
     path = folder / file
