@@ -59,5 +59,5 @@ def _with(model: Path, tmp_path: Path, file: str, values: Mapping[str, object]) 
     folder = Path(shutil.copytree(model, tmp_path / "model"))
     path = folder / file
     old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    path.write_text(json.dumps(old | values), encoding="utf-8")
+    path.write_text(json.dumps({**old, **values}), encoding="utf-8")
     return folder
