@@ -10,9 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
+import pytest
 import redis
 from congrad_service import keys
 from congrad_service.queue.registry import Role
+from congrad_worker.processes import liveness
 
 
 def is_healthy(folder: Path) -> bool:
@@ -74,3 +76,15 @@ def test_what_a_killed_worker_leaves_behind_is_no_worker(redis_url: str, tmp_pat
         assert not is_healthy(tmp_path)
         with decide_worker(redis_url, tmp_path) as worker:
             wait_until(lambda: is_healthy(tmp_path), worker)
+
+
+def test_a_folder_of_another_user_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody on a machine can make one of the name, and nobody reads those of others."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = tmp_path / f"congrad-worker-{os.getpid()}-own"
+    folder.mkdir()
+    (folder / liveness.ANNOUNCED).write_text(str(os.getpid()), encoding="utf-8")
+    assert liveness.are_good()
+    owner = folder.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    assert not liveness.are_good()  # that there is no worker is all that is known

@@ -60,11 +60,12 @@ def queue() -> str | None:
 
 
 def are_good() -> bool:
-    """Whether there are workers in this container (outside one: on this machine), and the child of each has announced
-    itself and is still there."""
+    """Whether there are workers in this container (outside one: of this user on this machine), and the child of each
+    has announced itself and is still there."""
     folders = Path(tempfile.gettempdir()).glob(f"{PREFIX}*")
     # A worker that was killed leaves its folder behind.
-    workers = [path for path in folders if _runs(path.name.removeprefix(PREFIX).partition("-")[0])]
+    named = [path for path in folders if _runs(path.name.removeprefix(PREFIX).partition("-")[0])]
+    workers = [path for path in named if _is_ours(path)]
     return bool(workers) and all(_runs(_read(path / ANNOUNCED)) for path in workers)
 
 
@@ -80,6 +81,16 @@ def _read(path: Path) -> str | None:
         return path.read_text(encoding="utf-8")
     except OSError:  # not there, or another user's
         return None
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a folder tells this user anything: that of another cannot be read, and anybody can make one of the name.
+    The administrator may ask for those of all."""
+    user = os.geteuid()
+    try:
+        return user == 0 or path.stat().st_uid == user
+    except OSError:  # gone by now
+        return False
 
 
 def _runs(process: str | None) -> bool:
