@@ -22,7 +22,7 @@ def demo(as_json: AsJson = False) -> None:
     try:
         result = run_demo(err, log)
     except CongradError as error:
-        fail(f"{error}\nthe whole log: {log}", WRONG if isinstance(error, StartError) else FAILED)
+        fail(f"{error}{_where(log)}", WRONG if isinstance(error, StartError) else FAILED)
     log.unlink()
     if as_json:
         planted, clean = result.dropped(planted=True), result.dropped(planted=False)
@@ -36,3 +36,11 @@ def demo(as_json: AsJson = False) -> None:
         )
     else:
         print_demo(out, result)
+
+
+def _where(log: Path) -> str:
+    """The log, if there is something in it: without what the parts need none of them begins."""
+    if log.stat().st_size:
+        return f"\nthe whole log: {log}"
+    log.unlink()
+    return ""
