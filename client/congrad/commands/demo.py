@@ -15,7 +15,10 @@ from congrad.local.redis_server import StartError
 def demo(as_json: AsJson = False) -> None:
     """Brings up everything on a tiny checkpoint, filters a small real batch, prints the table, stops."""
     interrupt_on_signals()
-    descriptor, name = tempfile.mkstemp(prefix="congrad-demo-", suffix=".log")
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="congrad-demo-", suffix=".log")
+    except OSError as error:  # a container that is read-only has no folder for it
+        fail(f"no temporary file can be made ({error.strerror}); TMPDIR names a folder for them", WRONG)
     # Only the name is wanted: the parts open it by themselves.
     os.close(descriptor)
     log = Path(name)
