@@ -5,17 +5,26 @@ import signal
 import sys
 from types import FrameType
 
-from asgi_correlation_id import correlation_id
-from fastapi import FastAPI
-from pydantic import ValidationError
+try:
+    from asgi_correlation_id import correlation_id
+    from fastapi import FastAPI
+    from pydantic import ValidationError
 
-from congrad_service.access.tokens import TokensError
-from congrad_service.app import create_app
-from congrad_service.edge.server import BoundedServer, allow_files
-from congrad_service.observability import tracing
-from congrad_service.observability.logs import logging_config
-from congrad_service.queue.addresses import AddressError, check_addresses
-from congrad_service.settings import ServiceSettings
+    from congrad_service.access.tokens import TokensError
+    from congrad_service.app import create_app
+    from congrad_service.edge.server import BoundedServer, allow_files
+    from congrad_service.observability import tracing
+    from congrad_service.observability.logs import logging_config
+    from congrad_service.queue.addresses import AddressError, check_addresses
+    from congrad_service.settings import ServiceSettings
+except ModuleNotFoundError as error:
+    # The base install is the client. A part of the project itself that is missing is another fault.
+    absent = str(error.name).partition(".")[0]
+    if __name__ != "__main__" or absent.startswith("congrad"):
+        raise
+    needed = f"{absent} is not installed; a service needs: pip install 'congrad-filter[service]'"
+    print(f"congrad service: {needed}", file=sys.stderr)
+    sys.exit(2)
 
 DRAIN_S = 10
 

@@ -78,3 +78,30 @@ def test_the_parent_of_a_gradients_worker_needs_no_torch() -> None:
 def test_public_names_are_listed_and_there() -> None:
     assert sorted(congrad.__all__) == congrad.__all__
     assert all(hasattr(congrad, name) for name in congrad.__all__)
+
+
+WITHOUT = """
+import runpy, sys
+sys.modules[sys.argv.pop()] = None
+runpy.run_module(sys.argv.pop(), run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "absent", "extra"),
+    [
+        ("congrad_service", [], "fastapi", "service"),
+        ("congrad_worker", ["gradients"], "redis", "worker"),
+        ("congrad_worker", ["gradients", "2"], "pydantic_settings", "worker"),
+        ("congrad_worker", ["decide"], "psutil", "worker"),
+    ],
+)
+def test_a_part_that_is_started_without_its_extra_says_which(
+    module: str, arguments: list[str], absent: str, extra: str
+) -> None:
+    command = [sys.executable, "-c", WITHOUT, *arguments, module, absent]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert f"{absent} is not installed" in done.stderr
+    assert f"'congrad-filter[{extra}]'" in done.stderr

@@ -9,7 +9,20 @@ USAGE = """usage: python -m congrad_worker gradients             a worker that c
 
 
 def main(arguments: list[str]) -> int:
-    """Runs until a signal, or answers; the exit status."""
+    """Runs until a signal, or answers; the exit status: 2 where the arguments are wrong, or a package is missing."""
+    try:
+        return _done(arguments)
+    except ModuleNotFoundError as error:
+        # The base install is the client. A part of the project itself that is missing is another fault.
+        absent = str(error.name).partition(".")[0]
+        if absent.startswith("congrad"):
+            raise
+        needed = f"{absent} is not installed; a worker needs: pip install 'congrad-filter[worker]'"
+        print(f"congrad worker: {needed}", file=sys.stderr)
+        return 2
+
+
+def _done(arguments: list[str]) -> int:
     # What is imported is what is asked for: a health check should cost next to nothing.
     match arguments:
         case ["health"]:
