@@ -164,12 +164,13 @@ def test_two_passes_score_every_row_against_all_of_them(
     rows = demo_samples("de", "fr", "ja", each=4)
     source, scores = tmp_path / "in.jsonl", tmp_path / "scores.jsonl"
     write_rows(source, rows)
+    before = client.queue().room.retained_bytes  # type: ignore[union-attr] # of other tests
     done = run("filter", str(source), "-o", str(tmp_path / "kept.jsonl"), "--scores", str(scores),
                "--url", stack.url, "--direction", direction, "--batch-size", "5", "--json")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert sum(json.loads(done.stdout)["direction"]["languages"].values()) == 12
     assert re.search(r"two passes: up to [\d.]+ MiB of Redis, [\d.]+ KiB a row, until the rows are scored", done.stderr)
-    assert client.queue().room.retained_bytes == 0  # type: ignore[union-attr] # all that was kept has gone
+    assert client.queue().room.retained_bytes <= before  # type: ignore[union-attr] # all that was kept has gone
     # One request is scored against all of its rows as well, whatever their order.
     at_once = client.filter(rows, direction=f"{direction}-at-once", batch_size=12)
     expected = np.array([decision.conflict_score for decision in at_once.decisions], dtype=float)

@@ -9,16 +9,26 @@ from pathlib import Path
 import pytest
 import redis
 from congrad.client import Client
+from congrad.local import part
 from congrad.local.redis_server import configure, free_port
 from congrad.local.stack import Stack, StackOptions, running_stack
 from congrad_worker.tasks.store import Store
 
 from support.collector import collector
+from support.forked_parts import forks
 from support.models import DEMO_CHECKPOINT, save_small_llama
 from support.object_store import ObjectStore
 from support.object_store import object_store as object_store_of_moto
 from support.serving import announce_workers, settings
 from support.watched import Watched
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _parts_are_forked() -> Iterator[None]:
+    """Those of stacks that tests start themselves; what `congrad up` starts is started as users have it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(part, "Popen", forks.popen)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import ctypes
 import os
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from subprocess import DEVNULL, Popen, TimeoutExpired
 from typing import IO
 
 STOP_S = 30
@@ -85,15 +85,15 @@ class Part:
             self._process.send_signal(signal.SIGTERM)
             try:
                 self._process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
+            except TimeoutExpired:
                 self.kill()
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _started(self) -> Popen[bytes]:
         program = self.program
-        return subprocess.Popen(
+        return Popen(
             program.command,
             env=dict(program.environment),
-            stdin=subprocess.DEVNULL,
+            stdin=DEVNULL,
             stdout=self._log,
             stderr=self._log,
             start_new_session=True,
