@@ -101,7 +101,7 @@ class Recovery:
                 log.warning("messages could not be counted or sent: %s: %s", type(error).__name__, error)
             except Exception as error:  # the next sweep is another try, and must come
                 log.warning("could not look for lost work: %s: %s", type(error).__name__, error)
-                seconds = 2 * SILENT_S  # where Redis was away, workers were silent through no fault of theirs
+                seconds = SILENT_S  # where Redis was away, workers were silent through no fault of theirs
             await pause(stopped, seconds)
 
     async def _sweep_alone(self) -> None:

@@ -17,7 +17,7 @@ from congrad_service.queue import recovery
 from congrad_service.queue.broker import UNACKED, messages
 from congrad_service.queue.queue import Queue
 from congrad_service.queue.recovery import Recovery
-from congrad_service.queue.registry import Role
+from congrad_service.queue.registry import SILENT_S, Role
 from congrad_worker.processes.heartbeat import Heartbeat
 from congrad_worker.tasks.store import Store
 from redis.asyncio import Redis
@@ -217,6 +217,20 @@ def test_a_broker_that_is_away_makes_nobody_wait_longer_for_the_next_look(
         assert pauses == [recovery.SWEEP_S]
 
     play(redis_url, store, act)
+
+
+def test_after_a_redis_that_was_away_workers_get_the_time_after_which_they_are_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> list[float]:
+        pauses = pauses_at_first(monkeypatch)
+        url = f"redis://127.0.0.1:{free_port()}"
+        async with Redis.from_url(url) as nobody:
+            await Recovery(nobody, nobody, Queue(settings(url)), Metrics()).run(asyncio.Event())
+        return pauses
+
+    # Whoever dies meanwhile is missed no later than 10 s afterwards, as at any other time.
+    assert asyncio.run(scenario()) == [SILENT_S]
 
 
 def test_work_that_its_worker_gave_back_is_not_sent_twice(redis_url: str, store: Store) -> None:
