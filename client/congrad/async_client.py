@@ -69,7 +69,7 @@ class AsyncClient(BaseClient):
                 base_url=self.base_url,
                 headers=self._headers,
                 transport=self._transport or async_transport_for(self.base_url),
-                verify=trusted(self.base_url),
+                verify=self._transport is not None or trusted(self.base_url),  # a transport verifies by itself
             ),
             _running_loop,
         )

@@ -78,7 +78,7 @@ class Client(BaseClient):
                 base_url=self.base_url,
                 headers=self._headers,
                 transport=self._transport or transport_for(self.base_url),
-                verify=trusted(self.base_url),
+                verify=self._transport is not None or trusted(self.base_url),  # a transport verifies by itself
             )
         )
 

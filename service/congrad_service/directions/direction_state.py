@@ -47,7 +47,8 @@ Tag = Annotated[str, AfterValidator(_is_normalised)]
 Count = Annotated[int, Field(ge=1, le=2**53)]
 Seconds = Annotated[float, Field(ge=0, lt=253_402_300_800, allow_inf_nan=False)]
 """Since 1970, up to the end of the year 9999: what a datetime holds."""
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+HalfLife = Annotated[float, Field(ge=wire.SHORTEST, allow_inf_nan=False)]
+"""As a request may ask for: by a much shorter one what is folded in weighs so little that float32 holds none of it."""
 Weight = Annotated[float, Field(ge=1e-12, le=2**53, allow_inf_nan=False)]
 Norm = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]
 Cosine = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]
@@ -89,7 +90,7 @@ class Geometry(Request):
     norm: Norm
     cosines_before: Cosines
     cosines_after: Cosines
-    half_life: Positive | None
+    half_life: HalfLife | None
     aggregator: Annotated[dict[Text, Text | int], BeforeValidator(few_fields), AfterValidator(_is_known)]
     weights: Annotated[dict[Tag, Cosine], BeforeValidator(_are_few)] = Field(default_factory=dict)
 

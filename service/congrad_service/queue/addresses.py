@@ -1,5 +1,9 @@
 """Whether the addresses that are set can be those of a Redis and of a broker, before a part of the service starts."""
 
+import ssl
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, urlsplit
+
 from kombu.connection import Connection
 from redis import ConnectionPool
 from redis.exceptions import RedisError
@@ -12,7 +16,7 @@ class AddressError(ValueError):
 
 
 def check_addresses(settings: RedisSettings) -> None:
-    """Has redis-py and Celery read them, which connects to nothing.
+    """Has redis-py and Celery read them, which connects to nothing, and reads the files of certificates that they name.
 
     :raises AddressError: one of them does not take one.
     """
@@ -25,6 +29,29 @@ def check_addresses(settings: RedisSettings) -> None:
         connection.get_transport_cls()  # type: ignore[no-untyped-call] # likewise
     except (ImportError, LookupError, TypeError, ValueError) as error:
         raise AddressError(f"CONGRAD_BROKER_URL: {_what_is_wrong(settings)}: {error}") from None
+    for setting, url in (("CONGRAD_REDIS_URL", settings.redis_url), ("CONGRAD_BROKER_URL", settings.broker_url)):
+        if url is not None and url.startswith("rediss:"):
+            _check_certificates(setting, dict(parse_qsl(urlsplit(url).query)))
+
+
+def _check_certificates(setting: str, options: Mapping[str, str]) -> None:
+    """Reads them as a connection would, which says that some file is not there, and not which, and is tried for ever.
+
+    :param options: of a URL, by the names that redis-py and Celery share.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if authority := options.get("ssl_ca_certs"):
+        try:
+            context.load_verify_locations(authority)
+        except OSError as error:  # those of ssl are among them
+            raise AddressError(f"{setting}: ssl_ca_certs: {authority}: {error.strerror}") from None
+    if certificate := options.get("ssl_certfile"):
+        key = options.get("ssl_keyfile")
+        try:
+            context.load_cert_chain(certificate, key, lambda: options.get("ssl_password", ""))  # else it asks for one
+        except OSError as error:
+            names = " and ".join(filter(None, (certificate, key)))
+            raise AddressError(f"{setting}: ssl_certfile and ssl_keyfile: {names}: {error.strerror}") from None
 
 
 def _what_is_wrong(settings: RedisSettings) -> str:

@@ -260,7 +260,9 @@ REFUSED: list[tuple[Callable[[], bytes], str]] = [
     (lambda: with_geometry(cosines_before=[[1.0]]), "geometry.cosines_before should be 2 × 2"),
     (lambda: with_geometry(cosines_after=[[1, 0], [0]]), "geometry.cosines_after should be 2 × 2"),
     (lambda: with_geometry(cosines_after=[[1, 0], [0, 1.5]]), "metadata.geometry.cosines_after.1.1: Input should be"),
-    (lambda: with_geometry(half_life=0), "metadata.geometry.half_life: Input should be greater than 0"),
+    (lambda: with_geometry(half_life=0), "metadata.geometry.half_life: Input should be greater than or equal to 0.001"),
+    # What is folded in at a half-life of that weighs so little that float32 holds none of it.
+    (lambda: with_geometry(half_life=1e-40), "metadata.geometry.half_life: Input should be greater than or equal"),
     (lambda: save(without(TENSORS, "sum/fr"), METADATA), "tensor sum/fr is missing"),
     (lambda: save(without(TENSORS, "recent/de"), METADATA), "tensor recent/de is missing"),
     (lambda: with_tensor("sum/sw", SUM), "tensor sum/sw belongs to no language of the metadata"),

@@ -1,7 +1,10 @@
 """What redis-py and Celery do not take is told before anything starts."""
 
+from pathlib import Path
+
 import pytest
 from congrad_service.queue.addresses import AddressError, check_addresses
+from support.guarded_redis import make_certificates
 from support.serving import settings
 
 
@@ -37,3 +40,26 @@ def test_a_broker_that_celery_does_not_take_is_refused(url: str) -> None:
 def test_what_both_take_is_taken(url: str) -> None:
     check_addresses(settings(url))
     check_addresses(settings(url, broker_url="amqps://h//"))
+
+
+@pytest.mark.parametrize("setting", ["CONGRAD_REDIS_URL", "CONGRAD_BROKER_URL"])
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile"])
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_file_of_certificates_that_is_none_is_named(
+    setting: str, option: str, content: str | None, tmp_path: Path
+) -> None:
+    """A connection would only say that some file is not there, each time that it is tried."""
+    path = tmp_path / "own.pem"
+    if content is not None:
+        path.write_text(content, encoding="ascii")
+    url = f"rediss://u:hunter@h?{option}={path}"
+    urls = (url, None) if setting == "CONGRAD_REDIS_URL" else ("redis://h", url)
+    with pytest.raises(AddressError, match=rf"^{setting}: {option}.*{path}: ") as refused:
+        check_addresses(settings(urls[0], broker_url=urls[1]))
+    assert "hunter" not in str(refused.value)
+
+
+def test_files_of_certificates_are_taken(tmp_path: Path) -> None:
+    made = make_certificates(tmp_path)
+    own = f"ssl_certfile={made.certificate}&ssl_keyfile={made.key}"
+    check_addresses(settings(f"rediss://h?ssl_ca_certs={made.authority}&{own}"))

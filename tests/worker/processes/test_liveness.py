@@ -78,6 +78,19 @@ def test_what_a_killed_worker_leaves_behind_is_no_worker(redis_url: str, tmp_pat
             wait_until(lambda: is_healthy(tmp_path), worker)
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this system does not say when a process started")
+def test_a_process_that_got_the_number_of_a_killed_worker_is_no_worker(redis_url: str, tmp_path: Path) -> None:
+    with decide_worker(redis_url, tmp_path) as killed:
+        wait_until(lambda: is_healthy(tmp_path), killed)
+        killed.kill()
+        killed.wait()
+    (left,) = tmp_path.glob("congrad-worker-*")
+    left.rename(tmp_path / f"congrad-worker-{os.getpid()}-left")
+    with decide_worker(redis_url, tmp_path) as worker:
+        wait_until(lambda: len(list(tmp_path.glob("congrad-worker-*/announced"))) == 2, worker)
+        assert is_healthy(tmp_path)
+
+
 def test_a_folder_of_another_user_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Anybody on a machine can make one of the name, and nobody reads those of others."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

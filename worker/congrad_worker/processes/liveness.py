@@ -19,6 +19,7 @@ FOLDER = "CONGRAD_WORKER_FOLDER"
 PREFIX = "congrad-worker-"
 ANNOUNCED = "announced"
 FAILURE = "failure"
+STARTED = "started"
 QUEUE = "queue"
 
 
@@ -30,6 +31,8 @@ def folder() -> Iterator[None]:
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=prefix) as name:
         os.environ[FOLDER] = name
+        if (started := _started(os.getpid())) is not None:
+            _leave(STARTED, started)
         yield
 
 
@@ -63,9 +66,7 @@ def are_good() -> bool:
     """Whether there are workers in this container (outside one: of this user on this machine), and the child of each
     has announced itself and is still there."""
     folders = Path(tempfile.gettempdir()).glob(f"{PREFIX}*")
-    # A worker that was killed leaves its folder behind.
-    named = [path for path in folders if _runs(path.name.removeprefix(PREFIX).partition("-")[0])]
-    workers = [path for path in named if _is_ours(path)]
+    workers = [path for path in folders if _has_its_process(path) and _is_ours(path)]
     return bool(workers) and all(_runs(_read(path / ANNOUNCED)) for path in workers)
 
 
@@ -81,6 +82,19 @@ def _read(path: Path) -> str | None:
         return path.read_text(encoding="utf-8")
     except OSError:  # not there, or another user's
         return None
+
+
+def _has_its_process(path: Path) -> bool:
+    """Whether the process that a folder is named after is there. A worker that was killed leaves its folder behind, and
+    sooner or later another process has its number."""
+    process = path.name.removeprefix(PREFIX).partition("-")[0]
+    return _runs(process) and _read(path / STARTED) in (None, _started(process))
+
+
+def _started(process: int | str) -> str | None:
+    """When a process started, as Linux counts it; None where nothing says so."""
+    status = _read(Path("/proc", str(process), "stat"))
+    return None if status is None else status.rpartition(")")[2].split()[19]  # its name comes before, with any spaces
 
 
 def _is_ours(path: Path) -> bool:

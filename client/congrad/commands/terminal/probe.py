@@ -7,6 +7,7 @@ import httpx
 from pydantic import ValidationError
 
 from congrad.contract import wire
+from congrad.protocol.connections.certificates import trusted
 from congrad.protocol.connections.proxies import transport_for
 
 TIMEOUT_S = 5.0
@@ -48,7 +49,9 @@ class Probe:
 
     def __init__(self, url: str, api_key: str | None):
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._http = httpx.Client(base_url=url, headers=headers, timeout=TIMEOUT_S, transport=transport_for(url))
+        self._http = httpx.Client(
+            base_url=url, headers=headers, timeout=TIMEOUT_S, transport=transport_for(url), verify=trusted(url)
+        )
 
     def get(self, path: str) -> Answer:
         """What it answers."""
