@@ -221,6 +221,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    if options.output is not None:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)

@@ -39,6 +39,7 @@ import torch
 import typer
 from congrad_worker.checkpoints.checkpoint import Checkpoint, resolve_device
 from congrad_worker.checkpoints.pairs import EncodedPair
+from congrad_worker.errors import CheckpointError
 from congrad_worker.gradients.device import is_out_of_memory
 from congrad_worker.gradients.engine import GradientEngine
 from congrad_worker.gradients.layouts.layout import Layout
@@ -378,7 +379,10 @@ def main(
 ) -> None:
     """Runs all parts and writes what they have found, as soon as it is there."""
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    plan = REHEARSAL if rehearse else replace(ON_GPU, device=resolve_device("cuda"))
+    try:
+        plan = REHEARSAL if rehearse else replace(ON_GPU, device=resolve_device("cuda"))
+    except CheckpointError as error:
+        sys.exit(f"there is no GPU to check: {error}; --rehearse takes every step on a CPU")
     console = Console(width=160)
     output.mkdir(parents=True, exist_ok=True)
     check = Check(plan, console, partial(write, output))

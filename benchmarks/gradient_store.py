@@ -219,6 +219,8 @@ def main(
     output: Annotated[Path | None, typer.Option(help="Where the figures go, as JSON.")] = None,
 ) -> None:
     """Measures it."""
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
     setup = Setup(pairs, dim, languages, batch, workers, 1 if compare else concurrency, pair_ms)
     console = Console(width=max(Console().width, 140))
     with ExitStack() as stack:

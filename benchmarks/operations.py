@@ -190,6 +190,9 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder for the JSON and Markdown files.")] = Path("docs/benchmarks"),
 ) -> None:
     """Counts all layouts and writes the report."""
+    if shape not in SHAPES:
+        raise typer.BadParameter(f"{shape} is none of {', '.join(SHAPES)}", param_hint="--shape")
+    output.mkdir(parents=True, exist_ok=True)
     console = Console(width=max(Console().width, 120))
     rows = rows_of(shape, H100, console)
     text = page(shape, H100, rows)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 from congrad_worker.gradients.layouts.packing.packed_row import PACKED_ROW
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from rich.console import Console
 from support.models import settings
 
-from benchmarks import counted, gpu_check, shapes
+from benchmarks import counted, gpu_check, operations, shapes
 from benchmarks.counted import H100, Count
 from benchmarks.operations import Lengths, Subject
 
@@ -69,6 +70,23 @@ def test_what_fails_takes_nothing_of_its_shape_along_and_says_why(
 def test_tests_on_a_gpu_compute_with_all_bits_of_float32() -> None:
     """`auto` rounds products of float32 to TF32 there, and tests compare at 1e-6."""
     assert settings(Path("model")).dtype == "float32"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_the_check_says_in_a_line_that_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"no GPU to check: CONGRAD_DEVICE=cuda: .*--rehearse"):
+        gpu_check.main(tmp_path)
+
+
+def test_a_count_goes_into_a_folder_that_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "rows_of", lambda *_: [])
+    operations.main(output=tmp_path / "a" / "new")
+    assert sorted(path.name for path in (tmp_path / "a" / "new").iterdir()) == ["operations.json", "operations.md"]
+
+
+def test_a_shape_that_is_none_is_told_before_anything_is_counted(tmp_path: Path) -> None:
+    with pytest.raises(typer.BadParameter, match="none of small, llama3-8b"):
+        operations.main("none", tmp_path)
 
 
 def tiny(vocabulary: int) -> object:

@@ -15,6 +15,7 @@ from congrad_service.queue.registry import Role
 from congrad_worker.errors import CheckpointError
 from congrad_worker.memory import uncollected
 from congrad_worker.processes import liveness
+from congrad_worker.processes.allocator import let_blocks_grow
 from congrad_worker.processes.celery_app import (
     OUTAGE_PAUSE_S,
     ended_with_its_device,
@@ -151,8 +152,7 @@ def _load(**_: object) -> None:
 
 
 def _residing(store: Store) -> "tuple[Resident, Steward]":
-    # Read when torch is imported. Batches are of many sizes, and blocks of memory that cannot grow are left over.
-    os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+    let_blocks_grow(os.environ)
     with uncollected():
         from congrad_worker.serving.desk import Desk
         from congrad_worker.serving.resident import Resident  # these import torch

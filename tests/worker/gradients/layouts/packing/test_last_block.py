@@ -59,7 +59,7 @@ def test_the_last_feed_forward_network_is_given_what_predicts_and_no_other(
     assert tokens_through(last, one, PAIRS, PACKED_ROW) == {PREDICTING}
     assert tokens_through(before, one, PAIRS, PACKED_ROW) == {TOKENS}
     assert tokens_through(last, one, PAIRS, SHARED_ROW) == {2 * 24}
-    packed, plain = (one.batch_gradients(PAIRS, layout).numpy() for layout in (PACKED_ROW, TWO_ROWS))
+    packed, plain = (one.batch_gradients(PAIRS, layout).cpu().numpy() for layout in (PACKED_ROW, TWO_ROWS))
     assert_rows_match(packed, plain, 1e-5)
 
 

@@ -16,10 +16,11 @@ from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.verification import verified_engine
 from support.architectures import WINDOW, save_random_model
 from support.autograd import pair_gradient
-from support.models import checkpoint, settings
+from support.models import DEVICE, checkpoint, engine, settings
 from support.properties import assert_rows_match
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.attention import varlen
 
 
 @pytest.mark.parametrize(("capability", "expected"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
@@ -33,6 +34,24 @@ def test_a_gpu_that_flash_attention_has_no_kernel_for_attends_to_each_segment_by
         vectors = torch.empty(1, 4, 8, 16, dtype=torch.bfloat16, device="cuda")
     assert variable_length.is_supported(vectors, vectors, vectors, True, None, {}) is expected
     variable_length._capability.cache_clear()
+
+
+LENGTHS = ("query", "key", "value", "cu_seq_q", "cu_seq_k", "max_q", "max_k")
+EARLY = {"2.10": (*LENGTHS, "is_causal", "return_aux"), "2.11": (*LENGTHS, "return_aux", "scale", "window_size")}
+"""What the kernel of an earlier PyTorch takes."""
+
+
+@pytest.mark.parametrize("version", sorted(EARLY))
+def test_a_kernel_that_takes_too_little_is_left_alone_and_rows_are_packed_without_it(
+    version: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A call would fail, and with it the layout that costs least."""
+    early = eval(f"lambda {', '.join(EARLY[version])}: None")  # noqa: S307 # a signature is what is looked at
+    assert variable_length.that_takes_options(varlen.varlen_attn) is varlen.varlen_attn
+    monkeypatch.setattr(variable_length, "DEVICES", (torch.device(DEVICE).type,))
+    monkeypatch.setattr(variable_length, "DTYPES", (torch.float32,))
+    monkeypatch.setattr(variable_length, "varlen_attn", variable_length.that_takes_options(early))
+    assert engine(save_random_model(tmp_path, "llama")).layouts == (PACKED_ROW, TWO_ROWS)
 
 
 class Kernel:
@@ -65,7 +84,8 @@ class Kernel:
             assert len(q) <= most_queries
             assert len(k) <= most_keys
             # The last query is at the last key.
-            ahead = torch.arange(len(k)) - torch.arange(len(q))[:, None] - (len(k) - len(q))
+            keys, queries = (torch.arange(len(vectors), device=query.device) for vectors in (k, q))
+            ahead = keys - queries[:, None] - (len(k) - len(q))
             is_visible = ahead <= window_size[1]
             if window_size[0] >= 0:
                 is_visible &= ahead >= -window_size[0]
@@ -77,7 +97,7 @@ class Kernel:
 
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
-    monkeypatch.setattr(variable_length, "DEVICES", ("cpu",))
+    monkeypatch.setattr(variable_length, "DEVICES", (torch.device(DEVICE).type,))
     monkeypatch.setattr(variable_length, "DTYPES", (torch.float32,))
     stand_in = Kernel()
     monkeypatch.setattr(variable_length, "varlen_attn", stand_in)
@@ -137,11 +157,11 @@ def test_a_chunk_is_no_window(kernel: Kernel, tmp_path: Path) -> None:
 def test_what_the_kernel_does_not_know_is_left_to_the_models_own_attention(
     options: dict[str, Any], kernel: Kernel
 ) -> None:
-    query, key, value = torch.zeros(1, 4, 6, 8), torch.zeros(1, 2, 6, 8), torch.zeros(1, 2, 6, 8)
+    query, key, value = (torch.zeros(1, heads, 6, 8, device=DEVICE) for heads in (4, 2, 2))
     plain = {"sliding_window": 8, "dropout": 0.0, "softcap": None}
     assert variable_length.is_supported(query, key, value, False, 8, plain)
     assert not variable_length.is_supported(query, key, value, False, 8, plain | options)
     assert not variable_length.is_supported(query.double(), key.double(), value.double(), True, None, {})
-    large = torch.zeros(1, 2, 6, 264)
+    large = torch.zeros(1, 2, 6, 264, device=DEVICE)
     assert not variable_length.is_supported(large, large, large, True, None, {})
     assert not kernel.windows

@@ -6,6 +6,8 @@ queries share are not repeated, and a sliding window is the kernel's own. Where 
 query is at the last key.
 """
 
+import inspect
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
@@ -17,10 +19,22 @@ from congrad_worker.checkpoints.checkpoint import Checkpoint
 from congrad_worker.gradients.layouts.batch import Batch
 from congrad_worker.gradients.layouts.extents import moved
 
+OPTIONS = frozenset({"scale", "window_size", "enable_gqa"})
+"""What the kernel is told beside lengths. PyTorch 2.10 has one that takes none of them, and 2.11's knows no heads that
+are shared."""
+
+
+def that_takes_options(kernel: Callable[..., Any]) -> Callable[..., Any] | None:
+    """A kernel; None where it is an early one, whose call would fail."""
+    return kernel if inspect.signature(kernel).parameters.keys() >= OPTIONS else None
+
+
 try:
-    from torch.nn.attention.varlen import varlen_attn
+    from torch.nn.attention.varlen import varlen_attn as _of_pytorch
 except ImportError:  # before PyTorch 2.10
-    varlen_attn = None  # type: ignore[assignment] # is looked at before it is called
+    varlen_attn = None  # is looked at before it is called
+else:
+    varlen_attn = that_takes_options(_of_pytorch)
 
 DEVICES = ("cuda", "meta")
 """Devices that have the kernel. On the one that has shapes alone its operations are counted."""
@@ -89,7 +103,8 @@ class VariableLength:
         padding = query.shape[-1] - value.shape[-1]
         wide = F.pad(value, (0, padding)) if padding else value
         keys, values = (_Gather.apply(v.squeeze(0).transpose(0, 1), plan) for v in (key, wide))  # [keys, key heads, d]
-        found: Tensor = varlen_attn(  # type: ignore[assignment] # of a tuple only with what is not asked for
+        assert varlen_attn is not None
+        found: Tensor = varlen_attn(
             query.squeeze(0).transpose(0, 1),  # an index would have a gradient of its own, as large again
             keys,
             values,
