@@ -1,11 +1,21 @@
-"""How much memory a worker takes up, and how much of it Python's collector looks through."""
+"""How much memory a worker takes up, how it is given out, and how much of it Python's collector looks through."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 
 import psutil  # type: ignore[import-untyped] # two calls are not worth a package of stubs
 from congrad.contract import wire
+
+ALLOCATOR_SETTINGS = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+"""Where PyTorch looks, when it is imported. The first is before the others, which are its earlier names."""
+
+
+def let_blocks_grow(environment: MutableMapping[str, str]) -> None:
+    """Has PyTorch, which is not imported yet, make blocks of a GPU's memory that may grow: batches are of many sizes,
+    and blocks that cannot are left over. What was set, under whichever name, stays what counts."""
+    if not any(name in environment for name in ALLOCATOR_SETTINGS):
+        environment[ALLOCATOR_SETTINGS[0]] = "expandable_segments:True"
 
 
 def memory_of(device: str | None) -> wire.Memory | None:

@@ -13,9 +13,8 @@ from congrad_service.observability import tracing
 from congrad_service.queue.registry import Role
 
 from congrad_worker.errors import CheckpointError
-from congrad_worker.memory import uncollected
+from congrad_worker.memory import let_blocks_grow, uncollected
 from congrad_worker.processes import liveness
-from congrad_worker.processes.allocator import let_blocks_grow
 from congrad_worker.processes.celery_app import (
     OUTAGE_PAUSE_S,
     ended_with_its_device,
