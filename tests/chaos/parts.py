@@ -1,17 +1,17 @@
 """One part of a stack as a process that can be killed, and started again as a supervisor would."""
 
-import ctypes
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
+from subprocess import DEVNULL, Popen
 
-from congrad.local.part import PR_SET_PDEATHSIG
+from congrad.local.part import end_with_parent
 
 
 class Role(StrEnum):
@@ -36,7 +36,7 @@ class Part:
     command: list[str]
     environment: Mapping[str, str]
     log: Path
-    process: subprocess.Popen[bytes] | None = None
+    process: Popen[bytes] | None = None
     ready: float | None = None
     due: float | None = None
     struck: bool = False
@@ -58,14 +58,14 @@ class Part:
         """Starts it, in a group of its own that ends with this thread."""
         self.due, self.struck = None, False
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
+            self.process = Popen(
                 self.command,
                 env=dict(self.environment),
-                stdin=subprocess.DEVNULL,
+                stdin=DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=partial(end_with_parent, signal.SIGKILL),
             )
 
     def kill(self) -> None:
@@ -113,10 +113,11 @@ class Part:
         for file in Path(f"/proc/{self.pid}/task").glob("*/children"):
             for pid in file.read_text().split():
                 with suppress(OSError):
-                    if int(pid) != self._killed_child and "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text():
+                    if int(pid) != self._killed_child and _is_spawned(pid):
                         return int(pid)
         return None
 
 
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def _is_spawned(pid: str) -> bool:
+    """Whether a process runs what Celery's pool hands to a new interpreter, or to a fork that has a name for it."""
+    return any("spawn_main" in Path(f"/proc/{pid}/{file}").read_text() for file in ("cmdline", "comm"))

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import chaos.parts
 import pytest
 import redis
 from congrad.client import Client
@@ -27,7 +28,8 @@ from support.watched import Watched
 def _parts_are_forked() -> Iterator[None]:
     """Those of stacks that tests start themselves; what `congrad up` starts is started as users have it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(part, "Popen", forks.popen)
+        for module in (part, chaos.parts):
+            patch.setattr(module, "Popen", forks.popen)
         yield
 
 

@@ -39,8 +39,11 @@ LIBRARIES = (
 LIMIT = 1 << 17
 """Bytes of a message, which is mostly an environment."""
 
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
 """From <linux/prctl.h>."""
+
+SPAWNED = b"spawn_main"
+"""The name of a process that Celery has a worker spawn: its command line is that of all forks."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +74,15 @@ class Forked:
     def __init__(self, pid: int, arguments: Sequence[str]):
         self.pid = pid
         self._arguments = arguments
-        self._status: int | None = None
+        self.returncode: int | None = None
 
     def poll(self) -> int | None:
         """Its exit status; None while it runs."""
-        if self._status is None:
+        if self.returncode is None:
             ended, status = os.waitpid(self.pid, os.WNOHANG)
             if ended:
-                self._status = os.waitstatus_to_exitcode(status)
-        return self._status
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
 
     def wait(self, timeout: float = float("inf")) -> int:
         """:raises subprocess.TimeoutExpired: it runs for longer than ``timeout`` seconds."""
@@ -113,7 +116,7 @@ class Forks:
         preexec_fn: "partial[None] | None",
         **options: Any,
     ) -> "Forked | subprocess.Popen[bytes]":
-        """What `congrad.local.part` calls `subprocess.Popen` for. Other programs than the parts start as ever."""
+        """What parts call `subprocess.Popen` for, here and in `chaos`. Other programs than theirs start as ever."""
         if sys.platform != "linux" or command[:2] != [sys.executable, "-m"] or command[2] not in MODULES:
             return subprocess.Popen(command, env=env, stdout=stdout, preexec_fn=preexec_fn, **options)
         assert preexec_fn is not None
@@ -195,6 +198,7 @@ def _become(asked: Asked, connection: socket.socket, descriptors: Sequence[int])
     sys.path[0] = asked.folder
     if asked.module is None:
         sys.argv = list(asked.arguments)
+        ctypes.CDLL(None).prctl(PR_SET_NAME, SPAWNED)
         sys.modules["__main__"] = main = ModuleType("__main__")
         exec(asked.code, vars(main))  # noqa: S102 # what Celery's pool would hand to `python -c`
         return

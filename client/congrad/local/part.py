@@ -101,7 +101,7 @@ class Part:
             pass_fds=program.inherits,
             # Kept this short: code between fork and exec hangs on a lock that another thread held. And it is the thread
             # that forks, here the main one, whose end the kernel takes for the parent's.
-            preexec_fn=partial(_end_with_parent, program.orphaned) if sys.platform == "linux" else None,
+            preexec_fn=partial(end_with_parent, program.orphaned) if sys.platform == "linux" else None,
         )
 
 
@@ -129,6 +129,6 @@ def no_interrupt_lost() -> Iterator[None]:
             signal.raise_signal(first)
 
 
-def _end_with_parent(number: int) -> None:
+def end_with_parent(number: int) -> None:
     """Asks Linux to send this process a signal when its parent ends."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)

@@ -108,7 +108,7 @@ from congrad.local.part import Part
 from congrad.local.redis_server import configure, free_port
 from congrad.local.stack import redis_program
 import congrad.local.part
-congrad.local.part._end_with_parent = lambda number: None  # a Redis that takes its time
+congrad.local.part.end_with_parent = lambda number: None  # a Redis that takes its time
 folder = Path(sys.argv[1])
 with held(folder) as lock:
     config = configure(folder, free_port())
