@@ -171,7 +171,7 @@ def test_upper_layers_have_the_gradients_that_autograd_finds_there_and_no_backwa
     differentiated: list[bool] = []
     for layer in loaded.model.model.layers:
         layer.register_forward_hook(lambda *seen: differentiated.append(seen[-1].requires_grad))
-    assert_rows_match(machine.batch_gradients(pairs[:2], layout).numpy(), truth, 1e-5)
+    assert_rows_match(machine.batch_gradients(pairs[:2], layout).cpu().numpy(), truth, 1e-5)
     assert differentiated == [False] * lowest + [True] * (5 - lowest)
 
 
@@ -254,7 +254,7 @@ def wide_gradient(folder: Path, pair: EncodedPair, beta: float) -> np.ndarray:
         sums.append(log_probs[len(pair.prompt_ids) - 1 :].sum())
     delta = sums[0] - sums[1] - (pair.ref_logps[0] - pair.ref_logps[1])
     weights = [model.get_parameter(f"{name}.weight") for name in target_modules(model, None)]
-    gradient = torch.cat([part.flatten() for part in torch.autograd.grad(delta, weights)]).numpy()
+    gradient = torch.cat([part.flatten() for part in torch.autograd.grad(delta, weights)]).cpu().numpy()
     end = delta.detach().requires_grad_()
     (coefficient,) = torch.autograd.grad(-torch.nn.functional.logsigmoid(beta * end), end)
     found: np.ndarray = gradient * float(coefficient)

@@ -89,7 +89,7 @@ class Truth:
         """Of the loss of a batch."""
         batch = self.trainer.data_collator(list(rows))
         parts = torch.autograd.grad(self.trainer.compute_loss(self._model, batch), self._weights)
-        found: np.ndarray = torch.cat([part.flatten() for part in parts]).numpy()
+        found: np.ndarray = torch.cat([part.flatten() for part in parts]).cpu().numpy()
         return found
 
     def gradients(self) -> np.ndarray:
@@ -128,7 +128,7 @@ def test_tokens_and_exact_gradients_are_those_of_the_kto_trainer(form: Any, smal
     expected = truth.gradients()
     assert set(truth.divergences()) == {0.0}
     for layout in (SHARED_ROW, TWO_ROWS):
-        gradients = np.concatenate([machine.batch_gradients([pair], layout).detach().numpy() for pair in pairs])
+        gradients = np.concatenate([machine.batch_gradients([pair], layout).detach().cpu().numpy() for pair in pairs])
         assert_rows_match(gradients, expected, 1e-5)
     assert_rows_match(machine.compute(pairs).values, expected, 1e-5)
 

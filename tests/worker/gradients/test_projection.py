@@ -28,7 +28,7 @@ def compress(kind: str, gradients: dict[str, np.ndarray], seed: int, rank: int =
     target = torch.zeros(pairs, projection.dim)
     for name, whole in gradients.items():
         projection[name].compress(target, torch.from_numpy(whole))
-    return target.numpy()
+    return target.cpu().numpy()
 
 
 @pytest.fixture(scope="module")

@@ -175,7 +175,7 @@ def test_exact_gradients_are_those_of_the_sft_trainers_loss(form: Any, small_lla
     for row in trainer.train_dataset:
         batch = trainer.data_collator([row])
         gradients = torch.autograd.grad(trainer.compute_loss(model, batch), weights)
-        truths.append(torch.cat([gradient.flatten() for gradient in gradients]).numpy())
+        truths.append(torch.cat([gradient.flatten() for gradient in gradients]).cpu().numpy())
     machine = engine(small_llama, loss="sft", projection="exact")
     encoder = Encoder(machine.checkpoint.tokenizer, 200)
     pairs = [encoder.encode(sample_of(row)) for row in rows]

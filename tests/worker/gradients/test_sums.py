@@ -26,7 +26,7 @@ def test_gradients_do_not_depend_on_how_many_modules_wait(
 ) -> None:
     """With as many entries of a module's product as of a gradient, and with others."""
     one = engine(save_random_model(tmp_path, name), projection_rank=rank, projection_dim=dim)
-    truth = one.batch_gradients(PAIRS, layout).numpy()
+    truth = one.batch_gradients(PAIRS, layout).cpu().numpy()
     calls: list[int] = []
     add = Projection.add
 
@@ -36,7 +36,7 @@ def test_gradients_do_not_depend_on_how_many_modules_wait(
 
     monkeypatch.setattr(Projection, "add", counted)
     monkeypatch.setattr(sums, "WAITING_BYTES", {"cpu": held})
-    assert_rows_match(one.batch_gradients(PAIRS, layout).numpy(), truth, 1e-6)
+    assert_rows_match(one.batch_gradients(PAIRS, layout).cpu().numpy(), truth, 1e-6)
     assert sum(calls) == len(one.modules)
     assert (max(calls) == 1) == (held == 0)
     assert not np.array_equal(truth, np.zeros_like(truth))

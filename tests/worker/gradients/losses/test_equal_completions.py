@@ -74,7 +74,7 @@ def truth(small_llama: Path, reference_llama: Path) -> Truth:
     return Truth(
         float(logp(policy).detach()),
         float(logp(reference).detach()),
-        torch.cat([part.flatten() for part in parts]).numpy(),
+        torch.cat([part.flatten() for part in parts]).cpu().numpy(),
     )
 
 
@@ -109,7 +109,9 @@ def test_there_is_a_gradient_where_both_sides_do_not_cancel(
         assert (bool(found[0].any()), bool(found[1].any())) == (True, has_gradient)
         assert (np.linalg.norm(expected) > 1e-9 * np.linalg.norm(truth.gradient)) == has_gradient
         if has_gradient:
-            in_layouts = [machine.batch_gradients([OTHER, machine.seen(pair)], layout)[1].numpy() for layout in LAYOUTS]
+            in_layouts = [
+                machine.batch_gradients([OTHER, machine.seen(pair)], layout)[1].cpu().numpy() for layout in LAYOUTS
+            ]
             assert_rows_match(np.stack([found[1], *in_layouts]), np.stack([expected] * (len(LAYOUTS) + 1)), 1e-4)
 
 
@@ -123,7 +125,7 @@ def test_what_nearly_cancels_is_no_rounding(
     expected = truth.of(machine, (logp, logp))
     assert np.linalg.norm(expected) < 1e-3 * 0.1 * np.linalg.norm(truth.gradient)
     for layout in LAYOUTS:
-        (found,) = machine.batch_gradients([pair], layout).numpy()
+        (found,) = machine.batch_gradients([pair], layout).cpu().numpy()
         assert_rows_match((found / np.linalg.norm(found))[None], (expected / np.linalg.norm(expected))[None], 1e-5)
 
 

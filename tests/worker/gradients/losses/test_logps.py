@@ -47,7 +47,7 @@ def test_chunks_change_neither_log_probabilities_nor_their_gradients(
         values = token_logps(model, batch)
         torch.testing.assert_close(values, expected, rtol=1e-5, atol=1e-5)
         gradients.append(torch.autograd.grad((values * torch.arange(28.0)).sum(), embeddings[-1])[0])
-    assert relative_error(gradients[0].numpy(), gradients[1].numpy()) < 1e-5
+    assert relative_error(gradients[0].cpu().numpy(), gradients[1].cpu().numpy()) < 1e-5
 
 
 def test_memory_does_not_grow_with_the_vocabulary_beyond_one_chunk() -> None:

@@ -52,7 +52,7 @@ def truths(model: LlamaForCausalLM, names: list[str], losses: list[Callable[[], 
     """Gradients of losses in the weights of the named modules: float32 ``[losses, weights]``."""
     weights = [model.get_parameter(f"{name}.weight") for name in names]
     gradients = [torch.autograd.grad(loss(), weights) for loss in losses]
-    return np.stack([torch.cat([part.flatten() for part in of_one]).numpy() for of_one in gradients])
+    return np.stack([torch.cat([part.flatten() for part in of_one]).cpu().numpy() for of_one in gradients])
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=lambda options: "-".join(map(str, options.values())))
@@ -93,7 +93,7 @@ def assert_as_in_the_trainer(
 
 
 def gradients(machine: Any, pairs: list[EncodedPair], layout: Layout) -> np.ndarray:
-    found: np.ndarray = machine.batch_gradients([machine.seen(pair) for pair in pairs], layout).numpy()
+    found: np.ndarray = machine.batch_gradients([machine.seen(pair) for pair in pairs], layout).cpu().numpy()
     return found
 
 

@@ -70,7 +70,7 @@ def compressed(engine: GradientEngine, whole: np.ndarray) -> np.ndarray:
     for (name, shape), part in zip(shapes.items(), parts, strict=True):
         experts = () if shape.experts is None else (shape.experts,)
         engine.projection[name].compress(target, part.reshape(-1, *experts, shape.d_out, shape.d_in))
-    return target.numpy()
+    return target.cpu().numpy()
 
 
 @pytest.mark.parametrize("name", ["gpt_oss", "olmoe"])
