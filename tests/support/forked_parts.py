@@ -39,6 +39,9 @@ LIBRARIES = (
 LIMIT = 1 << 17
 """Bytes of a message, which is mostly an environment."""
 
+ADOPTED_S = 30
+"""How long a process may take to become the child of the one that asked for it, which is a moment."""
+
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
 """From <linux/prctl.h>."""
 
@@ -184,7 +187,10 @@ def serve(connection: socket.socket) -> None:
 
 def _become(asked: Asked, connection: socket.socket, descriptors: Sequence[int]) -> None:
     """Ends by the exception with which a program ends its interpreter."""
+    until = time.monotonic() + ADOPTED_S
     while os.getppid() != asked.parent:
+        if time.monotonic() > until:
+            os._exit(1)  # whoever asked has died meanwhile
         time.sleep(0.001)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, asked.orphaned)
     if asked.session:
