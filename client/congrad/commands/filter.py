@@ -231,7 +231,7 @@ def _filter(order: Order) -> None:
         if order.as_json:
             print_summary(decisions, journal.direction, notes, beside_rows=outputs.has_standard_output)
         else:
-            show_summary(decisions, journal.direction, notes)
+            show_summary(decisions, journal.direction, notes, outputs.report)
 
 
 @contextmanager

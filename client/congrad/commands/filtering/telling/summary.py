@@ -30,10 +30,16 @@ def show_plan(found: Survey, batch_size: int, as_json: bool) -> None:
         out.print(f"{found.bad.total} more are no samples and would be dropped.")
 
 
-def show_summary(decisions: Sequence[wire.Decision], direction: wire.DirectionRef, notes: Sequence[str]) -> None:
+def show_summary(
+    decisions: Sequence[wire.Decision],
+    direction: wire.DirectionRef,
+    notes: Sequence[str],
+    report: str | None = None,
+) -> None:
     """What was decided, beside the results.
 
     :param notes: on the languages of the direction, see `wire.Direction`.
+    :param report: the page that this run has written, if it was asked for one.
     """
     reasons = _reasons(decisions)
     err.print(summary_table(summarise(decisions)))
@@ -42,7 +48,8 @@ def show_summary(decisions: Sequence[wire.Decision], direction: wire.DirectionRe
     if cut := sum(decision.truncated for decision in decisions):
         say(f"{cut} {'rows were' if cut > 1 else 'row was'} cut at the checkpoint's maximum length")
     if repeated := sum(decision.repeated for decision in decisions):
-        say(f"{repeated} pairs were in the direction already, and count once")
+        were, count = ("pairs were", "count") if repeated > 1 else ("pair was", "counts")
+        say(f"{repeated} {were} in the direction already, and {count} once")
     if direction.forgotten:
         say(f"the direction has forgotten {direction.forgotten} of its pairs, and would count them again")
     if lengths := told(length_spearman(decisions)):
@@ -51,7 +58,7 @@ def show_summary(decisions: Sequence[wire.Decision], direction: wire.DirectionRe
     for note in notes:
         say(note)
     if notes:
-        say("look at some pairs before trusting what was dropped: --report FILE shows them")
+        say(f"look at some pairs before trusting what was dropped: {report or '--report FILE'} shows them")
 
 
 def print_summary(

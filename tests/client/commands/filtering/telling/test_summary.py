@@ -24,3 +24,22 @@ def test_notes_come_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert "the labels of de pull against most others\nlook at some pairs before trusting" in capsys.readouterr().err
     show_summary([ROW], DIRECTION, [])
     assert "look at some pairs" not in capsys.readouterr().err
+
+
+def test_a_report_that_was_written_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    show_summary([ROW], DIRECTION, ["the labels of de pull against most others"], "report.html")
+    told = capsys.readouterr().err
+    assert "look at some pairs before trusting what was dropped: report.html shows them" in told
+    assert "--report" not in told
+
+
+@pytest.mark.parametrize(
+    ("times", "words"),
+    [
+        (1, "1 pair was in the direction already, and counts once"),
+        (2, "2 pairs were in the direction already, and count once"),
+    ],
+)
+def test_pairs_that_come_again_are_counted(times: int, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    show_summary([replace(ROW, id=f"line {number}", repeated=number < times) for number in range(3)], DIRECTION, [])
+    assert words in capsys.readouterr().err
