@@ -1,10 +1,11 @@
 """Every error of the application as an RFC 9457 problem document, the framework's own included."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from congrad.contract import wire
+from congrad.contract.validation.bounded import has_unseen
 from congrad.contract.validation.faults import message_of, path_in, told
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -128,8 +129,15 @@ def _on_validation(request: Request, error: Exception) -> JSONResponse:
     if any(fault["type"] == "bytes_type" for fault in faults):  # it was sent as JSON, and is some
         return response(problem_of(BadRequest(NO_FILE.format(_wanted(request)))))
     errors = [_fault(fault, error.body) for fault in faults[:MAX_ERRORS]]
-    detail = errors[0].detail if len(faults) == 1 else f"{errors[0].detail} (and {len(faults) - 1} more)"
-    return response(problem_of(Unprocessable(detail, errors)))
+    return response(problem_of(Unprocessable(errors[0].detail + _others(faults, error.body), errors)))
+
+
+def _others(faults: Sequence[Mapping[str, Any]], body: Any) -> str:
+    """How many more faults there are, as far as is known: nobody looks at the samples behind the first wrong ones."""
+    samples = body.get("samples") if isinstance(body, dict) else None
+    places = [fault["loc"][2:] for fault in faults if fault["loc"][:2] == ("body", "samples")]
+    least = "at least " if isinstance(samples, list) and has_unseen(places, samples) else ""
+    return f" (and {least}{len(faults) - 1} more)" if len(faults) > 1 else ""
 
 
 def _on_redis(_: Request, error: Exception) -> JSONResponse:

@@ -131,6 +131,14 @@ def test_each_fault_is_told_once_beside_the_others(redis_url: str) -> None:
 
 
 @pytest.mark.usefixtures("workers")
+@pytest.mark.parametrize(("rows", "others"), [(1, ""), (16, " (and 15 more)"), (24, " (and at least 15 more)")])
+def test_the_number_of_further_faults_is_no_more_than_is_known(redis_url: str, rows: int, others: str) -> None:
+    samples = [{"language": "de", "prompt": "a", "chosen": "b"}] * rows
+    problem = assert_problem(call(redis_url, "POST", "/filter", json={"samples": samples}), 422)
+    assert problem["detail"] == f"sample 0: rejected: is missing{others}"
+
+
+@pytest.mark.usefixtures("workers")
 def test_an_unknown_aggregator_of_a_rescoring_is_pointed_at(redis_url: str) -> None:
     problem = assert_problem(call(redis_url, "POST", f"/jobs/{'0' * 32}/rescore", json={"aggregator": "median"}), 422)
     (error,) = problem["errors"]

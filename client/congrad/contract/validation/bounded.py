@@ -1,7 +1,7 @@
 """Validation whose errors have an end. Each takes a kilobyte and 30 microseconds, and one body has room for millions of
 faults: who reads the answer learns no more from them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError, WrapValidator
@@ -45,3 +45,12 @@ def _moved(error: ValidationError, start: int) -> ValidationError:
 
 FirstFaults = WrapValidator(_by_steps)
 """For a list: the errors of the first `STEP` items in a row that have any."""
+
+
+def has_unseen(places: Iterable[Sequence[str | int]], items: Sequence[Any]) -> bool:
+    """Whether there are items behind those at fault that nobody has looked at.
+
+    :param places: of the faults within a list of `FirstFaults`, each beginning with an index.
+    """
+    last = max((place[0] for place in places if place and isinstance(place[0], int)), default=None)
+    return last is not None and (last // STEP + 1) * STEP < len(items)
