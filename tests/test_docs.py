@@ -166,6 +166,7 @@ def test_the_examples_of_a_page_run(page: str, stack: Stack, tmp_path: Path) -> 
     run(page, stack, tmp_path)
 
 
+@pytest.mark.slow  # it trains; test_sft.py filters completions in all the ways it names
 def test_the_examples_of_the_page_about_completions_run(sft_stack: Stack, tmp_path: Path) -> None:
     run(SFT, sft_stack, tmp_path)
 

@@ -28,6 +28,10 @@ REQUESTS = 16
 ATTEMPT_S = 2.5
 OPTIONS: dict[str, Any] = {"timeout": Timeouts(connect=2, attempt=ATTEMPT_S, total=240), "max_downtime": 120.0}
 
+TELLING = (Fault.DROP_AFTER, Fault.HTML_ERROR, Fault.SHORTENED)
+"""Of the faults that may last, those of which nobody can say what became of the request: no answer, none of the
+service's, half of one."""
+
 
 def pairs(count: int) -> list[dict[str, Any]]:
     """Short pairs in many languages, all of them different."""
@@ -105,7 +109,14 @@ def test_decisions_are_those_without_faults(stack: Stack, samples: list[dict[str
     assert found.decisions == truth.decisions
 
 
-@pytest.mark.parametrize("fault", [f for f in ALL_FAULTS if f not in (Fault.STALL_BEFORE, Fault.STALL_AFTER)])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(fault, marks=[] if fault in TELLING else [pytest.mark.slow])
+        for fault in ALL_FAULTS
+        if fault not in (Fault.STALL_BEFORE, Fault.STALL_AFTER)
+    ],
+)
 def test_a_service_that_stays_down_is_an_error_that_names_the_undecided(
     fault: Fault, stack: Stack, client: Client
 ) -> None:

@@ -189,7 +189,12 @@ def started(arguments: list[str], journal: Path) -> subprocess.Popen[bytes]:
 
 @pytest.mark.parametrize(
     ("end", "options"),
-    [(signal.SIGKILL, []), (signal.SIGKILL, ["--one-pass"]), (signal.SIGINT, []), (signal.SIGTERM, ["--one-pass"])],
+    [
+        (signal.SIGKILL, []),
+        (signal.SIGTERM, ["--one-pass"]),
+        pytest.param(signal.SIGKILL, ["--one-pass"], marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, [], marks=pytest.mark.slow),  # the test of a stack of its own interrupts one too
+    ],
 )
 def test_a_run_that_was_cut_short_goes_on_and_folds_nothing_in_twice(
     end: signal.Signals, options: list[str], stack: Stack, client: Client, direction: str, tmp_path: Path

@@ -115,7 +115,7 @@ def test_what_an_earlier_run_has_left_is_no_part_of_what_is_published(online: St
     assert not left.exists()
 
 
-@pytest.mark.parametrize("is_named", [True, False])
+@pytest.mark.parametrize("is_named", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_policy_whose_publication_is_never_answered_is_what_the_next_one_replaces(
     is_named: bool, online: Stack, trainer: Any
 ) -> None:

@@ -29,7 +29,9 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
-@pytest.mark.parametrize("kind", REFUSALS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind == "OOM" else [pytest.mark.slow]) for kind in REFUSALS]
+)
 def test_workers_wait_until_redis_does_what_it_is_asked_again(kind: str, refused: Stack) -> None:
     rows = (demo_samples() * 3)[:PAIRS]
     with (

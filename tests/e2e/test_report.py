@@ -235,7 +235,9 @@ def test_the_worst_and_the_best_of_a_language_are_shown_with_their_texts(page: P
         assert cards[0].locator(".text").all_text_contents() == [row[part] for part in ("prompt", "chosen", "rejected")]
 
 
-@pytest.mark.parametrize("name", ["scores", "cosines", "conflicts"])
+@pytest.mark.parametrize(
+    "name", ["cosines", *(pytest.param(name, marks=pytest.mark.slow) for name in ("scores", "conflicts"))]
+)
 def test_each_picture_is_saved_as_svg_and_as_png(name: str, page: Page, browser: Browser, tmp_path: Path) -> None:
     figure = page.locator("figure").nth(["scores", "cosines", "conflicts"].index(name))
     saved = {}
@@ -272,7 +274,7 @@ COLOURS = """async () => {
     ("scheme", "viewport"),
     [
         pytest.param("light", DESKTOP, id="light-desktop"),
-        pytest.param("dark", PHONE, id="dark-phone"),
+        pytest.param("dark", PHONE, id="dark-phone", marks=pytest.mark.slow),
         pytest.param("dark", DESKTOP, id="dark-desktop", marks=pytest.mark.slow),
         pytest.param("light", PHONE, id="light-phone", marks=pytest.mark.slow),
     ],

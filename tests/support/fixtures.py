@@ -1,12 +1,17 @@
 """Fixtures."""
 
+import os
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import chaos.parts
+import httpx
 import pytest
 import redis
 from congrad.client import Client
@@ -30,6 +35,24 @@ def _parts_are_forked() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (part, chaos.parts):
             patch.setattr(module, "Popen", forks.popen)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _what_does_not_change_is_read_once() -> Iterator[None]:
+    """redis-py reads its package's metadata for each connection, and httpx the certificates of all authorities for each
+    client: both take longer than what most tests then do with them."""
+    authorities = httpx.create_ssl_context()
+
+    def context(verify: ssl.SSLContext | str | bool = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
+        if verify is True and not os.environ.get("SSL_CERT_FILE"):
+            return authorities
+        return httpx.create_ssl_context(verify, cert, trust_env)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("redis.utils.get_lib_version", cache(redis.utils.get_lib_version))
+        # Not a public name of httpx: without it tests take longer, and that is all.
+        patch.setattr("httpx._transports.default.create_ssl_context", context, raising=False)
         yield
 
 

@@ -16,6 +16,7 @@ import runpy
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -201,6 +202,7 @@ def _become(asked: Asked, connection: socket.socket, descriptors: Sequence[int])
     os.chdir(asked.folder)
     os.environ.clear()
     os.environ.update(asked.environment)
+    tempfile.tempdir = None  # where that is was found out under another environment
     sys.path[0] = asked.folder
     if asked.module is None:
         sys.argv = list(asked.arguments)

@@ -353,7 +353,7 @@ def run_with_files_of_at_most(size: int, *arguments: str | Path) -> subprocess.C
     )
 
 
-@pytest.mark.parametrize("size", [60, 20_000])
+@pytest.mark.parametrize("size", [pytest.param(60, marks=pytest.mark.slow), 20_000])
 def test_a_disk_that_is_full_ends_a_run_that_then_goes_on(size: int, tmp_path: Path) -> None:
     source, kept, stub = rows_kept(tmp_path, 400), tmp_path / "kept.jsonl", StubService()
     with deciding(stub) as url:

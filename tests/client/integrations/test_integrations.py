@@ -634,7 +634,7 @@ def test_a_service_that_is_silent_is_asked_whether_it_is_ready_and_nothing_else_
     assert asked == {"/readyz"}
 
 
-@pytest.mark.parametrize("on_unavailable", ["keep", "drop"])
+@pytest.mark.parametrize("on_unavailable", ["keep", pytest.param("drop", marks=pytest.mark.slow)])
 def test_a_dataset_gets_through_wherever_the_service_goes_away_and_that_was_asked_for(
     on_unavailable: Any, stack: Stack, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -47,6 +47,9 @@ ATTACKS = {
 ALIKE = ("trailers of a request that was answered", "one trailer", "what may be behind the size of a chunk")
 """To a thousand others."""
 
+BUSY = ("requests behind each other", "answers that nobody reads")
+"""With which a thousand keep a service busy for long. One that does so without end is among the next tests."""
+
 
 @pytest.fixture(scope="module")
 def guarded(redis_server: str) -> Iterator[ServiceProcess]:
@@ -56,7 +59,10 @@ def guarded(redis_server: str) -> Iterator[ServiceProcess]:
         yield running
 
 
-@pytest.mark.parametrize("attack", [name for name in ATTACKS if name not in ALIKE])
+@pytest.mark.parametrize(
+    "attack",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in BUSY else []) for name in ATTACKS if name not in ALIKE],
+)
 def test_a_thousand_connections_without_a_token_take_little_and_are_closed_in_time(
     attack: str, guarded: ServiceProcess
 ) -> None:

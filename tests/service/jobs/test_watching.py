@@ -19,6 +19,7 @@ from support.hands import hands
 from support.serving import compute, settle
 
 POSTS = 250
+FEW = 60
 WATCHERS = 350
 """Of each kind."""
 
@@ -55,20 +56,21 @@ async def submitted(running: ServiceProcess) -> str:
     return str(json.loads(body)["id"])
 
 
-def test_each_of_250_requests_at_once_gets_its_own_answer(running: ServiceProcess, redis_url: str) -> None:
+@pytest.mark.parametrize("count", [FEW, pytest.param(POSTS, marks=pytest.mark.slow)])
+def test_each_of_many_requests_at_once_gets_its_own_answer(count: int, running: ServiceProcess, redis_url: str) -> None:
     async def post() -> list[tuple[int, str]]:
-        bodies = [{"samples": [PAIR | {"id": f"pair-{number}"}]} for number in range(POSTS)]
+        bodies = [{"samples": [PAIR | {"id": f"pair-{number}"}]} for number in range(count)]
         return await asyncio.gather(*(ask(running, "POST", "/filter", body=body) for body in bodies))
 
     with hands(redis_url):
         answers = asyncio.run(post())
-    assert Counter(status for status, _ in answers) == {200: POSTS}
+    assert Counter(status for status, _ in answers) == {200: count}
     results = [json.loads(body) for _, body in answers]
-    assert [result["decisions"][0]["id"] for result in results] == [f"pair-{number}" for number in range(POSTS)]
-    assert sorted(result["direction"]["version"] for result in results) == list(range(1, POSTS + 1))
+    assert [result["decisions"][0]["id"] for result in results] == [f"pair-{number}" for number in range(count)]
+    assert sorted(result["direction"]["version"] for result in results) == list(range(1, count + 1))
 
 
-@pytest.mark.slow  # 250: the test above
+@pytest.mark.slow  # 60: the test above
 def test_700_who_watch_one_job_all_see_its_end(running: ServiceProcess, store: Store) -> None:
     async def watch() -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
         job_id = await submitted(running)

@@ -415,7 +415,7 @@ def test_where_many_characters_are_one_token_the_tokenizer_sees_more(form: str) 
     assert not any(pair.is_tie or pair.truncated for pair in pairs)
 
 
-@pytest.mark.parametrize("form", ["text", "messages"])
+@pytest.mark.parametrize("form", ["messages", pytest.param("text", marks=pytest.mark.slow)])
 def test_where_not_even_a_million_characters_have_tokens_enough_the_pair_is_dropped(form: str) -> None:
     row = {"id": "0", "language": "en", "prompt": "ab ", "chosen": "茶" * 2**20 + "a", "rejected": "b"}
     sample = wire.Sample.model_validate(conversational(row) if form == "messages" else row)

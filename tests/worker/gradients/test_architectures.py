@@ -50,7 +50,15 @@ def truths(loaded: Checkpoint, engine: GradientEngine) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("name", "attention"),
-    [(n, a) for n in sorted(ARCHITECTURES) for a in ("sdpa", "eager") if a == "eager" or n not in EAGER_ONLY],
+    [
+        *((name, "eager" if name in EAGER_ONLY else "sdpa") for name in sorted(ARCHITECTURES)),
+        ("llama", "eager"),
+        *(
+            pytest.param(name, "eager", marks=pytest.mark.slow)
+            for name in sorted(ARCHITECTURES)
+            if name not in EAGER_ONLY | {"llama"}
+        ),
+    ],
 )
 def test_gradients_equal_autograd(name: str, attention: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = save_random_model(tmp_path, name)

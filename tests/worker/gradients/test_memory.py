@@ -56,7 +56,9 @@ def kept_bytes(function: Callable[[], object]) -> int:
     return sum(storages.values())
 
 
-@pytest.mark.parametrize("layout", [PACKED_ROW, SHARED_ROW, TWO_ROWS])
+@pytest.mark.parametrize(
+    "layout", [PACKED_ROW, *(pytest.param(layout, marks=pytest.mark.slow) for layout in (SHARED_ROW, TWO_ROWS))]
+)
 def test_the_peak_is_that_of_a_forward_and_the_activations_kept(layout: Layout, model: Path) -> None:
     """At most 1.3 times a forward without gradients of the same batch and what the backward pass needs."""
     loaded = checkpoint(model)

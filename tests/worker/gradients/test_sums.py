@@ -20,7 +20,10 @@ PAIRS = [EncodedPair([5, 6, 7, 8], [9, 10], [11], truncated=False), EncodedPair(
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("held", [0, 3000, 2**27], ids=["each at once", "some", "all"])
-@pytest.mark.parametrize(("name", "rank", "dim"), [("llama", 8, 64), ("llama", 8, 100), ("qwen3_moe", 8, 64)])
+@pytest.mark.parametrize(
+    ("name", "rank", "dim"),
+    [("llama", 8, 100), ("qwen3_moe", 8, 64), pytest.param("llama", 8, 64, marks=pytest.mark.slow)],
+)
 def test_gradients_do_not_depend_on_how_many_modules_wait(
     layout: Layout, held: int, name: str, rank: int, dim: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

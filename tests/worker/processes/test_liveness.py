@@ -12,6 +12,8 @@ from typing import cast
 
 import pytest
 import redis
+from congrad.local import part
+from congrad.local.part import Part, Program
 from congrad_service import keys
 from congrad_service.queue.registry import Role
 from congrad_worker.processes import liveness
@@ -23,23 +25,27 @@ def is_healthy(folder: Path) -> bool:
     return subprocess.run(asked, env={**os.environ, "TMPDIR": str(folder)}).returncode == 0
 
 
-def wait_until(condition: Callable[[], bool], worker: subprocess.Popen[bytes]) -> None:
+def wait_until(condition: Callable[[], bool], worker: Part) -> None:
     """Blocks until the condition holds; the worker must run on."""
     while not condition():
-        assert worker.poll() is None
+        assert worker.status is None
         time.sleep(0.05)  # nothing tells when a process has come so far
 
 
+def announced(folder: Path) -> int:
+    """How many workers have said in this folder that they are there. A health check costs much more than a look."""
+    return len(list(folder.glob("congrad-worker-*/announced")))
+
+
 @contextmanager
-def decide_worker(redis_url: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker that takes seconds to start."""
+def decide_worker(redis_url: str, folder: Path) -> Iterator[Part]:
+    """A worker that has been started."""
     environment = {**os.environ, "TMPDIR": str(folder), "CONGRAD_REDIS_URL": redis_url}
-    worker = subprocess.Popen([sys.executable, "-m", "congrad_worker", "decide"], env=environment)
+    worker = Part(Program("decide worker", [sys.executable, "-m", "congrad_worker", "decide"], environment), None)
     try:
         yield worker
     finally:
-        worker.terminate()
-        worker.wait()
+        worker.stop()
 
 
 def children(connection: "redis.Redis") -> list[int]:
@@ -52,42 +58,46 @@ def test_without_a_worker_nothing_is_healthy(tmp_path: Path) -> None:
     assert not is_healthy(tmp_path)
 
 
-def test_a_worker_is_healthy_from_its_announcement_on_and_while_its_child_lives(redis_url: str, tmp_path: Path) -> None:
+def test_a_worker_is_healthy_from_its_announcement_on_and_while_its_child_lives(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part, "Popen", subprocess.Popen)  # as slow to start as a worker is
     with decide_worker(redis_url, tmp_path) as worker, redis.Redis.from_url(redis_url) as connection:
         wait_until(lambda: any(tmp_path.glob("congrad-worker-*")), worker)
         assert not is_healthy(tmp_path)  # it has yet to start its child, which takes longer than this question
-        wait_until(lambda: is_healthy(tmp_path), worker)
+        wait_until(lambda: announced(tmp_path) == 1, worker)
+        assert is_healthy(tmp_path)
         (first,) = children(connection)
 
         os.kill(first, signal.SIGKILL)
         wait_until(lambda: not is_healthy(tmp_path), worker)
+        wait_until(lambda: children(connection)[-1] != first, worker)
         wait_until(lambda: is_healthy(tmp_path), worker)
-        assert children(connection)[-1] != first
 
     assert not is_healthy(tmp_path)
 
 
 def test_what_a_killed_worker_leaves_behind_is_no_worker(redis_url: str, tmp_path: Path) -> None:
     with decide_worker(redis_url, tmp_path) as killed:
-        wait_until(lambda: is_healthy(tmp_path), killed)
+        wait_until(lambda: announced(tmp_path) == 1, killed)
+        assert is_healthy(tmp_path)
         killed.kill()
-        killed.wait()
-        assert any(tmp_path.glob("congrad-worker-*"))
+        assert announced(tmp_path) == 1
         assert not is_healthy(tmp_path)
         with decide_worker(redis_url, tmp_path) as worker:
-            wait_until(lambda: is_healthy(tmp_path), worker)
+            wait_until(lambda: announced(tmp_path) == 2, worker)
+            assert is_healthy(tmp_path)
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="this system does not say when a process started")
 def test_a_process_that_got_the_number_of_a_killed_worker_is_no_worker(redis_url: str, tmp_path: Path) -> None:
     with decide_worker(redis_url, tmp_path) as killed:
-        wait_until(lambda: is_healthy(tmp_path), killed)
+        wait_until(lambda: announced(tmp_path) == 1, killed)
         killed.kill()
-        killed.wait()
     (left,) = tmp_path.glob("congrad-worker-*")
     left.rename(tmp_path / f"congrad-worker-{os.getpid()}-left")
     with decide_worker(redis_url, tmp_path) as worker:
-        wait_until(lambda: len(list(tmp_path.glob("congrad-worker-*/announced"))) == 2, worker)
+        wait_until(lambda: announced(tmp_path) == 2, worker)
         assert is_healthy(tmp_path)
 
 

@@ -122,10 +122,10 @@ def test_an_adapter_goes_onto_the_base_in_memory_and_none_of_its_files_is_read_a
     "options",
     [
         {"modules_to_save": ["embed_tokens"]},
-        {"modules_to_save": ["lm_head"]},
         {"layer_replication": [[0, 2], [1, 2]]},
-        {"kasa_config": KasaConfig()},
-        {},
+        pytest.param({"modules_to_save": ["lm_head"]}, marks=pytest.mark.slow),
+        pytest.param({"kasa_config": KasaConfig()}, marks=pytest.mark.slow),
+        pytest.param({}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
