@@ -243,6 +243,9 @@ def _load_model(
     if is_divided and {"cpu", "disk"} & set(model.hf_device_map.values()):
         # Layers that come to a GPU for each batch anew take a hundred times as long.
         raise CheckpointError(f"CONGRAD_DEVICE=all: {torch.cuda.device_count()} GPUs do not hold the model")
+    if dtype == torch.float32 and not getattr(model, "is_quantized", False):
+        # Of what is stored in FP8 and dequantised on a CPU, transformers leaves in bfloat16 all that was no FP8.
+        model = model.float()
     model = model.eval().requires_grad_(False)
     return cast("PreTrainedModel", model if "device_map" in options else model.to(device))
 
