@@ -16,9 +16,17 @@ def saved(kind: type[PreTrainedModel], folder: Path) -> Path:
     weights that are tied are under all of their names."""
     torch.manual_seed(0)
     tokenizer = AutoTokenizer.from_pretrained(DEMO_CHECKPOINT)
-    layers = {"encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
-    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
-    config = BartConfig(vocab_size=len(tokenizer), d_model=16, max_position_embeddings=64, **layers, **heads)
+    config = BartConfig(
+        vocab_size=len(tokenizer),
+        d_model=16,
+        max_position_embeddings=64,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+    )
     kind(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     file = folder / "model.safetensors"
@@ -30,15 +38,15 @@ def saved(kind: type[PreTrainedModel], folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["its class is said", "its class is not said"])
-def test_the_decoder_of_a_model_with_an_encoder_is_not_served_for_the_whole(known: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_said", [True, False], ids=["its class is said", "its class is not said"])
+def test_the_decoder_of_a_model_with_an_encoder_is_not_served_for_the_whole(is_said: bool, tmp_path: Path) -> None:
     folder = saved(BartForConditionalGeneration, tmp_path / "model")
-    if not known:
+    if not is_said:
         file = folder / "config.json"
         config = json.loads(file.read_text())
         del config["architectures"]
         file.write_text(json.dumps(config))
-    name = "BartForConditionalGeneration" if known else "bart"
+    name = "BartForConditionalGeneration" if is_said else "bart"
     with pytest.raises(CheckpointError, match=rf"{name} has an encoder beside its decoder; only decoders"):
         checkpoint(folder)
 
