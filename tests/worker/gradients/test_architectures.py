@@ -1,5 +1,6 @@
 """Gradients of the architectures that people align, against autograd; prompts shared and not."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
 from congrad_worker.gradients.modules import coverage
 from congrad_worker.gradients.verification import verified_engine
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from support.architectures import ARCHITECTURES, WINDOW, save_adapter, save_random_model
 from support.autograd import pair_gradient
 from support.models import checkpoint, settings
 from support.properties import assert_rows_match, cosine
+from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 EAGER_ONLY = {"gemma2", "bloom", "gpt_neo"}
@@ -222,6 +225,41 @@ def test_a_base_in_4_bits_has_the_gradients_of_its_adapter(tmp_path: Path) -> No
     assert_rows_match(engine.compute(PAIRS).values, truths(loaded, engine), 1e-4)
     with pytest.raises(CheckpointError, match="CONGRAD_ADAPTER"):
         verified_engine(checkpoint(model, load_in_4bit=True), settings(model))
+
+
+FP8 = torch.float8_e4m3fn
+
+
+def store_in_fp8(model: Path, block: int = 16) -> dict[str, Tensor]:
+    """Rewrites the decoder layers of a checkpoint as DeepSeek-V3's are published, in FP8 with a scale for each block,
+    and the rest in bfloat16. Returns what the weights are then, in float32."""
+    file, stored, expected = model / "model.safetensors", {}, {}
+    for name, weight in load_file(file).items():
+        if ".layers." in name and weight.ndim == 2:
+            blocks = weight.unflatten(1, (-1, block)).unflatten(0, (-1, block))  # [rows, block, columns, block]
+            scales = blocks.abs().amax((1, 3), keepdim=True) / torch.finfo(FP8).max
+            rounded = (blocks / scales).to(FP8)
+            stored[name], stored[f"{name}_scale_inv"] = rounded.reshape(weight.shape), scales[:, 0, :, 0].contiguous()
+            expected[name] = (rounded.float() * scales).reshape(weight.shape)
+        else:
+            stored[name] = weight.bfloat16()
+            expected[name] = stored[name].float()
+    save_file(stored, file, metadata={"format": "pt"})
+    how = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [block, block]}
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16", "quantization_config": how}))
+    return expected
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="transformers dequantises where there is no GPU")
+def test_a_model_in_fp8_is_computed_in_float32_on_a_cpu(tmp_path: Path) -> None:
+    model = save_random_model(tmp_path / "model", "llama")
+    expected = store_in_fp8(model)
+    loaded = checkpoint(model, dtype="auto")
+    weights = dict(loaded.model.named_parameters())
+    assert all(torch.equal(weights[name], weight) for name, weight in expected.items())  # dtypes too
+    engine = verified_engine(loaded, settings(model, projection="exact"))
+    assert_rows_match(engine.compute(PAIRS).values, truths(loaded, engine), 1e-5)
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoTokenizer,
     BitsAndBytesConfig,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -25,6 +26,7 @@ from congrad_worker.checkpoints import tensor_float
 from congrad_worker.checkpoints.adapters import Model, is_adapted
 from congrad_worker.checkpoints.checks.broken import broken_file, has_tokenizer
 from congrad_worker.checkpoints.checks.completeness import check_adapter, check_model, check_own_weights
+from congrad_worker.checkpoints.checks.encoders import check_encoder
 from congrad_worker.checkpoints.checks.frequencies import limit, thresholds
 from congrad_worker.checkpoints.checks.kernels import check_kernels
 from congrad_worker.checkpoints.checks.templates import warn_of_own_template
@@ -233,12 +235,17 @@ def _load_model(
         options = {"device_map": {"": device}, **options, "quantization_config": _quantisation(dtype)}
     # What does not fit is not loaded, but named below; transformers' own error says only that there is something.
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
-    kind: Any = _class_of(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    check_encoder(f"{setting}={folder}", config)
+    kind: Any = _class_of(config)
     model, said = kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options)
     check_model(f"{setting}={folder}", model, said)
     if is_divided and {"cpu", "disk"} & set(model.hf_device_map.values()):
         # Layers that come to a GPU for each batch anew take a hundred times as long.
         raise CheckpointError(f"CONGRAD_DEVICE=all: {torch.cuda.device_count()} GPUs do not hold the model")
+    if dtype == torch.float32 and not getattr(model, "is_quantized", False):
+        # Of what is stored in FP8 and dequantised on a CPU, transformers leaves in bfloat16 all that was no FP8.
+        model = model.float()
     model = model.eval().requires_grad_(False)
     return cast("PreTrainedModel", model if "device_map" in options else model.to(device))
 
@@ -257,10 +264,9 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _class_of(folder: Path) -> type[AutoModelForCausalLM | AutoModelForImageTextToText]:
+def _class_of(config: PretrainedConfig) -> type[AutoModelForCausalLM | AutoModelForImageTextToText]:
     """What a checkpoint was saved from, as TRL takes it: a multimodal model has its language model's weights under
     other names than that alone."""
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     multimodal = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(config.model_type)
     is_multimodal = multimodal is not None and multimodal in (config.architectures or [])
     return AutoModelForImageTextToText if is_multimodal else AutoModelForCausalLM
