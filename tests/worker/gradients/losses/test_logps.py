@@ -67,6 +67,27 @@ def test_few_tokens_of_a_large_vocabulary_round_no_worse_than_many(tokens: int) 
     assert relative_error(found.grad[-1:].numpy(), exact.grad[-1:].numpy()) < 2e-6  # the last is left over
 
 
+@pytest.mark.parametrize("length", [18, 25], ids=["one word in a hundred", "one word in a thousand"])
+def test_what_a_model_is_sure_of_has_its_gradient_too(length: int) -> None:
+    """It is what all other words have together; as one minus a probability it was rounding: 1e-2 and 1e-1 off."""
+    draw = torch.Generator().manual_seed(0)
+    head = torch.randn(2**17, 64, generator=draw) / 8
+    targets = torch.arange(8)
+    hidden = length * head[targets] / head[targets].norm(dim=1, keepdim=True) ** 2
+    exact = hidden.double().requires_grad_()
+    expected = (exact @ head.double().T).log_softmax(-1).gather(1, targets[:, None])[:, 0]
+    assert expected.min() > -0.2
+    expected.sum().backward()
+    found = hidden.clone().requires_grad_()
+    values, _ = logps._ChunkedLogps.apply(found, targets, lambda h: h @ head.T, 8, False)
+    torch.testing.assert_close(values.double(), expected, rtol=0, atol=1e-6)
+    values.sum().backward()
+    assert found.grad is not None
+    assert exact.grad is not None
+    errors = (found.grad - exact.grad).norm(dim=1) / exact.grad.norm(dim=1)
+    assert errors.max() < 1e-5
+
+
 def test_memory_does_not_grow_with_the_vocabulary_beyond_one_chunk() -> None:
     peaks = {}
     for vocabulary in (8_192, 131_072):
