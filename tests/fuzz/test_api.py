@@ -90,7 +90,7 @@ def check(case: Case[Any], response: Response) -> None:
 @pytest.mark.usefixtures("workers")
 @pytest.mark.xfail(FACTOR > 0, raises=InvalidSchema, reason="now and then schemathesis cannot make what it wants to")
 @SCHEMA.parametrize()
-@examples(15, suppress_health_check=SLOW)
+@examples(8, suppress_health_check=SLOW)
 def test_single_requests(case: Case[Any]) -> None:
     check(case, case.call())
 
@@ -145,7 +145,7 @@ few get to is chance; where requests that the document allows are refused, none 
 
 
 def test_sequences_of_requests() -> None:
-    several = examples(25, stateful_step_count=12, suppress_health_check=SLOW)
+    several = examples(15, stateful_step_count=12, suppress_health_check=SLOW)
     for number in range(ROUNDS):
         run_state_machine_as_test(Sequences if FACTOR else seed(number)(Sequences), settings=several)
         if "POST /filter" in SUCCEEDED and len(SUCCEEDED) >= 5:

@@ -389,5 +389,5 @@ def assert_held(held: dict[bytes, bytes], shown: wire.Direction, direction: mode
 def test_directions_are_those_of_the_model_whatever_happens_in_whatever_order() -> None:
     run_state_machine_as_test(
         DirectionMachine,
-        settings=examples(30, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]),
+        settings=examples(20, stateful_step_count=30, suppress_health_check=[HealthCheck.too_slow]),
     )
