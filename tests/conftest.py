@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 
 import pytest
 
@@ -12,6 +13,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 for name in [name for name in os.environ if name.startswith("CONGRAD_") and name != "CONGRAD_SHARED"]:
     del os.environ[name]
+
+# A script that runs them beside something else has Ctrl-C ignored, and so has all that tests start and then interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # To collect tests is to import torch, transformers and TRL: a million objects that stay. Python's collector would look
 # through them again and again, which takes a fifth of the time, and later whenever a test has made many of its own.
