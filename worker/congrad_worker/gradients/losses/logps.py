@@ -116,14 +116,12 @@ class _ChunkedLogps(torch.autograd.Function):
             with torch.set_grad_enabled(gradients is not None):
                 inputs = _in_whole_rows(hidden[part].detach()).requires_grad_(gradients is not None)
                 logits = head(inputs)  # [chunk, vocabulary]
-            found, distribution, others = _softmax(logits.detach(), index)
-            logps[part] = found[:count, 0]
+            softmax = _Softmax(logits.detach(), index, with_collisions)
+            logps[part] = softmax.logps[:count]
             if with_collisions:
-                collisions[part] = 2 * torch.linalg.vector_norm(distribution[:count], dim=1).log()
+                collisions[part] = softmax.collisions[:count]
             if gradients is not None:
-                # softmax - e_y, the gradient of -log π, in place of the probabilities.
-                distribution.scatter_(1, index, -others)
-                (gradient,) = torch.autograd.grad(logits, inputs, distribution.to(logits.dtype))
+                (gradient,) = torch.autograd.grad(logits, inputs, softmax.minus_targets())
                 gradients[part] = gradient[:count]
         ctx.mark_non_differentiable(collisions)
         if gradients is not None:
@@ -136,21 +134,39 @@ class _ChunkedLogps(torch.autograd.Function):
         return gradients * -scales[:, None].to(gradients.dtype), None, None, None, None
 
 
-def _softmax(logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of targets with ``index``, ``[tokens, 1]``: their log-probabilities; all probabilities, ``[tokens, vocabulary]``;
-    and that of any other word than the target, ``[tokens, 1]``. All are float32.
+class _Softmax:
+    """The distributions of one chunk's tokens, and where in them the targets are.
 
-    The last is what there is of a gradient where a model is sure of a target, and would be nothing but rounding as one
-    minus a probability: `torch.log_softmax` adds one number after another, by which the sum of 50,000 is wrong by 2e-6.
-    `torch.sum` adds sums of sums.
+    Their probabilities' sum is `torch.sum`'s, which adds sums of sums: `torch.log_softmax` adds one number after
+    another, by which that of 50,000 is wrong by 2e-6.
+
+    :param logits: ``[tokens, vocabulary]``.
+    :param index: ids of the targets, ``[tokens, 1]``.
+    :ivar logps: log π of the targets in nats, ``[tokens]``.
+    :ivar collisions: log Σ_v π(v)², ``[tokens]``; none unless wanted.
     """
-    shifted = logits.float() - logits.amax(dim=-1, keepdim=True)
-    targets = shifted.gather(1, index)
-    exponentials = shifted.exp_()
-    others = exponentials.scatter_(1, index, 0.0).sum(dim=-1, keepdim=True)
-    total = others + targets.exp()
-    probabilities = exponentials.scatter_(1, index, targets.exp()).div_(total)
-    return targets - total.log(), probabilities, others / total
+
+    def __init__(self, logits: Tensor, index: Tensor, with_collisions: bool):
+        self._dtype, self._index = logits.dtype, index
+        shifted = logits - logits.amax(dim=-1, keepdim=True).float()  # in float32, in one pass
+        targets = shifted.gather(1, index)
+        self._exponentials = shifted.exp_()
+        norms = torch.linalg.vector_norm(shifted, dim=1) if with_collisions else shifted.new_empty(0)
+        self._others = shifted.scatter_(1, index, 0.0).sum(dim=-1, keepdim=True)
+        self._total = self._others + targets.exp()
+        self.logps = (targets - self._total.log())[:, 0]
+        self.collisions = 2 * (norms / self._total[:, 0]).log() if with_collisions else norms
+
+    def minus_targets(self) -> Tensor:
+        """softmax - e_y, the gradient of -log π in the logits, in their dtype; once, for it takes their place.
+
+        At the target it is what all others have together. As a probability less one it would be nothing but rounding
+        where a model is sure of it.
+        """
+        numerators = self._exponentials.scatter_(1, self._index, -self._others)
+        is_same = numerators.dtype == self._dtype
+        found = numerators if is_same else torch.empty_like(numerators, dtype=self._dtype)
+        return torch.div(numerators, self._total, out=found)
 
 
 def _in_whole_rows(values: Tensor) -> Tensor:
