@@ -7,7 +7,7 @@ from pathlib import Path
 from congrad.commands.filtering.asking import GradientsGoneError, Run
 from congrad.commands.filtering.journal import Journal
 from congrad.commands.terminal.output import FAILED, INTERRUPTED, WRONG, explained, fail, status_of
-from congrad.errors import APIStatusError, CongradError, JobFailedError
+from congrad.errors import APIStatusError, ConflictError, CongradError, JobFailedError
 from congrad.files.kinds.rows import FileError
 
 
@@ -29,6 +29,8 @@ def without_answers(run: Run, journal: Journal, path: Path | None, *, ends_with_
             "--no-update --restart scores them against it, and folds nothing in",
             FAILED,
         )
+    except ConflictError as error:  # with what is there, such as a direction of another checkpoint: it is so again
+        fail(f"{explained(error)}\n{_left(run, journal, path, once='once that is no more so, ')}", status_of(error))
     except APIStatusError as error:
         status = status_of(error)
         # Of a job that has failed it is in the words only which row is at fault.
@@ -71,11 +73,11 @@ def _under_way(run: Run, journal: Journal, path: Path | None) -> str:
     return f"{goes_on}{same or ', and is taken up too'}"
 
 
-def _left(run: Run, journal: Journal, path: Path | None) -> str:
+def _left(run: Run, journal: Journal, path: Path | None, once: str = "") -> str:
     answered = run.answered(journal)
     if not answered:
         return "nothing was written"
     done = f"{answered} of {run.found.rows} rows have decisions"
     if path is None:
         return f"{done}, which are lost: only with -o FILE a run can go on where it stopped"
-    return f"{done}, kept in {path}: the same command goes on from there"
+    return f"{done}, kept in {path}: {once}the same command goes on from there"

@@ -10,7 +10,7 @@ from congrad.commands.filtering.journal import Journal
 from congrad.commands.filtering.selection import selection_of
 from congrad.commands.filtering.telling.endings import without_answers
 from congrad.contract import wire
-from congrad.errors import UnprocessableError
+from congrad.errors import ConflictError, UnprocessableError
 from congrad.files.samples import Fields, survey
 from congrad.files.source import Source
 from support.stub_service import sample
@@ -53,3 +53,14 @@ def test_rows_are_only_spoken_of_where_one_is_at_fault(
     with pytest.raises(typer.Exit), without_answers(run, Journal({}), None):
         raise UnprocessableError(problem)
     assert ("take it out first" in capsys.readouterr().err) == (pointer == "/samples/0")
+
+
+def test_what_is_there_has_to_change_before_a_run_that_it_conflicts_with_goes_on(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Run, "answered", lambda *_: 1)
+    problem = wire.Problem(title="Conflict", status=409, detail="the direction is of another checkpoint", errors=[])
+    with pytest.raises(typer.Exit), without_answers(run, Journal({}), Path("kept.congrad")):
+        raise ConflictError(problem)
+    said = capsys.readouterr().err
+    assert "kept in kept.congrad: once that is no more so, the same command goes on from there" in said
