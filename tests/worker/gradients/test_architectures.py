@@ -89,6 +89,15 @@ def test_prompts_are_not_shared_where_that_is_a_little_wrong(name: str, dtype: s
     assert verified_engine(checkpoint(model, dtype=dtype), settings(model)).layouts == (TWO_ROWS,)
 
 
+def test_a_configuration_that_asks_for_tuples_changes_nothing(tmp_path: Path) -> None:
+    """As those of some checkpoints of years ago do."""
+    model = save_random_model(tmp_path, "llama")
+    expected = verified_engine(checkpoint(model), settings(model)).compute(PAIRS).values
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    (model / "config.json").write_text(json.dumps(config | {"return_dict": False}), encoding="utf-8")
+    np.testing.assert_array_equal(verified_engine(checkpoint(model), settings(model)).compute(PAIRS).values, expected)
+
+
 @pytest.mark.parametrize("kind", ["lora", "dora", "rslora"])
 def test_gradients_of_an_adapter_equal_autograd(kind: str, tmp_path: Path) -> None:
     model = save_random_model(tmp_path / "model", "llama")

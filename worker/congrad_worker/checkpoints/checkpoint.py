@@ -240,6 +240,9 @@ def _load_model(
     kind: Any = _class_of(config)
     model, said = kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options)
     check_model(f"{setting}={folder}", model, said)
+    # Checkpoints of years ago may ask for tuples, which transformers' own models cannot do with any more.
+    for own in (model.config, model.config.get_text_config()):
+        own.return_dict = True
     if is_divided and {"cpu", "disk"} & set(model.hf_device_map.values()):
         # Layers that come to a GPU for each batch anew take a hundred times as long.
         raise CheckpointError(f"CONGRAD_DEVICE=all: {torch.cuda.device_count()} GPUs do not hold the model")
