@@ -1,5 +1,6 @@
 """Small random models of the architectures that people align."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
 )
 
 from support.models import DEMO_CHECKPOINT
@@ -133,14 +135,20 @@ def random_model(name: str, vocabulary: int, **sizes: int) -> PreTrainedModel:
 def save_model(folder: Path, model: PreTrainedModel) -> Path:
     """A model with the demo checkpoint's tokenizer, on disk."""
     model.save_pretrained(folder)
-    AutoTokenizer.from_pretrained(DEMO_CHECKPOINT).save_pretrained(folder)
+    _demo_tokenizer().save_pretrained(folder)
     return folder
 
 
 def save_random_model(folder: Path, name: str, **sizes: int) -> Path:
     """A random model of an architecture with the demo checkpoint's tokenizer, on disk."""
-    tokenizer = AutoTokenizer.from_pretrained(DEMO_CHECKPOINT)
-    return save_model(folder, random_model(name, len(tokenizer) + SPARE, **sizes))
+    return save_model(folder, random_model(name, len(_demo_tokenizer()) + SPARE, **sizes))
+
+
+@cache
+def _demo_tokenizer() -> PreTrainedTokenizerBase:
+    # To read it takes as long as to make a model.
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(DEMO_CHECKPOINT)
+    return tokenizer
 
 
 def save_adapter(model: Path, folder: Path, kind: str) -> Path:
