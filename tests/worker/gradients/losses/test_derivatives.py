@@ -17,7 +17,8 @@ BETA = 0.1
 def found(chosen: float, rejected: float, **options: object) -> np.ndarray:
     """The derivatives in both scores, divided by the larger one, and what that is: float64 ``[3]``."""
     loss = PreferenceLoss(settings(DEMO_CHECKPOINT, beta=BETA, **options))
-    policy = PairLogps(*(torch.tensor([score - 1000.0]).requires_grad_() for score in (chosen, rejected)))
+    sides = [torch.tensor([score - 1000.0]).requires_grad_() for score in (chosen, rejected)]
+    policy = PairLogps(sides[0], sides[1])
     reference = PairLogps(torch.tensor([-1000.0]), torch.tensor([-1000.0]))
     divided, size = divided_derivatives(
         lambda own, other: loss(own, other, torch.tensor([[40, 30]])), policy, reference, None
