@@ -286,3 +286,22 @@ def test_gradients_that_keep_their_lengths_have_those_of_autograd_as_far_as_floa
     expected = wide_gradient(small_llama, learnt, 0.1)
     assert np.linalg.norm(found) == pytest.approx(np.linalg.norm(expected), rel=1e-4)
     assert cosine(found / np.linalg.norm(found), expected / np.linalg.norm(expected)) > 1 - 1e-6
+
+
+def test_a_unit_gradient_is_exact_however_large_its_coefficient(small_llama: Path, pairs: list[EncodedPair]) -> None:
+    """Forward KL has e^100 of a completion that the policy gives up, beyond float32, and next to nothing of the
+    other: where the gradient points is what moves the one."""
+    alone = replace(pairs[0], rejected_ids=[])
+    chosen = _chosen_logp(small_llama, pairs[0])
+    lost = replace(pairs[0], ref_logps=(chosen + 100, -1000.0))
+    given = engine(small_llama, unit_gradients=True, projection="exact", f_divergence_type="forward_kl")
+    (found,) = given.compute([lost]).values
+    (expected,) = engine(small_llama, unit_gradients=True, projection="exact", loss="sft").compute([alone]).values
+    assert_rows_match(found[None], expected[None], 1e-5)
+
+
+def _chosen_logp(folder: Path, pair: EncodedPair) -> float:
+    model = checkpoint(folder).model
+    ids = torch.tensor([pair.prompt_ids + pair.chosen_ids], device=model.device)
+    logps = model(input_ids=ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])
+    return float(logps[len(pair.prompt_ids) - 1 :].sum())

@@ -30,7 +30,7 @@ from congrad_worker.gradients.layouts.packing.packed_row import PACKED_ROW
 from congrad_worker.gradients.layouts.packing.variable_length import attends_at_once
 from congrad_worker.gradients.layouts.shared_row import SHARED_ROW
 from congrad_worker.gradients.layouts.two_rows import TWO_ROWS
-from congrad_worker.gradients.losses.derivatives import SMALL, divided_derivatives
+from congrad_worker.gradients.losses.derivatives import divided_derivatives
 from congrad_worker.gradients.losses.logps import token_logps, token_logps_and_collisions
 from congrad_worker.gradients.losses.preference import PairLogps, PreferenceLoss, TokenLogps
 from congrad_worker.gradients.modules import decoder_blocks, target_modules, tied
@@ -41,6 +41,9 @@ from congrad_worker.settings import MAX_DIM, GradientSettings
 LAYOUTS: tuple[Layout, ...] = (PACKED_ROW, SHARED_ROW, TWO_ROWS)
 """A pair is laid out in the cheapest of these that suits it, and where two cost as much in the earlier; the last suits
 every pair, and every model."""
+
+SMALL = 2.0**-80
+"""What is shorter, or longer than its inverse, float32 may have no exponents for."""
 
 log = logging.getLogger(__name__)
 
@@ -225,9 +228,9 @@ class GradientEngine:
         return self._scaled(target, scales)
 
     def _scaled(self, target: Tensor, scales: Tensor) -> Tensor:
-        """Gradients multiplied with what derivatives were divided by, float32 ``[pairs, D]``; no smaller than they can
-        be told in float32 where they get length 1 in the end."""
-        told = scales.clamp(min=SMALL)
+        """Gradients multiplied with what derivatives were divided by, float32 ``[pairs, D]``; no smaller and no larger
+        than they can be told in float32 where they get length 1 in the end."""
+        told = scales.clamp(SMALL, 1 / SMALL)
         found = target * told.float()[:, None]
         # A power of two and what is left of it: a scale without an exponent in float32 is a few bits there.
         return found if self._has_unit_gradients else found.mul_((scales / told).float()[:, None])

@@ -109,6 +109,17 @@ def test_torchjd_weightings_give_its_directions(name: str, whole: torch.nn.Modul
     assert np.allclose(direction, whole(torch.from_numpy(gradients)).numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize("name", [*OWN, *TORCHJD])
+@pytest.mark.parametrize("length", [1e-12, 1e-3, 1e6])
+def test_how_long_gradients_are_in_all_has_no_say(name: str, length: float) -> None:
+    """What a model is sure of has short ones; TorchJD took them for none, and there was no direction."""
+    gradients = conflicting_gradients(4, 30, seed=0)
+    gradients /= np.linalg.norm(gradients)
+    whole = aggregator(name)(gram_of(gradients), 0).weights @ gradients
+    scaled = aggregator(name)(gram_of(length * gradients), 0).weights @ gradients
+    assert cosine(whole, scaled) == pytest.approx(1, abs=1e-9)
+
+
 def test_a_request_may_ask_for_every_aggregator_that_there_is() -> None:
     assert get_args(AggregatorName) == (*OWN, *TORCHJD)
 

@@ -86,3 +86,38 @@ def test_what_only_has_the_name_of_a_norm_is_left_as_it_is() -> None:
 def test_norms_in_half_precision_are_left_as_they_are_on_a_cpu() -> None:
     """transformers' classes compute them in float32."""
     assert not list(norms.fused_norms(random_model("llama", 128).bfloat16()))
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2"])
+def test_a_weight_far_larger_than_the_others_does_not_hide_them(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In half precision w passed for Gemma's 1 + w, as it is of the large one, and all others were another norm's."""
+    monkeypatch.setattr(norms, "KERNELS", ("cpu",))
+    model = random_model(name, 128).bfloat16()
+    for module in model.modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            nn.init.normal_(module.weight, std=0.3)  # type: ignore[arg-type]
+            module.weight[3] = 1000.0  # type: ignore[operator]
+    pairs = list(norms.fused_norms(model))
+    assert len(pairs) == CALLS[name]
+    for module, norm in pairs:
+        inputs = torch.randn(64, len(module.weight), generator=torch.Generator().manual_seed(0)).bfloat16()  # type: ignore[arg-type]
+        others = torch.arange(inputs.shape[-1]) != 3
+        torch.testing.assert_close(norm(inputs)[:, others], module(inputs)[:, others], rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ["llama", "gemma2"])
+def test_a_norm_whose_weights_are_much_alike_is_fused(
+    name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hardly has a gradient along its input, in which direction it was compared: many of trained models were not
+    fused in half precision, and those of new models not at all."""
+    if dtype == torch.bfloat16:
+        monkeypatch.setattr(norms, "KERNELS", ("cpu",))
+    model = random_model(name, 128)
+    model.to(dtype=dtype)  # type: ignore[call-arg]
+    for spread in (0.0, 0.1):
+        for module in model.modules():
+            if type(module).__name__.endswith("RMSNorm"):
+                nn.init.normal_(module.weight, mean=0.7, std=spread)  # type: ignore[arg-type]
+        assert len(list(norms.fused_norms(model))) == CALLS[name]

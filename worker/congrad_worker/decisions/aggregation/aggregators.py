@@ -19,7 +19,8 @@ TORCHJD: dict[str, tuple[str, dict[str, Any]]] = {
     "mgda": ("MGDAWeighting", {}),
     "upgrad": ("UPGradWeighting", {}),
 }
-"""Names of TorchJD's deterministic weightings of a Gramian, and their arguments."""
+"""Names of TorchJD's deterministic weightings of a Gramian, and their arguments. None depends on the size of the
+Gramian, but for what its code takes to be zero: a trace of 1e-4, which short gradients have."""
 
 
 def aggregator(name: str) -> Aggregator:
@@ -48,8 +49,15 @@ def _from_torchjd(weighting: Callable[[Any], Any]) -> Aggregator:
     def aggregate(gram: np.ndarray, _: int) -> Surgery:
         import torch  # as above
 
-        weights: np.ndarray = weighting(torch.from_numpy(gram)).numpy()
+        weights: np.ndarray = weighting(torch.from_numpy(_of_common_size(gram))).numpy()
         # These give one direction, not a de-conflicted gradient for each language: all rows are the same.
         return Surgery(weights, np.tile(weights, (len(gram), 1)))
 
     return aggregate
+
+
+def _of_common_size(gram: np.ndarray) -> np.ndarray:
+    """A Gram matrix whose trace is between 1 and 2, by a power of two, which rounds nothing."""
+    _, exponent = np.frexp(np.trace(gram))
+    scaled: np.ndarray = np.ldexp(gram, 1 - exponent)
+    return scaled

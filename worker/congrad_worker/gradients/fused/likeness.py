@@ -13,6 +13,9 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 HALF_TOLERANCE = 0.01
 """Relative differences that are rounding once instead of several times."""
 
+DIRECTIONS = 1000
+"""The first seed of directions that outputs are differentiated in."""
+
 Function = Callable[..., Tensor | tuple[Tensor, ...]]
 
 
@@ -53,7 +56,8 @@ def _forward_and_backward(function: Function, inputs: Sequence[Tensor], constant
         leaves = [tensor.clone().requires_grad_() for tensor in inputs]
         given = function(*(leaf * 1 for leaf in leaves), *constants)
         outputs = [given] if isinstance(given, Tensor) else list(given)
-        directions = [drawn(output.shape, output, seed) for seed, output in enumerate(outputs)]
+        # Not those that inputs are drawn by: along its input a norm has no gradient, and rounding would be compared.
+        directions = [drawn(output.shape, output, seed) for seed, output in enumerate(outputs, DIRECTIONS)]
         kept = [output.detach().float() for output in outputs]
         gradients = torch.autograd.grad(outputs, leaves, directions)
     return kept + [gradient.float() for gradient in gradients]

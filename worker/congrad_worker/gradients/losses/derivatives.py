@@ -7,9 +7,6 @@ from torch import Tensor
 
 from congrad_worker.gradients.losses.preference import PairLogps
 
-SMALL = 2.0**-80
-"""Derivatives below are taken again in float64: float32's exponents end at 1e-38, and σ(-βΔ) is there at βΔ = 87."""
-
 
 def divided_derivatives(
     loss: Callable[[PairLogps, PairLogps], Tensor], policy: PairLogps, reference: PairLogps, ties: Tensor | None
@@ -18,18 +15,14 @@ def divided_derivatives(
     each; and what they were divided by, float64 ``[pairs]``, 1 where there is nothing to divide.
 
     Of a pair that is learnt derivatives are tiny, and gradients that came of them would be too small for half
-    precision.
+    precision. They are taken in float64: float32's exponents end at 1e-38, and σ(-βΔ) is there at βΔ = 87.
 
     :param ties: pairs whose sides are one completion, bool ``[pairs]``; None if there are none. Its derivative is the
         sum of theirs, which the first has; the gradients of two sides that all but cancel would be rounding.
     """
     wide = policy.doubles()
-    taken, sizes = _divided(loss(policy, reference), policy.sides, ties)
-    again, small = _divided(loss(wide, reference.doubles()), wide.sides, ties)
-    is_small = sizes < SMALL
-    derivatives = [torch.where(is_small, b.float(), a) for a, b in zip(taken, again, strict=True)]
-    sizes = torch.where(is_small, small, sizes.double())
-    return derivatives, torch.where(sizes > 0, sizes, 1.0)
+    derivatives, sizes = _divided(loss(wide, reference.doubles()), wide.sides, ties)
+    return [derivative.float() for derivative in derivatives], torch.where(sizes > 0, sizes, 1.0)
 
 
 def _divided(losses: Tensor, sides: tuple[Tensor, ...], ties: Tensor | None) -> tuple[list[Tensor], Tensor]:

@@ -61,6 +61,12 @@ def divergence_score(ratio: Tensor, given: GradientSettings) -> Tensor:
     return ratio
 
 
+def probability(logits: Tensor) -> Tensor:
+    r"""σ, with a derivative :math:`\sigma(x)\sigma(-x)` that is right however large x is. That of `torch.sigmoid` is
+    :math:`y(1 - y)`, which is rounding and then 0 where y is nearly 1."""
+    return torch.exp(F.logsigmoid(logits))
+
+
 def sigmoid(scores: Scores, given: GradientSettings) -> Tensor:
     r"""DPO: :math:`-\log\sigma(\beta\Delta)` (Rafailov et al. 2023, arXiv 2305.18290, eq. 7)."""
     return -F.logsigmoid(given.beta * scores.delta)
@@ -131,7 +137,7 @@ def exo_pair(scores: Scores, given: GradientSettings) -> Tensor:
         + \sigma(-\beta\Delta) \log\frac{\sigma(-\beta\Delta)}{\varepsilon}
     """
     logits, share = given.beta * scores.delta, given.label_smoothing
-    return torch.sigmoid(logits) * (F.logsigmoid(logits) - math.log1p(-share)) + torch.sigmoid(-logits) * (
+    return probability(logits) * (F.logsigmoid(logits) - math.log1p(-share)) + probability(-logits) * (
         F.logsigmoid(-logits) - math.log(share)
     )
 
@@ -162,7 +168,7 @@ def sppo_hard(scores: Scores, given: GradientSettings) -> Tensor:
 
 def apo_zero(scores: Scores, given: GradientSettings) -> Tensor:
     r"""APO-zero: :math:`1 - \sigma(\beta s_w) + \sigma(\beta s_l)` (D'Oosterlinck et al. 2024, arXiv 2408.06266)."""
-    return 1 - torch.sigmoid(given.beta * scores.chosen) + torch.sigmoid(given.beta * scores.rejected)
+    return 1 - probability(given.beta * scores.chosen) + probability(given.beta * scores.rejected)
 
 
 def apo_down(scores: Scores, given: GradientSettings) -> Tensor:
@@ -170,7 +176,7 @@ def apo_down(scores: Scores, given: GradientSettings) -> Tensor:
 
     For policies that are better than the chosen completions: it makes both less likely, the rejected one more so.
     """
-    return torch.sigmoid(given.beta * scores.chosen) + 1 - torch.sigmoid(given.beta * scores.delta)
+    return probability(given.beta * scores.chosen) + 1 - probability(given.beta * scores.delta)
 
 
 def discopop(scores: Scores, given: GradientSettings) -> Tensor:
@@ -179,8 +185,9 @@ def discopop(scores: Scores, given: GradientSettings) -> Tensor:
     .. math:: -(1 - \sigma(x/\tau)) \log\sigma(x) + \sigma(x/\tau) e^{-x}
     """
     logits = given.beta * scores.delta
-    share = torch.sigmoid(logits / given.discopop_tau)
-    return -F.logsigmoid(logits) * (1 - share) + torch.exp(-logits) * share
+    share = F.logsigmoid(logits / given.discopop_tau)
+    # One exponential, as two are infinity times 0 where βΔ is far below 0.
+    return -F.logsigmoid(logits) * (1 - torch.exp(share)) + torch.exp(share - logits)
 
 
 def unpaired(scores: Scores, given: GradientSettings) -> Tensor:
@@ -196,8 +203,8 @@ def unpaired(scores: Scores, given: GradientSettings) -> Tensor:
     differentiated. Here KL is 0: so it is where the reference is the policy, and elsewhere it would only change how
     much a completion counts.
     """
-    chosen = 1 - torch.sigmoid(given.beta * scores.chosen)
-    rejected = torch.sigmoid(given.beta * scores.rejected)
+    chosen = 1 - probability(given.beta * scores.chosen)
+    rejected = probability(given.beta * scores.rejected)
     is_given = (scores.lengths > 0).to(chosen.dtype)
     losses = torch.stack((given.desirable_weight * chosen, given.undesirable_weight * rejected), dim=1) * is_given
     return losses.sum(1) / is_given.sum(1).clamp(min=1)
