@@ -25,8 +25,8 @@ def check_addresses(settings: RedisSettings) -> None:
         ConnectionPool.from_url(settings.redis_url).make_connection()
     except (RedisError, TypeError, ValueError) as error:
         raise AddressError(f"CONGRAD_REDIS_URL: has an option that redis-py does not take: {error}") from None
-    for url in settings.celery_broker.split(";"):
-        _check_amqp(url)
+    for broker in settings.celery_broker.split(";"):
+        _check_amqp(broker)
     try:
         connection = Connection(settings.celery_broker)  # type: ignore[no-untyped-call] # it has no types
         connection.get_transport_cls()  # type: ignore[no-untyped-call] # likewise
