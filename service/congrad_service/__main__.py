@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import sys
 from types import FrameType
 
@@ -73,6 +74,9 @@ def main() -> int:
     except TokensError as error:
         print(f"congrad service: CONGRAD_API_KEYS_FILE: {error}", file=sys.stderr)
         return 2
+    if not _is_known(settings.host):
+        print(f"congrad service: CONGRAD_HOST: {settings.host} is no address, nor a name that has one", file=sys.stderr)
+        return 2
     try:
         server = DrainingServer(app, settings)
     except OSError as error:
@@ -84,6 +88,18 @@ def main() -> int:
     except KeyboardInterrupt:  # uvicorn raises the signal again when it has ended, in good order
         return 128 + signal.SIGINT
     return 0
+
+
+def _is_known(host: str) -> bool:
+    """Whether it has an address; uvicorn would say that a name is not known, and not which. Where nobody can be asked
+    for names just now, that is no fault of the setting."""
+    try:
+        socket.getaddrinfo(host, None)
+    except UnicodeError:  # of what can be no name
+        return False
+    except socket.gaierror as error:
+        return error.errno != socket.EAI_NONAME
+    return True
 
 
 if __name__ == "__main__":

@@ -75,10 +75,7 @@ class RedisSettings(BaseSettings):
     @property
     def celery_broker(self) -> str:
         """The broker's URL, with TLS as redis-py has it: Celery checks no certificate unless it is told to."""
-        url = self.broker_url or self.redis_url
-        if not url.startswith("rediss:") or "ssl_cert_reqs=" in url:
-            return url
-        return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=required"
+        return ";".join(map(_checking_certificates, (self.broker_url or self.redis_url).split(";")))
 
     @field_validator("redis_url", "broker_url")
     @classmethod
@@ -200,6 +197,14 @@ def _is_whole(url: str) -> bool:
         return parts.port != 0 and "@" not in parts.path + parts.query + parts.fragment
     except ValueError:
         return False
+
+
+def _checking_certificates(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    url = f"{scheme.lower()}://{rest}"
+    if scheme.lower() != "rediss" or "ssl_cert_reqs=" in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=required"
 
 
 def _is_loopback(host: str) -> bool:

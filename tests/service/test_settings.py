@@ -32,3 +32,18 @@ def test_a_broker_says_what_it_is() -> None:
     for url in ("localhost", "localhost:5672"):
         with pytest.raises(ValidationError, match="what kind of broker"):
             settings("redis://h", broker_url=url)
+
+
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("rediss://a/0", "rediss://a/0?ssl_cert_reqs=required"),
+        ("REDISS://a/0?ssl_ca_certs=/ca", "rediss://a/0?ssl_ca_certs=/ca&ssl_cert_reqs=required"),
+        ("rediss://a;rediss://b", "rediss://a?ssl_cert_reqs=required;rediss://b?ssl_cert_reqs=required"),
+        ("rediss://a?ssl_cert_reqs=none;redis://b", "rediss://a?ssl_cert_reqs=none;redis://b"),
+        ("AMQPS://User:Word@Host//", "amqps://User:Word@Host//"),
+    ],
+)
+def test_celery_checks_the_certificate_of_each_broker_that_is_named(url: str, taken: str) -> None:
+    """Only that of the last one was checked, and none of one in capitals."""
+    assert settings("redis://h", broker_url=url).celery_broker == taken

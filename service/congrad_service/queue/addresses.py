@@ -8,6 +8,7 @@ from kombu.connection import Connection
 from redis import ConnectionPool
 from redis.exceptions import RedisError
 
+from congrad_service.queue.queue import AMQP
 from congrad_service.settings import RedisSettings
 
 
@@ -24,6 +25,8 @@ def check_addresses(settings: RedisSettings) -> None:
         ConnectionPool.from_url(settings.redis_url).make_connection()
     except (RedisError, TypeError, ValueError) as error:
         raise AddressError(f"CONGRAD_REDIS_URL: has an option that redis-py does not take: {error}") from None
+    for broker in settings.celery_broker.split(";"):
+        _check_amqp(broker)
     try:
         connection = Connection(settings.celery_broker)  # type: ignore[no-untyped-call] # it has no types
         connection.get_transport_cls()  # type: ignore[no-untyped-call] # likewise
@@ -32,6 +35,19 @@ def check_addresses(settings: RedisSettings) -> None:
     for setting, url in (("CONGRAD_REDIS_URL", settings.redis_url), ("CONGRAD_BROKER_URL", settings.broker_url)):
         if url is not None and url.startswith("rediss:"):
             _check_certificates(setting, dict(parse_qsl(urlsplit(url).query)))
+
+
+def _check_amqp(url: str) -> None:
+    """Options of TLS would take the place of those that have the certificate checked, and fail when it connects."""
+    parts = urlsplit(url)
+    if f"{parts.scheme}:" not in AMQP:
+        return
+    for name in dict(parse_qsl(parts.query, keep_blank_values=True)):
+        if name == "ssl" or name.startswith("ssl_"):
+            raise AddressError(
+                f"CONGRAD_BROKER_URL: {name}: a RabbitMQ takes no option of TLS in its URL: amqps:// is all, and "
+                "SSL_CERT_FILE in the environment names an authority that the system does not know"
+            )
 
 
 def _check_certificates(setting: str, options: Mapping[str, str]) -> None:

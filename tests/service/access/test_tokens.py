@@ -168,6 +168,8 @@ def test_loopback_needs_no_token(host: str) -> None:
         ({"CONGRAD_REDIS_URL": "redis://u:hun#ter@h"}, "CONGRAD_REDIS_URL: Value error, should be a URL, in which"),
         ({"CONGRAD_REDIS_URL": "redis://u:12/hunter@h"}, "CONGRAD_REDIS_URL: Value error, should be a URL, in which"),
         ({"CONGRAD_BROKER_URL": "redis://u:hun?ter@h"}, "CONGRAD_BROKER_URL: Value error, should be a URL, in which"),
+        ({"CONGRAD_API_KEY": "hun", "CONGRAD_HOST": "[::1]"}, "CONGRAD_HOST: [::1] is no address, nor a name"),
+        ({"CONGRAD_API_KEY": "hun", "CONGRAD_HOST": "a..b"}, "CONGRAD_HOST: a..b is no address, nor a name"),
     ],
 )
 def test_the_service_does_not_start_and_says_why_in_one_line(

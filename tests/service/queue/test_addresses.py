@@ -34,6 +34,15 @@ def test_a_broker_that_celery_does_not_take_is_refused(url: str) -> None:
     assert "hunter" not in str(refused.value)
 
 
+@pytest.mark.parametrize("option", ["ssl_ca_certs=/ca.pem", "ssl_certfile=/own.pem", "ssl_cert_reqs=none", "ssl=true"])
+@pytest.mark.parametrize("url", ["amqps://u:hunter@h//", "AMQPS://u:hunter@h", "amqp://h;amqps://u:hunter@h//"])
+def test_an_option_of_tls_that_py_amqp_does_not_take_is_refused(url: str, option: str) -> None:
+    """A worker ended with a traceback when it connected, or checked no name."""
+    with pytest.raises(AddressError, match=r"^CONGRAD_BROKER_URL: ssl\w*: .*SSL_CERT_FILE") as refused:
+        check_addresses(settings("redis://h", broker_url=f"{url}?{option}"))
+    assert "hunter" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
     "url", ["redis://h:1/0", "rediss://u:p@h:6380/3?ssl_cert_reqs=required", "redis://h", "redis://h//0/"]
 )

@@ -1,12 +1,15 @@
 """What a worker refuses to serve, as whoever starts one sees it. `congrad up` passes it on."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from congrad_worker.processes import celery_app
+from congrad_worker.settings import WorkerSettings
 from support.models import DEMO_CHECKPOINT
 
 
@@ -41,6 +44,22 @@ def test_a_worker_refuses_what_it_cannot_serve_in_one_line(
     (line,) = done.stderr.splitlines()
     assert line.startswith("congrad worker: ")
     assert message in line
+
+
+@pytest.mark.parametrize(
+    ("host", "setting"), [("[::1]", "CONGRAD_METRICS_HOST"), ("127.0.0.1", "CONGRAD_METRICS_PORT")]
+)
+def test_what_cannot_be_listened_on_is_said_of_the_setting_that_is_wrong(
+    host: str, setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def give_up(message: str) -> None:
+        raise SystemExit(message)
+
+    monkeypatch.setattr(celery_app, "give_up", give_up)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit, match=f"^{setting}: .*:{port} cannot be listened on: "):
+            celery_app.serve_metrics(WorkerSettings(metrics_host=host, metrics_port=port))
 
 
 def test_a_process_whose_accelerator_is_lost_ends_at_once_and_says_why() -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from congrad_service.queue.publication import Successor
 from congrad_worker.checkpoints.files import locate
+from congrad_worker.serving import start
 from congrad_worker.serving.desk import Desk
 from congrad_worker.serving.start import Beginning, beginning
 from congrad_worker.settings import GradientSettings
 from congrad_worker.tasks.store import Store
+from redis.exceptions import AuthenticationError, BusyLoadingError, ConnectionError, TimeoutError
 from support.adapters import save_adapter
 from support.models import settings
 
@@ -102,3 +104,32 @@ def test_a_worker_comes_back_with_its_own_where_the_files_of_the_other_are_not_w
     else:
         save_adapter(small_llama, folder, seed=1)
     assert served(beginning(desk, own)) == (locate(own).fingerprint, None)
+
+
+@pytest.mark.parametrize("away", [ConnectionError("refused"), TimeoutError("silent"), BusyLoadingError("loading")])
+def test_a_redis_that_is_away_is_waited_for(
+    away: Exception, desk: Desk, own: GradientSettings, adapted: GradientSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that started before Redis ended as for a wrong setting, after which systemd leaves it down."""
+    desk.succeed(locate(own).fingerprint, successor(adapted))
+    ask, refusals = desk.successor, iter([away, away])
+
+    def answer(fingerprint: str) -> Successor | None:
+        for refusal in refusals:
+            raise refusal
+        return ask(fingerprint)
+
+    monkeypatch.setattr(desk, "successor", answer)
+    monkeypatch.setattr(start, "PAUSE_S", 0.01)
+    assert served(beginning(desk, own))[0] == locate(adapted).fingerprint
+
+
+def test_a_password_that_redis_refuses_is_not_waited_with(
+    desk: Desk, own: GradientSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: str) -> Successor | None:
+        raise AuthenticationError("invalid username-password pair")
+
+    monkeypatch.setattr(desk, "successor", refuse)
+    with pytest.raises(AuthenticationError):
+        beginning(desk, own)

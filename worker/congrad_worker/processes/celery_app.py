@@ -1,5 +1,6 @@
 """What both kinds of Celery worker have in common."""
 
+import errno
 import logging.config
 import os
 import signal
@@ -31,6 +32,9 @@ LOAD_TIMEOUT_S = 3600
 """How long a checkpoint may take to load before the parent thinks that the child is stuck."""
 
 OUTAGE_PAUSE_S = 1.0
+
+OF_A_PORT = (errno.EADDRINUSE, errno.EACCES)
+"""Why it cannot be listened on; all else is said of the address."""
 
 LOST = 3
 """The exit status of a process whose accelerator is lost to it."""
@@ -88,7 +92,8 @@ def serve_metrics(settings: WorkerSettings) -> None:
         metrics.serve(settings.metrics_port, settings.metrics_host)
     except OSError as error:
         where = f"{settings.metrics_host}:{settings.metrics_port}"
-        give_up(f"CONGRAD_METRICS_PORT: {where} cannot be listened on: {error.strerror}")
+        setting = "CONGRAD_METRICS_PORT" if error.errno in OF_A_PORT else "CONGRAD_METRICS_HOST"
+        give_up(f"{setting}: {where} cannot be listened on: {error.strerror}")
 
 
 @contextmanager

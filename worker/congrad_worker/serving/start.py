@@ -1,9 +1,11 @@
 """What a worker serves when it starts: the checkpoint of its settings, or what has taken its place."""
 
 import logging
+import time
 from dataclasses import dataclass
 
 from congrad_service.queue.publication import Successor
+from redis.exceptions import AuthenticationError, AuthorizationError, ClusterDownError, ConnectionError, TimeoutError
 
 from congrad_worker.checkpoints.files import CheckpointFiles, locate
 from congrad_worker.errors import CheckpointError
@@ -11,6 +13,9 @@ from congrad_worker.serving.desk import Desk
 from congrad_worker.serving.late_work import Previous
 from congrad_worker.serving.steward import Origin
 from congrad_worker.settings import GradientSettings
+
+PAUSE_S = 1.0
+"""Between two questions to a Redis that is away, beside what its client waits by itself."""
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +36,7 @@ def beginning(desk: Desk, settings: GradientSettings) -> Beginning:
     """
     files = locate(settings)
     origin = Origin(files.fingerprint, settings)
-    successor = desk.successor(origin.fingerprint)
+    successor = _successor(desk, origin.fingerprint)
     if successor is None:
         return Beginning(origin, files, settings)
     previous = None
@@ -49,6 +54,19 @@ def beginning(desk: Desk, settings: GradientSettings) -> Beginning:
         return Beginning(origin, files, settings)
     log.info("%s is served, which has taken the place of %s", found.name, files.name)
     return Beginning(origin, found, own, previous)
+
+
+def _successor(desk: Desk, fingerprint: str) -> Successor | None:
+    """What Redis says, which may be away for long. A worker that ended for it would be down for good where a supervisor
+    takes its status for that of a wrong setting, which a password that is refused is."""
+    while True:
+        try:
+            return desk.successor(fingerprint)
+        except (AuthenticationError, AuthorizationError):
+            raise
+        except (ConnectionError, TimeoutError, ClusterDownError) as error:
+            log.warning("what is to be served is not known until Redis answers: %s", error)
+            time.sleep(PAUSE_S)
 
 
 def _settings_of(successor: Successor, settings: GradientSettings) -> GradientSettings:
