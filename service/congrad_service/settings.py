@@ -65,7 +65,7 @@ class RedisSettings(BaseSettings):
     """Languages of one request, and of one direction; what a decision costs grows with the cube of their number."""
     log_format: LogFormat = "pretty"
     """How lines of the log are written: for people, or each as a JSON object."""
-    models: Annotated[str | None, Field(pattern=MODELS)] = None
+    models: str | None = None
     """What `POST /checkpoints` may have workers load, separated by commas: folders (all below them), names of models on
     the Hugging Face hub, `org/*` for all of an organisation. Nothing unless it is set."""
     keep_texts: bool = False
@@ -101,6 +101,13 @@ class RedisSettings(BaseSettings):
             raise ValueError("should begin with what kind of broker it is, as amqps:// does")
         return value
 
+    @field_validator("models")
+    @classmethod
+    def _are_models(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(MODELS, value):
+            raise ValueError("should be folders from the root on, and names on the hub, separated by commas alone")
+        return value
+
     @field_validator("gradient_store")
     @classmethod
     def _is_store(cls, value: str) -> str:
@@ -128,7 +135,7 @@ class ServiceSettings(RedisSettings):
     """Where to listen. Without a token there is no check, and then it must be loopback."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
     """0 is any that is free."""
-    trusted_hosts: Annotated[str | None, Field(pattern=HOSTS)] = None
+    trusted_hosts: str | None = None
     """Names under which clients may ask for the service, separated by commas: `*.example.org` for all below that one,
     `*` for any. Where no token is asked for, `localhost`, `127.0.0.1` and `[::1]` are among them, and no other unless
     it is named: that keeps out web pages whose name points to this machine. Where one is asked for, any will do unless
@@ -164,6 +171,13 @@ class ServiceSettings(RedisSettings):
     def asks_for_tokens(self) -> bool:
         """Whether there is any token."""
         return any(getattr(self, name) is not None for name in TOKENS)
+
+    @field_validator("trusted_hosts")
+    @classmethod
+    def _are_hosts(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(HOSTS, value):
+            raise ValueError("should be names separated by commas alone, such as congrad.example.org,*.example.net")
+        return value
 
     @field_validator("api_key", "read_key")
     @classmethod

@@ -47,3 +47,18 @@ def test_a_broker_says_what_it_is() -> None:
 def test_celery_checks_the_certificate_of_each_broker_that_is_named(url: str, taken: str) -> None:
     """Only that of the last one was checked, and none of one in capitals."""
     assert settings("redis://h", broker_url=url).celery_broker == taken
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "right"),
+    [
+        ("trusted_hosts", ("a b", "a, b", "a,", "", "*.*", "a\n"), ("*", "a", "a,*.b.org")),
+        ("models", ("./runs", "/runs,", ""), ("/runs", "/a b,org/*,org/name")),
+    ],
+)
+def test_what_is_wrong_with_a_list_is_said_in_words(name: str, wrong: tuple[str, ...], right: tuple[str, ...]) -> None:
+    for value in wrong:
+        with pytest.raises(ValidationError, match="separated by commas alone"):
+            settings("redis://h", **{name: value})
+    for value in right:
+        assert getattr(settings("redis://h", **{name: value}), name) == value
