@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
 from congrad.contract.wire import MAX_LANGUAGES
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LogFormat = Literal["pretty", "json"]
@@ -21,12 +21,23 @@ IN_REDIS = "redis"
 STORE = r"^([a-z][a-z0-9+.-]*)://[^\s?#]+$"
 """The URL of any other."""
 
-HOSTS = r"^(\*|(\*\.)?[^\s,*]+)(,(\*|(\*\.)?[^\s,*]+))*$"
-"""Names of hosts, separated by commas."""
+
+def _list_of(items: str, expression: str) -> AfterValidator:
+    """What refuses other lists in words: an expression that does not match tells nobody what would."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(expression, value):
+            raise ValueError(f"should be {items}, separated by commas alone")
+        return value
+
+    return AfterValidator(check)
 
 
-MODELS = r"^(/|[A-Za-z0-9])[^,]*(,(/|[A-Za-z0-9])[^,]*)*$"
-"""Folders, from the root on, and names on the hub, separated by commas."""
+Hosts = Annotated[str, _list_of("names of hosts", r"(\*|(\*\.)?[^\s,*]+)(,(\*|(\*\.)?[^\s,*]+))*")]
+
+Models = Annotated[
+    str, _list_of("folders from the root on, and names on the hub", r"(/|[A-Za-z0-9])[^,]*(,(/|[A-Za-z0-9])[^,]*)*")
+]
 
 
 class RedisSettings(BaseSettings):
@@ -65,7 +76,7 @@ class RedisSettings(BaseSettings):
     """Languages of one request, and of one direction; what a decision costs grows with the cube of their number."""
     log_format: LogFormat = "pretty"
     """How lines of the log are written: for people, or each as a JSON object."""
-    models: str | None = None
+    models: Models | None = None
     """What `POST /checkpoints` may have workers load, separated by commas: folders (all below them), names of models on
     the Hugging Face hub, `org/*` for all of an organisation. Nothing unless it is set."""
     keep_texts: bool = False
@@ -101,13 +112,6 @@ class RedisSettings(BaseSettings):
             raise ValueError("should begin with what kind of broker it is, as amqps:// does")
         return value
 
-    @field_validator("models")
-    @classmethod
-    def _are_models(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(MODELS, value):
-            raise ValueError("should be folders from the root on, and names on the hub, separated by commas alone")
-        return value
-
     @field_validator("gradient_store")
     @classmethod
     def _is_store(cls, value: str) -> str:
@@ -135,7 +139,7 @@ class ServiceSettings(RedisSettings):
     """Where to listen. Without a token there is no check, and then it must be loopback."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
     """0 is any that is free."""
-    trusted_hosts: str | None = None
+    trusted_hosts: Hosts | None = None
     """Names under which clients may ask for the service, separated by commas: `*.example.org` for all below that one,
     `*` for any. Where no token is asked for, `localhost`, `127.0.0.1` and `[::1]` are among them, and no other unless
     it is named: that keeps out web pages whose name points to this machine. Where one is asked for, any will do unless
@@ -171,13 +175,6 @@ class ServiceSettings(RedisSettings):
     def asks_for_tokens(self) -> bool:
         """Whether there is any token."""
         return any(getattr(self, name) is not None for name in TOKENS)
-
-    @field_validator("trusted_hosts")
-    @classmethod
-    def _are_hosts(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(HOSTS, value):
-            raise ValueError("should be names separated by commas alone, such as congrad.example.org,*.example.net")
-        return value
 
     @field_validator("api_key", "read_key")
     @classmethod
