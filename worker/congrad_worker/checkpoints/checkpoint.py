@@ -240,9 +240,7 @@ def _load_model(
     kind: Any = _class_of(config)
     model, said = kind.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options)
     check_model(f"{setting}={folder}", model, said)
-    # Checkpoints of years ago may ask for tuples, which transformers' own models cannot do with any more.
-    for own in (model.config, model.config.get_text_config()):
-        own.return_dict = True
+    _make_differentiable(model)
     if is_divided and {"cpu", "disk"} & set(model.hf_device_map.values()):
         # Layers that come to a GPU for each batch anew take a hundred times as long.
         raise CheckpointError(f"CONGRAD_DEVICE=all: {torch.cuda.device_count()} GPUs do not hold the model")
@@ -251,6 +249,18 @@ def _load_model(
         model = model.float()
     model = model.eval().requires_grad_(False)
     return cast("PreTrainedModel", model if "device_map" in options else model.to(device))
+
+
+def _make_differentiable(model: PreTrainedModel) -> None:
+    """Takes back what a checkpoint or a library has its forward passes do that gradients do not go through."""
+    # Checkpoints of years ago may ask for tuples, which transformers' own models cannot do with any more.
+    for own in (model.config, model.config.get_text_config()):
+        own.return_dict = True
+    # Where a CPU multiplies bfloat16, bitsandbytes puts weights in 4 bits into another order at the first forward pass,
+    # for a kernel that has no backward pass.
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            cast("Any", module).support_avx512bf16_for_cpu = False
 
 
 def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
