@@ -30,4 +30,8 @@ def pytest_runtestloop() -> None:
     gc.enable()
 
 
-pytest_plugins = ["support.distribution", "support.fixtures"]
+def pytest_configure(config: pytest.Config) -> None:
+    """Fixtures are of the processes that run tests: what sends these out would import torch, and they would wait."""
+    if config.getoption("dist", "no") == "no" or hasattr(config, "workerinput"):
+        for plugin in ("support.distribution", "support.fixtures"):
+            config.pluginmanager.import_plugin(plugin)
