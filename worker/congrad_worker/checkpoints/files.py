@@ -37,7 +37,7 @@ LATER_FIELDS = (
 """Gradients depend on these too. They came later, and count where they are not at their default: what had been served
 without them keeps its fingerprint, and its directions."""
 
-GRADIENTS_VERSION = 4
+GRADIENTS_VERSION = 5
 """Raised when the same files and settings come to give other numbers, so that a direction never mixes the two."""
 
 

@@ -21,6 +21,9 @@ these names."""
 SHARES: dict[Layers, int] = {"all": 1, "upper-half": 2, "upper-quarter": 4, "upper-eighth": 8}
 """What the number of layers is divided by."""
 
+SAVED = re.compile(r"\.modules_to_save\.\w+$")
+"""What PEFT puts after the name of a module that is trained whole."""
+
 ADAPTER_PARAMETER = re.compile(r"\.(lora_\w+|modules_to_save)\.")
 """What training an adapter changes."""
 
@@ -65,13 +68,18 @@ def tied(targets: Mapping[str, Target]) -> dict[str, str]:
 
 def _block_targets(model: Model, prefixes: tuple[str, ...]) -> dict[str, Target]:
     modules = {path: module for path, module in model.named_modules() if path.startswith(prefixes)}
-    mixtures = {path.rpartition(".")[0] for path, module in modules.items() if is_routed(module) or is_batched(module)}
+    mixtures = {_parent(path) for path, module in modules.items() if is_routed(module) or is_batched(module)}
     targets: dict[str, Target] = {}
     for path, module in modules.items():
         targets.update(targets_of(path, module))
-        if path.rpartition(".")[0] in mixtures and is_router(module):
+        if _parent(path) in mixtures and is_router(module):
             targets[path] = Target(module, "weight", Use.CALL)
     return targets
+
+
+def _parent(path: str) -> str:
+    """The module that the model has this one in, whatever PEFT has put between."""
+    return SAVED.sub("", path).rpartition(".")[0]
 
 
 def coverage(model: Model, targets: Mapping[str, Target]) -> float:

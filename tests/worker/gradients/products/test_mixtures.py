@@ -122,6 +122,20 @@ def test_an_adapter_of_a_mixture_is_trained_without_its_experts(tmp_path: Path) 
     assert_rows_match(engine.compute(PAIRS).values, truths(loaded, engine), 1e-5)
 
 
+@pytest.mark.parametrize(("name", "router"), [("qwen3_moe", "gate"), ("llama4_text", "router")])
+def test_a_router_that_is_trained_beside_an_adapter_is_a_target_as_it_is_without_one(
+    name: str, router: str, tmp_path: Path
+) -> None:
+    model = save_random_model(tmp_path / "model", name)
+    config = LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=[router], init_lora_weights=False)
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(model), config)
+    adapted.save_pretrained(str(tmp_path / "adapter"))
+    loaded = checkpoint(model, adapter=str(tmp_path / "adapter"))
+    engine = verified_engine(loaded, settings(model, projection="exact"))
+    assert len(engine.modules) == sum(parameter.requires_grad for parameter in adapted.parameters())
+    assert_rows_match(engine.compute(PAIRS).values, truths(loaded, engine), 1e-5)
+
+
 def test_experts_that_see_some_of_the_tokens_only_are_an_error_at_load(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
