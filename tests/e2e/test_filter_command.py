@@ -273,22 +273,14 @@ def test_a_run_that_is_begun_anew_frees_the_gradients_of_the_one_before(
             client.jobs.rescore(result.job_id)
 
 
-def test_a_row_that_the_service_refuses_is_put_right_and_the_rest_goes_on(
+def test_an_unfinished_run_goes_on_with_its_own_rows_alone_wherever_they_stand(
     stack: Stack, client: Client, direction: str, tmp_path: Path
 ) -> None:
     source, kept = tmp_path / "in.jsonl", tmp_path / "kept.jsonl"
-    rows = demo_samples("de", "fr", each=4)
-    good, rows[6] = rows[6], without_prompt(rows[6])
-    write_rows(source, rows)
+    with interrupted(stack, client, direction, source, kept):
+        pass
     arguments = ["filter", str(source), "-o", str(kept), "--url", stack.url, "--direction", direction,
-                 "--batch-size", "2", "--concurrency", "1", "--one-pass"]  # fmt: skip
-    refused = run(*arguments)
-    assert refused.returncode == 2
-    assert "correct it or take it out first" in refused.stderr
-    assert "(id 'line 7'): chosen and rejected begin with different messages" in refused.stderr
-    assert "7 of 8 rows have decisions" in refused.stderr
-    assert "Traceback" not in refused.stderr
-    assert not kept.exists()
+                 "--batch-size", "4"]  # fmt: skip
     other = run(*arguments, "--no-update")
     assert other.returncode == 2
     assert "with other options" in other.stderr
@@ -297,11 +289,17 @@ def test_a_row_that_the_service_refuses_is_put_right_and_the_rest_goes_on(
     changed = run("filter", str(others), *arguments[2:])
     assert changed.returncode == 2
     assert "has none of the rows that an unfinished run has answers for" in changed.stderr
-    rows[6] = good
-    write_rows(source, [*rows[:6], rows[7], rows[6]])  # and in another order
+    rows = demo_samples("de", "fr", each=4)
+    write_rows(source, [*rows[:6], without_prompt(rows[6]), rows[7]])
+    refused = run(*arguments)
+    assert refused.returncode == 2
+    assert "in.jsonl, line 7: chosen and rejected begin with different messages" in refused.stderr
+    assert "nothing was sent" in refused.stderr
+    assert not kept.exists()
+    write_rows(source, [*rows[:6], rows[7], rows[6]])  # in another order
     done = run(*arguments)
     assert done.returncode == 0, done.stderr
-    assert "resuming: 7 of 8" in done.stderr
+    assert "resuming: 8 of 8" in done.stderr
     counts = {tag: language.samples for tag, language in client.directions.get(direction).languages.items()}
     assert counts == {"de": 4, "fr": 4}
 

@@ -63,6 +63,8 @@ Selection = Annotated[ThresholdSelection | FractionSelection, Field(discriminato
 
 
 def _from_json(value: Any) -> Any:
+    if isinstance(value, str) and value != INFINITY:
+        raise ValueError(f"should be a number of samples, or {INFINITY!r}; it is {value!r}")
     return math.inf if value == INFINITY else value
 
 

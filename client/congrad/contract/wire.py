@@ -57,3 +57,4 @@ from congrad.contract.samples import AnySample as AnySample
 from congrad.contract.samples import Message as Message
 from congrad.contract.samples import PromptCompletion as PromptCompletion
 from congrad.contract.samples import Sample as Sample
+from congrad.contract.samples import missing_prompt as missing_prompt

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from congrad.contract.samples import COMPLETIONS, LABEL, PAIR, model_of
+from congrad.contract.samples import COMPLETIONS, LABEL, PAIR, Sample, missing_prompt, model_of
 from congrad.contract.tags.languages import normalise_language
 from congrad.contract.validation.faults import message_of, path_in
 from congrad.files.bad_rows import UNDETERMINED, BadRow, BadRows, NoSampleError
@@ -244,9 +244,14 @@ def language_of(sample: Mapping[str, Any]) -> str:
     if empty := [name for name in COMPLETIONS if sample.get(name) in ("", [])]:
         raise NoSampleError(f"{empty[0]}: is empty")
     try:
-        return model_of(sample).model_validate(sample).language
+        checked = model_of(sample).model_validate(sample)
     except ValidationError as error:
         fault = error.errors()[0]
+    else:
+        # The service leaves this to a worker, which would end the run in the middle of the file.
+        if isinstance(checked, Sample) and (missing := missing_prompt(checked)):
+            raise NoSampleError(missing)
+        return checked.language
     loc = fault["loc"]
     if fault["type"] == "missing" and loc == ("chosen",) and "rejected" not in sample:
         loc = ("chosen (or completion)",)

@@ -85,6 +85,7 @@ def test_a_prompt_that_is_null_is_an_implicit_one_in_every_format(suffix: str, t
 
 IMAGE = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}]
 TURN = {"role": "assistant", "content": "a"}
+OTHER = {"role": "assistant", "content": "b"}
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,12 @@ TURN = {"role": "assistant", "content": "a"}
         (GOOD | {"prompt": []}, "prompt: should have at least 1 item; it has 0"),
         (GOOD | {"chosen": 1}, "chosen: should be a string or a list of {role, content} messages"),
         (GOOD | {"chosen": [TURN]}, "chosen and rejected should both be strings or both be lists of messages"),
+        ({"language": "de", "chosen": [TURN], "rejected": [OTHER]}, "chosen and rejected begin with different"),
+        ({"language": "de", "chosen": [TURN, OTHER], "rejected": [TURN]}, "rejected is one message, so there is no"),
+        (
+            GOOD | {"chosen": [TURN], "rejected": [OTHER]},
+            "chosen and rejected begin with different messages, so there is no prompt; beside messages the",
+        ),
         (GOOD | {"ref_chosen_logps": "x"}, "ref_chosen_logps: should be a valid number"),
     ],
 )

@@ -222,9 +222,20 @@ def test_the_implicit_prompt_of_messages_is_trls(loaded: Checkpoint) -> None:
     assert_like_trl(loaded.tokenizer, rows)
 
 
-def test_messages_that_share_no_turn_have_no_prompt(loaded: Checkpoint) -> None:
-    sides = {side: [{"role": "user", "content": side}] for side in ("chosen", "rejected")}
-    with pytest.raises(ValueError, match="begin with different messages"):
+ONE, OTHER = ({"role": "user", "content": text} for text in ("?", "!"))
+
+
+@pytest.mark.parametrize(
+    ("sides", "fault"),
+    [
+        ({"chosen": [ONE], "rejected": [OTHER]}, "begin with different messages, so there is no prompt$"),
+        ({"chosen": [ONE], "rejected": [ONE, OTHER]}, "^chosen is one message, so there is no prompt before it$"),
+        ({"chosen": [ONE, OTHER], "rejected": [ONE]}, "^rejected is one message"),
+        ({"chosen": [ONE], "rejected": [OTHER], "prompt": "?"}, "a list of messages too, and it is a string$"),
+    ],
+)
+def test_messages_that_share_no_turn_have_no_prompt(sides: dict[str, Any], fault: str, loaded: Checkpoint) -> None:
+    with pytest.raises(ValueError, match=fault):
         Encoder(loaded.tokenizer, 100).encode(wire.Sample.model_validate({"language": "en"} | sides))
 
 

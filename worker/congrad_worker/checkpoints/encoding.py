@@ -93,8 +93,8 @@ class Encoder:
             raise ValueError(
                 "it holds messages, but the checkpoint's tokenizer (that in the model's folder) has no chat template"
             )
-        if not prompt:
-            raise ValueError("chosen and rejected begin with different messages, so there is no prompt")
+        if isinstance(sample, wire.Sample) and (fault := wire.missing_prompt(sample)):
+            raise ValueError(fault)
         return [
             self._render(sample, prompt, add_generation_prompt=True),
             *(self._render(sample, prompt + completion) for completion in completions),

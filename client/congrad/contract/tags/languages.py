@@ -13,6 +13,9 @@ UNSURE = "und"
 NO_VALUES = frozenset({"n/a", "nan", "nil", "none", "null", "undefined", "unknown"})
 """How programs write that there is no value. ``nan`` is a code too, of Min Nan, and nearly never meant as one."""
 
+MIN_NAN = frozenset({"hokkien", "min nan", "min nan chinese", "zh-min-nan", "zh-nan", "zh_min_nan", "zh_nan"})
+"""Names and tags of the language whose code is taken for no value."""
+
 NO_TEXTS = frozenset({"code", "coding", "math", "python"})
 """What data sets have for rows that are in no language."""
 
@@ -126,6 +129,8 @@ def _hint(wanted: str) -> str:
     """What was probably meant; empty where that cannot be told."""
     if wanted.casefold() in NO_VALUES:
         return f"it stands for a missing value: leave the row out, or give {UNSURE!r} where the language is not known"
+    if wanted.casefold() in MIN_NAN:
+        return "Min Nan is written with its script, 'nan-Hant' or 'nan-Latn', as 'nan' stands for a missing value"
     if wanted.casefold() in NO_TEXTS:
         return f"give the language of the text, {UNSURE!r} where it is not known, or 'zxx' where there is none"
     from congrad.contract.tags.language_names import name_of, nearest
