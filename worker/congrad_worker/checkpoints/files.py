@@ -155,7 +155,10 @@ def _name(model: str) -> str:
 
 
 def _folder(setting: str, value: str) -> Path:
-    path = Path(value).expanduser()
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError:
+        raise CheckpointError(f"{setting}={value}: no home directory is known that its ~ stands for") from None
     if path.is_dir():
         return path.resolve()
     if path.exists():
