@@ -58,8 +58,7 @@ def up(
         if os.environ.get(name):
             say(f"{name} is not looked at: what is brought up here has an address and a Redis of its own")
     result = _stdout_alone() if as_json else None
-    # A shell leaves the ~ of --data-dir=~/data as it is, and a folder of that name is soon removed by a wrong command.
-    folder = (data_dir or _default_data_dir()).expanduser()
+    folder = _folder(data_dir)
     options = StackOptions(folder, port, workers=workers, decide_workers=decide_workers)
     try:
         with (
@@ -101,6 +100,18 @@ def _checkpoint(model: str | None, adapter: str | None) -> Iterator[str]:
     )
     with as_file(files("congrad").joinpath("demo_data", "checkpoint")) as shipped:
         yield str(shipped)
+
+
+def _folder(data_dir: Path | None) -> Path:
+    """Where the data are kept; ends the command where that would be below a home that nobody knows of, as for a user of
+    a container that is a number only."""
+    try:
+        # A shell leaves the ~ of --data-dir=~/data as it is, and a folder of that name is soon removed by a wrong
+        # command.
+        return (data_dir or _default_data_dir()).expanduser()
+    except RuntimeError:
+        named = f"{data_dir}: " if data_dir else ""
+        fail(f"{named}no home directory is known to keep data in; give --data-dir a folder by its whole path", WRONG)
 
 
 def _default_data_dir() -> Path:

@@ -90,6 +90,24 @@ def test_a_data_folder_in_the_home_is_not_made_beside_where_the_command_runs(tmp
     assert list((tmp_path / "here").iterdir()) == []
 
 
+@pytest.mark.parametrize("arguments", [[], ["--data-dir", "~nobody-here/data"]])
+def test_a_data_folder_in_a_home_that_nobody_knows_is_asked_for(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose user is a number only."""
+
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", unknown)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    done = congrad("up", "--port", "0", *arguments)
+    assert done.exit_code == 2
+    assert "no home directory is known to keep data in; give --data-dir a folder by its whole path" in words(
+        done.stderr
+    )
+
+
 def test_help_names_every_command_and_what_to_do_first() -> None:
     shown = words(congrad("--help").stdout)
     for command in ("filter", "report", "demo", "up", "status", "doctor", "direction"):

@@ -57,7 +57,7 @@ def test_a_file_that_was_changed_is_read_again(change: str, kept: Path, tmp_path
     else:
         write(file, new, OLD + 1)
     assert digest(file.parent) == hashlib.sha256(new).hexdigest()
-    assert before.changed == "model.safetensors"
+    assert before.changed == "model.safetensors was changed after it was looked at"
 
 
 def test_a_file_that_has_just_been_written_may_be_written_again_within_the_tick_of_a_clock(
@@ -86,4 +86,6 @@ def test_contents_name_a_file_that_is_gone(tmp_path: Path) -> None:
     found = contents(file.parent, ["*.json"])
     assert found.changed is None
     file.unlink()
-    assert found.changed == "a.json"
+    assert found.changed == "a.json can no longer be read (No such file or directory)"
+    file.parent.rmdir()
+    assert found.changed == f"{file.parent} is no longer there"

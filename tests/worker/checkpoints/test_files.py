@@ -106,6 +106,11 @@ def test_an_adapter_as_a_reference_is_told_what_to_do_with_it(small_llama: Path,
         locate(settings(small_llama, reference=str(adapter)))
 
 
+def test_the_home_of_a_user_whom_nobody_knows_is_no_folder() -> None:
+    with pytest.raises(CheckpointError, match="CONGRAD_MODEL=~nobody-here/model: no home directory is known"):
+        locate(settings(Path("~nobody-here/model")))
+
+
 def _write(folder: Path, *names: str) -> Path:
     for name in names:
         (folder / name).write_bytes(b"{}")

@@ -1,9 +1,11 @@
 """Health checks of real workers: what `python -m congrad_worker health` says."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +18,7 @@ from congrad.local import part
 from congrad.local.part import Part, Program
 from congrad_service import keys
 from congrad_service.queue.registry import Role
-from congrad_worker.processes import liveness
+from congrad_worker.processes import liveness, worker
 
 
 def is_healthy(folder: Path) -> bool:
@@ -56,6 +58,20 @@ def children(connection: "redis.Redis") -> list[int]:
 
 def test_without_a_worker_nothing_is_healthy(tmp_path: Path) -> None:
     assert not is_healthy(tmp_path)
+
+
+def test_without_a_folder_for_temporary_files_a_worker_says_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    assert worker._serve(object(), Role.DECIDE, "queue") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("congrad worker: no temporary folder can be made (No usable temporary directory found")
+    assert line.endswith("TMPDIR names a folder for it")
+    assert not liveness.are_good()
 
 
 def test_a_worker_is_healthy_from_its_announcement_on_and_while_its_child_lives(

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from celery import Celery
+from celery.app.trace import build_tracer
+from congrad_worker.errors import ShardStoreError
 from congrad_worker.processes import celery_app
 from congrad_worker.settings import WorkerSettings
 from support.models import DEMO_CHECKPOINT
@@ -72,3 +75,21 @@ def test_a_process_whose_accelerator_is_lost_ends_at_once_and_says_why() -> None
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 3
     assert "cuda:0 computes nothing more: this process ends" in done.stderr
+
+
+def test_a_task_that_is_given_back_is_one_line_of_the_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It comes again each second of an outage."""
+    monkeypatch.setattr(celery_app, "OUTAGE_PAUSE_S", 0)
+    app = Celery("given-back", set_as_current=False)
+
+    def give_back() -> None:
+        with celery_app.requeued_on_outage():
+            raise ShardStoreError("the gradient store is away")
+
+    given_back = app.task(give_back, name="given.back")
+    build_tracer(given_back.name, given_back, app=app)("id", (), {}, {})
+    (record,) = [one for one in caplog.records if one.name == "celery.app.trace"]
+    assert "the gradient store is away" in record.getMessage()
+    assert record.exc_info is None

@@ -48,13 +48,16 @@ class Contents:
 
     @property
     def changed(self) -> str | None:
-        """The name of a file that is no longer what it was; None where all are."""
+        """What became of the first file that is no longer what it was, or of the folder; None where all are."""
         for name, _, stamp in self.files:
             try:
-                if _stamp((self.folder / name).stat()) != stamp:
-                    return name
-            except OSError:
-                return name
+                is_same = _stamp((self.folder / name).stat()) == stamp
+            except OSError as error:
+                if not self.folder.is_dir():
+                    return f"{self.folder} is no longer there"
+                return f"{name} can no longer be read ({error.strerror})"
+            if not is_same:
+                return f"{name} was changed after it was looked at"
         return None
 
 

@@ -72,8 +72,8 @@ class CheckpointFiles:
     def check_unchanged(self, adapter_only: bool = False) -> None:
         """:raises CheckpointError: a file is no longer that which the fingerprint was made of."""
         for one in self.contents:
-            if (not adapter_only or one.folder == self.adapter) and (name := one.changed) is not None:
-                raise CheckpointError(f"{self.name}: {name} was changed after it was looked at")
+            if (not adapter_only or one.folder == self.adapter) and (what := one.changed) is not None:
+                raise CheckpointError(f"{self.name}: {what}")
         if not adapter_only and (self.model / ADAPTER_CONFIG).exists():  # transformers would put it onto the model
             raise CheckpointError(f"{self.name}: an adapter was put into the model's own folder after it was looked at")
 
@@ -155,7 +155,10 @@ def _name(model: str) -> str:
 
 
 def _folder(setting: str, value: str) -> Path:
-    path = Path(value).expanduser()
+    try:
+        path = Path(value).expanduser()
+    except RuntimeError:
+        raise CheckpointError(f"{setting}={value}: no home directory is known that its ~ stands for") from None
     if path.is_dir():
         return path.resolve()
     if path.exists():

@@ -84,6 +84,17 @@ def _log_as(settings: WorkerSettings, app: Celery) -> None:
     setup_logging.connect(configure, weak=False)
 
 
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Leaves the line of a task that is given back, and not where in the code that was, which comes each second that an
+    outage lasts, for each task that waits."""
+    if record.exc_info and isinstance(record.exc_info[1], Reject):
+        record.exc_info = None
+    return True
+
+
+logging.getLogger("celery.app.trace").addFilter(_without_traceback)
+
+
 def serve_metrics(settings: WorkerSettings) -> None:
     """Answers Prometheus from now on, where a port is set; a port that cannot be had ends the worker."""
     if settings.metrics_port is None:

@@ -25,7 +25,10 @@ QUEUE = "queue"
 
 @contextmanager
 def folder() -> Iterator[None]:
-    """The folder of this process, a worker, and of the child that it will have."""
+    """The folder of this process, a worker, and of the child that it will have.
+
+    :raises OSError: it cannot be made.
+    """
     prefix = f"{PREFIX}{os.getpid()}-"
     for left in Path(tempfile.gettempdir()).glob(f"{prefix}*"):  # by one that was killed, and had the same number
         shutil.rmtree(left, ignore_errors=True)
@@ -65,7 +68,10 @@ def queue() -> str | None:
 def are_good() -> bool:
     """Whether there are workers in this container (outside one: of this user on this machine), and the child of each
     has announced itself and is still there."""
-    folders = Path(tempfile.gettempdir()).glob(f"{PREFIX}*")
+    try:
+        folders = Path(tempfile.gettempdir()).glob(f"{PREFIX}*")
+    except FileNotFoundError:  # no folder can be written to, so that no worker runs either
+        return False
     workers = [path for path in folders if _has_its_process(path) and _is_ours(path)]
     return bool(workers) and all(_runs(_read(path / ANNOUNCED)) for path in workers)
 

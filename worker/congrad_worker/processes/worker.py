@@ -6,6 +6,7 @@ A setting or a checkpoint that cannot be served is one line on stderr and exit s
 import logging.config
 import os
 import sys
+from contextlib import ExitStack
 from importlib import import_module
 
 from congrad_service import keys
@@ -46,7 +47,13 @@ def _gradients_queue() -> str:
 
 
 def _serve(app: object, role: Role, queue: str) -> int:
-    with liveness.folder():
+    with ExitStack() as running:
+        try:
+            running.enter_context(liveness.folder())
+        except OSError as error:  # a container that is read-only has no folder for it; a disk that is full has later
+            needed = f"no temporary folder can be made ({error.strerror}); TMPDIR names a folder for it"
+            print(f"congrad worker: {needed}", file=sys.stderr)
+            return 1
         # The level is billiard's, which has a handler of its own; `logs.py` has all others.
         options = ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel=WARNING"]
         node = f"--hostname={role}-{os.getpid()}@%h"

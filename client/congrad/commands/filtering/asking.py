@@ -13,6 +13,7 @@ from congrad.client import Client
 from congrad.commands.filtering.journal import Journal
 from congrad.commands.filtering.retained import Retained
 from congrad.commands.filtering.selection import Selection
+from congrad.commands.filtering.standing import direction_of
 from congrad.contract import wire
 from congrad.errors import APIStatusError, CongradError
 from congrad.files.kinds.rows import FileError
@@ -27,7 +28,14 @@ GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
 
 class GradientsGoneError(CongradError):
     """What was folded in cannot be scored again: the service keeps gradients for `CONGRAD_JOB_TTL` seconds, a day by
-    default, and drops them sooner when they have been scored."""
+    default, and drops them sooner when they have been scored; and a Redis that lost its data has none.
+
+    :param has_rows: whether the direction still has what this run has folded in.
+    """
+
+    def __init__(self, message: str, has_rows: bool):
+        super().__init__(message)
+        self.has_rows = has_rows
 
 
 @dataclass(frozen=True)
@@ -140,8 +148,21 @@ class Run:
                     advance(len(again.decisions))
         for failure in failures:
             if isinstance(failure, APIStatusError) and failure.status in GONE:
-                raise GradientsGoneError(str(failure)) from failure
+                raise GradientsGoneError(str(failure), self._has_rows(client, journal)) from failure
             raise failure
+
+    def _has_rows(self, client: Client, journal: Journal) -> bool:
+        """Whether the direction has as many samples as it had for any answer, and as were folded in for all of them: it
+        may have been reset, or lost with its Redis, and begun anew by the requests that came then."""
+        direction = direction_of(client, self.asked.direction)
+        if direction is None:
+            return False
+        has = sum(language.samples for language in direction.languages.values())
+        had = max(sum(result.direction.languages.values()) for result in journal.results)
+        # What was decided at first is not held beside a second answer, which says the same of what was repeated.
+        latest = [journal.rescored.get(result.job_id, result) for result in journal.results]
+        folded = sum(_is_folded(decision) for result in latest for decision in result.decisions)
+        return has >= max(had, folded)
 
     def decisions(self, journal: Journal) -> list[wire.Decision]:
         """What is decided about each row, once everything is answered."""
@@ -164,3 +185,8 @@ class Run:
                 answered[digest] -= 1
             else:
                 yield self.fields.sample(row)
+
+
+def _is_folded(decision: wire.Decision) -> bool:
+    """Whether its sample certainly moved the direction when it was decided."""
+    return not decision.repeated and decision.reason in (None, "no_direction")

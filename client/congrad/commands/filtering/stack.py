@@ -57,7 +57,7 @@ def own_stack(settings: Mapping[str, str], path: Path | None, journal: Journal) 
 
     :param path: where the journal lies, locked by the caller; None where that is nowhere.
     """
-    folder = Path(tempfile.mkdtemp(prefix="congrad-")) if path is None else path.with_name(f"{path.name}.d")
+    folder = _temporary() if path is None else path.with_name(f"{path.name}.d")
     if not journal.rows:  # what is left of an earlier stack is of other rows, perhaps
         shutil.rmtree(folder, ignore_errors=True)
     interrupt_on_signals()
@@ -71,6 +71,13 @@ def own_stack(settings: Mapping[str, str], path: Path | None, journal: Journal) 
             shutil.rmtree(folder, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _temporary() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="congrad-"))
+    except OSError as error:
+        fail(f"no temporary folder can be made ({error.strerror}); TMPDIR names a folder for it", WRONG)
 
 
 @contextmanager

@@ -68,5 +68,8 @@ def _whole(source: str | None) -> str | None:
     """A folder from the root on, where there is one of this name here; the service is told what it cannot know."""
     if source is None:
         return None
-    path = Path(source).expanduser()
+    try:
+        path = Path(source).expanduser()
+    except RuntimeError:  # the home of a user whom nobody knows here
+        return source
     return str(path.absolute()) if path.is_dir() else source

@@ -24,11 +24,7 @@ def without_answers(run: Run, journal: Journal, path: Path | None, *, ends_with_
     except FileError:
         raise
     except GradientsGoneError as error:
-        fail(
-            f"{error}\nall {run.found.rows} rows are in direction {run.asked.direction!r}: the same command with "
-            "--no-update --restart scores them against it, and folds nothing in",
-            FAILED,
-        )
+        fail(f"{error}\n{_without_gradients(run, error.has_rows)}", FAILED)
     except ConflictError as error:  # with what is there, such as a direction of another checkpoint: it is so again
         fail(f"{explained(error)}\n{_left(run, journal, path, once='once that is no more so, ')}", status_of(error))
     except APIStatusError as error:
@@ -62,6 +58,20 @@ def without_outputs(path: Path | None) -> Iterator[None]:
                 "--output-format, such as jsonl, or another --dropped"
             )
         fail(f"{error}\n{left}", FAILED)
+
+
+def _without_gradients(run: Run, has_rows: bool) -> str:
+    """How it goes on where what was folded in cannot be scored again."""
+    direction = f"direction {run.asked.direction!r}"
+    if has_rows:
+        return (
+            f"all {run.found.rows} rows are in {direction}: the same command with --no-update --restart scores them "
+            "against it, and folds nothing in"
+        )
+    return (
+        f"{direction} no longer has all rows that were folded in: it was reset or replaced, or Redis has lost data; "
+        "the same command with --restart begins anew, and folds in what is missing"
+    )
 
 
 def _under_way(run: Run, journal: Journal, path: Path | None) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from congrad.commands.filtering.asking import Asked, Run
+from congrad.commands.filtering.asking import Asked, GradientsGoneError, Run
 from congrad.commands.filtering.journal import Journal
 from congrad.commands.filtering.selection import selection_of
 from congrad.commands.filtering.telling.endings import without_answers
@@ -53,6 +53,21 @@ def test_rows_are_only_spoken_of_where_one_is_at_fault(
     with pytest.raises(typer.Exit), without_answers(run, Journal({}), None):
         raise UnprocessableError(problem)
     assert ("take it out first" in capsys.readouterr().err) == (pointer == "/samples/0")
+
+
+@pytest.mark.parametrize(
+    ("has_rows", "words"),
+    [
+        (True, "all 1 rows are in direction 'default': the same command with --no-update --restart"),
+        (False, "Redis has lost data; the same command with --restart begins anew"),
+    ],
+)
+def test_only_rows_that_a_direction_has_are_scored_against_it_without_folding_in(
+    has_rows: bool, words: str, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit), without_answers(run, Journal({}), None):
+        raise GradientsGoneError("there is no job", has_rows)
+    assert words in capsys.readouterr().err
 
 
 def test_what_is_there_has_to_change_before_a_run_that_it_conflicts_with_goes_on(
