@@ -105,6 +105,9 @@ def _request(model: Path | None, adapter: Path | None, replaces: str | None) -> 
     if model is None and adapter is None:
         raise ValueError("publish: neither a model nor an adapter is named; it takes one of them, or both")
     given = {"model": model, "adapter": adapter, "replaces": replaces}
+    for key, it in given.items():
+        if not isinstance(it, str | os.PathLike | None):  # such as a model of torch in place of its folder
+            raise TypeError(f"publish: {key} is {type(it).__name__}; it should be a path or a name")
     paths = {key: os.fspath(it) for key, it in given.items() if it is not None}
     request: wire.PublishRequest = asked(wire.PublishRequest, paths, "publish")
     return request

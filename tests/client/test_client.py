@@ -636,6 +636,26 @@ def test_options_that_cannot_be_are_refused(both: Both) -> None:
         Client(timeout=httpx.Timeout(5))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"base_url": httpx.URL("http://localhost:8000")}, "base_url is URL; it should be a string"),
+        ({"api_key": 7}, "api_key is int; it should be a string"),
+        ({"max_retries": "2"}, "max_retries is str; it should be a number"),
+        ({"max_downtime": "60"}, "max_downtime is str; it should be a number"),
+    ],
+)
+def test_a_setting_of_another_type_is_named(kind: Any, setting: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        kind(**setting)
+
+
+def test_a_model_in_place_of_its_path_is_named() -> None:
+    with pytest.raises(TypeError, match="publish: adapter is object; it should be a path or a name"):
+        client(StubService()).checkpoints.publish(adapter=object())  # type: ignore[arg-type]
+
+
 def test_every_keyword_that_a_type_checker_knows_is_taken_and_no_other_is() -> None:
     assert congrad.RequestOptions.__optional_keys__ == {field.name for field in fields(Options)}
     assert congrad.BatchOptions.__optional_keys__ == {field.name for field in fields(Batching)}

@@ -16,6 +16,7 @@ from congrad.commands.terminal.options import ApiKey, AsJson, Url, connect
 from congrad.commands.terminal.output import WRONG, fail, fail_with, say
 from congrad.commands.terminal.signals import interrupt_on_signals
 from congrad.contract import wire
+from congrad.contract.tags.languages import normalise_language
 from congrad.errors import CongradError
 from congrad.files.decisions import misnamed
 from congrad.files.kinds.rows import FileError
@@ -93,6 +94,7 @@ def rescore_file(
     """Asks again about rows whose gradients are kept."""
     selection = selection_of(None, max_conflict, keep, within)
     samples = _half_life(half_life)
+    heard = languages.split(",") if languages else []
     try:
         retained = read_retained(jobs)
         check_writable(output)
@@ -108,7 +110,7 @@ def rescore_file(
                 [one.job for one in retained],
                 selection=selection,
                 aggregator=aggregator,
-                languages=languages.split(",") if languages else None,
+                languages=heard or None,
                 direction=direction,
                 half_life=samples,
                 retain=not free,
@@ -126,6 +128,17 @@ def rescore_file(
         print_summary(decisions, found.direction, [], beside_rows=output == "-")
     else:
         show_summary(decisions, found.direction, [])
+    if (told := _unheard(heard, found.direction)) is not None:
+        say(told)
+
+
+def _unheard(tags: Sequence[str], direction: wire.DirectionRef) -> str | None:
+    """Of the languages that were to be heard, those that the direction has not."""
+    unknown = sorted({normalise_language(tag) for tag in tags} - direction.languages.keys())
+    if not unknown:
+        return None
+    known = ", ".join(sorted(direction.languages))
+    return f"direction {direction.name!r} has no {' and no '.join(unknown)} that could be heard; it has {known}"
 
 
 def _named(found: Filtered, retained: Sequence[Retained]) -> list[wire.Decision]:

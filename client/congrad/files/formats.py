@@ -33,6 +33,8 @@ SUFFIXES = {
 ARROW = (".arrow", ".feather")
 """Suffixes of what is not read, and often meant: `datasets` keeps its own files so."""
 
+IS_ARROW = "is Arrow, which is not read; make Parquet of it, with to_parquet of the dataset or table"
+
 STANDARD_STREAM = "-"
 """In place of a path: standard input or output."""
 
@@ -40,7 +42,7 @@ STANDARD_STREAM = "-"
 def unknown(path: str) -> str:
     """What to say of a file whose suffix says nothing."""
     if Path(path).suffix.lower() in ARROW:
-        return f"{path}: is Arrow, which is not read; make Parquet of it, with to_parquet of the dataset or table"
+        return f"{path}: {IS_ARROW}"
     return f"{path}: its suffix is none of {', '.join(SUFFIXES)}; say what it is with --input-format"
 
 

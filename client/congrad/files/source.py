@@ -19,6 +19,7 @@ from congrad.files.kinds.rows import FileError, Row
 from congrad.files.opening.compression import check_compression, compression_of, damages, decompressed
 from congrad.files.opening.encodings import as_utf8, beginning
 from congrad.files.opening.remote import is_remote, remote_file
+from congrad.files.opening.signatures import LONGEST, compression_in, no_text
 
 SNIFFED = 4_096
 """Bytes that are looked at to tell a list from objects on lines."""
@@ -44,11 +45,14 @@ class Source:
         self._fields = fields or {}
         self._copy: Any = None
         self._path = Path(path)
-        self._compressed = path
         check_compression(path)
         with _reading(self.name):
             self._fetch(path)
+            self._compression = compression_of(path) or self._recognised()
+            if self.format is Format.PARQUET and self._compression is not None:
+                self._unpack()
             self._stamp = self._state()
+        self._check_text()
         if as_format is None:
             self.format = self._sniffed()
         self.delimiter = self._delimiter()
@@ -125,10 +129,27 @@ class Source:
         elif self._path.exists() and not self._path.is_file() and not self._path.is_dir():
             with self._path.open("rb") as pipe:
                 self._keep(pipe)
-        if self.format is Format.PARQUET and compression_of(path) is not None:
-            with self._path.open("rb") as file, decompressed(file, path) as whole:
-                self._keep(whole)
-            self._compressed = ""
+
+    def _recognised(self) -> str | None:
+        """The suffix of a compression that the name does not tell."""
+        if self._path.is_dir():
+            return None
+        with self._path.open("rb") as file:
+            return compression_in(file.read(LONGEST))
+
+    def _unpack(self) -> None:
+        """Parquet is not read from its beginning to its end, as what is compressed can be."""
+        with self._path.open("rb") as file, decompressed(file, self._compression, self.name) as whole:
+            self._keep(whole)
+        self._compression = None
+
+    def _check_text(self) -> None:
+        if self.format is Format.PARQUET or self._path.is_dir():
+            return
+        with self._opened() as stream:
+            told = no_text(beginning(stream, LONGEST))
+        if told is not None:
+            raise FileError(f"{self.name}: {told}")
 
     def _sniffed(self) -> Format:
         """What the file is where its suffix is one of JSON: people give either one to both."""
@@ -162,7 +183,7 @@ class Source:
             file = self._path.open("rb")
         with file:
             try:
-                stream = decompressed(file, self._compressed)
+                stream = decompressed(file, self._compression, self.name)
                 yield stream if self.format is Format.PARQUET else as_utf8(stream)
             except UnicodeDecodeError as error:
                 raise FileError(f"{self.name}: is not in the encoding that its mark says: {error}") from error

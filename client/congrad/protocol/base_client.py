@@ -66,6 +66,9 @@ class BaseClient(ABC):
     _transport: Any
 
     def __init__(self, base_url: str | None, api_key: str | None, policy: Policy, transport: Any):
+        for name, value in (("base_url", base_url), ("api_key", api_key)):
+            if not isinstance(value, str | None):
+                raise TypeError(f"{name} is {type(value).__name__}; it should be a string")
         base_url = (base_url or os.environ.get("CONGRAD_BASE_URL") or DEFAULT_BASE_URL).rstrip("/")
         self._settle({"base_url": base_url, "api_key": api_key, "policy": policy, "transport": transport})
 

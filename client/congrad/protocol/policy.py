@@ -5,9 +5,16 @@ import random
 import time
 from dataclasses import asdict, dataclass
 from email.utils import parsedate_to_datetime
+from numbers import Real
 
 MAX_RETRY_AFTER_S = 120.0
 """A service that asks for more patience than this is not asked again."""
+
+
+def _check_number(name: str, value: object) -> None:
+    """:raises TypeError: it is none, as what comes from the environment or a command line is a string."""
+    if not isinstance(value, Real):
+        raise TypeError(f"{name} is {type(value).__name__}; it should be a number")
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,7 @@ class Timeouts:
 
     def __post_init__(self) -> None:
         for name, seconds in asdict(self).items():
+            _check_number(f"the {name} timeout", seconds)
             if not 0 < seconds < math.inf:
                 raise ValueError(f"the {name} timeout is {seconds}; it should be a positive number of seconds")
 
@@ -54,6 +62,8 @@ class Policy:
     max_downtime: float = 60.0
 
     def __post_init__(self) -> None:
+        _check_number("max_retries", self.max_retries)
+        _check_number("max_downtime", self.max_downtime)
         if not (self.max_retries >= 0 and self.max_downtime >= 0):  # nor NaN, with which it would never give up
             raise ValueError(f"max_retries={self.max_retries}, max_downtime={self.max_downtime}: neither is negative")
 

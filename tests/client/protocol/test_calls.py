@@ -230,6 +230,8 @@ def test_a_number_is_the_time_for_the_whole_call_and_no_attempt_takes_longer() -
     assert Timeouts.of(300) == Timeouts(total=300)
     with pytest.raises(ValueError, match="the total timeout is inf; it should be a positive number of seconds"):
         Timeouts.of(float("inf"))
+    with pytest.raises(TypeError, match="the total timeout is str; it should be a number"):
+        Timeouts(total="60")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

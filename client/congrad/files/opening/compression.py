@@ -41,12 +41,11 @@ def bare(path: str) -> str:
     return path if compression_of(path) is None else path[: -len(PurePath(path).suffix)]
 
 
-def decompressed(stream: BinaryIO, path: str) -> BinaryIO:
-    """What a file of this name holds, as it is read.
+def decompressed(stream: BinaryIO, suffix: str | None, path: str) -> BinaryIO:
+    """What a file holds that is compressed as a suffix says, as it is read.
 
     :raises FileError: what reads it is not installed.
     """
-    suffix = compression_of(path)
     return stream if suffix is None else cast("BinaryIO", io.BufferedReader(_opener(suffix, path)(stream, "rb")))
 
 

@@ -15,9 +15,16 @@ def once(accelerator: "Accelerator", make: Callable[[], T]) -> T:
     """What the main process makes. The others wait for it, as long as their collectives do (``ddp_timeout``).
 
     :raises CongradError: in the others, where it has failed in the main one.
+    :raises ValueError: the processes cannot tell each other anything.
     """
-    from accelerate.utils import broadcast_object_list
+    from accelerate.utils import DistributedType, broadcast_object_list
 
+    if accelerator.num_processes > 1 and accelerator.distributed_type is DistributedType.NO:
+        # What accelerate makes of a launch for GPUs where there are none: it broadcasts nothing, nor any gradient.
+        raise ValueError(
+            f"accelerate has {accelerator.num_processes} processes of which each would train alone: on a machine "
+            "without GPUs the training arguments need use_cpu=True"
+        )
     answer: list[Any] = [None, None]
     failure: Exception | None = None
     if accelerator.is_main_process:
