@@ -35,6 +35,14 @@ ARROW = (".arrow", ".feather")
 
 IS_ARROW = "is Arrow, which is not read; make Parquet of it, with to_parquet of the dataset or table"
 
+OTHERS = {
+    b"PAR1": f"is Parquet, and its name does not say so: read as .parquet or with --input-format {Format.PARQUET}",
+    b"ARROW1": IS_ARROW,
+    b"\xff\xff\xff\xff": IS_ARROW,
+    b"PK\x03\x04": "is a zip archive or a spreadsheet, which is not read; unpack it, or save it as CSV in UTF-8",
+}
+"""What holds no text, by its first bytes."""
+
 STANDARD_STREAM = "-"
 """In place of a path: standard input or output."""
 
@@ -50,3 +58,8 @@ def format_of(path: str) -> Format | None:
     """What the suffix says, or the one before that of a compression; None where it says nothing. Standard input and
     output are JSON Lines."""
     return Format.JSONL if path == STANDARD_STREAM else SUFFIXES.get(Path(bare(path)).suffix.lower())
+
+
+def no_text(start: bytes) -> str | None:
+    """What a file is that holds no text, by its first bytes, and what to do about it."""
+    return next((told for signature, told in OTHERS.items() if start.startswith(signature)), None)

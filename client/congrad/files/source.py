@@ -13,13 +13,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from congrad.files.formats import STANDARD_STREAM, Format, format_of, unknown
+from congrad.files.formats import STANDARD_STREAM, Format, format_of, no_text, unknown
 from congrad.files.kinds import csv_file, json_file, jsonl_file, parquet_file
 from congrad.files.kinds.rows import FileError, Row
 from congrad.files.opening.compression import check_compression, compression_of, damages, decompressed
 from congrad.files.opening.encodings import as_utf8, beginning
 from congrad.files.opening.remote import is_remote, remote_file
-from congrad.files.opening.signatures import LONGEST, compression_in, no_text
+from congrad.files.opening.signatures import LONGEST, compression_in
 
 SNIFFED = 4_096
 """Bytes that are looked at to tell a list from objects on lines."""

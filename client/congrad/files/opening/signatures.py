@@ -1,8 +1,6 @@
-"""What a file is by its first bytes: what comes through a pipe has no suffix, and a download often has lost it."""
+"""Files that are compressed, by their first bytes: a pipe has no suffix, and downloads often lose theirs."""
 
 import re
-
-from congrad.files.formats import IS_ARROW, Format
 
 LONGEST = 16
 """Bytes that are looked at."""
@@ -15,19 +13,7 @@ COMPRESSIONS = {
     ".zst": re.compile(rb"\x28\xb5\x2f\xfd"),
 }
 
-OTHERS = {
-    b"PAR1": f"is Parquet, and its name does not say so: read as .parquet or with --input-format {Format.PARQUET}",
-    b"ARROW1": IS_ARROW,
-    b"\xff\xff\xff\xff": IS_ARROW,
-    b"PK\x03\x04": "is a zip archive or a spreadsheet, which is not read; unpack it, or save it as CSV in UTF-8",
-}
-
 
 def compression_in(start: bytes) -> str | None:
     """The suffix of the compression that a file is of."""
     return next((suffix for suffix, signature in COMPRESSIONS.items() if signature.match(start)), None)
-
-
-def no_text(start: bytes) -> str | None:
-    """What a file is that holds no text, and what to do about it."""
-    return next((told for signature, told in OTHERS.items() if start.startswith(signature)), None)
