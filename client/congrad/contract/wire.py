@@ -34,6 +34,7 @@ from congrad.contract.answers.views import Memory as Memory
 from congrad.contract.answers.views import Queue as Queue
 from congrad.contract.answers.views import Room as Room
 from congrad.contract.answers.views import Worker as Worker
+from congrad.contract.prompts import missing_prompt as missing_prompt
 from congrad.contract.publishing import Loading as Loading
 from congrad.contract.publishing import Order as Order
 from congrad.contract.publishing import Publication as Publication
@@ -57,4 +58,3 @@ from congrad.contract.samples import AnySample as AnySample
 from congrad.contract.samples import Message as Message
 from congrad.contract.samples import PromptCompletion as PromptCompletion
 from congrad.contract.samples import Sample as Sample
-from congrad.contract.samples import missing_prompt as missing_prompt

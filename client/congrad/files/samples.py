@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from congrad.contract.samples import COMPLETIONS, LABEL, PAIR, Sample, missing_prompt, model_of
+from congrad.contract.prompts import missing_prompt
+from congrad.contract.samples import COMPLETIONS, LABEL, PAIR, Sample, model_of
 from congrad.contract.tags.languages import normalise_language
 from congrad.contract.validation.faults import message_of, path_in
 from congrad.files.bad_rows import UNDETERMINED, BadRow, BadRows, NoSampleError
